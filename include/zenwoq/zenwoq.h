@@ -1,0 +1,315 @@
+/* SPDX-FileCopyrightText: 2026 The zenwoq authors
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * zenwoq: linear layers with 4-bit weights and bf16 activations on AMD Zen CPUs. This header is the manual.
+ *
+ *   y[M,N] = x[M,K] * W[N,K]^T (+ bias[N])      W[n,k] = scale[n,g] * (table[code[n,k]] + 8 - zero[n,g]) + offset[n,g]
+ *
+ * with g = k / group_size. Life order: context -> weight (pack) -> linear -> run. Example (compiled by the tests):
+ * examples/hello.c.
+ *
+ * Results. The same row of x gives the same bits for every tier, M, thread count, alignment and MXCSR state of the
+ * caller (arithmetic version ZENWOQ_ARITHMETIC_VERSION); only the sign and payload of a NaN are not promised.
+ *
+ * Errors. Every function returns a zenwoq_status; zenwoq_last_error() gives the sentence that belongs to it. On an
+ * error outputs are untouched, unless the function says otherwise. Nothing prints, aborts or throws.
+ *
+ * Threads. All functions may be called from any thread. A context, weight or linear may be used by any number of
+ * threads at once; destroying a handle while another thread uses that same handle is the caller's error. Handles keep
+ * what they are made from alive: they may be destroyed in any order.
+ *
+ * Structs that are passed in start with struct_size; call their *_init function, then set fields. Sizes are in bytes
+ * where the name says so, in elements otherwise. Pointers need no alignment, except packed weights (64 bytes).
+ */
+#ifndef ZENWOQ_H
+#define ZENWOQ_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define ZENWOQ_VERSION_MAJOR 0
+#define ZENWOQ_VERSION_MINOR 1
+#define ZENWOQ_VERSION_PATCH 0
+#define ZENWOQ_ARITHMETIC_VERSION 1 /* results with the same number have the same bits */
+#define ZENWOQ_PACKED_VERSION 1     /* layout of packed weights */
+#define ZENWOQ_PACKED_ALIGNMENT 64
+
+#if defined(ZENWOQ_STATIC)
+#define ZENWOQ_API
+#else
+#define ZENWOQ_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Status ------------------------------------------------------------------------------------------------- */
+
+typedef enum zenwoq_status {
+  ZENWOQ_OK = 0,
+  ZENWOQ_ERROR_INVALID_ARGUMENT = 1, /* null pointer, unknown enum value, size that does not fit, non-finite scale */
+  ZENWOQ_ERROR_OVERFLOW = 2,         /* a shape whose byte size does not fit in memory */
+  ZENWOQ_ERROR_BUFFER_TOO_SMALL = 3, /* a buffer's *_bytes is less than its shape needs */
+  ZENWOQ_ERROR_BAD_PACKED = 4,       /* packed bytes: wrong magic, version, checksum or sizes */
+  ZENWOQ_ERROR_UNSUPPORTED = 5,      /* a valid request that this version cannot serve */
+  ZENWOQ_ERROR_OUT_OF_MEMORY = 6,
+  ZENWOQ_ERROR_INTERNAL = 7 /* a defect of zenwoq: please report it with the text */
+} zenwoq_status;
+
+/* Name of a status ("ZENWOQ_OK"); "unknown status" for any other value. Static storage. */
+ZENWOQ_API const char *zenwoq_status_name(zenwoq_status status);
+
+/* What went wrong in the calling thread's last zenwoq call, with the offending values and what would be right; empty
+ * after ZENWOQ_OK. Owned by the library, valid until the thread's next zenwoq call. */
+ZENWOQ_API const char *zenwoq_last_error(void);
+
+/* "0.1.0". Static storage. */
+ZENWOQ_API const char *zenwoq_version(void);
+
+/* ---- Types -------------------------------------------------------------------------------------------------- */
+
+typedef enum zenwoq_dtype { ZENWOQ_F32 = 1, ZENWOQ_F16 = 2, ZENWOQ_BF16 = 3 } zenwoq_dtype;
+
+typedef enum zenwoq_zero_kind {
+  ZENWOQ_ZERO_NONE = 0,    /* W = scale * table[code] */
+  ZENWOQ_ZERO_INTEGER = 1, /* W = scale * (table[code] + 8 - zero), zero an int8 in 0..16 per group */
+  ZENWOQ_ZERO_OFFSET = 2   /* W = scale * table[code] + offset, offset in the scale's type per group */
+} zenwoq_zero_kind;
+
+typedef enum zenwoq_isa {
+  ZENWOQ_ISA_BEST = 0,       /* no cap */
+  ZENWOQ_ISA_REFERENCE = 10, /* plain C++, compiled for FMA where the CPU has it; runs everywhere */
+  ZENWOQ_ISA_AVX512BF16 = 30 /* generated kernels: AVX-512 F, BW, DQ, VL, BF16 and BMI2 */
+} zenwoq_isa;
+
+typedef enum zenwoq_code_layout {
+  ZENWOQ_CODES_NIBBLES = 0, /* two codes a byte along K, even k in the low four bits; rows of ceil(K/2) bytes */
+  ZENWOQ_CODES_U8 = 1,      /* one code a byte, 0..15 */
+  ZENWOQ_CODES_S8 = 2       /* one signed value a byte, -8..7; its code is the low four bits (two's complement) */
+} zenwoq_code_layout;
+
+typedef enum zenwoq_code_table {
+  ZENWOQ_TABLE_MINUS_8 = 0,        /* code - 8: GGUF Q4_0, TorchAO opaque, GPTQ, AWQ */
+  ZENWOQ_TABLE_TWOS_COMPLEMENT = 1, /* 0..7, -8..-1: TorchAO IntxWeightOnlyConfig with ZENWOQ_CODES_S8 */
+  ZENWOQ_TABLE_UNSIGNED = 2        /* code: GGUF Q4_1 */
+} zenwoq_code_table;
+
+/* ---- Context ------------------------------------------------------------------------------------------------ */
+
+typedef struct zenwoq_context zenwoq_context;
+
+/* The caller's threads: run task(arg, i) once for every i in [0, n), in any order, on any threads or one after
+ * another, and return when all are done. Must not throw. */
+typedef void (*zenwoq_parallel_for_fn)(void *user, size_t n, void (*task)(void *arg, size_t i), void *arg);
+
+/* One line of text (no newline): creation of kernels, and why a slower tier runs. May be called from any thread. */
+typedef void (*zenwoq_log_fn)(void *user, const char *line);
+
+typedef struct zenwoq_context_options {
+  size_t struct_size;
+  uint32_t threads;                    /* threads a run may use, the caller's included; 0 = CPUs this process may use */
+  zenwoq_isa max_isa;                  /* cap of the tier; never raises it. The ZENWOQ_ISA variable caps further */
+  const char *tuning;                  /* NULL = this CPU's; else "zen4", "zen5" or "generic": tiles, never bits */
+  size_t code_bytes_max;               /* budget for generated code, 0 = 64 MiB; beyond it the reference runs */
+  zenwoq_parallel_for_fn parallel_for; /* NULL = the context's own pool; else `threads` says how many tasks to cut */
+  void *parallel_for_user;
+  zenwoq_log_fn log; /* NULL = silent */
+  void *log_user;
+} zenwoq_context_options;
+
+ZENWOQ_API void zenwoq_context_options_init(zenwoq_context_options *options);
+
+/* Detects the CPU, probes executable memory, starts the pool. options may be NULL (all defaults).
+ * On success *context is the caller's, to be given to zenwoq_context_destroy; on an error *context is NULL.
+ * Errors: INVALID_ARGUMENT (null context, struct_size or enum unknown, unknown tuning, unknown value of the
+ * environment variable ZENWOQ_ISA), OUT_OF_MEMORY. Threads that the system refuses to start are done without. */
+ZENWOQ_API zenwoq_status zenwoq_context_create(const zenwoq_context_options *options, zenwoq_context **context);
+ZENWOQ_API void zenwoq_context_destroy(zenwoq_context *context); /* NULL is allowed */
+
+/* ---- Weights ------------------------------------------------------------------------------------------------ */
+
+typedef struct zenwoq_weight zenwoq_weight;
+
+typedef struct zenwoq_weight_desc {
+  size_t struct_size;
+  size_t n; /* output features, >= 1 */
+  size_t k; /* input features, >= 1 */
+  size_t group_size; /* 0 = per-channel (one scale a row); else a multiple of 8; the last group may be short */
+  zenwoq_dtype scale_type;
+  zenwoq_zero_kind zero_kind;
+  float table[16]; /* value of each code, finite; the product uses it rounded to bf16 (exact for integers, E2M1) */
+} zenwoq_weight_desc;
+
+/* Zeroes, then struct_size and the ZENWOQ_TABLE_MINUS_8 table. */
+ZENWOQ_API void zenwoq_weight_desc_init(zenwoq_weight_desc *desc);
+/* Fills one of the usual integer tables. Errors: INVALID_ARGUMENT (null, unknown kind). */
+ZENWOQ_API zenwoq_status zenwoq_code_table_fill(zenwoq_code_table kind, float table[16]);
+
+/* Unpacked weights. G = ceil(K / group_size), 1 for per-channel. scales and zeros are [N,G], row after row without gaps.
+ * zeros: int8 for ZENWOQ_ZERO_INTEGER, the scale's type for ZENWOQ_ZERO_OFFSET, NULL for ZENWOQ_ZERO_NONE. */
+typedef struct zenwoq_weight_source {
+  size_t struct_size;
+  zenwoq_code_layout code_layout;
+  const void *codes;
+  size_t codes_bytes;
+  size_t codes_row_bytes; /* from one row to the next, 0 = rows without gaps */
+  const void *scales;
+  size_t scales_bytes;
+  const void *zeros;
+  size_t zeros_bytes;
+} zenwoq_weight_source;
+
+ZENWOQ_API void zenwoq_weight_source_init(zenwoq_weight_source *source);
+
+/* Bytes of the packed form, a pure function of desc. Errors: INVALID_ARGUMENT, OVERFLOW. */
+ZENWOQ_API zenwoq_status zenwoq_weight_packed_bytes(const zenwoq_weight_desc *desc, size_t *bytes);
+
+/* Packs rows [n_begin, n_end) of source (which describes the whole matrix) into packed, a 64-byte aligned buffer of
+ * zenwoq_weight_packed_bytes. n_begin must be a multiple of 64, n_end too or N. Ranges may be packed by different
+ * threads at once, in any order; the range that starts at 0 writes the header. Packed bytes are self-describing, may be
+ * copied, saved and mapped, and are tied to no CPU. Errors: INVALID_ARGUMENT (also a code out of range, a non-finite scale
+ * or offset, a zero outside 0..16: then the range's bytes are unspecified), OVERFLOW, BUFFER_TOO_SMALL. */
+ZENWOQ_API zenwoq_status zenwoq_weight_pack(const zenwoq_weight_desc *desc, const zenwoq_weight_source *source,
+                                            size_t n_begin, size_t n_end, void *packed, size_t packed_bytes);
+
+/* Packs on the context's threads into memory the weight owns. On success *weight is the caller's, on an error NULL.
+ * Errors: those of zenwoq_weight_pack, OUT_OF_MEMORY. source is not kept. */
+ZENWOQ_API zenwoq_status zenwoq_weight_create(zenwoq_context *context, const zenwoq_weight_desc *desc,
+                                              const zenwoq_weight_source *source, zenwoq_weight **weight);
+
+typedef enum zenwoq_ownership {
+  ZENWOQ_BORROW = 0, /* packed must stay valid and unchanged until the weight and its linears are destroyed */
+  ZENWOQ_COPY = 1
+} zenwoq_ownership;
+
+/* Opens packed bytes, which may be hostile: the header's checksum and every size are checked, never more than
+ * packed_bytes is read. Borrowed bytes must be 64-byte aligned, copied ones need not be.
+ * Errors: INVALID_ARGUMENT, BAD_PACKED, OUT_OF_MEMORY. */
+ZENWOQ_API zenwoq_status zenwoq_weight_open(const void *packed, size_t packed_bytes, zenwoq_ownership ownership,
+                                            zenwoq_weight **weight);
+ZENWOQ_API void zenwoq_weight_destroy(zenwoq_weight *weight); /* NULL is allowed */
+
+/* Shape and types of a weight; desc->struct_size must be set. Errors: INVALID_ARGUMENT. */
+ZENWOQ_API zenwoq_status zenwoq_weight_describe(const zenwoq_weight *weight, zenwoq_weight_desc *desc);
+/* "int4 sym per-group 128, scale bf16": the wording of every tool. Owned by the weight. NULL for NULL. */
+ZENWOQ_API const char *zenwoq_weight_text(const zenwoq_weight *weight);
+/* The packed bytes; owned by the weight or borrowed as they were. Errors: INVALID_ARGUMENT. */
+ZENWOQ_API zenwoq_status zenwoq_weight_packed(const zenwoq_weight *weight, const void **packed, size_t *packed_bytes);
+
+/* Codes [N, ceil(K/2)] as ZENWOQ_CODES_NIBBLES, scales and zeros [N,G] exactly as they were packed. A NULL buffer
+ * with 0 bytes is left out. Errors: INVALID_ARGUMENT, BUFFER_TOO_SMALL. */
+ZENWOQ_API zenwoq_status zenwoq_weight_unpack(const zenwoq_weight *weight, void *codes, size_t codes_bytes, void *scales,
+                                              size_t scales_bytes, void *zeros, size_t zeros_bytes);
+
+/* Rows [n_begin, n_end) of W in f32, rows of K without gaps, one rounding each: scale * (table + 8 - zero), or
+ * fma(scale, table, offset); denormals are kept. Errors: INVALID_ARGUMENT, BUFFER_TOO_SMALL. */
+ZENWOQ_API zenwoq_status zenwoq_weight_dequantize(const zenwoq_weight *weight, size_t n_begin, size_t n_end, float *values,
+                                                  size_t values_bytes);
+
+/* ---- Linear ------------------------------------------------------------------------------------------------- */
+
+typedef struct zenwoq_linear zenwoq_linear;
+
+typedef struct zenwoq_linear_desc {
+  size_t struct_size;
+  zenwoq_dtype output_type; /* ZENWOQ_F32 or ZENWOQ_BF16 */
+  zenwoq_dtype bias_type;   /* used when bias is not NULL */
+  const void *bias;         /* [N] or NULL; copied */
+  size_t bias_bytes;
+} zenwoq_linear_desc;
+
+/* Zeroes, then struct_size, output and bias type f32. */
+ZENWOQ_API void zenwoq_linear_desc_init(zenwoq_linear_desc *desc);
+
+/* A layer on a context. Kernels are generated on first use or by zenwoq_linear_prepare. desc may be NULL (f32, no bias).
+ * On success *linear is the caller's, on an error NULL. Errors: INVALID_ARGUMENT, BUFFER_TOO_SMALL, OUT_OF_MEMORY. */
+ZENWOQ_API zenwoq_status zenwoq_linear_create(zenwoq_context *context, zenwoq_weight *weight, const zenwoq_linear_desc *desc,
+                                              zenwoq_linear **linear);
+ZENWOQ_API void zenwoq_linear_destroy(zenwoq_linear *linear); /* NULL is allowed */
+
+/* Generates every kernel that runs of m rows need, so that the first run is as fast as the next. A tier that cannot
+ * run is no error: see zenwoq_linear_kernel. Errors: INVALID_ARGUMENT. */
+ZENWOQ_API zenwoq_status zenwoq_linear_prepare(zenwoq_linear *linear, size_t m);
+
+typedef struct zenwoq_run_args {
+  size_t struct_size;
+  size_t m;            /* rows; 0 is allowed and does nothing */
+  zenwoq_dtype x_type; /* f32 and f16 are first rounded to bf16, to nearest even */
+  const void *x;       /* [M,K], row m at x + m * ldx elements */
+  size_t ldx;          /* 0 = K */
+  size_t x_bytes;      /* at least ((M-1) * ldx + K) elements */
+  void *y;             /* [M,N] in the linear's output type; never read; bytes between the rows are untouched */
+  size_t ldy;          /* 0 = N */
+  size_t y_bytes;
+  void *workspace; /* NULL = the library's own scratch, kept for the next run */
+  size_t workspace_bytes;
+} zenwoq_run_args;
+
+ZENWOQ_API void zenwoq_run_args_init(zenwoq_run_args *args); /* zeroes, struct_size, x_type bf16 */
+
+/* Workspace of a run, any alignment; a pure function of the arguments. 0 for one bf16 row of a symmetric weight.
+ * Errors: INVALID_ARGUMENT, OVERFLOW. */
+ZENWOQ_API zenwoq_status zenwoq_linear_workspace_bytes(const zenwoq_linear *linear, size_t m, zenwoq_dtype x_type,
+                                                       size_t *bytes);
+
+/* y = x * W^T + bias. x, y and workspace must not overlap. Allocates nothing once the kernels exist and a workspace is
+ * given. Errors: INVALID_ARGUMENT, OVERFLOW, BUFFER_TOO_SMALL, OUT_OF_MEMORY (own scratch). */
+ZENWOQ_API zenwoq_status zenwoq_linear_run(zenwoq_linear *linear, const zenwoq_run_args *args);
+
+/* ---- Inspection --------------------------------------------------------------------------------------------- */
+
+typedef struct zenwoq_cpu_info {
+  size_t struct_size;
+  char vendor[16];  /* "AuthenticAMD" */
+  char brand[64];   /* brand string of the CPU */
+  char uarch[16];   /* "zen1".."zen5", or "unknown" */
+  char tuning[16];  /* the tile table in use */
+  uint32_t family, model, stepping;
+  uint32_t avx2_fma, avx512bf16;         /* 1 = instructions and operating-system state are there */
+  uint64_t l1d_bytes, l2_bytes, l3_bytes; /* per core, per core, per CCX; a fallback where cache_source says so */
+  char cache_source[16];                  /* "cpuinfo", "cpuid" or "fallback" */
+  uint32_t threads;                       /* threads a run may use */
+  zenwoq_isa isa;                         /* the tier that runs */
+  char isa_reason[192];                   /* why no higher tier runs; empty if none is higher */
+  char code_memory[192];                  /* "memfd", "mprotect", or "none: ..." with the system's reason */
+} zenwoq_cpu_info;
+
+/* Errors: INVALID_ARGUMENT (null, struct_size). */
+ZENWOQ_API zenwoq_status zenwoq_context_cpu_info(const zenwoq_context *context, zenwoq_cpu_info *info);
+
+typedef struct zenwoq_registry_stats {
+  size_t struct_size;
+  uint64_t kernels;       /* generated and kept */
+  uint64_t code_bytes;    /* of these kernels */
+  uint64_t generation_ns; /* total time of generating them */
+  uint64_t refused;       /* keys remembered as unsupported */
+  uint64_t failed;        /* generations that found no memory; tried again at the next use */
+} zenwoq_registry_stats;
+
+ZENWOQ_API zenwoq_status zenwoq_context_registry_stats(const zenwoq_context *context, zenwoq_registry_stats *stats);
+
+typedef struct zenwoq_kernel_info {
+  size_t struct_size;
+  char name[128];         /* "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_ybf16_bias_avx512bf16_zen5", or "reference" */
+  zenwoq_isa isa;
+  const void *address;    /* NULL for the reference */
+  size_t code_bytes;
+  uint64_t generation_ns;
+  char reason[192];       /* why the reference runs; empty for a generated kernel */
+} zenwoq_kernel_info;
+
+/* Kernels that runs of m rows use, generated if need be: fills *count, and info (if not NULL) for the kernel with this
+ * index. Errors: INVALID_ARGUMENT (index not below the count). */
+ZENWOQ_API zenwoq_status zenwoq_linear_kernel(zenwoq_linear *linear, size_t m, size_t index, size_t *count,
+                                              zenwoq_kernel_info *info);
+
+/* The code of a kernel by name, the same bytes on every x86-64 machine: fills *code_bytes, and code if code_capacity is
+ * large enough (code may be NULL with 0). Errors: INVALID_ARGUMENT (a name outside the grammar), UNSUPPORTED (a tile that
+ * does not fit the registers), BUFFER_TOO_SMALL, OUT_OF_MEMORY. */
+ZENWOQ_API zenwoq_status zenwoq_kernel_emit(const char *name, void *code, size_t code_capacity, size_t *code_bytes);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* ZENWOQ_H */

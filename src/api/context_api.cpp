@@ -1,0 +1,116 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Contexts at the C boundary: options, the ZENWOQ_ISA variable, reports.
+#include <cstdlib>
+
+#include "api/boundary.h"
+
+namespace zenwoq {
+namespace {
+
+constexpr std::uint32_t kMaxThreads = 4096;
+
+Status read_options(const zenwoq_context_options* options, ContextSettings* settings) {
+  if (options == nullptr) return {};
+  zenwoq_context_options o;
+  if (Status status = read_struct("zenwoq_context_options", options, &o); !status.ok()) return status;
+  if (o.threads > kMaxThreads) return invalid("threads is {}, at most {} are possible", o.threads, kMaxThreads);
+  if (o.max_isa != ZENWOQ_ISA_BEST && o.max_isa != ZENWOQ_ISA_REFERENCE && o.max_isa != ZENWOQ_ISA_AVX512BF16) {
+    return invalid("max_isa {}: must be best (0), reference (10) or avx512bf16 (30)", static_cast<int>(o.max_isa));
+  }
+  settings->threads = o.threads;
+  settings->max_isa = o.max_isa;
+  settings->max_isa_source = "zenwoq_context_options.max_isa";
+  if (o.tuning != nullptr) {
+    settings->tuning = parse_tuning(o.tuning);
+    if (!settings->tuning) return invalid("tuning \"{}\": must be zen4, zen5 or generic", o.tuning);
+  }
+  if (o.code_bytes_max != 0) settings->code_bytes_max = o.code_bytes_max;
+  settings->parallel_for = o.parallel_for;
+  settings->parallel_for_user = o.parallel_for_user;
+  settings->log = o.log;
+  settings->log_user = o.log_user;
+  return {};
+}
+
+// The environment caps the tier; it never raises what the options allow.
+Status read_environment(ContextSettings* settings) {
+  const char* isa = std::getenv("ZENWOQ_ISA");
+  if (isa == nullptr || *isa == '\0' || std::strcmp(isa, "avx512bf16") == 0) return {};
+  if (std::strcmp(isa, "reference") != 0) {
+    return invalid("environment variable ZENWOQ_ISA is \"{}\": must be reference or avx512bf16", isa);
+  }
+  settings->max_isa = ZENWOQ_ISA_REFERENCE;
+  settings->max_isa_source = "the environment variable ZENWOQ_ISA";
+  return {};
+}
+
+}  // namespace
+
+Status create_context(const zenwoq_context_options* options, const ContextSeams& seams, zenwoq_context** context) {
+  if (Status status = check_pointer("context", context); !status.ok()) return status;
+  *context = nullptr;
+  ContextSettings settings;
+  if (Status status = read_options(options, &settings); !status.ok()) return status;
+  if (Status status = read_environment(&settings); !status.ok()) return status;
+  *context = new zenwoq_context{std::make_shared<Context>(settings, seams)};
+  return {};
+}
+
+}  // namespace zenwoq
+
+using namespace zenwoq;
+
+void zenwoq_context_options_init(zenwoq_context_options* options) {
+  if (options == nullptr) return;
+  *options = {};
+  options->struct_size = sizeof *options;
+}
+
+zenwoq_status zenwoq_context_create(const zenwoq_context_options* options, zenwoq_context** context) {
+  return at_boundary([&] { return create_context(options, {}, context); });
+}
+
+void zenwoq_context_destroy(zenwoq_context* context) { delete context; }
+
+zenwoq_status zenwoq_context_cpu_info(const zenwoq_context* context, zenwoq_cpu_info* info) {
+  return at_boundary([&]() -> Status {
+    if (Status status = check_pointer("context", context); !status.ok()) return status;
+    const Context& c = *context->context;
+    const CpuReport& cpu = c.cpu();
+    zenwoq_cpu_info value{};
+    copy_text(value.vendor, cpu.vendor);
+    copy_text(value.brand, cpu.brand);
+    copy_text(value.uarch, cpu.uarch);
+    copy_text(value.tuning, tuning_name(c.tuning()));
+    value.family = cpu.family;
+    value.model = cpu.model;
+    value.stepping = cpu.stepping;
+    value.avx2_fma = cpu.avx2_fma;
+    value.avx512bf16 = cpu.avx512bf16;
+    value.l1d_bytes = cpu.l1d_bytes;
+    value.l2_bytes = cpu.l2_bytes;
+    value.l3_bytes = cpu.l3_bytes;
+    copy_text(value.cache_source, cpu.cache_source);
+    value.threads = c.threads();
+    value.isa = c.isa();
+    copy_text(value.isa_reason, c.isa_reason());
+    copy_text(value.code_memory, c.code_memory_mode());
+    return write_struct("zenwoq_cpu_info", value, info);
+  });
+}
+
+zenwoq_status zenwoq_context_registry_stats(const zenwoq_context* context, zenwoq_registry_stats* stats) {
+  return at_boundary([&]() -> Status {
+    if (Status status = check_pointer("context", context); !status.ok()) return status;
+    const RegistryStats counted = static_cast<const Context&>(*context->context).registry().stats();
+    zenwoq_registry_stats value{};
+    value.kernels = counted.kernels;
+    value.code_bytes = counted.code_bytes;
+    value.generation_ns = counted.generation_ns;
+    value.refused = counted.refused;
+    value.failed = counted.failed;
+    return write_struct("zenwoq_registry_stats", value, stats);
+  });
+}

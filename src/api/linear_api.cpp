@@ -1,0 +1,221 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Linears at the C boundary: create, prepare, run, and their kernels.
+#include "api/boundary.h"
+#include "gemm_avx512.h"
+
+using namespace zenwoq;
+
+namespace {
+
+constexpr std::size_t kStackWorkspace = 8192;  // runs that need no more bring it themselves
+
+Status read_bias(const zenwoq_linear_desc& desc, const PackedHeader& header, std::vector<float>* bias) {
+  if (desc.bias == nullptr) return {};
+  if (!is_dtype(desc.bias_type)) {
+    return invalid("bias_type {}: must be ZENWOQ_F32 (1), ZENWOQ_F16 (2) or ZENWOQ_BF16 (3)", static_cast<int>(desc.bias_type));
+  }
+  const std::size_t needed = header.n * dtype_bytes(desc.bias_type);
+  if (desc.bias_bytes < needed) {
+    return {ZENWOQ_ERROR_BUFFER_TOO_SMALL, fmt::format("bias_bytes is {}, {} are needed", desc.bias_bytes, needed)};
+  }
+  bias->resize(header.n);
+  for (std::size_t n = 0; n < header.n; ++n) (*bias)[n] = load_as_f32(desc.bias_type, desc.bias, n);
+  return {};
+}
+
+// Bytes of `rows` rows of `columns` elements, `ld` elements apart. Errors: INVALID_ARGUMENT, OVERFLOW.
+Status matrix_bytes(const char* name, std::size_t rows, std::size_t columns, std::size_t ld, std::size_t element_bytes,
+                    std::size_t* bytes) {
+  if (ld < columns) return invalid("ld{} is {}, a row has {} elements", name, ld, columns);
+  const bool overflow = __builtin_mul_overflow(rows - 1, ld, bytes) || __builtin_add_overflow(*bytes, columns, bytes) ||
+                        __builtin_mul_overflow(*bytes, element_bytes, bytes) || *bytes > PTRDIFF_MAX;
+  if (overflow) return {ZENWOQ_ERROR_OVERFLOW, fmt::format("{}: {} rows of ld{} = {} overflow", name, rows, name, ld)};
+  return {};
+}
+
+Status check_buffer(const char* name, const void* data, std::size_t bytes, std::size_t needed) {
+  if (data == nullptr) return invalid("{} is NULL, {} bytes are needed", name, needed);
+  if (bytes < needed) {
+    return {ZENWOQ_ERROR_BUFFER_TOO_SMALL, fmt::format("{}_bytes is {}, {} are needed", name, bytes, needed)};
+  }
+  return {};
+}
+
+bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size_t b_bytes) {
+  const auto a0 = reinterpret_cast<std::uintptr_t>(a);
+  const auto b0 = reinterpret_cast<std::uintptr_t>(b);
+  return a_bytes != 0 && b_bytes != 0 && a0 < b0 + b_bytes && b0 < a0 + a_bytes;
+}
+
+Status needed_workspace(const Linear& linear, std::size_t m, zenwoq_dtype x_type, std::size_t* bytes) {
+  if (!is_dtype(x_type)) {
+    return invalid("x_type {}: must be ZENWOQ_F32 (1), ZENWOQ_F16 (2) or ZENWOQ_BF16 (3)", static_cast<int>(x_type));
+  }
+  const auto needed = linear.workspace_bytes(m, x_type);
+  if (!needed) return {ZENWOQ_ERROR_OVERFLOW, fmt::format("workspace of m = {} rows overflows", m)};
+  *bytes = *needed <= kStackWorkspace ? 0 : *needed;
+  return {};
+}
+
+// Checks a run whole before any byte is written. out: the run, and the workspace it needs.
+Status check_run(const Linear& linear, zenwoq_run_args* args, RunArguments* run, std::size_t* workspace) {
+  const PackedHeader& header = linear.weight().header();
+  if (Status status = needed_workspace(linear, args->m, args->x_type, workspace); !status.ok()) return status;
+  if (args->m == 0) return {};
+  const std::size_t ldx = args->ldx == 0 ? header.k : args->ldx;
+  const std::size_t ldy = args->ldy == 0 ? header.n : args->ldy;
+  std::size_t x_bytes = 0;
+  std::size_t y_bytes = 0;
+  if (Status status = matrix_bytes("x", args->m, header.k, ldx, dtype_bytes(args->x_type), &x_bytes); !status.ok()) return status;
+  if (Status status = matrix_bytes("y", args->m, header.n, ldy, dtype_bytes(linear.output_type()), &y_bytes); !status.ok()) return status;
+  if (Status status = check_buffer("x", args->x, args->x_bytes, x_bytes); !status.ok()) return status;
+  if (Status status = check_buffer("y", args->y, args->y_bytes, y_bytes); !status.ok()) return status;
+  if (args->workspace != nullptr && args->workspace_bytes < *workspace) {
+    return {ZENWOQ_ERROR_BUFFER_TOO_SMALL,
+            fmt::format("workspace_bytes is {}, {} are needed (or NULL)", args->workspace_bytes, *workspace)};
+  }
+  const std::size_t used = args->workspace == nullptr ? 0 : *workspace;
+  if (overlap(args->x, x_bytes, args->y, y_bytes) || overlap(args->y, y_bytes, args->workspace, used) ||
+      overlap(args->x, x_bytes, args->workspace, used)) {
+    return invalid("x at {}, y at {} and workspace at {} overlap", fmt::ptr(args->x), fmt::ptr(args->y), fmt::ptr(args->workspace));
+  }
+  *run = {args->m, args->x_type, args->x, ldx * dtype_bytes(args->x_type), args->y, ldy * dtype_bytes(linear.output_type())};
+  return {};
+}
+
+zenwoq_kernel_info kernel_info(Linear& linear, Tile tile) {
+  zenwoq_kernel_info info{};
+  std::string reason;
+  const Kernel* kernel = linear.kernel(tile, &reason);
+  copy_text(info.name, kernel != nullptr ? kernel->key.name() : "reference");
+  copy_text(info.reason, reason);
+  info.isa = kernel != nullptr ? ZENWOQ_ISA_AVX512BF16 : ZENWOQ_ISA_REFERENCE;
+  if (kernel == nullptr) return info;
+  info.address = reinterpret_cast<const void*>(kernel->run);
+  info.code_bytes = kernel->code_bytes;
+  info.generation_ns = kernel->generation_ns;
+  return info;
+}
+
+}  // namespace
+
+void zenwoq_linear_desc_init(zenwoq_linear_desc* desc) {
+  if (desc == nullptr) return;
+  *desc = {};
+  desc->struct_size = sizeof *desc;
+  desc->output_type = ZENWOQ_F32;
+  desc->bias_type = ZENWOQ_F32;
+}
+
+void zenwoq_run_args_init(zenwoq_run_args* args) {
+  if (args == nullptr) return;
+  *args = {};
+  args->struct_size = sizeof *args;
+  args->x_type = ZENWOQ_BF16;
+}
+
+zenwoq_status zenwoq_linear_create(zenwoq_context* context, zenwoq_weight* weight, const zenwoq_linear_desc* desc,
+                                   zenwoq_linear** linear) {
+  return at_boundary([&]() -> Status {
+    if (Status status = check_pointer("linear", linear); !status.ok()) return status;
+    *linear = nullptr;
+    if (Status status = check_pointer("context", context); !status.ok()) return status;
+    if (Status status = check_pointer("weight", weight); !status.ok()) return status;
+    zenwoq_linear_desc d;
+    zenwoq_linear_desc_init(&d);
+    if (desc != nullptr) {
+      if (Status status = read_struct("zenwoq_linear_desc", desc, &d); !status.ok()) return status;
+    }
+    if (d.output_type != ZENWOQ_F32 && d.output_type != ZENWOQ_BF16) {
+      return invalid("output_type {}: must be ZENWOQ_F32 (1) or ZENWOQ_BF16 (3)", static_cast<int>(d.output_type));
+    }
+    std::vector<float> bias;
+    if (Status status = read_bias(d, weight->weight->header(), &bias); !status.ok()) return status;
+    *linear = new zenwoq_linear{
+        std::make_shared<Linear>(context->context, weight->weight, d.output_type, std::move(bias))};
+    return {};
+  });
+}
+
+void zenwoq_linear_destroy(zenwoq_linear* linear) { delete linear; }
+
+zenwoq_status zenwoq_linear_prepare(zenwoq_linear* linear, size_t m) {
+  return at_boundary([&]() -> Status {
+    if (Status status = check_pointer("linear", linear); !status.ok()) return status;
+    for (const Tile& tile : linear->linear->tiles(m)) (void)linear->linear->kernel(tile);
+    return {};
+  });
+}
+
+zenwoq_status zenwoq_linear_workspace_bytes(const zenwoq_linear* linear, size_t m, zenwoq_dtype x_type, size_t* bytes) {
+  return at_boundary([&]() -> Status {
+    if (Status status = check_pointer("linear", linear); !status.ok()) return status;
+    if (Status status = check_pointer("bytes", bytes); !status.ok()) return status;
+    std::size_t needed;
+    if (Status status = needed_workspace(*linear->linear, m, x_type, &needed); !status.ok()) return status;
+    *bytes = needed;
+    return {};
+  });
+}
+
+zenwoq_status zenwoq_linear_run(zenwoq_linear* linear, const zenwoq_run_args* args) {
+  return at_boundary([&]() -> Status {
+    if (Status status = check_pointer("linear", linear); !status.ok()) return status;
+    zenwoq_run_args a;
+    if (Status status = read_struct("zenwoq_run_args", args, &a); !status.ok()) return status;
+    Linear& l = *linear->linear;
+    RunArguments run;
+    std::size_t workspace = 0;
+    if (Status status = check_run(l, &a, &run, &workspace); !status.ok()) return status;
+    if (a.m == 0) return {};
+    if (workspace == 0) {
+      alignas(64) std::uint8_t on_stack[kStackWorkspace];
+      l.run(run, on_stack);
+    } else if (a.workspace != nullptr) {
+      l.run(run, static_cast<std::uint8_t*>(a.workspace));
+    } else {
+      const Scratch::Lease lease(l.context().scratch(), workspace);
+      l.run(run, lease.data());
+    }
+    return {};
+  });
+}
+
+zenwoq_status zenwoq_linear_kernel(zenwoq_linear* linear, size_t m, size_t index, size_t* count, zenwoq_kernel_info* info) {
+  return at_boundary([&]() -> Status {
+    if (Status status = check_pointer("linear", linear); !status.ok()) return status;
+    if (Status status = check_pointer("count", count); !status.ok()) return status;
+    const std::vector<Tile> tiles = linear->linear->tiles(m);
+    if (info == nullptr) {
+      *count = tiles.size();
+      return {};
+    }
+    if (index >= tiles.size()) return invalid("kernel {} of {}: runs of m = {} rows use no more", index, tiles.size(), m);
+    if (Status status = write_struct("zenwoq_kernel_info", kernel_info(*linear->linear, tiles[index]), info); !status.ok()) {
+      return status;
+    }
+    *count = tiles.size();
+    return {};
+  });
+}
+
+zenwoq_status zenwoq_kernel_emit(const char* name, void* code, size_t code_capacity, size_t* code_bytes) {
+  return at_boundary([&]() -> Status {
+    if (Status status = check_pointer("name", name); !status.ok()) return status;
+    if (Status status = check_pointer("code_bytes", code_bytes); !status.ok()) return status;
+    const auto key = parse_kernel_name(name);
+    if (!key) return invalid("\"{}\" is no kernel name; one is \"{}\"", name,
+                     "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_yf32_avx512bf16_zen4");
+    std::vector<std::uint8_t> bytes;
+    if (Status status = emit_gemm(*key, &bytes); !status.ok()) return status;
+    if (code == nullptr && code_capacity != 0) return invalid("code is NULL with a capacity of {}", code_capacity);
+    if (code != nullptr && code_capacity < bytes.size()) {
+      return {ZENWOQ_ERROR_BUFFER_TOO_SMALL, fmt::format("code_capacity is {}, {} are needed", code_capacity, bytes.size())};
+    }
+    if (code != nullptr) std::memcpy(code, bytes.data(), bytes.size());
+    *code_bytes = bytes.size();
+    return {};
+  });
+}

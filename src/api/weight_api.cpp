@@ -1,0 +1,229 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Weights at the C boundary: describe, pack, open, unpack.
+#include <atomic>
+#include <mutex>
+
+#include "api/boundary.h"
+#include "reference/mxcsr.h"
+
+using namespace zenwoq;
+
+namespace {
+
+Status too_small(const char* name, std::size_t bytes, std::size_t needed) {
+  return {ZENWOQ_ERROR_BUFFER_TOO_SMALL, fmt::format("{} is {}, {} are needed", name, bytes, needed)};
+}
+
+Status read_description(const zenwoq_weight_desc* desc, PackedHeader* header) {
+  zenwoq_weight_desc d;
+  if (Status status = read_struct("zenwoq_weight_desc", desc, &d); !status.ok()) return status;
+  return make_header(d, header);
+}
+
+Status read_source(const zenwoq_weight_source* source, const PackedHeader& header, zenwoq_weight_source* out) {
+  if (Status status = read_struct("zenwoq_weight_source", source, out); !status.ok()) return status;
+  return check_source(header, *out);
+}
+
+Status check_range(const PackedHeader& header, std::size_t n_begin, std::size_t n_end) {
+  const bool end_fits = n_end == header.n || n_end % kPanelColumns == 0;
+  if (n_begin >= n_end || n_end > header.n || n_begin % kPanelColumns != 0 || !end_fits) {
+    return invalid("rows [{}, {}) of n = {}: must be a range of whole panels of 64, or end at n", n_begin, n_end, header.n);
+  }
+  return {};
+}
+
+// Rows of a buffer that a row range asks for, with the sizes checked against overflow by make_header's limits.
+Status check_output(const char* name, const void* buffer, std::size_t bytes, std::size_t needed) {
+  if (buffer == nullptr && bytes != 0) return invalid("{} is NULL with {} bytes", name, bytes);
+  if (buffer != nullptr && bytes < needed) return too_small(fmt::format("{}_bytes", name).c_str(), bytes, needed);
+  return {};
+}
+
+// Packs panels on the context's threads; the first error by panel is kept.
+Status pack_parallel(Context& context, const PackedHeader& header, const zenwoq_weight_source& source, std::uint8_t* packed) {
+  constexpr std::size_t kPanelsPerTask = 4;
+  struct Job {
+    const PackedHeader& header;
+    const zenwoq_weight_source& source;
+    std::uint8_t* packed;
+    std::mutex mutex;
+    std::size_t failed_at = SIZE_MAX;
+    Status status;
+  } job{header, source, packed, {}, SIZE_MAX, {}};
+  const auto task = [](void* arg, std::size_t i) {
+    Job& j = *static_cast<Job*>(arg);
+    const std::size_t begin = i * kPanelsPerTask * kPanelColumns;
+    const std::size_t end = std::min<std::size_t>(begin + kPanelsPerTask * kPanelColumns, j.header.n);
+    Status status = pack_rows(j.header, j.source, begin, end, j.packed);
+    if (status.ok()) return;
+    const std::lock_guard lock(j.mutex);
+    if (i < j.failed_at) j.failed_at = i, j.status = std::move(status);
+  };
+  context.parallel_for((header.panels() + kPanelsPerTask - 1) / kPanelsPerTask, task, &job);
+  return job.status;
+}
+
+}  // namespace
+
+void zenwoq_weight_desc_init(zenwoq_weight_desc* desc) {
+  if (desc == nullptr) return;
+  *desc = {};
+  desc->struct_size = sizeof *desc;
+  desc->scale_type = ZENWOQ_BF16;
+  (void)zenwoq_code_table_fill(ZENWOQ_TABLE_MINUS_8, desc->table);
+}
+
+void zenwoq_weight_source_init(zenwoq_weight_source* source) {
+  if (source == nullptr) return;
+  *source = {};
+  source->struct_size = sizeof *source;
+}
+
+zenwoq_status zenwoq_code_table_fill(zenwoq_code_table kind, float table[16]) {
+  return at_boundary([&]() -> Status {
+    if (Status status = check_pointer("table", table); !status.ok()) return status;
+    if (static_cast<unsigned>(kind) > ZENWOQ_TABLE_UNSIGNED) {
+      return invalid("code table {}: must be minus 8 (0), two's complement (1) or unsigned (2)", static_cast<int>(kind));
+    }
+    for (int code = 0; code < 16; ++code) {
+      const int value = kind == ZENWOQ_TABLE_MINUS_8 ? code - 8 : kind == ZENWOQ_TABLE_UNSIGNED || code < 8 ? code : code - 16;
+      table[code] = static_cast<float>(value);
+    }
+    return {};
+  });
+}
+
+zenwoq_status zenwoq_weight_packed_bytes(const zenwoq_weight_desc* desc, size_t* bytes) {
+  return at_boundary([&]() -> Status {
+    if (Status status = check_pointer("bytes", bytes); !status.ok()) return status;
+    PackedHeader header;
+    if (Status status = read_description(desc, &header); !status.ok()) return status;
+    *bytes = header.total_bytes;
+    return {};
+  });
+}
+
+zenwoq_status zenwoq_weight_pack(const zenwoq_weight_desc* desc, const zenwoq_weight_source* source, size_t n_begin,
+                                 size_t n_end, void* packed, size_t packed_bytes) {
+  return at_boundary([&]() -> Status {
+    PackedHeader header;
+    zenwoq_weight_source s;
+    if (Status status = read_description(desc, &header); !status.ok()) return status;
+    if (Status status = read_source(source, header, &s); !status.ok()) return status;
+    if (Status status = check_range(header, n_begin, n_end); !status.ok()) return status;
+    if (Status status = check_pointer("packed", packed); !status.ok()) return status;
+    if (reinterpret_cast<std::uintptr_t>(packed) % ZENWOQ_PACKED_ALIGNMENT != 0) {
+      return invalid("packed at {}: must be 64-byte aligned", fmt::ptr(packed));
+    }
+    if (packed_bytes < header.total_bytes) return too_small("packed_bytes", packed_bytes, header.total_bytes);
+    return pack_rows(header, s, n_begin, n_end, static_cast<std::uint8_t*>(packed));
+  });
+}
+
+zenwoq_status zenwoq_weight_create(zenwoq_context* context, const zenwoq_weight_desc* desc,
+                                   const zenwoq_weight_source* source, zenwoq_weight** weight) {
+  return at_boundary([&]() -> Status {
+    if (Status status = check_pointer("weight", weight); !status.ok()) return status;
+    *weight = nullptr;
+    if (Status status = check_pointer("context", context); !status.ok()) return status;
+    PackedHeader header;
+    zenwoq_weight_source s;
+    if (Status status = read_description(desc, &header); !status.ok()) return status;
+    if (Status status = read_source(source, header, &s); !status.ok()) return status;
+    PackedBuffer packed = allocate_packed(header.total_bytes);
+    if (packed == nullptr) {
+      return {ZENWOQ_ERROR_OUT_OF_MEMORY, fmt::format("no memory for {} bytes of packed weight", header.total_bytes)};
+    }
+    if (Status status = pack_parallel(*context->context, header, s, packed.get()); !status.ok()) return status;
+    const PackedView view{header, packed.get()};
+    *weight = new zenwoq_weight{std::make_shared<Weight>(view, std::move(packed))};
+    return {};
+  });
+}
+
+zenwoq_status zenwoq_weight_open(const void* packed, size_t packed_bytes, zenwoq_ownership ownership, zenwoq_weight** weight) {
+  return at_boundary([&]() -> Status {
+    if (Status status = check_pointer("weight", weight); !status.ok()) return status;
+    *weight = nullptr;
+    if (Status status = check_pointer("packed", packed); !status.ok()) return status;
+    if (ownership != ZENWOQ_BORROW && ownership != ZENWOQ_COPY) {
+      return invalid("ownership {}: must be borrow (0) or copy (1)", static_cast<int>(ownership));
+    }
+    if (ownership == ZENWOQ_BORROW && reinterpret_cast<std::uintptr_t>(packed) % ZENWOQ_PACKED_ALIGNMENT != 0) {
+      return invalid("packed at {}: borrowed bytes must be 64-byte aligned (or ask for a copy)", fmt::ptr(packed));
+    }
+    PackedView view;
+    if (Status status = open_packed(packed, packed_bytes, &view); !status.ok()) return status;
+    PackedBuffer owned;
+    if (ownership == ZENWOQ_COPY) {
+      owned = allocate_packed(view.header.total_bytes);
+      if (owned == nullptr) {
+        return {ZENWOQ_ERROR_OUT_OF_MEMORY, fmt::format("no memory to copy {} bytes of packed weight", view.header.total_bytes)};
+      }
+      std::memcpy(owned.get(), packed, view.header.total_bytes);
+      view.base = owned.get();
+    }
+    *weight = new zenwoq_weight{std::make_shared<Weight>(view, std::move(owned))};
+    return {};
+  });
+}
+
+void zenwoq_weight_destroy(zenwoq_weight* weight) { delete weight; }
+
+zenwoq_status zenwoq_weight_describe(const zenwoq_weight* weight, zenwoq_weight_desc* desc) {
+  return at_boundary([&]() -> Status {
+    if (Status status = check_pointer("weight", weight); !status.ok()) return status;
+    return write_struct("zenwoq_weight_desc", description(weight->weight->header()), desc);
+  });
+}
+
+const char* zenwoq_weight_text(const zenwoq_weight* weight) {
+  return weight == nullptr ? nullptr : weight->weight->text().c_str();
+}
+
+zenwoq_status zenwoq_weight_packed(const zenwoq_weight* weight, const void** packed, size_t* packed_bytes) {
+  return at_boundary([&]() -> Status {
+    if (weight == nullptr || packed == nullptr || packed_bytes == nullptr) {
+      return invalid("{} is NULL", weight == nullptr ? "weight" : packed == nullptr ? "packed" : "packed_bytes");
+    }
+    *packed = weight->weight->view().base;
+    *packed_bytes = weight->weight->header().total_bytes;
+    return {};
+  });
+}
+
+zenwoq_status zenwoq_weight_unpack(const zenwoq_weight* weight, void* codes, size_t codes_bytes, void* scales,
+                                   size_t scales_bytes, void* zeros, size_t zeros_bytes) {
+  return at_boundary([&]() -> Status {
+    if (Status status = check_pointer("weight", weight); !status.ok()) return status;
+    const PackedHeader& header = weight->weight->header();
+    const std::size_t parameters = header.n * header.groups();
+    if (Status status = check_output("codes", codes, codes_bytes, header.n * ((header.k + 1) / 2)); !status.ok()) return status;
+    if (Status status = check_output("scales", scales, scales_bytes, parameters * header.scale_bytes()); !status.ok()) return status;
+    if (Status status = check_output("zeros", zeros, zeros_bytes, parameters * header.zero_bytes()); !status.ok()) return status;
+    unpack(weight->weight->view(), static_cast<std::uint8_t*>(codes), static_cast<std::uint8_t*>(scales),
+           static_cast<std::uint8_t*>(zeros));
+    return {};
+  });
+}
+
+zenwoq_status zenwoq_weight_dequantize(const zenwoq_weight* weight, size_t n_begin, size_t n_end, float* values,
+                                       size_t values_bytes) {
+  return at_boundary([&]() -> Status {
+    if (Status status = check_pointer("weight", weight); !status.ok()) return status;
+    if (Status status = check_pointer("values", values); !status.ok()) return status;
+    const PackedHeader& header = weight->weight->header();
+    if (n_begin >= n_end || n_end > header.n) return invalid("rows [{}, {}) of n = {}", n_begin, n_end, header.n);
+    std::size_t needed;
+    if (__builtin_mul_overflow((n_end - n_begin) * 4, header.k, &needed)) {
+      return {ZENWOQ_ERROR_OVERFLOW, fmt::format("{} rows of {} f32 values overflow", n_end - n_begin, header.k)};
+    }
+    if (values_bytes < needed) return too_small("values_bytes", values_bytes, needed);
+    const MxcsrScope ieee(MxcsrScope::kIeee);
+    dequantize(weight->weight->view(), n_begin, n_end, values);
+    return {};
+  });
+}

@@ -1,0 +1,171 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Turns raw CPU facts into the report: a pure function, so that tests describe machines they do not have.
+#include "cpu/cpu.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "cpu/zen_models.h"
+
+namespace zenwoq {
+namespace {
+
+enum class Register { eax, ebx, ecx, edx };
+
+struct Feature {
+  const char* name;
+  uint32_t leaf, subleaf;
+  Register reg;
+  unsigned bit;
+};
+
+constexpr Feature kOsxsave = {"OSXSAVE", 1, 0, Register::ecx, 27};
+constexpr Feature kAvx2Tier[] = {{"AVX", 1, 0, Register::ecx, 28},
+                                 {"FMA", 1, 0, Register::ecx, 12},
+                                 {"AVX2", 7, 0, Register::ebx, 5}};
+// The most telling one first: it is the one named where several are missing.
+constexpr Feature kAvx512Tier[] = {
+    {"AVX-512 BF16", 7, 1, Register::eax, 5}, {"AVX-512 F", 7, 0, Register::ebx, 16},
+    {"AVX-512 BW", 7, 0, Register::ebx, 30},  {"AVX-512 DQ", 7, 0, Register::ebx, 17},
+    {"AVX-512 VL", 7, 0, Register::ebx, 31},  {"BMI2", 7, 0, Register::ebx, 8}};
+
+constexpr uint64_t kYmmState = 0x06;  // XCR0: SSE, AVX
+constexpr uint64_t kZmmState = 0xE6;  // and opmask, ZMM_Hi256, Hi16_ZMM
+
+constexpr CacheBytes kFallbackCaches = {32 << 10, 1 << 20, 32 << 20};
+
+CpuidLeaf leaf_of(const RawCpu& raw, uint32_t leaf, uint32_t subleaf = 0) {
+  for (const CpuidLeaf& l : raw.leaves) {
+    if (l.leaf == leaf && l.subleaf == subleaf) return l;
+  }
+  return {leaf, subleaf, 0, 0, 0, 0};
+}
+
+bool has(const RawCpu& raw, const Feature& feature) {
+  const CpuidLeaf l = leaf_of(raw, feature.leaf, feature.subleaf);
+  const uint32_t registers[] = {l.eax, l.ebx, l.ecx, l.edx};
+  return (registers[static_cast<int>(feature.reg)] >> feature.bit & 1) != 0;
+}
+
+bool complete(const CacheBytes& c) { return c.l1d != 0 && c.l2 != 0 && c.l3 != 0; }
+
+void describe_identity(const RawCpu& raw, CpuReport& report) {
+  const CpuidLeaf vendor = leaf_of(raw, 0);
+  for (uint32_t part : {vendor.ebx, vendor.edx, vendor.ecx}) {
+    report.vendor.append(reinterpret_cast<const char*>(&part), sizeof part);
+  }
+  char brand[49] = {};
+  for (uint32_t i = 0; i < 3; ++i) {
+    const CpuidLeaf l = leaf_of(raw, 0x80000002 + i);
+    const uint32_t part[4] = {l.eax, l.ebx, l.ecx, l.edx};
+    std::memcpy(brand + 16 * i, part, sizeof part);
+  }
+  report.brand = brand;
+  report.brand.erase(0, report.brand.find_first_not_of(' '));
+  report.brand.erase(report.brand.find_last_not_of(' ') + 1);
+
+  const uint32_t eax = leaf_of(raw, 1).eax;
+  const uint32_t base_family = eax >> 8 & 0xF, base_model = eax >> 4 & 0xF;
+  const bool extended_model = base_family == 0xF || base_family == 6;
+  report.family = base_family == 0xF ? base_family + (eax >> 20 & 0xFF) : base_family;
+  report.model = extended_model ? (eax >> 16 & 0xF) << 4 | base_model : base_model;
+  report.stepping = eax & 0xF;
+}
+
+void describe_uarch(CpuReport& report) {
+  if (report.vendor != "AuthenticAMD" && report.vendor != "HygonGenuine") return;
+  for (const ZenModels& models : kZenModels) {
+    if (report.family != models.family) continue;
+    if (report.model < models.first_model || report.model > models.last_model) continue;
+    report.uarch = models.uarch;
+    report.tuning = models.tuning;
+    return;
+  }
+}
+
+// Why generated kernels do not run here; empty if they do.
+std::string why_not_avx512bf16(const RawCpu& raw, const CpuReport& report) {
+  for (const Feature& feature : kAvx512Tier) {
+    if (has(raw, feature)) continue;
+    const std::string who = report.uarch == "unknown" ? report.vendor : fmt::format("Zen {}", report.uarch.back());
+    return fmt::format("the CPU has no {} ({}, family {:02X}h model {:02X}h)", feature.name, who, report.family,
+                       report.model);
+  }
+  if (!has(raw, kOsxsave)) return "the operating system does not enable XSAVE (CR4.OSXSAVE = 0)";
+  if ((raw.xcr0 & kZmmState) != kZmmState) {
+    return fmt::format("the operating system does not enable ZMM state (XCR0 = {:#x})", raw.xcr0);
+  }
+  if (raw.library.initialized && !raw.library.avx512bf16) return "CPUID shows AVX-512 BF16, libcpuinfo does not";
+  return {};
+}
+
+void describe_features(const RawCpu& raw, CpuReport& report) {
+  report.isa_reason = why_not_avx512bf16(raw, report);
+  report.avx512bf16 = report.isa_reason.empty();
+  report.avx2_fma = std::all_of(std::begin(kAvx2Tier), std::end(kAvx2Tier),
+                                [&](const Feature& feature) { return has(raw, feature); }) &&
+                    has(raw, kOsxsave) && (raw.xcr0 & kYmmState) == kYmmState &&
+                    (!raw.library.initialized || raw.library.avx2_fma);
+}
+
+// The deterministic cache parameters: leaf 8000001Dh on AMD, which needs TopologyExtensions, or leaf 4 elsewhere.
+CacheBytes caches_of_topology(const RawCpu& raw, uint32_t leaf) {
+  CacheBytes caches;
+  for (uint32_t i = 0; i < 8; ++i) {
+    const CpuidLeaf l = leaf_of(raw, leaf, i);
+    const uint32_t type = l.eax & 0x1F, level = l.eax >> 5 & 7;  // type: 0 none, 1 data, 2 instruction, 3 unified
+    if (type == 0) break;
+    if (type == 2) continue;
+    const uint64_t line = (l.ebx & 0xFFF) + 1, partitions = (l.ebx >> 12 & 0x3FF) + 1, ways = (l.ebx >> 22) + 1;
+    const uint64_t bytes = line * partitions * ways * (uint64_t{l.ecx} + 1);
+    if (level == 1) caches.l1d = bytes;
+    if (level == 2) caches.l2 = bytes;
+    if (level == 3) caches.l3 = bytes;
+  }
+  return caches;
+}
+
+CacheBytes caches_of_legacy_leaves(const RawCpu& raw) {
+  const CpuidLeaf l1 = leaf_of(raw, 0x80000005), l2 = leaf_of(raw, 0x80000006);
+  // L3 comes as the sum over the package, in halves of a MiB; a core reaches one CCX of it.
+  const uint64_t package_l3 = uint64_t{l2.edx >> 18} << 19;
+  return {uint64_t{l1.ecx >> 24} << 10, uint64_t{l2.ecx >> 16} << 10, std::min(package_l3, kFallbackCaches.l3)};
+}
+
+void describe_caches(const RawCpu& raw, CpuReport& report) {
+  const bool amd = report.vendor == "AuthenticAMD" || report.vendor == "HygonGenuine";
+  struct Source {
+    const char* name;
+    CacheBytes caches;
+  };
+  const Source sources[] = {{"cpuinfo", raw.library.initialized ? raw.library.caches : CacheBytes{}},
+                            {"cpuid", caches_of_topology(raw, amd ? 0x8000001D : 4)},
+                            {"cpuid", caches_of_legacy_leaves(raw)},
+                            {"fallback", kFallbackCaches}};
+  for (const Source& source : sources) {
+    if (!complete(source.caches)) continue;
+    report.l1d_bytes = source.caches.l1d;
+    report.l2_bytes = source.caches.l2;
+    report.l3_bytes = source.caches.l3;
+    report.cache_source = source.name;
+    return;
+  }
+}
+
+}  // namespace
+
+CpuReport describe_cpu(const RawCpu& raw) {
+  CpuReport report;
+  describe_identity(raw, report);
+  describe_uarch(report);
+  describe_features(raw, report);
+  describe_caches(raw, report);
+  report.usable_cpus = std::max(raw.usable_cpus, 1u);
+  return report;
+}
+
+}  // namespace zenwoq

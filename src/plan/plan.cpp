@@ -1,0 +1,38 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Cuts of rows and panels.
+#include "plan/plan.h"
+
+namespace zenwoq {
+namespace {
+
+constexpr std::uint64_t kMacsWorthWaking = 1 << 20;  // about 10 us of one core
+constexpr std::uint64_t kTasksPerThread = 4;         // so that a slow core holds nobody up for long
+
+}  // namespace
+
+RowBlocks cut_rows(std::uint64_t m, const CpuTuning& tuning) {
+  if (m == 0) return {};
+  RowBlocks blocks;
+  blocks.count = m / tuning.max_rows + (m % tuning.max_rows != 0);
+  blocks.rows = m / blocks.count;
+  blocks.longer = m % blocks.count;
+  return blocks;
+}
+
+std::uint32_t strips_of(std::uint64_t rows, std::uint64_t panels, const CpuTuning& tuning) {
+  const std::uint32_t strips = tuning.strips_for[rows];
+  return panels < 2 ? std::min(strips, 4u) : strips;
+}
+
+TaskGrid cut_tasks(const RowBlocks& blocks, std::uint64_t panels, std::uint64_t macs, unsigned threads) {
+  if (threads <= 1 || macs < kMacsWorthWaking) return {};
+  const std::uint64_t wanted = threads * kTasksPerThread;
+  TaskGrid grid;
+  grid.panel_parts = std::min(panels, wanted);
+  if (grid.panel_parts < wanted) grid.block_parts = std::min(blocks.count, (wanted + panels - 1) / panels);
+  return grid;
+}
+
+}  // namespace zenwoq

@@ -1,0 +1,154 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The contract, panel by panel: codes of a few steps become 64 columns of f32, then every row of a block multiplies them.
+// Compiled twice (ZENWOQ_REFERENCE_NAME); only local functions, so that no AVX2 code leaks into the portable object.
+#include <cstring>
+
+#include "reference/mxcsr.h"
+#include "reference/reference.h"
+#include "weight/convert.h"
+#include "weight/packed.h"
+
+namespace zenwoq {
+namespace {
+
+constexpr std::uint64_t kColumns = kPanelColumns;
+constexpr std::uint64_t kBlockRows = 8;
+constexpr std::uint64_t kBlockSteps = 8;
+
+struct Decoded {
+  alignas(64) float t[kBlockSteps * kStepK][kColumns];
+};
+
+struct Tile64 {
+  alignas(64) float value[kBlockRows][kColumns];
+};
+
+inline std::uint64_t smaller(std::uint64_t a, std::uint64_t b) { return a < b ? a : b; }
+
+// t[8 s + i][column] = value of code i of step s
+void decode_steps(const std::uint8_t* codes, std::uint64_t steps, const float table[16], Decoded* decoded) {
+  for (std::uint64_t s = 0; s < steps; ++s) {
+    std::uint32_t lanes[kColumns];
+    std::memcpy(lanes, codes + s * kStepBytes, kStepBytes);
+    for (unsigned pair = 0; pair < 4; ++pair) {
+      float* even = decoded->t[s * kStepK + 2 * pair];
+      float* odd = decoded->t[s * kStepK + 2 * pair + 1];
+      for (std::uint64_t c = 0; c < kColumns; ++c) {
+        even[c] = table[(lanes[c] >> (4 * pair)) & 15u];
+        odd[c] = table[(lanes[c] >> (16 + 4 * pair)) & 15u];
+      }
+    }
+  }
+}
+
+// acc = fma(x[k+1], t[k+1], acc), then fma(x[k], t[k], acc), for each pair in ascending order; x past the row is +0.
+void multiply(const unsigned char* x, std::uint64_t valid, std::uint64_t count, const Decoded& decoded, float* acc) {
+  float xs[kBlockSteps * kStepK];
+  for (std::uint64_t k = 0; k < count; ++k) xs[k] = k < valid ? load_as_f32(ZENWOQ_BF16, x, k) : 0.0f;
+  constexpr std::uint64_t kLanes = 16;  // few enough accumulators to stay in registers over all k
+  for (std::uint64_t c = 0; c < kColumns; c += kLanes) {
+    float sum[kLanes];
+    for (std::uint64_t j = 0; j < kLanes; ++j) sum[j] = acc[c + j];
+    for (std::uint64_t k = 0; k < count; k += 2) {
+      const float* even = decoded.t[k] + c;
+      const float* odd = decoded.t[k + 1] + c;
+      for (std::uint64_t j = 0; j < kLanes; ++j) sum[j] = __builtin_fmaf(xs[k + 1], odd[j], sum[j]);
+      for (std::uint64_t j = 0; j < kLanes; ++j) sum[j] = __builtin_fmaf(xs[k], even[j], sum[j]);
+    }
+    for (std::uint64_t j = 0; j < kLanes; ++j) acc[c + j] = sum[j];
+  }
+}
+
+// total = fma(scale, acc [+ (8 - zero) * xsum], total), then fma(offset, xsum, total)
+void flush(const KernelKey& key, const std::uint8_t* scales, const std::uint8_t* zeros, float xsum, float* acc, float* total) {
+  for (std::uint64_t c = 0; c < kColumns; ++c) {
+    if (key.zero_kind == ZENWOQ_ZERO_INTEGER) {
+      acc[c] = __builtin_fmaf(static_cast<float>(static_cast<std::int8_t>(zeros[c])), xsum, acc[c]);
+    }
+    total[c] = __builtin_fmaf(load_as_f32(key.scale_type, scales, c), acc[c], total[c]);
+    if (key.zero_kind == ZENWOQ_ZERO_OFFSET) total[c] = __builtin_fmaf(load_as_f32(key.scale_type, zeros, c), xsum, total[c]);
+  }
+}
+
+void store(const KernelKey& key, const float* total, const float* bias, std::uint64_t columns, unsigned char* y) {
+  for (std::uint64_t c = 0; c < columns; ++c) {
+    const float value = key.bias ? total[c] + bias[c] : total[c];
+    if (key.output_type == ZENWOQ_F32) {
+      std::memcpy(y + c * 4, &value, 4);
+    } else {
+      const std::uint16_t rounded = f32_to_bf16(value);
+      std::memcpy(y + c * 2, &rounded, 2);
+    }
+  }
+}
+
+// One panel times one block of rows.
+void panel_block(const KernelKey& key, std::uint64_t rows, const GemmArgs& args, const float table[16], Tile64* totals) {
+  Decoded decoded;
+  Tile64 acc;
+  std::memset(totals, 0, sizeof *totals);
+  const std::uint64_t zero_bytes = key.zero_kind == ZENWOQ_ZERO_INTEGER ? 1 : dtype_bytes(key.scale_type);
+  for (std::uint64_t g = 0; g < key.groups(); ++g) {
+    const std::uint64_t end = smaller((g + 1) * key.group, key.k);
+    std::memset(&acc, 0, sizeof acc);
+    for (std::uint64_t k = g * key.group; k < end; k += kBlockSteps * kStepK) {
+      const std::uint64_t valid = smaller(end - k, kBlockSteps * kStepK);
+      const std::uint64_t steps = (valid + kStepK - 1) / kStepK;
+      decode_steps(args.codes + k / kStepK * kStepBytes, steps, table, &decoded);
+      for (std::uint64_t r = 0; r < rows; ++r) {
+        const auto* x = static_cast<const unsigned char*>(args.x) + r * args.ldx_bytes + k * 2;
+        multiply(x, valid, steps * kStepK, decoded, acc.value[r]);
+      }
+    }
+    for (std::uint64_t r = 0; r < rows; ++r) {
+      float xsum = 0.0f;
+      if (key.zero_kind != ZENWOQ_ZERO_NONE) {
+        std::memcpy(&xsum, reinterpret_cast<const unsigned char*>(args.xsum) + g * args.xsum_bytes + r * 4, 4);
+      }
+      flush(key, args.scales + g * kColumns * dtype_bytes(key.scale_type), args.zeros + g * kColumns * zero_bytes, xsum,
+            acc.value[r], totals->value[r]);
+    }
+  }
+}
+
+__attribute__((noinline))  // keeps every FP operation inside the MXCSR scope of the caller
+void all_panels(const KernelKey& key, std::uint64_t rows, const GemmArgs& args) {
+  float table[16];
+  for (unsigned i = 0; i < 16; ++i) table[i] = bf16_to_f32(args.table[i]);
+  const std::uint64_t steps = (key.k + kStepK - 1) / kStepK;
+  const std::uint64_t y_bytes = dtype_bytes(key.output_type);
+  const std::uint64_t scale_bytes = key.groups() * kColumns * dtype_bytes(key.scale_type);
+  const std::uint64_t zero_bytes =
+      key.groups() * kColumns * (key.zero_kind == ZENWOQ_ZERO_INTEGER ? 1 : dtype_bytes(key.scale_type));
+  Tile64 totals;
+  for (std::uint64_t panel = 0; panel * kColumns < args.columns; ++panel) {
+    const std::uint64_t columns = smaller(kColumns, args.columns - panel * kColumns);
+    for (std::uint64_t row = 0; row < rows; row += kBlockRows) {
+      const std::uint64_t block = smaller(kBlockRows, rows - row);
+      GemmArgs part = args;
+      part.codes += panel * steps * kStepBytes;
+      part.scales += panel * scale_bytes;
+      if (key.zero_kind != ZENWOQ_ZERO_NONE) {
+        part.zeros += panel * zero_bytes;
+        part.xsum = reinterpret_cast<const float*>(reinterpret_cast<const unsigned char*>(args.xsum) + row * 4);
+      }
+      part.x = static_cast<const unsigned char*>(args.x) + row * args.ldx_bytes;
+      panel_block(key, block, part, table, &totals);
+      for (std::uint64_t r = 0; r < block; ++r) {
+        store(key, totals.value[r], key.bias ? args.bias + panel * kColumns : nullptr, columns,
+              static_cast<unsigned char*>(args.y) + (row + r) * args.ldy_bytes + panel * kColumns * y_bytes);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void ZENWOQ_REFERENCE_NAME(const KernelKey& key, std::uint64_t rows, const GemmArgs& args) {
+  const MxcsrScope contract(MxcsrScope::kContract);
+  all_panels(key, rows, args);
+}
+
+}  // namespace zenwoq

@@ -1,0 +1,64 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Workspaces for callers that bring none: kept from run to run, one for each run that goes on at the same time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+namespace zenwoq {
+
+class Scratch {
+ public:
+  struct Buffer {
+    std::unique_ptr<std::uint8_t[]> data;
+    std::size_t bytes = 0;
+  };
+
+  // A buffer for the length of one run; goes back to the scratch at the end.
+  class Lease {
+   public:
+    Lease(Scratch& scratch, std::size_t bytes) : scratch_(scratch), buffer_(scratch.take(bytes)) {}  // throws bad_alloc
+    ~Lease() { scratch_.give(std::move(buffer_)); }
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+    std::uint8_t* data() const { return buffer_.data.get(); }
+
+   private:
+    Scratch& scratch_;
+    Buffer buffer_;
+  };
+
+ private:
+  Buffer take(std::size_t bytes) {
+    Buffer buffer;
+    {
+      const std::lock_guard lock(mutex_);
+      if (!free_.empty()) {
+        buffer = std::move(free_.back());
+        free_.pop_back();
+      }
+      free_.reserve(free_.size() + 1);  // so that give() cannot fail
+    }
+    if (buffer.bytes < bytes) {
+      buffer.data.reset();  // first, so that both are never held
+      buffer.data = std::unique_ptr<std::uint8_t[]>(new std::uint8_t[bytes]);
+      buffer.bytes = bytes;
+    }
+    return buffer;
+  }
+  void give(Buffer buffer) {
+    const std::lock_guard lock(mutex_);
+    if (free_.size() < free_.capacity()) free_.push_back(std::move(buffer));
+  }
+
+  std::mutex mutex_;
+  std::vector<Buffer> free_;
+};
+
+}  // namespace zenwoq

@@ -1,0 +1,47 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// A weight that is ready to run: a checked view of packed bytes, owned or borrowed.
+#pragma once
+
+#include <cstdlib>
+#include <memory>
+#include <string>
+
+#include "weight/convert.h"
+#include "weight/packed.h"
+
+namespace zenwoq {
+
+struct FreeDeleter {
+  void operator()(void* pointer) const { std::free(pointer); }
+};
+using PackedBuffer = std::unique_ptr<std::uint8_t, FreeDeleter>;
+
+// 64-byte aligned; NULL if there is no memory.
+inline PackedBuffer allocate_packed(std::size_t bytes) {
+  if (bytes > PTRDIFF_MAX - ZENWOQ_PACKED_ALIGNMENT) return nullptr;
+  const std::size_t rounded = (bytes + ZENWOQ_PACKED_ALIGNMENT - 1) / ZENWOQ_PACKED_ALIGNMENT * ZENWOQ_PACKED_ALIGNMENT;
+  return PackedBuffer(static_cast<std::uint8_t*>(std::aligned_alloc(ZENWOQ_PACKED_ALIGNMENT, rounded)));
+}
+
+class Weight {
+ public:
+  // owned is NULL for borrowed bytes.
+  Weight(const PackedView& view, PackedBuffer owned) : view_(view), owned_(std::move(owned)), text_(weight_text(view.header)) {
+    for (unsigned i = 0; i < 32; ++i) table_[i] = f32_to_bf16(view.header.table[i % 16]);
+  }
+
+  const PackedView& view() const { return view_; }
+  const PackedHeader& header() const { return view_.header; }
+  const std::string& text() const { return text_; }
+  const std::uint16_t* table() const { return table_; }  // 32 entries: the 16 values in bf16, twice
+
+ private:
+  const PackedView view_;
+  const PackedBuffer owned_;
+  const std::string text_;
+  alignas(64) std::uint16_t table_[32];
+};
+
+}  // namespace zenwoq

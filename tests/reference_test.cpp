@@ -1,0 +1,98 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The reference kernels against the contract's definition, scalar by scalar.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "cpu/cpu.h"
+#include "reference/reference.h"
+#include "support/random_weight.h"
+#include "weight/weight.h"
+
+namespace zenwoq::test {
+namespace {
+
+struct Case {
+  std::size_t n, k, group, m;
+  zenwoq_dtype scale_type, output_type;
+  zenwoq_zero_kind zero_kind;
+  bool bias, nasty;
+};
+
+Case random_case(Rng& rng) {
+  constexpr zenwoq_dtype kScales[] = {ZENWOQ_F32, ZENWOQ_F16, ZENWOQ_BF16};
+  Case c{};
+  c.n = pick(rng, 1, 70);
+  c.k = rng() % 8 == 0 ? pick(rng, 200, 700) : pick(rng, 1, 90);
+  c.group = rng() % 3 == 0 ? 0 : 8 * pick(rng, 1, 12);
+  c.m = pick(rng, 1, 10);
+  c.scale_type = kScales[rng() % 3];
+  c.output_type = rng() % 2 ? ZENWOQ_F32 : ZENWOQ_BF16;
+  c.zero_kind = static_cast<zenwoq_zero_kind>(rng() % 3);
+  c.bias = rng() % 2;
+  c.nasty = rng() % 2;
+  return c;
+}
+
+void check(Rng& rng, const Case& c, ReferenceFunction reference) {
+  const RandomWeight weight = random_weight(rng, c.n, c.k, c.group, c.scale_type, c.zero_kind);
+  PackedHeader header;
+  ASSERT_TRUE(make_header(weight.desc, &header).ok());
+  PackedBuffer packed = allocate_packed(header.total_bytes);
+  ASSERT_TRUE(pack_rows(header, weight.source(), 0, c.n, packed.get()).ok());
+  const PackedView view{header, packed.get()};
+  const Weight opened(view, nullptr);
+
+  std::vector<std::vector<std::uint16_t>> x(c.m, std::vector<std::uint16_t>(c.k));
+  std::vector<std::uint16_t> flat;
+  for (auto& row : x) {
+    for (auto& value : row) value = random_bf16(rng, c.nasty);
+    flat.insert(flat.end(), row.begin(), row.end());
+  }
+  std::vector<float> bias(header.panels() * 64);
+  for (float& b : bias) b = bf16_to_f32(random_bf16(rng, false));
+  std::vector<float> xsum(c.m * header.groups());
+  sum_groups(flat.data(), c.k * 2, c.m, c.k, header.group(), xsum.data(), c.m);
+
+  KernelKey key;
+  key.k = c.k;
+  key.group = header.group();
+  key.scale_type = c.scale_type;
+  key.zero_kind = c.zero_kind;
+  key.output_type = c.output_type;
+  key.bias = c.bias;
+  const std::size_t y_bytes = dtype_bytes(c.output_type);
+  std::vector<std::uint8_t> y(c.m * c.n * y_bytes);
+  GemmArgs args{flat.data(), c.k * 2, view.codes(0), view.scales(0), view.zeros(0), xsum.data(), c.m * 4,
+                bias.data(), y.data(), c.n * y_bytes, c.n, opened.table()};
+  reference(key, c.m, args);
+  for (std::size_t m = 0; m < c.m; ++m) {
+    for (std::size_t n = 0; n < c.n; ++n) {
+      const float expected = contract_element(weight, n, x[m], c.bias ? bias.data() : nullptr);
+      if (c.output_type == ZENWOQ_F32) {
+        ASSERT_TRUE(same_f32(load_as_f32(ZENWOQ_F32, y.data(), m * c.n + n), expected))
+            << key.name() << " m " << m << " n " << n << ": " << load_as_f32(ZENWOQ_F32, y.data(), m * c.n + n) << " " << expected;
+      } else {
+        std::uint16_t bits;
+        std::memcpy(&bits, y.data() + (m * c.n + n) * 2, 2);
+        ASSERT_TRUE(same_bf16(bits, f32_to_bf16(expected))) << key.name() << " m " << m << " n " << n;
+      }
+    }
+  }
+}
+
+TEST(Reference, Avx2FmaEqualsTheContract) {
+  if (!describe_cpu(probe_cpu()).avx2_fma) GTEST_SKIP() << "this CPU has no AVX2 and FMA";
+  Rng rng(1);
+  for (int i = 0; i < 600 && !HasFatalFailure(); ++i) check(rng, random_case(rng), reference_gemm_avx2_fma);
+}
+
+TEST(Reference, PortableEqualsTheContract) {
+  Rng rng(2);
+  for (int i = 0; i < 200 && !HasFatalFailure(); ++i) check(rng, random_case(rng), reference_gemm_portable);
+}
+
+}  // namespace
+}  // namespace zenwoq::test

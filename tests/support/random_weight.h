@@ -1,0 +1,49 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Random weights and activations, nasty values included, and a layer computed by the contract's own words.
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <vector>
+
+#include "zenwoq/zenwoq.h"
+
+namespace zenwoq::test {
+
+using Rng = std::mt19937_64;
+
+// Uniform in [low, high].
+std::size_t pick(Rng& rng, std::size_t low, std::size_t high);
+
+struct RandomWeight {
+  zenwoq_weight_desc desc;
+  std::vector<std::uint8_t> codes;   // nibbles
+  std::vector<std::uint8_t> scales;  // [N,G]
+  std::vector<std::uint8_t> zeros;   // [N,G], or empty
+
+  zenwoq_weight_source source() const;
+  std::size_t groups() const;
+  unsigned code(std::size_t n, std::size_t k) const;
+  float scale(std::size_t n, std::size_t g) const;
+  float offset(std::size_t n, std::size_t g) const;
+  int zero(std::size_t n, std::size_t g) const { return static_cast<std::int8_t>(zeros[n * groups() + g]); }
+};
+
+// Finite scales and offsets of any size: small, huge, denormal, negative, -0.
+RandomWeight random_weight(Rng& rng, std::size_t n, std::size_t k, std::size_t group_size, zenwoq_dtype scale_type,
+                           zenwoq_zero_kind zero_kind);
+
+// bf16 bits: mostly small numbers; where `nasty`, also -0, denormals, infinities and NaN.
+std::uint16_t random_bf16(Rng& rng, bool nasty);
+
+// y[n] of one row by the definition of the contract, one scalar operation after another: nothing shared with src/.
+// x: K bf16. Result before the rounding to bf16.
+float contract_element(const RandomWeight& weight, std::size_t n, const std::vector<std::uint16_t>& x, const float* bias);
+
+// Equal bits, or both NaN.
+bool same_f32(float a, float b);
+bool same_bf16(std::uint16_t a, std::uint16_t b);
+
+}  // namespace zenwoq::test
