@@ -1,0 +1,363 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The C boundary: each wrong argument has its own status and sentence with the values in it, and outputs stay as they were.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "zenwoq/zenwoq.h"
+
+namespace {
+
+using testing::HasSubstr;
+
+#define EXPECT_ERROR(call, expected_status, text)         \
+  do {                                                    \
+    EXPECT_EQ(call, expected_status) << #call;            \
+    EXPECT_THAT(zenwoq_last_error(), HasSubstr(text));    \
+  } while (0)
+
+class Api : public testing::Test {
+ protected:
+  static constexpr size_t kN = 70, kK = 48, kGroup = 16, kGroups = 3;
+
+  void SetUp() override {
+    zenwoq_context_options options;
+    zenwoq_context_options_init(&options);
+    options.threads = 2;
+    ASSERT_EQ(zenwoq_context_create(&options, &context_), ZENWOQ_OK) << zenwoq_last_error();
+    zenwoq_weight_desc_init(&desc_);
+    desc_.n = kN, desc_.k = kK, desc_.group_size = kGroup, desc_.scale_type = ZENWOQ_F32;
+    zenwoq_weight_source_init(&source_);
+    source_.codes = codes_.data(), source_.codes_bytes = codes_.size();
+    source_.scales = scales_.data(), source_.scales_bytes = scales_.size() * 4;
+    ASSERT_EQ(zenwoq_weight_create(context_, &desc_, &source_, &weight_), ZENWOQ_OK) << zenwoq_last_error();
+    ASSERT_EQ(zenwoq_linear_create(context_, weight_, nullptr, &linear_), ZENWOQ_OK) << zenwoq_last_error();
+    zenwoq_run_args_init(&args_);
+    args_.m = 2, args_.x = x_.data(), args_.x_bytes = x_.size() * 2, args_.y = y_.data(), args_.y_bytes = y_.size() * 4;
+  }
+  void TearDown() override {
+    zenwoq_linear_destroy(linear_);
+    zenwoq_weight_destroy(weight_);
+    zenwoq_context_destroy(context_);
+  }
+
+  // A run that must fail and leave y alone.
+  void expect_run_error(zenwoq_status status, const char* text) {
+    std::fill(y_.begin(), y_.end(), 7.0f);
+    EXPECT_ERROR(zenwoq_linear_run(linear_, &args_), status, text);
+    EXPECT_EQ(y_, std::vector<float>(y_.size(), 7.0f)) << text;
+  }
+
+  zenwoq_context* context_ = nullptr;
+  zenwoq_weight* weight_ = nullptr;
+  zenwoq_linear* linear_ = nullptr;
+  zenwoq_weight_desc desc_;
+  zenwoq_weight_source source_;
+  zenwoq_run_args args_;
+  std::vector<uint8_t> codes_ = std::vector<uint8_t>(kN * kK / 2, 0x9A);
+  std::vector<float> scales_ = std::vector<float>(kN * kGroups, 0.5f);
+  std::vector<int8_t> zeros_ = std::vector<int8_t>(kN * kGroups, 8);
+  std::vector<uint16_t> x_ = std::vector<uint16_t>(2 * kK, 0x3F80);
+  std::vector<float> y_ = std::vector<float>(2 * kN, 7.0f);
+};
+
+TEST_F(Api, RunsAndClearsTheErrorText) {
+  EXPECT_ERROR(zenwoq_linear_run(nullptr, &args_), ZENWOQ_ERROR_INVALID_ARGUMENT, "linear is NULL");
+  ASSERT_EQ(zenwoq_linear_run(linear_, &args_), ZENWOQ_OK);
+  EXPECT_STREQ(zenwoq_last_error(), "");
+  // Codes 10 and 9 mean +2 and +1 times 0.5: 24 pairs of 1.5.
+  EXPECT_EQ(y_, std::vector<float>(y_.size(), 36.0f));
+}
+
+TEST_F(Api, ZeroRowsDoNothing) {
+  args_.m = 0, args_.x = nullptr, args_.y = nullptr, args_.x_bytes = args_.y_bytes = 0;
+  EXPECT_EQ(zenwoq_linear_run(linear_, &args_), ZENWOQ_OK) << zenwoq_last_error();
+}
+
+TEST_F(Api, ContextErrors) {
+  zenwoq_context_options options;
+  zenwoq_context_options_init(&options);
+  auto* context = reinterpret_cast<zenwoq_context*>(8);
+  EXPECT_ERROR(zenwoq_context_create(&options, nullptr), ZENWOQ_ERROR_INVALID_ARGUMENT, "context is NULL");
+  options.struct_size = 5;
+  EXPECT_ERROR(zenwoq_context_create(&options, &context), ZENWOQ_ERROR_INVALID_ARGUMENT, "struct_size is 5, must be");
+  EXPECT_EQ(context, nullptr);
+  zenwoq_context_options_init(&options);
+  options.max_isa = static_cast<zenwoq_isa>(11);
+  EXPECT_ERROR(zenwoq_context_create(&options, &context), ZENWOQ_ERROR_INVALID_ARGUMENT, "max_isa 11");
+  zenwoq_context_options_init(&options);
+  options.tuning = "zen9";
+  EXPECT_ERROR(zenwoq_context_create(&options, &context), ZENWOQ_ERROR_INVALID_ARGUMENT, "\"zen9\": must be zen4, zen5 or generic");
+  zenwoq_context_options_init(&options);
+  options.threads = 5000;
+  EXPECT_ERROR(zenwoq_context_create(&options, &context), ZENWOQ_ERROR_INVALID_ARGUMENT, "threads is 5000");
+}
+
+TEST_F(Api, ALongerStructOfANewerCallerIsTakenIfItsTailIsZero) {
+  struct {
+    zenwoq_context_options options;
+    uint64_t newer_field;
+  } newer{};
+  zenwoq_context_options_init(&newer.options);
+  newer.options.struct_size = sizeof newer;
+  newer.options.threads = 1;
+  zenwoq_context* context = nullptr;
+  EXPECT_EQ(zenwoq_context_create(&newer.options, &context), ZENWOQ_OK) << zenwoq_last_error();
+  zenwoq_context_destroy(context);
+  newer.newer_field = 1;
+  EXPECT_ERROR(zenwoq_context_create(&newer.options, &context), ZENWOQ_ERROR_INVALID_ARGUMENT, "does not know");
+}
+
+TEST_F(Api, TheEnvironmentCapsTheTier) {
+  zenwoq_context* context = nullptr;
+  setenv("ZENWOQ_ISA", "avx1024", 1);
+  EXPECT_ERROR(zenwoq_context_create(nullptr, &context), ZENWOQ_ERROR_INVALID_ARGUMENT, "\"avx1024\": must be reference or avx512bf16");
+  setenv("ZENWOQ_ISA", "reference", 1);
+  zenwoq_context_options options;
+  zenwoq_context_options_init(&options);
+  options.max_isa = ZENWOQ_ISA_AVX512BF16;
+  ASSERT_EQ(zenwoq_context_create(&options, &context), ZENWOQ_OK) << zenwoq_last_error();
+  unsetenv("ZENWOQ_ISA");
+  zenwoq_cpu_info info{};
+  info.struct_size = sizeof info;
+  ASSERT_EQ(zenwoq_context_cpu_info(context, &info), ZENWOQ_OK);
+  EXPECT_EQ(info.isa, ZENWOQ_ISA_REFERENCE);
+  EXPECT_THAT(info.isa_reason, HasSubstr("ZENWOQ_ISA"));
+  zenwoq_context_destroy(context);
+}
+
+TEST_F(Api, DescriptionErrors) {
+  size_t bytes = 3;
+  const zenwoq_weight_desc good = desc_;
+  EXPECT_ERROR(zenwoq_weight_packed_bytes(nullptr, &bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "zenwoq_weight_desc is NULL");
+  EXPECT_ERROR(zenwoq_weight_packed_bytes(&desc_, nullptr), ZENWOQ_ERROR_INVALID_ARGUMENT, "bytes is NULL");
+  desc_.n = 0;
+  EXPECT_ERROR(zenwoq_weight_packed_bytes(&desc_, &bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "n = 0, k = 48");
+  desc_ = good, desc_.group_size = 12;
+  EXPECT_ERROR(zenwoq_weight_packed_bytes(&desc_, &bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "group_size 12: must be a multiple of 8");
+  desc_ = good, desc_.scale_type = static_cast<zenwoq_dtype>(9);
+  EXPECT_ERROR(zenwoq_weight_packed_bytes(&desc_, &bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "scale_type 9");
+  desc_ = good, desc_.zero_kind = static_cast<zenwoq_zero_kind>(-1);
+  EXPECT_ERROR(zenwoq_weight_packed_bytes(&desc_, &bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "zero_kind -1");
+  desc_ = good, desc_.table[3] = std::numeric_limits<float>::infinity();
+  EXPECT_ERROR(zenwoq_weight_packed_bytes(&desc_, &bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "table[3] = inf");
+  for (const size_t n : {SIZE_MAX, SIZE_MAX / 2, size_t{1} << 62, size_t{1} << 59}) {
+    desc_ = good, desc_.n = n;
+    EXPECT_ERROR(zenwoq_weight_packed_bytes(&desc_, &bytes), ZENWOQ_ERROR_OVERFLOW, "packed bytes exceed");
+    desc_ = good, desc_.k = n;
+    EXPECT_ERROR(zenwoq_weight_packed_bytes(&desc_, &bytes), ZENWOQ_ERROR_OVERFLOW, "packed bytes exceed");
+  }
+  EXPECT_EQ(bytes, 3u);
+}
+
+TEST_F(Api, SourceErrors) {
+  zenwoq_weight* weight = nullptr;
+  const zenwoq_weight_source good = source_;
+  const auto expect = [&](zenwoq_status status, const char* text) {
+    weight = reinterpret_cast<zenwoq_weight*>(8);
+    EXPECT_ERROR(zenwoq_weight_create(context_, &desc_, &source_, &weight), status, text);
+    EXPECT_EQ(weight, nullptr);
+    source_ = good;
+  };
+  source_.codes = nullptr;
+  expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "codes is NULL, 1680 bytes are needed");
+  source_.codes_bytes = 1679;
+  expect(ZENWOQ_ERROR_BUFFER_TOO_SMALL, "codes_bytes is 1679, 1680 are needed");
+  source_.codes_row_bytes = 23;
+  expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "codes_row_bytes is 23, a row of k = 48 has 24");
+  source_.codes_row_bytes = SIZE_MAX / 2;
+  expect(ZENWOQ_ERROR_OVERFLOW, "overflow");
+  source_.scales_bytes = 839;
+  expect(ZENWOQ_ERROR_BUFFER_TOO_SMALL, "scales_bytes is 839, 840 are needed");
+  source_.zeros = zeros_.data();
+  expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "zeros given, but zero_kind is ZENWOQ_ZERO_NONE");
+  source_.code_layout = static_cast<zenwoq_code_layout>(3);
+  expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "code_layout 3");
+  scales_[2 * kGroups + 1] = std::numeric_limits<float>::quiet_NaN();
+  expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "scale nan at row 2, group 1: must be finite");
+  scales_[2 * kGroups + 1] = 1.0f;
+  desc_.zero_kind = ZENWOQ_ZERO_INTEGER;
+  expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "zeros is NULL, 210 bytes are needed");
+  zeros_[5] = 17;
+  source_.zeros = zeros_.data(), source_.zeros_bytes = zeros_.size();
+  expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "zero 17 at row 1, group 2: must be in 0..16");
+}
+
+TEST_F(Api, CodesOutOfTheirRangeAreNamed) {
+  std::vector<uint8_t> wide(kN * kK, 3);
+  source_.codes = wide.data(), source_.codes_bytes = wide.size(), source_.code_layout = ZENWOQ_CODES_U8;
+  wide[66 * kK + 47] = 16;
+  zenwoq_weight* weight = nullptr;
+  EXPECT_ERROR(zenwoq_weight_create(context_, &desc_, &source_, &weight), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "code 16 at row 66, column 47: must be in 0..15");
+  source_.code_layout = ZENWOQ_CODES_S8;
+  wide[66 * kK + 47] = static_cast<uint8_t>(-9);
+  EXPECT_ERROR(zenwoq_weight_create(context_, &desc_, &source_, &weight), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "code -9 at row 66, column 47: must be in -8..7");
+}
+
+TEST_F(Api, PackErrors) {
+  size_t bytes = 0;
+  ASSERT_EQ(zenwoq_weight_packed_bytes(&desc_, &bytes), ZENWOQ_OK);
+  std::vector<uint8_t> memory(bytes + 128);
+  uint8_t* packed = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64);
+  EXPECT_ERROR(zenwoq_weight_pack(&desc_, &source_, 0, kN, packed + 1, bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "must be 64-byte aligned");
+  EXPECT_ERROR(zenwoq_weight_pack(&desc_, &source_, 0, kN, packed, bytes - 1), ZENWOQ_ERROR_BUFFER_TOO_SMALL, "packed_bytes is");
+  EXPECT_ERROR(zenwoq_weight_pack(&desc_, &source_, 0, kN, nullptr, bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "packed is NULL");
+  EXPECT_ERROR(zenwoq_weight_pack(&desc_, &source_, 1, kN, packed, bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "rows [1, 70) of n = 70");
+  EXPECT_ERROR(zenwoq_weight_pack(&desc_, &source_, 0, 63, packed, bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "rows [0, 63) of n = 70");
+  EXPECT_ERROR(zenwoq_weight_pack(&desc_, &source_, 64, 128, packed, bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "rows [64, 128) of n = 70");
+  EXPECT_EQ(memory, std::vector<uint8_t>(memory.size()));
+}
+
+TEST_F(Api, OpenErrors) {
+  const void* packed = nullptr;
+  size_t bytes = 0;
+  ASSERT_EQ(zenwoq_weight_packed(weight_, &packed, &bytes), ZENWOQ_OK);
+  std::vector<uint8_t> copy(static_cast<const uint8_t*>(packed), static_cast<const uint8_t*>(packed) + bytes);
+  zenwoq_weight* weight = nullptr;
+  EXPECT_ERROR(zenwoq_weight_open(nullptr, bytes, ZENWOQ_COPY, &weight), ZENWOQ_ERROR_INVALID_ARGUMENT, "packed is NULL");
+  EXPECT_ERROR(zenwoq_weight_open(packed, bytes, static_cast<zenwoq_ownership>(2), &weight), ZENWOQ_ERROR_INVALID_ARGUMENT, "ownership 2");
+  for (const size_t cut : {size_t{0}, size_t{255}, size_t{256}, bytes - 1}) {
+    EXPECT_ERROR(zenwoq_weight_open(copy.data(), cut, ZENWOQ_COPY, &weight), ZENWOQ_ERROR_BAD_PACKED, std::to_string(cut));
+  }
+  // No byte of the header can be changed unseen.
+  for (size_t i = 0; i < 256; ++i) {
+    for (const uint8_t flip : {0x01, 0x80, 0xFF}) {
+      copy[i] ^= flip;
+      EXPECT_EQ(zenwoq_weight_open(copy.data(), bytes, ZENWOQ_COPY, &weight), ZENWOQ_ERROR_BAD_PACKED) << i;
+      EXPECT_EQ(weight, nullptr);
+      EXPECT_STRNE(zenwoq_last_error(), "");
+      copy[i] ^= flip;
+    }
+  }
+  EXPECT_EQ(zenwoq_weight_open(copy.data(), bytes, ZENWOQ_COPY, &weight), ZENWOQ_OK) << zenwoq_last_error();
+  zenwoq_weight_destroy(weight);
+}
+
+TEST_F(Api, LinearErrors) {
+  zenwoq_linear* linear = nullptr;
+  zenwoq_linear_desc desc;
+  zenwoq_linear_desc_init(&desc);
+  EXPECT_ERROR(zenwoq_linear_create(nullptr, weight_, &desc, &linear), ZENWOQ_ERROR_INVALID_ARGUMENT, "context is NULL");
+  EXPECT_ERROR(zenwoq_linear_create(context_, nullptr, &desc, &linear), ZENWOQ_ERROR_INVALID_ARGUMENT, "weight is NULL");
+  desc.output_type = ZENWOQ_F16;
+  EXPECT_ERROR(zenwoq_linear_create(context_, weight_, &desc, &linear), ZENWOQ_ERROR_INVALID_ARGUMENT, "output_type 2");
+  desc.output_type = ZENWOQ_F32;
+  desc.bias = scales_.data(), desc.bias_bytes = kN * 4 - 1;
+  EXPECT_ERROR(zenwoq_linear_create(context_, weight_, &desc, &linear), ZENWOQ_ERROR_BUFFER_TOO_SMALL, "bias_bytes is 279, 280 are needed");
+  desc.bias_type = static_cast<zenwoq_dtype>(0);
+  EXPECT_ERROR(zenwoq_linear_create(context_, weight_, &desc, &linear), ZENWOQ_ERROR_INVALID_ARGUMENT, "bias_type 0");
+}
+
+TEST_F(Api, RunErrors) {
+  const zenwoq_run_args good = args_;
+  args_.x = nullptr;
+  expect_run_error(ZENWOQ_ERROR_INVALID_ARGUMENT, "x is NULL, 192 bytes are needed");
+  args_ = good, args_.y = nullptr;
+  expect_run_error(ZENWOQ_ERROR_INVALID_ARGUMENT, "y is NULL, 560 bytes are needed");
+  args_ = good, args_.x_bytes = 191;
+  expect_run_error(ZENWOQ_ERROR_BUFFER_TOO_SMALL, "x_bytes is 191, 192 are needed");
+  args_ = good, args_.y_bytes = 559;
+  expect_run_error(ZENWOQ_ERROR_BUFFER_TOO_SMALL, "y_bytes is 559, 560 are needed");
+  args_ = good, args_.ldx = 47;
+  expect_run_error(ZENWOQ_ERROR_INVALID_ARGUMENT, "ldx is 47, a row has 48 elements");
+  args_ = good, args_.ldy = 69;
+  expect_run_error(ZENWOQ_ERROR_INVALID_ARGUMENT, "ldy is 69, a row has 70 elements");
+  args_ = good, args_.ldx = 49;
+  expect_run_error(ZENWOQ_ERROR_BUFFER_TOO_SMALL, "x_bytes is 192, 194 are needed");
+  args_ = good, args_.m = SIZE_MAX;
+  expect_run_error(ZENWOQ_ERROR_OVERFLOW, "overflow");
+  args_ = good, args_.ldx = SIZE_MAX / 2;
+  expect_run_error(ZENWOQ_ERROR_OVERFLOW, "overflow");
+  args_ = good, args_.x_type = static_cast<zenwoq_dtype>(4);
+  expect_run_error(ZENWOQ_ERROR_INVALID_ARGUMENT, "x_type 4");
+  args_ = good, args_.struct_size = 0;
+  expect_run_error(ZENWOQ_ERROR_INVALID_ARGUMENT, "struct_size is 0");
+  args_ = good, args_.x = y_.data();
+  expect_run_error(ZENWOQ_ERROR_INVALID_ARGUMENT, "overlap");
+}
+
+TEST_F(Api, WorkspaceIsAskedForAndChecked) {
+  size_t bytes = 1;
+  ASSERT_EQ(zenwoq_linear_workspace_bytes(linear_, 1, ZENWOQ_BF16, &bytes), ZENWOQ_OK);
+  EXPECT_EQ(bytes, 0u);
+  constexpr size_t kM = 1000;
+  ASSERT_EQ(zenwoq_linear_workspace_bytes(linear_, kM, ZENWOQ_F32, &bytes), ZENWOQ_OK);
+  EXPECT_GE(bytes, kM * kK * 2);
+  std::vector<float> x(kM * kK, 1.0f);
+  y_.assign(kM * kN, 7.0f);
+  std::vector<uint8_t> workspace(bytes);
+  args_.m = kM, args_.x_type = ZENWOQ_F32, args_.x = x.data(), args_.x_bytes = x.size() * 4, args_.y = y_.data(), args_.y_bytes = y_.size() * 4;
+  args_.workspace = workspace.data(), args_.workspace_bytes = bytes - 1;
+  expect_run_error(ZENWOQ_ERROR_BUFFER_TOO_SMALL, "workspace_bytes is");
+  args_.workspace_bytes = bytes;
+  EXPECT_EQ(zenwoq_linear_run(linear_, &args_), ZENWOQ_OK) << zenwoq_last_error();
+  EXPECT_EQ(y_, std::vector<float>(y_.size(), 36.0f));
+  EXPECT_ERROR(zenwoq_linear_workspace_bytes(linear_, SIZE_MAX / 8, ZENWOQ_F32, &bytes), ZENWOQ_ERROR_OVERFLOW, "workspace of m =");
+}
+
+TEST_F(Api, UnpackAndDequantizeErrors) {
+  std::vector<uint8_t> codes(kN * kK / 2);
+  EXPECT_ERROR(zenwoq_weight_unpack(weight_, codes.data(), codes.size() - 1, nullptr, 0, nullptr, 0), ZENWOQ_ERROR_BUFFER_TOO_SMALL,
+               "codes_bytes is 1679, 1680 are needed");
+  EXPECT_ERROR(zenwoq_weight_unpack(weight_, nullptr, 8, nullptr, 0, nullptr, 0), ZENWOQ_ERROR_INVALID_ARGUMENT, "codes is NULL with 8 bytes");
+  std::vector<float> values(kK);
+  EXPECT_ERROR(zenwoq_weight_dequantize(weight_, 0, 2, values.data(), values.size() * 4), ZENWOQ_ERROR_BUFFER_TOO_SMALL, "values_bytes is 192, 384");
+  EXPECT_ERROR(zenwoq_weight_dequantize(weight_, 70, 71, values.data(), values.size() * 4), ZENWOQ_ERROR_INVALID_ARGUMENT, "rows [70, 71) of n = 70");
+  EXPECT_EQ(zenwoq_weight_dequantize(weight_, 69, 70, values.data(), values.size() * 4), ZENWOQ_OK);
+  EXPECT_EQ(values[0], 1.0f);
+  EXPECT_EQ(values[1], 0.5f);
+}
+
+TEST_F(Api, KernelsOfALinear) {
+  size_t count = 0;
+  ASSERT_EQ(zenwoq_linear_kernel(linear_, 33, 0, &count, nullptr), ZENWOQ_OK);
+  ASSERT_GE(count, 1u);
+  zenwoq_kernel_info info{};
+  info.struct_size = sizeof info;
+  ASSERT_EQ(zenwoq_linear_kernel(linear_, 33, 0, &count, &info), ZENWOQ_OK);
+  if (info.isa == ZENWOQ_ISA_REFERENCE) {
+    EXPECT_STREQ(info.name, "reference");
+    EXPECT_STRNE(info.reason, "");
+  } else {
+    size_t bytes = 0;
+    std::vector<uint8_t> code(1 << 16);
+    ASSERT_EQ(zenwoq_kernel_emit(info.name, code.data(), code.size(), &bytes), ZENWOQ_OK);
+    EXPECT_EQ(bytes, info.code_bytes);
+    EXPECT_EQ(std::memcmp(code.data(), info.address, bytes), 0);
+  }
+  EXPECT_ERROR(zenwoq_linear_kernel(linear_, 33, count, &count, &info), ZENWOQ_ERROR_INVALID_ARGUMENT, "runs of m = 33 rows use no more");
+}
+
+TEST_F(Api, KernelEmitErrors) {
+  size_t bytes = 9;
+  EXPECT_ERROR(zenwoq_kernel_emit("gemm_nonsense", nullptr, 0, &bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "\"gemm_nonsense\" is no kernel name");
+  EXPECT_ERROR(zenwoq_kernel_emit("gemm_bf16_t4_g128_k4096_sbf16_z0_m12x8_yf32_avx512bf16_zen4", nullptr, 0, &bytes), ZENWOQ_ERROR_UNSUPPORTED,
+               "does not fit 32 vector registers");
+  const char* name = "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_yf32_avx512bf16_zen4";
+  uint8_t byte = 0;
+  EXPECT_ERROR(zenwoq_kernel_emit(name, &byte, 1, &bytes), ZENWOQ_ERROR_BUFFER_TOO_SMALL, "code_capacity is 1");
+  EXPECT_EQ(bytes, 9u);
+  EXPECT_EQ(zenwoq_kernel_emit(name, nullptr, 0, &bytes), ZENWOQ_OK);
+  EXPECT_GT(bytes, 100u);
+}
+
+TEST_F(Api, DescribesWhatWasPacked) {
+  zenwoq_weight_desc back{};
+  back.struct_size = sizeof back;
+  ASSERT_EQ(zenwoq_weight_describe(weight_, &back), ZENWOQ_OK);
+  EXPECT_EQ(std::memcmp(&back, &desc_, sizeof back), 0);
+  EXPECT_STREQ(zenwoq_weight_text(weight_), "int4 sym per-group 16, scale f32");
+  EXPECT_EQ(zenwoq_weight_text(nullptr), nullptr);
+  EXPECT_STREQ(zenwoq_status_name(ZENWOQ_ERROR_BAD_PACKED), "ZENWOQ_ERROR_BAD_PACKED");
+  EXPECT_STREQ(zenwoq_status_name(static_cast<zenwoq_status>(99)), "unknown status");
+}
+
+}  // namespace

@@ -1,0 +1,179 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Random kernels, every tile the grammar knows: the same bits as the reference, no access outside the operands, nothing
+// of the caller's changed, the same code wherever it is emitted.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "gemm_avx512.h"
+#include "reference/mxcsr.h"
+#include "support/guard_buffer.h"
+#include "support/kernel_host.h"
+#include "support/random_weight.h"
+#include "weight/weight.h"
+
+namespace zenwoq::test {
+namespace {
+
+constexpr int kCases = 12000;
+constexpr unsigned kCallerMxcsr[] = {0x1F80, 0x9FC0, 0x1FC0, 0x9F80, 0x3F80, 0x5F80, 0x7FBF};  // rounding, flags, flushing
+
+struct Case {
+  KernelKey key;
+  std::size_t panels, columns, x_shift, y_shift, x_gap, y_gap;
+  unsigned mxcsr;
+  bool nasty;
+};
+
+Case random_case(Rng& rng) {
+  constexpr zenwoq_dtype kScales[] = {ZENWOQ_F32, ZENWOQ_F16, ZENWOQ_BF16};
+  constexpr std::uint32_t kStrips[] = {1, 2, 4, 8};
+  Case c{};
+  do {
+    c.key.tile = {static_cast<std::uint32_t>(pick(rng, 1, kMaxTileRows)), kStrips[rng() % 4]};
+    c.key.k = rng() % 4 == 0 ? pick(rng, 1024, 1600) : pick(rng, 1, 300);
+    c.key.group = rng() % 4 == 0 ? c.key.k : 8 * (rng() % 4 == 0 ? pick(rng, 1, 128) : pick(rng, 1, 16));
+    if (c.key.group > c.key.k) c.key.group = c.key.k;
+    c.key.scale_type = kScales[rng() % 3];
+    c.key.zero_kind = static_cast<zenwoq_zero_kind>(rng() % 3);
+    c.key.output_type = rng() % 2 ? ZENWOQ_F32 : ZENWOQ_BF16;
+    c.key.bias = rng() % 2;
+    c.key.tuning = static_cast<Tuning>(rng() % 3);
+  } while (!unsupported_reason(c.key).empty());
+  const std::size_t unit = c.key.tile.strips == 8 ? 2 : 1;
+  c.panels = unit * pick(rng, 1, c.key.k >= 1024 ? 1 : 3);
+  c.columns = (c.panels - 1) * 64 + pick(rng, 1, 64);
+  c.x_shift = rng() % 4;
+  c.y_shift = rng() % 4;
+  c.x_gap = rng() % 3 == 0 ? rng() % 40 : 0;
+  c.y_gap = rng() % 3 == 0 ? rng() % 40 : 0;
+  c.mxcsr = kCallerMxcsr[rng() % std::size(kCallerMxcsr)];
+  c.nasty = rng() % 2;
+  return c;
+}
+
+// The operands of one case. What the kernel may read is read-only; everything ends at a page that nobody may touch.
+class Operands {
+ public:
+  Operands(Rng& rng, const Case& c)
+      : rows_(c.key.tile.rows),
+        ldx_((c.key.k + c.x_gap) * 2),
+        ldy_((c.columns + c.y_gap) * dtype_bytes(c.key.output_type)),
+        y_row_(c.columns * dtype_bytes(c.key.output_type)),
+        weight_(random_weight(rng, c.columns, c.key.k, c.key.per_channel() ? 0 : c.key.group, c.key.scale_type, c.key.zero_kind)),
+        x_((rows_ - 1) * ldx_ + c.key.k * 2 + c.x_shift, 0xFF),
+        xsum_(c.key.groups() * rows_ * 4),
+        bias_(c.panels * 64 * 4),
+        y_((rows_ - 1) * ldy_ + y_row_ + c.y_shift),
+        expected_(y_.size()) {
+    if (!make_header(weight_.desc, &view_.header).ok()) std::abort();
+    packed_ = std::make_unique<GuardBuffer>(view_.header.total_bytes);
+    if (!pack_rows(view_.header, weight_.source(), 0, c.columns, packed_->data()).ok()) std::abort();
+    view_.base = packed_->data();
+    table_ = std::make_unique<Weight>(view_, nullptr);
+    fill(rng, c);
+    args_ = {x_.data(), ldx_, view_.codes(0), view_.scales(0), view_.zeros(0), reinterpret_cast<const float*>(xsum_.data()),
+             rows_ * 4, reinterpret_cast<const float*>(bias_.data()), y_.data(), ldy_, c.columns, table_->table()};
+    for (GuardBuffer* read_only : {packed_.get(), &x_, &xsum_, &bias_}) read_only->make_read_only();
+  }
+
+  const GemmArgs& args() const { return args_; }
+
+  // Rows one by one: not even the gap between two rows may be read or written.
+  std::vector<emulator::Range> ranges() {
+    std::vector<emulator::Range> result = {
+        {view_.base, view_.header.total_bytes, false, "packed weight"}, {xsum_.data(), xsum_.size(), false, "xsum"},
+        {bias_.data(), bias_.size(), false, "bias"}, {args_.table, 64, false, "table"}};
+    for (std::size_t r = 0; r < rows_; ++r) {
+      result.push_back({x_.data() + r * ldx_, view_.header.k * 2, false, fmt::format("x row {}", r)});
+      result.push_back({y_.data() + r * ldy_, y_row_, true, fmt::format("y row {}", r)});
+    }
+    return result;
+  }
+
+  void compute_expected(const KernelKey& key) {
+    GemmArgs args = args_;
+    args.y = expected_.data();
+    reference_gemm_avx2_fma(key, rows_, args);
+  }
+
+  // All bytes of y, those between the rows included. Empty if equal, NaN being NaN.
+  std::string difference(zenwoq_dtype type) {
+    if (std::memcmp(y_.data(), expected_.data(), y_.size()) == 0) return "";
+    for (std::size_t i = 0; i < y_.size(); ++i) {
+      if (y_.data()[i] == expected_.data()[i]) continue;
+      const std::size_t column = i % ldy_ / dtype_bytes(type);
+      const std::uint8_t* got = y_.data() + i / ldy_ * ldy_ + column * dtype_bytes(type);
+      const std::uint8_t* want = expected_.data() + (got - y_.data());
+      const float a = load_as_f32(type, got, 0);
+      const float b = load_as_f32(type, want, 0);
+      if (i % ldy_ >= y_row_) return fmt::format("byte {} behind row {} was written", i % ldy_ - y_row_, i / ldy_);
+      if (!same_f32(a, b)) return fmt::format("row {}, column {}: {}, the reference has {}", i / ldy_, column, a, b);
+    }
+    return "";
+  }
+
+ private:
+  void fill(Rng& rng, const Case& c) {
+    for (std::size_t r = 0; r < rows_; ++r) {
+      for (std::size_t k = 0; k < c.key.k; ++k) {
+        const std::uint16_t bits = random_bf16(rng, c.nasty);
+        std::memcpy(x_.data() + r * ldx_ + k * 2, &bits, 2);
+      }
+    }
+    for (std::size_t i = 0; i < bias_.size(); i += 4) {
+      const float value = bf16_to_f32(random_bf16(rng, c.nasty));
+      std::memcpy(bias_.data() + i, &value, 4);
+    }
+    sum_groups(x_.data(), ldx_, rows_, c.key.k, c.key.group, reinterpret_cast<float*>(xsum_.data()), rows_);
+  }
+
+  const std::size_t rows_, ldx_, ldy_, y_row_;
+  const RandomWeight weight_;
+  GuardBuffer x_, xsum_, bias_, y_, expected_;
+  PackedView view_{};
+  std::unique_ptr<GuardBuffer> packed_;
+  std::unique_ptr<Weight> table_;
+  GemmArgs args_{};
+};
+
+std::string check(Rng& rng, const Case& c, KernelHost& host) {
+  if (parse_kernel_name(c.key.name()) != c.key) return "the name does not parse back to the key";
+  std::vector<std::uint8_t> code, again;
+  if (const Status status = emit_gemm(c.key, &code); !status.ok()) return status.text();
+  if (!emit_gemm(c.key, &again).ok() || code != again) return "emitted twice, the bytes differ";
+  Operands operands(rng, c);
+  operands.compute_expected(c.key);
+  std::string problem;
+  unsigned mxcsr_after = 0;
+  {
+    const MxcsrScope caller(c.mxcsr);
+    problem = host.call(code, operands.args(), operands.ranges());
+    mxcsr_after = _mm_getcsr();
+  }
+  if (!problem.empty()) return problem;
+  if (mxcsr_after != c.mxcsr) return fmt::format("MXCSR was {:x}, is {:x}", c.mxcsr, mxcsr_after);
+  return operands.difference(c.key.output_type);
+}
+
+TEST(KernelProperty, SameBitsAsTheReference) {
+  std::printf("kernels run %s\n", KernelHost::native() ? "on this CPU" : "in the emulator: this CPU has no AVX-512 BF16");
+  Rng rng(20260101);
+  int large = 0;
+  auto host = std::make_unique<KernelHost>();
+  for (int i = 0; i < kCases; ++i) {
+    if (i % 1000 == 999) host = std::make_unique<KernelHost>();  // gives back the code of a thousand kernels
+    const Case c = random_case(rng);
+    large += c.key.k >= 1024;
+    const std::string problem = check(rng, c, *host);
+    ASSERT_EQ(problem, "") << c.key.name() << ", " << c.columns << " columns, case " << i << ", nasty " << c.nasty;
+  }
+  EXPECT_GE(large, kCases / 5);
+  RecordProperty("cases", kCases);
+}
+
+}  // namespace
+}  // namespace zenwoq::test

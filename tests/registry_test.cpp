@@ -1,0 +1,181 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The registry: one generation a key under contention, failures remembered or tried again; and the grammar of names.
+#include "registry/registry.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <set>
+#include <thread>
+
+#include "gemm_avx512.h"
+
+namespace zenwoq {
+namespace {
+
+KernelKey key_of(std::uint64_t k) {
+  KernelKey key;
+  key.k = k;
+  key.group = 32;
+  return key;
+}
+
+Status no_load(std::span<const std::uint8_t> code, const void** address) {
+  *address = code.data();
+  return {};
+}
+
+TEST(Registry, GeneratesAKeyOnceUnderContention) {
+  constexpr int kThreads = 8, kKeys = 20;
+  std::atomic<int> generated{0};
+  const auto slow_emit = [&](const KernelKey&, std::vector<std::uint8_t>* code) -> Status {
+    ++generated;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    code->assign(10, 0xC3);
+    return {};
+  };
+  Registry registry(slow_emit, no_load, {});
+  std::vector<std::set<const Kernel*>> seen(kKeys);
+  std::mutex mutex;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < kKeys; ++i) {
+        const Kernel* kernel = nullptr;
+        EXPECT_TRUE(registry.get(key_of(64 + 32 * i), &kernel).ok());
+        const std::lock_guard lock(mutex);
+        seen[i].insert(kernel);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(generated, kKeys);
+  for (const auto& kernels : seen) EXPECT_EQ(kernels.size(), 1u);
+  EXPECT_EQ(registry.stats().kernels, static_cast<std::uint64_t>(kKeys));
+  EXPECT_EQ(registry.stats().code_bytes, 10u * kKeys);
+}
+
+TEST(Registry, DifferentKeysAreMadeAtTheSameTime) {
+  std::atomic<int> inside{0}, most{0};
+  const auto emit = [&](const KernelKey&, std::vector<std::uint8_t>*) -> Status {
+    most = std::max(most.load(), ++inside);
+    for (int i = 0; i < 2000 && most < 2; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    --inside;
+    return {};
+  };
+  Registry registry(emit, no_load, {});
+  std::thread other([&] {
+    const Kernel* kernel = nullptr;
+    (void)registry.get(key_of(64), &kernel);
+  });
+  const Kernel* kernel = nullptr;
+  (void)registry.get(key_of(96), &kernel);
+  other.join();
+  EXPECT_EQ(most, 2);
+}
+
+TEST(Registry, UnsupportedIsRememberedOutOfMemoryIsNot) {
+  int calls = 0;
+  zenwoq_status outcome = ZENWOQ_ERROR_OUT_OF_MEMORY;
+  const auto emit = [&](const KernelKey&, std::vector<std::uint8_t>*) -> Status { return ++calls, Status(outcome, "made up"); };
+  Registry registry(emit, no_load, {});
+  const Kernel* kernel = nullptr;
+  EXPECT_EQ(registry.get(key_of(64), &kernel).code(), ZENWOQ_ERROR_OUT_OF_MEMORY);
+  EXPECT_EQ(kernel, nullptr);
+  outcome = ZENWOQ_ERROR_UNSUPPORTED;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(registry.get(key_of(64), &kernel).ok());
+    ASSERT_NE(kernel, nullptr);
+    EXPECT_EQ(kernel->run, nullptr);
+    EXPECT_EQ(kernel->status.text(), "made up");
+  }
+  EXPECT_EQ(calls, 2);
+  EXPECT_EQ(registry.stats().refused, 1u);
+  EXPECT_EQ(registry.stats().failed, 1u);
+}
+
+TEST(Registry, AThrowingGeneratorLeavesNothingBehind) {
+  int calls = 0;
+  const auto emit = [&](const KernelKey&, std::vector<std::uint8_t>*) -> Status {
+    if (++calls == 1) throw std::bad_alloc();
+    return {};
+  };
+  Registry registry(emit, no_load, {});
+  const Kernel* kernel = nullptr;
+  EXPECT_EQ(registry.get(key_of(64), &kernel).code(), ZENWOQ_ERROR_OUT_OF_MEMORY);
+  EXPECT_TRUE(registry.get(key_of(64), &kernel).ok());
+  EXPECT_NE(kernel, nullptr);
+}
+
+// Keys that differ in one field only are different kernels, even in one bucket.
+TEST(Registry, KeysAreComparedWhole) {
+  const auto emit = [](const KernelKey&, std::vector<std::uint8_t>*) -> Status { return {}; };
+  Registry registry(emit, no_load, {});
+  std::vector<KernelKey> keys;
+  for (std::uint64_t k = 64; k < 64 + 5000; ++k) keys.push_back(key_of(k));
+  KernelKey key = key_of(4096);
+  for (const auto change : {0, 1, 2, 3, 4, 5, 6}) {
+    key = key_of(8192);
+    if (change == 0) key.group = 64;
+    if (change == 1) key.scale_type = ZENWOQ_F16;
+    if (change == 2) key.zero_kind = ZENWOQ_ZERO_OFFSET;
+    if (change == 3) key.tile = {2, 4};
+    if (change == 4) key.output_type = ZENWOQ_BF16;
+    if (change == 5) key.bias = true;
+    if (change == 6) key.tuning = Tuning::zen5;
+    keys.push_back(key);
+  }
+  std::set<const Kernel*> kernels;
+  for (const KernelKey& each : keys) {
+    const Kernel* kernel = nullptr;
+    ASSERT_TRUE(registry.get(each, &kernel).ok());
+    EXPECT_TRUE(kernel->key == each);
+    kernels.insert(kernel);
+  }
+  EXPECT_EQ(kernels.size(), keys.size());
+}
+
+TEST(KernelName, HasTheGrammarOfTheHeader) {
+  KernelKey key;
+  key.k = 4096;
+  key.group = 128;
+  key.tile = {6, 2};
+  key.output_type = ZENWOQ_BF16;
+  key.bias = true;
+  key.tuning = Tuning::zen5;
+  EXPECT_EQ(key.name(), "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_ybf16_bias_avx512bf16_zen5");
+  EXPECT_EQ(parse_kernel_name(key.name()), key);
+  key.group = key.k;
+  EXPECT_EQ(key.name(), "gemm_bf16_t4_pc_k4096_sbf16_z0_m6x2_ybf16_bias_avx512bf16_zen5");
+  EXPECT_EQ(parse_kernel_name(key.name()), key);
+}
+
+TEST(KernelName, OnlyWhatNamePrintsIsTaken) {
+  for (const char* name :
+       {"", "gemm", "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_ybf16_bias_avx512bf16_zen6",
+        "gemm_bf16_t4_g0128_k4096_sbf16_z0_m6x2_ybf16_avx512bf16_zen5", "gemm_bf16_t4_g4096_k4096_sbf16_z0_m6x2_ybf16_avx512bf16_zen5",
+        "gemm_bf16_t4_g0_k4096_sbf16_z0_m6x2_ybf16_avx512bf16_zen5", "gemm_bf16_t4_pc_k0_sbf16_z0_m6x2_ybf16_avx512bf16_zen5",
+        "gemm_bf16_t4_pc_k4096_sbf16_z0_m6x2_ybf16_avx512bf16_zen5_", "gemm_bf16_t4_pc_k99999999999999999999_sbf16_z0_m6x2_ybf16_avx512bf16_zen5",
+        "gemm_bf16_t4_pc_k4096_sbf16_z1_m6x2_ybf16_avx512bf16_zen5", "gemm_bf16_t4_pc_k4096_sbf16_z0_m-6x2_ybf16_avx512bf16_zen5"}) {
+    EXPECT_FALSE(parse_kernel_name(name).has_value()) << name;
+  }
+}
+
+TEST(KernelName, UnsupportedKeysAreRefusedWithAReason) {
+  std::vector<std::uint8_t> code;
+  KernelKey key = key_of(4096);
+  key.tile = {12, 8};
+  EXPECT_EQ(emit_gemm(key, &code).code(), ZENWOQ_ERROR_UNSUPPORTED);
+  EXPECT_EQ(emit_gemm(key, &code).text(), "tile m12x8 does not fit 32 vector registers");
+  key.tile = {1, 3};
+  EXPECT_EQ(emit_gemm(key, &code).text(), "tile m1x3: rows must be 1..12, strips 1, 2, 4 or 8");
+  key.tile = {1, 4};
+  key.k = std::uint64_t{1} << 40;
+  EXPECT_EQ(emit_gemm(key, &code).code(), ZENWOQ_ERROR_UNSUPPORTED);
+}
+
+}  // namespace
+}  // namespace zenwoq

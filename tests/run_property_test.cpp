@@ -1,0 +1,260 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Random runs through the C API: JIT and reference give the same bits for any shape, M, thread count, alignment, leading
+// dimension, activation type, workspace and MXCSR of the caller.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "api/boundary.h"
+#include "reference/mxcsr.h"
+#include "support/guard_buffer.h"
+#include "support/kernel_host.h"
+#include "support/random_weight.h"
+
+namespace zenwoq::test {
+namespace {
+
+constexpr int kCases = 9000;
+constexpr unsigned kCallerMxcsr[] = {0x1F80, 0x9FC0, 0x1FC0, 0x9F80, 0x3F80, 0x5F80, 0x7FBF};
+
+struct Case {
+  std::size_t n, k, group, m, x_shift, y_shift, x_gap, y_gap;
+  zenwoq_dtype scale_type, x_type, output_type, bias_type;
+  zenwoq_zero_kind zero_kind;
+  bool bias, nasty, own_workspace, borrow;
+  unsigned mxcsr;
+};
+
+Case random_case(Rng& rng) {
+  constexpr zenwoq_dtype kTypes[] = {ZENWOQ_F32, ZENWOQ_F16, ZENWOQ_BF16};
+  Case c{};
+  const bool large = rng() % 4 == 0;
+  c.k = large ? pick(rng, 1024, 2100) : pick(rng, 1, 260);
+  c.n = large ? pick(rng, 1, 130) : pick(rng, 1, 330);
+  c.m = rng() % 4 == 0 ? pick(rng, 1, large ? 14 : 40) : pick(rng, 1, 5);
+  c.group = rng() % 4 == 0 ? 0 : 8 * (rng() % 4 == 0 ? pick(rng, 1, 128) : pick(rng, 1, 16));
+  c.scale_type = kTypes[rng() % 3];
+  c.x_type = rng() % 3 == 0 ? kTypes[rng() % 2] : ZENWOQ_BF16;
+  c.output_type = rng() % 2 ? ZENWOQ_F32 : ZENWOQ_BF16;
+  c.bias_type = kTypes[rng() % 3];
+  c.zero_kind = static_cast<zenwoq_zero_kind>(rng() % 3);
+  c.bias = rng() % 2;
+  c.nasty = rng() % 2;
+  c.own_workspace = rng() % 2;
+  c.borrow = rng() % 2;
+  c.x_shift = rng() % 4;
+  c.y_shift = rng() % 4;
+  c.x_gap = rng() % 3 == 0 ? rng() % 40 : 0;
+  c.y_gap = rng() % 3 == 0 ? rng() % 40 : 0;
+  c.mxcsr = kCallerMxcsr[rng() % std::size(kCallerMxcsr)];
+  return c;
+}
+
+// One context that runs generated kernels for each tuning and thread count, and one reference.
+class Contexts {
+ public:
+  Contexts() {
+    for (const char* tuning : {"zen4", "zen5", "generic"}) {
+      for (const std::uint32_t threads : {1u, 2u, 3u}) {
+        zenwoq_context_options options;
+        zenwoq_context_options_init(&options);
+        options.threads = threads;
+        options.tuning = tuning;
+        if (threads == 3) options.parallel_for = serial_backwards;  // the caller's threads, in an odd order
+        zenwoq_context* context = nullptr;
+        if (!create_context(&options, host_.seams(), &context).ok()) std::abort();
+        jit_.push_back(context);
+      }
+    }
+    zenwoq_context_options options;
+    zenwoq_context_options_init(&options);
+    options.max_isa = ZENWOQ_ISA_REFERENCE;
+    if (zenwoq_context_create(&options, &reference_) != ZENWOQ_OK) std::abort();
+  }
+  ~Contexts() {
+    for (zenwoq_context* context : jit_) zenwoq_context_destroy(context);
+    zenwoq_context_destroy(reference_);
+  }
+  Contexts(const Contexts&) = delete;
+  Contexts& operator=(const Contexts&) = delete;
+
+  zenwoq_context* jit(Rng& rng) { return jit_[rng() % jit_.size()]; }
+  zenwoq_context* reference() { return reference_; }
+  std::string take_problems() { return host_.take_problems(); }
+
+ private:
+  static void serial_backwards(void*, std::size_t n, void (*task)(void*, std::size_t), void* arg) {
+    while (n > 0) task(arg, --n);
+  }
+  KernelHost host_;
+  std::vector<zenwoq_context*> jit_;
+  zenwoq_context* reference_ = nullptr;
+};
+
+class Runner {
+ public:
+  Runner(Rng& rng, const Case& c)
+      : c_(c),
+        ldx_(c.k + c.x_gap),
+        ldy_(c.n + c.y_gap),
+        weight_(random_weight(rng, c.n, c.k, c.group, c.scale_type, c.zero_kind)),
+        x_(((c.m - 1) * ldx_ + c.k) * dtype_bytes(c.x_type) + c.x_shift) {
+    for (std::size_t m = 0; m < c.m; ++m) {
+      for (std::size_t k = 0; k < c.k; ++k) put_x(rng, m * ldx_ + k);
+    }
+    x_.make_read_only();
+    bias_.resize(c.n * dtype_bytes(c.bias_type));
+    for (std::size_t i = 0; i < c.n; ++i) put(c.bias_type, bf16_to_f32(random_bf16(rng, false)), bias_.data(), i);
+    std::size_t bytes = 0;
+    if (zenwoq_weight_packed_bytes(&weight_.desc, &bytes) != ZENWOQ_OK) std::abort();
+    packed_ = std::make_unique<GuardBuffer>(bytes);
+    const zenwoq_weight_source source = weight_.source();
+    if (zenwoq_weight_pack(&weight_.desc, &source, 0, c.n, packed_->data(), bytes) != ZENWOQ_OK) std::abort();
+    packed_->make_read_only();
+  }
+
+  // The whole life of a linear; y with its gaps. Sets *error where anything went wrong.
+  std::vector<std::uint8_t> run(zenwoq_context* context, std::string* error) {
+    zenwoq_weight* weight = nullptr;
+    zenwoq_linear* linear = nullptr;
+    zenwoq_linear_desc desc;
+    zenwoq_linear_desc_init(&desc);
+    desc.output_type = c_.output_type;
+    if (c_.bias) desc.bias_type = c_.bias_type, desc.bias = bias_.data(), desc.bias_bytes = bias_.size();
+    GuardBuffer y(((c_.m - 1) * ldy_ + c_.n) * dtype_bytes(c_.output_type) + c_.y_shift);
+    const zenwoq_ownership ownership = c_.borrow ? ZENWOQ_BORROW : ZENWOQ_COPY;
+    if (zenwoq_weight_open(packed_->data(), packed_->size(), ownership, &weight) != ZENWOQ_OK ||
+        zenwoq_linear_create(context, weight, &desc, &linear) != ZENWOQ_OK || !run_linear(linear, y)) {
+      *error = zenwoq_last_error();
+    }
+    zenwoq_weight_destroy(weight);
+    zenwoq_linear_destroy(linear);
+    return {y.data(), y.data() + y.size()};
+  }
+
+  bool same(const std::vector<std::uint8_t>& a, const std::vector<std::uint8_t>& b) const {
+    const std::size_t size = dtype_bytes(c_.output_type);
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      if (a[i] == b[i]) continue;
+      const std::size_t element = i / size;
+      if (i >= a.size() - c_.y_shift || element % ldy_ >= c_.n) return false;
+      if (!same_f32(load_as_f32(c_.output_type, a.data(), element), load_as_f32(c_.output_type, b.data(), element))) return false;
+    }
+    return true;
+  }
+
+ private:
+  static void put(zenwoq_dtype type, float value, std::uint8_t* to, std::size_t i) {
+    if (type == ZENWOQ_F32) {
+      std::memcpy(to + i * 4, &value, 4);
+    } else {  // any bits of the high word are a fine f16 too
+      const std::uint16_t bits = f32_to_bf16(value);
+      std::memcpy(to + i * 2, &bits, 2);
+    }
+  }
+  void put_x(Rng& rng, std::size_t i) {
+    float value = bf16_to_f32(random_bf16(rng, c_.nasty));
+    if (c_.x_type == ZENWOQ_F32) value = std::bit_cast<float>(std::bit_cast<std::uint32_t>(value) | static_cast<std::uint32_t>(rng() & 0xFFFF));
+    put(c_.x_type, value, x_.data(), i);
+  }
+  bool run_linear(zenwoq_linear* linear, GuardBuffer& y) {
+    std::size_t workspace_bytes = 0;
+    if (zenwoq_linear_workspace_bytes(linear, c_.m, c_.x_type, &workspace_bytes) != ZENWOQ_OK) return false;
+    GuardBuffer workspace(workspace_bytes);
+    zenwoq_run_args args;
+    zenwoq_run_args_init(&args);
+    args.m = c_.m;
+    args.x_type = c_.x_type;
+    args.x = x_.data();
+    args.ldx = c_.x_gap == 0 ? 0 : ldx_;
+    args.x_bytes = x_.size() - c_.x_shift;
+    args.y = y.data();
+    args.ldy = c_.y_gap == 0 ? 0 : ldy_;
+    args.y_bytes = y.size() - c_.y_shift;
+    if (c_.own_workspace && workspace_bytes != 0) args.workspace = workspace.data(), args.workspace_bytes = workspace_bytes;
+    const MxcsrScope caller(c_.mxcsr);
+    const bool ok = zenwoq_linear_run(linear, &args) == ZENWOQ_OK;
+    return _mm_getcsr() == c_.mxcsr && ok;
+  }
+
+  const Case c_;
+  const std::size_t ldx_, ldy_;
+  const RandomWeight weight_;
+  GuardBuffer x_;
+  std::vector<std::uint8_t> bias_;
+  std::unique_ptr<GuardBuffer> packed_;
+};
+
+TEST(RunProperty, SameBitsAsTheReference) {
+  std::printf("kernels run %s\n", KernelHost::native() ? "on this CPU" : "in the emulator: this CPU has no AVX-512 BF16");
+  Rng rng(20260102);
+  auto contexts = std::make_unique<Contexts>();
+  int large = 0;
+  for (int i = 0; i < kCases; ++i) {
+    if (i % 1000 == 999) contexts = std::make_unique<Contexts>();  // gives back the code of their kernels
+    const Case c = random_case(rng);
+    large += c.k >= 1024;
+    const std::string shape = fmt::format("case {}: n {} k {} g {} m {} {} zero {} x {} y {} bias {} nasty {}", i, c.n, c.k, c.group,
+                                          c.m, dtype_name(c.scale_type), static_cast<int>(c.zero_kind), dtype_name(c.x_type),
+                                          dtype_name(c.output_type), c.bias, c.nasty);
+    Runner runner(rng, c);
+    std::string error;
+    const auto expected = runner.run(contexts->reference(), &error);
+    ASSERT_EQ(error, "") << shape;
+    const auto got = runner.run(contexts->jit(rng), &error);
+    ASSERT_EQ(error, "") << shape;
+    ASSERT_EQ(contexts->take_problems(), "") << shape;
+    ASSERT_TRUE(runner.same(got, expected)) << shape;
+  }
+  EXPECT_GE(large, kCases / 5);
+  RecordProperty("cases", kCases);
+}
+
+// A row gives the same bits alone and anywhere in a batch, whatever the tuning and the number of threads.
+TEST(RunProperty, SameBitsForARowAloneAndInABatch) {
+  KernelHost host;
+  Rng rng(3);
+  constexpr std::size_t kN = 200, kK = 328, kM = 37;
+  const RandomWeight random = random_weight(rng, kN, kK, 64, ZENWOQ_BF16, ZENWOQ_ZERO_OFFSET);
+  std::vector<std::uint16_t> x(kM * kK);
+  for (auto& value : x) value = random_bf16(rng, false);
+  std::vector<float> first;
+  for (const char* tuning : {"zen4", "zen5", "generic"}) {
+    for (const std::uint32_t threads : {1u, 2u}) {
+      zenwoq_context_options options;
+      zenwoq_context_options_init(&options);
+      options.tuning = tuning;
+      options.threads = threads;
+      zenwoq_context* context = nullptr;
+      zenwoq_weight* weight = nullptr;
+      zenwoq_linear* linear = nullptr;
+      const zenwoq_weight_source source = random.source();
+      ASSERT_TRUE(create_context(&options, host.seams(), &context).ok());
+      ASSERT_EQ(zenwoq_weight_create(context, &random.desc, &source, &weight), ZENWOQ_OK) << zenwoq_last_error();
+      ASSERT_EQ(zenwoq_linear_create(context, weight, nullptr, &linear), ZENWOQ_OK) << zenwoq_last_error();
+      std::vector<float> batch(kM * kN), alone(kM * kN);
+      const auto run = [&](std::size_t m, std::size_t begin, std::vector<float>& y) {
+        zenwoq_run_args args;
+        zenwoq_run_args_init(&args);
+        args.m = m, args.x = x.data() + begin * kK, args.x_bytes = m * kK * 2;
+        args.y = y.data() + begin * kN, args.y_bytes = m * kN * 4;
+        ASSERT_EQ(zenwoq_linear_run(linear, &args), ZENWOQ_OK) << zenwoq_last_error();
+      };
+      run(kM, 0, batch);
+      for (std::size_t m = 0; m < kM; ++m) run(1, m, alone);
+      if (first.empty()) first = batch;
+      EXPECT_EQ(std::memcmp(batch.data(), first.data(), batch.size() * 4), 0) << tuning << " " << threads;
+      EXPECT_EQ(std::memcmp(alone.data(), first.data(), batch.size() * 4), 0) << tuning << " " << threads;
+      zenwoq_context_destroy(context);  // any order
+      zenwoq_weight_destroy(weight);
+      zenwoq_linear_destroy(linear);
+    }
+  }
+  EXPECT_EQ(host.take_problems(), "");
+}
+
+}  // namespace
+}  // namespace zenwoq::test
