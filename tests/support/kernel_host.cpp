@@ -38,6 +38,9 @@ std::unique_ptr<emulator::Program> verified(std::span<const std::uint8_t> code, 
 
 }  // namespace
 
+KernelHost::KernelHost() = default;
+KernelHost::~KernelHost() = default;
+
 bool KernelHost::native() {
   static const bool result = describe_cpu(probe_cpu()).avx512bf16;
   return result;

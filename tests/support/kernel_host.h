@@ -19,6 +19,9 @@ namespace zenwoq::test {
 
 class KernelHost {
  public:
+  KernelHost();
+  ~KernelHost();  // no context that has a loader of this host may live on
+
   static bool native();  // this CPU runs the kernels itself
 
   // Verifies the code and calls it once. `ranges`: all memory the kernel may touch, beside its stack.

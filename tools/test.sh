@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Builds and runs every test: the release build, then what faces hostile files under AddressSanitizer and
+# UndefinedBehaviorSanitizer, then what runs on threads under ThreadSanitizer. Non-zero if a test failed or none ran.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tools/install_packages.sh
+meson=$(tools/install_packages.sh --print-meson)
+
+# build_and_test FOLDER SUITE SETUP-OPTION...: adds to $logs
+logs=()
+failed=0
+build_and_test() {
+  local folder=$1 suite=$2
+  shift 2
+  echo "== $folder: $suite"
+  [ -f "$folder/build.ninja" ] || "$meson" setup "$folder" "$@" >"$folder.setup.log" 2>&1 || { cat "$folder.setup.log"; exit 1; }
+  ninja -C "$folder" --quiet
+  "$meson" test -C "$folder" --no-rebuild --print-errorlogs --suite "$suite" || failed=1
+  logs+=("$folder/meson-logs/testlog.json")
+}
+
+build_and_test build zenwoq
+build_and_test build-asan hostile -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Ddefault_library=static
+build_and_test build-tsan threads -Dbuildtype=debugoptimized -Db_sanitize=thread -Ddefault_library=static
+
+python3 - "${logs[@]}" <<'PYTHON' || failed=1
+import json, sys
+results = [json.loads(line)["result"] for log in sys.argv[1:] for line in open(log)]
+passed = results.count("OK")
+skipped = results.count("SKIP")
+print(f"{passed} passed, {len(results) - passed - skipped} failed, {skipped} skipped")
+sys.exit(0 if passed > 0 and passed + skipped == len(results) else 1)
+PYTHON
+exit "$failed"
