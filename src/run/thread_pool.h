@@ -17,7 +17,7 @@ namespace zenwoq {
 
 class ThreadPool {
  public:
-  using CreateThread = decltype(&pthread_create);  // a test passes one that fails
+  using CreateThread = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);  // a test's may fail
   using Task = void (*)(void* arg, size_t i);
 
   // threads includes the caller. Threads that the system refuses are done without.

@@ -79,13 +79,15 @@ template <class T>
 T field(Flags& flags, T a, T control) {
   const unsigned start = control & 0xFF;
   const unsigned length = control >> 8 & 0xFF;
-  return set_logic<T>(flags, start >= kBits<T> ? T{0} : low_bits(static_cast<T>(a >> start), length));
+  return set_logic<T>(flags,
+                      start >= kBits<T> ? T{0} : low_bits(static_cast<T>(a >> start), length));
 }
 
 template <class T>
 T deposit(T source, T mask) {
   T result = 0;
-  for (; mask != 0; mask = static_cast<T>(mask & (mask - 1)), source = static_cast<T>(source >> 1)) {
+  for (; mask != 0;
+       mask = static_cast<T>(mask & (mask - 1)), source = static_cast<T>(source >> 1)) {
     if ((source & 1) != 0) result = static_cast<T>(result | (mask & -mask));
   }
   return result;
@@ -94,7 +96,8 @@ T deposit(T source, T mask) {
 template <class T>
 T extract(T source, T mask) {
   T result = 0;
-  for (T bit = 1; mask != 0; mask = static_cast<T>(mask & (mask - 1)), bit = static_cast<T>(bit << 1)) {
+  for (T bit = 1; mask != 0;
+       mask = static_cast<T>(mask & (mask - 1)), bit = static_cast<T>(bit << 1)) {
     if ((source & mask & -mask) != 0) result = static_cast<T>(result | bit);
   }
   return result;
@@ -128,7 +131,9 @@ std::vector<Entry> bit_table() {
       from_two(ZYDIS_MNEMONIC_SARX,
                [](Flags&, auto a, auto n) { return sign_extended(a) >> masked_count(n); }),
       from_two(ZYDIS_MNEMONIC_RORX,
-               [](Flags&, auto a, auto n) { return rotated_left(a, kBits<decltype(a)> - masked_count(n)); }),
+               [](Flags&, auto a, auto n) {
+                 return rotated_left(a, kBits<decltype(a)> - masked_count(n));
+               }),
       from_two(ZYDIS_MNEMONIC_ANDN,
                [](Flags& f, auto a, auto b) { return set_logic<decltype(a)>(f, ~a & b); }),
       from_two(ZYDIS_MNEMONIC_BZHI, [](Flags& f, auto a, auto n) { return zero_high(f, a, n); }),

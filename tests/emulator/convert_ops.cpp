@@ -8,8 +8,8 @@
 namespace zenwoq::emulator {
 namespace {
 
-// As the hardware rounds, whatever MXCSR says: denormals become zero of their sign, NaN becomes quiet, the rest goes
-// to nearest even.
+// As the hardware rounds, whatever MXCSR says: denormals become zero of their sign, NaN becomes
+// quiet, the rest goes to nearest even.
 uint16_t to_bf16(uint32_t bits) {
   const uint32_t magnitude = bits & 0x7FFFFFFF;
   if (magnitude < 0x00800000) return static_cast<uint16_t>(bits >> 16 & 0x8000);

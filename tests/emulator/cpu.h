@@ -22,8 +22,8 @@ struct alignas(64) Vec {
 
 inline constexpr Vec kZeroVec{};
 
-// Host memory that a program may read, and write if `writable`. There is no address translation. An access must
-// lie in one range; two ranges that touch are not joined.
+// Host memory that a program may read, and write if `writable`. There is no address translation. An
+// access must lie in one range; two ranges that touch are not joined.
 struct Range {
   const void* begin = nullptr;
   size_t bytes = 0;
@@ -31,7 +31,8 @@ struct Range {
   std::string name;
 };
 
-// ZF, SF and PF all follow from the last result (sign-extended to 64 bits), so only CF and OF are kept beside it.
+// ZF, SF and PF all follow from the last result (sign-extended to 64 bits), so only CF and OF are
+// kept beside it.
 struct Flags {
   int64_t result = 0;
   bool carry = false;
@@ -42,20 +43,24 @@ struct Flags {
   bool parity() const { return __builtin_parity(static_cast<uint8_t>(result)) == 0; }
 };
 
-inline constexpr unsigned kRax = 0, kRcx = 1, kRdx = 2, kRbx = 3, kRsp = 4, kRbp = 5, kRsi = 6, kRdi = 7;
-inline constexpr unsigned kNoRegister = 16;  // a slot of Cpu::gpr that always holds zero: an absent base or index
+inline constexpr unsigned kRax = 0, kRcx = 1, kRdx = 2, kRbx = 3, kRsp = 4, kRbp = 5, kRsi = 6,
+                          kRdi = 7;
+inline constexpr unsigned kNoRegister =
+    16;  // a slot of Cpu::gpr that always holds zero: an absent base or index
 
-inline constexpr uint32_t kMxcsrControl = 0xFFC0;   // DAZ, the six masks, rounding, FTZ; without the sticky flags
+inline constexpr uint32_t kMxcsrControl =
+    0xFFC0;  // DAZ, the six masks, rounding, FTZ; without the sticky flags
 inline constexpr uint32_t kMxcsrAllMasked = 0x1F80;
 inline constexpr uint32_t kMxcsrDefault = 0x1F80;
-inline constexpr uint32_t kMxcsrFlush = 0x9FC0;     // FTZ, DAZ, all masked, to nearest: the host's state during a run
+inline constexpr uint32_t kMxcsrFlush =
+    0x9FC0;  // FTZ, DAZ, all masked, to nearest: the host's state during a run
 
 struct alignas(4096) Stack {
   uint8_t bytes[64 * 1024];
 };
 
-// What the caller sets before run(), then the state of the machine. run() resets all registers; a Cpu can be used
-// for any number of runs, by one thread at a time.
+// What the caller sets before run(), then the state of the machine. run() resets all registers; a
+// Cpu can be used for any number of runs, by one thread at a time.
 struct Cpu {
   std::vector<Range> ranges;
   bool check_ranges = true;  // false: every access is allowed, as on a real CPU
@@ -80,18 +85,21 @@ struct Cpu {
 
   Cpu();
 
-  // Host pointers to `bytes` bytes at `address`. If they may not be touched, the run fails and the result is some
-  // harmless scratch memory, so that handlers need no error path of their own.
+  // Host pointers to `bytes` bytes at `address`. If they may not be touched, the run fails and the
+  // result is some harmless scratch memory, so that handlers need no error path of their own.
   const uint8_t* readable(uint64_t address, size_t bytes) {
-    if (!check_ranges) [[unlikely]] return reinterpret_cast<const uint8_t*>(address);
+    if (!check_ranges) [[unlikely]]
+      return reinterpret_cast<const uint8_t*>(address);
     return checked(address, bytes, false);
   }
   uint8_t* writable(uint64_t address, size_t bytes) {
-    if (!check_ranges) [[unlikely]] return reinterpret_cast<uint8_t*>(address);
+    if (!check_ranges) [[unlikely]]
+      return reinterpret_cast<uint8_t*>(address);
     return checked(address, bytes, true);
   }
 
-  // For masked loads and stores: fails unless every byte whose bit is set in `active` may be touched.
+  // For masked loads and stores: fails unless every byte whose bit is set in `active` may be
+  // touched.
   void check_active(uint64_t address, uint64_t active, bool write);
 
   void check_aligned(uint64_t address, size_t alignment);
@@ -99,8 +107,10 @@ struct Cpu {
 
   // Marks a write of `bytes` bytes to vector register `index` for the checks of the upper state.
   void note_vector_write(unsigned index, size_t bytes) {
-    if (index >= 16) high_written = true;
-    else if (bytes > 16) upper_dirty = true;
+    if (index >= 16)
+      high_written = true;
+    else if (bytes > 16)
+      upper_dirty = true;
   }
 
  private:

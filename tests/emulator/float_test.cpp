@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// vdpbf16ps and the bf16 conversions against a scalar model, the emulated MXCSR, and f16 and scaling conversions.
+// vdpbf16ps and the bf16 conversions against a scalar model, the emulated MXCSR, and f16 and
+// scaling conversions.
 
 #include <bit>
 #include <cmath>
@@ -21,11 +22,12 @@ uint32_t as_bits(float value) { return std::bit_cast<uint32_t>(value); }
 bool is_denormal(uint32_t bits) { return (bits & 0x7F800000) == 0; }
 uint32_t flushed(uint32_t bits) { return is_denormal(bits) ? bits & 0x80000000 : bits; }
 
-// The float nearest to the exact value sum + error, to even; a result below the normal range, as rounded with an
-// unbounded exponent, becomes zero.
+// The float nearest to the exact value sum + error, to even; a result below the normal range, as
+// rounded with an unbounded exponent, becomes zero.
 float round_and_flush(double sum, double error) {
   if (error != 0 && (std::bit_cast<uint64_t>(sum) & 1) == 0) {
-    // Round to odd: the last bit remembers that something was cut off, so the second rounding is the only one.
+    // Round to odd: the last bit remembers that something was cut off, so the second rounding is
+    // the only one.
     if (std::signbit(sum) != std::signbit(error)) sum = std::nextafter(sum, 0.0);
     sum = std::bit_cast<double>(std::bit_cast<uint64_t>(sum) | 1);
   }
@@ -35,7 +37,8 @@ float round_and_flush(double sum, double error) {
   return std::ldexp(scaled, -100);
 }
 
-// fma(x, w, acc) of two bf16 and a float. The product is exact in double, the sum has an exact error term (Knuth).
+// fma(x, w, acc) of two bf16 and a float. The product is exact in double, the sum has an exact
+// error term (Knuth).
 uint32_t fma_flushed(uint32_t x_bits, uint32_t w_bits, uint32_t acc_bits) {
   const double product = double{as_float(flushed(x_bits))} * double{as_float(flushed(w_bits))};
   const double acc = as_float(flushed(acc_bits));
@@ -51,7 +54,8 @@ uint32_t dot_model(uint32_t acc, uint32_t x, uint32_t w) {
   return fma_flushed(x << 16, w << 16, first);
 }
 
-// Pairs of bf16 and accumulators whose products lie near the borders of the normal range as often as anywhere else.
+// Pairs of bf16 and accumulators whose products lie near the borders of the normal range as often
+// as anywhere else.
 class DotInputs {
  public:
   explicit DotInputs(uint64_t seed) : random_(seed) {}
@@ -82,14 +86,17 @@ class DotInputs {
     const int around = static_cast<int>(random_.below(6));
     set_lane<uint32_t>(image.v[1], i, pair(x));
     set_lane<uint32_t>(image.v[2], i, pair(std::min(254, std::max(1, 126 - x + around))));
-    set_lane<uint32_t>(image.v[0], i, bf16(static_cast<int>(random_.below(4))) << 16 |
-                                          static_cast<uint32_t>(random_.below(65536)));
+    set_lane<uint32_t>(image.v[0], i,
+                       bf16(static_cast<int>(random_.below(4))) << 16 |
+                           static_cast<uint32_t>(random_.below(65536)));
   }
 
   void ordinary(Image& image, size_t i) {
-    for (int v = 1; v < 3; ++v) set_lane<uint32_t>(image.v[v], i, pair(120 + static_cast<int>(random_.below(16))));
-    set_lane<uint32_t>(image.v[0], i, bf16(120 + static_cast<int>(random_.below(16))) << 16 |
-                                          static_cast<uint32_t>(random_.below(65536)));
+    for (int v = 1; v < 3; ++v)
+      set_lane<uint32_t>(image.v[v], i, pair(120 + static_cast<int>(random_.below(16))));
+    set_lane<uint32_t>(image.v[0], i,
+                       bf16(120 + static_cast<int>(random_.below(16))) << 16 |
+                           static_cast<uint32_t>(random_.below(65536)));
   }
 
   // The accumulator is minus the first product, or one step beside it.
@@ -125,12 +132,15 @@ TEST(DotTest, EqualsScalarModelUnderAnyMxcsr) {
     ASSERT_TRUE(run(*program, cpu, reinterpret_cast<uint64_t>(&image), &error).ok) << error;
     Vec want;
     for (size_t i = 0; i < 16; ++i) {
-      set_lane(want, i, dot_model(lane<uint32_t>(before.v[0], i), lane<uint32_t>(before.v[1], i),
-                                  lane<uint32_t>(before.v[2], i)));
+      set_lane(want, i,
+               dot_model(lane<uint32_t>(before.v[0], i), lane<uint32_t>(before.v[1], i),
+                         lane<uint32_t>(before.v[2], i)));
     }
-    ASSERT_TRUE(equal(with_one_nan(image.v[0]), with_one_nan(want)))
-        << hex(image.v[0]) << "\n" << hex(want) << "\n" << hex(before.v[0]) << "\n"
-        << hex(before.v[1]) << "\n" << hex(before.v[2]);
+    ASSERT_TRUE(equal(with_one_nan(image.v[0]), with_one_nan(want))) << hex(image.v[0]) << "\n"
+                                                                     << hex(want) << "\n"
+                                                                     << hex(before.v[0]) << "\n"
+                                                                     << hex(before.v[1]) << "\n"
+                                                                     << hex(before.v[2]);
   }
 }
 
@@ -177,14 +187,16 @@ TEST(DotTest, MemoryBroadcastAndMaskForms) {
   }
 }
 
-// Rounded by arithmetic instead of by bits: the nearest of the two bf16 neighbours, on a tie the even one.
+// Rounded by arithmetic instead of by bits: the nearest of the two bf16 neighbours, on a tie the
+// even one.
 uint16_t bf16_model(uint32_t bits) {
   const float value = as_float(bits);
   if (is_denormal(bits)) return static_cast<uint16_t>((bits & 0x80000000) >> 16);
   if (std::isnan(value)) return static_cast<uint16_t>((bits >> 16) | 0x40);
   if (std::isinf(value)) return static_cast<uint16_t>(bits >> 16);
   const uint32_t low = bits & 0xFFFF0000;
-  const uint32_t high = low + 0x10000;  // away from zero; may be infinity, which stands for 2^128 here
+  const uint32_t high =
+      low + 0x10000;  // away from zero; may be infinity, which stands for 2^128 here
   const double step = std::ldexp(1.0, std::max(std::ilogb(value), -126) - 7);
   const double beyond = std::fabs(double{value} - double{as_float(low)});
   const bool up = beyond > step / 2 || (beyond == step / 2 && (low >> 16 & 1) != 0);
@@ -217,8 +229,10 @@ TEST(ConvertTest, ToBf16EqualsModelUnderAnyMxcsr) {
       if ((o.k[1] >> i & 1) != 0) set_lane(want.v[6], i, high);
     }
     for (int v = 3; v < 7; ++v) {
-      ASSERT_TRUE(equal(image.v[v], want.v[v])) << "v" << v << "\n" << hex(image.v[v]) << "\n"
-                                                << hex(want.v[v]) << "\n" << hex(o.v[1]);
+      ASSERT_TRUE(equal(image.v[v], want.v[v])) << "v" << v << "\n"
+                                                << hex(image.v[v]) << "\n"
+                                                << hex(want.v[v]) << "\n"
+                                                << hex(o.v[1]);
     }
     if (!host_has_avx512()) continue;
     Image host = o;
@@ -248,11 +262,22 @@ TEST(ConvertTest, FromF16IsExactUnderFlush) {
 }
 
 TEST(ConvertTest, ScaleByPowersOfTwo) {
-  const Bytes code = vector_program(kZmm, [](Code& c, const Shape&) { c.vscalefps(zmm0, zmm1, zmm2); });
-  struct { float a, b, want; } const cases[] = {
-      {3, 2.75F, 12}, {-3, -1.5F, -0.75F}, {1, -149, 0x1p-149F}, {1, 500, INFINITY},
-      {0, 1e30F, 0}, {1, -1e30F, 0}, {INFINITY, -1000, INFINITY}, {5, -INFINITY, 0},
-      {-5, INFINITY, -INFINITY}, {1.5F, 0.999F, 1.5F}, {0x1.8p-149F, 1, 0x1p-147F},
+  const Bytes code =
+      vector_program(kZmm, [](Code& c, const Shape&) { c.vscalefps(zmm0, zmm1, zmm2); });
+  struct {
+    float a, b, want;
+  } const cases[] = {
+      {3, 2.75F, 12},
+      {-3, -1.5F, -0.75F},
+      {1, -149, 0x1p-149F},
+      {1, 500, INFINITY},
+      {0, 1e30F, 0},
+      {1, -1e30F, 0},
+      {INFINITY, -1000, INFINITY},
+      {5, -INFINITY, 0},
+      {-5, INFINITY, -INFINITY},
+      {1.5F, 0.999F, 1.5F},
+      {0x1.8p-149F, 1, 0x1p-147F},
   };
   for (const auto& one : cases) {
     Image image{};

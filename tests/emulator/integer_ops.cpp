@@ -77,8 +77,8 @@ void run_multiply(Cpu& cpu, const Op& op) {
 
 // The form with one operand writes rdx as well and is not supported.
 bool bind_multiply(Op& op, const Entry&) {
-  op.run = by_width(op, nullptr, run_multiply<uint16_t>, run_multiply<uint32_t>,
-                    run_multiply<uint64_t>);
+  op.run =
+      by_width(op, nullptr, run_multiply<uint16_t>, run_multiply<uint32_t>, run_multiply<uint64_t>);
   return op.operand[1].kind != Kind::none && op.run != nullptr;
 }
 

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// General-purpose instructions against the host: results, and the flags that the instruction defines.
+// General-purpose instructions against the host: results, and the flags that the instruction
+// defines.
 
 #include "test_support.h"
 
@@ -20,9 +21,13 @@ struct IntegerCase {
   void (*emit)(Code& c);
 };
 
-#define CASE(defined, statement) {#statement, defined, [](Code& c) { c.statement; }}
+#define CASE(defined, statement)                       \
+  {                                                    \
+#statement, defined, [](Code & c) { c.statement; } \
+  }
 
-// rax, rcx, rdx and r8 hold random values, [r11] the image. Flags on entry are those of `cmp r8, rdx`.
+// rax, rcx, rdx and r8 hold random values, [r11] the image. Flags on entry are those of `cmp r8,
+// rdx`.
 const IntegerCase kCases[] = {
     CASE(kAll, add(rax, rcx)),
     CASE(kAll, add(eax, ecx)),

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Instructions that keep to their 128-bit lanes: the host's AVX2 form is the reference, for the EVEX form as well.
+// Instructions that keep to their 128-bit lanes: the host's AVX2 form is the reference, for the
+// EVEX form as well.
 
 #include "test_support.h"
 
@@ -10,7 +11,8 @@ namespace {
 
 using Xmm = Xbyak::Xmm;
 
-// How d = f(d, a, b) is written in VEX and in EVEX form, and the bytes that one mask bit stands for.
+// How d = f(d, a, b) is written in VEX and in EVEX form, and the bytes that one mask bit stands
+// for.
 struct LaneCase {
   const char* name;
   size_t element;
@@ -19,10 +21,14 @@ struct LaneCase {
   void (*evex)(Code& c, const Xmm& d, const Xmm& a, const Xmm& b);
 };
 
-#define EMIT(statement) [](Code& c, const Xmm& d, const Xmm& a, const Xmm& b) { (void)a, (void)b, statement; }
-#define INT_CASE(element, statement) {#statement, element, false, EMIT(statement), EMIT(statement)}
-#define TWO_NAMES(element, vex, evex) {#vex, element, false, EMIT(vex), EMIT(evex)}
-#define FLOAT_CASE(statement) {#statement, 4, true, EMIT(statement), EMIT(statement)}
+#define EMIT(statement) \
+  [](Code& c, const Xmm& d, const Xmm& a, const Xmm& b) { (void)a, (void)b, statement; }
+#define INT_CASE(element, statement) \
+  { #statement, element, false, EMIT(statement), EMIT(statement) }
+#define TWO_NAMES(element, vex, evex) \
+  { #vex, element, false, EMIT(vex), EMIT(evex) }
+#define FLOAT_CASE(statement) \
+  { #statement, 4, true, EMIT(statement), EMIT(statement) }
 
 const LaneCase kCases[] = {
     TWO_NAMES(4, c.vpxor(d, a, b), c.vpxord(d, a, b)),
@@ -172,7 +178,9 @@ TEST_P(LanesTest, VexFormEqualsHost) {
       run_emulated(code, emulated);
       native(host);
       ASSERT_TRUE(equal(result_of(GetParam(), emulated), result_of(GetParam(), host)))
-          << bits << " bits\n" << hex(emulated.v[0]) << "\n" << hex(host.v[0]);
+          << bits << " bits\n"
+          << hex(emulated.v[0]) << "\n"
+          << hex(host.v[0]);
     }
   }
 }
@@ -193,7 +201,9 @@ TEST_P(LanesTest, EvexFormEqualsHostHalves) {
         const Image before = image;
         run_emulated(code, image);
         ASSERT_TRUE(equal(result_of(GetParam(), image), want))
-            << bits << " bits, variant " << variant << "\n" << hex(image.v[0]) << "\n" << hex(want);
+            << bits << " bits, variant " << variant << "\n"
+            << hex(image.v[0]) << "\n"
+            << hex(want);
         ASSERT_TRUE(equal(image.v[1], before.v[1]) && equal(image.v[2], before.v[2]));
       }
     }

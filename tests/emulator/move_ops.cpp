@@ -109,8 +109,10 @@ void run_store_scalar(Cpu& cpu, const Op& op) {
 bool bind_move_scalar(Op& op, const Entry& entry) {
   op.element = entry.element;
   op.compute = low_of_second;
-  if (op.operand[0].kind == Kind::memory) op.run = run_store_scalar;
-  else op.run = op.operand[1].kind == Kind::memory ? run_load_scalar : run_low_element;
+  if (op.operand[0].kind == Kind::memory)
+    op.run = run_store_scalar;
+  else
+    op.run = op.operand[1].kind == Kind::memory ? run_load_scalar : run_low_element;
   return true;
 }
 
@@ -159,33 +161,33 @@ void run_top_bits(Cpu& cpu, const Op& op) {
 
 void append_broadcasts(std::vector<Entry>& table) {
   table.insert(table.end(), {
-      vector_entry(ZYDIS_MNEMONIC_VPBROADCASTB, 1, broadcast<1>),
-      vector_entry(ZYDIS_MNEMONIC_VPBROADCASTW, 2, broadcast<2>),
-      vector_entry(ZYDIS_MNEMONIC_VPBROADCASTD, 4, broadcast<4>),
-      vector_entry(ZYDIS_MNEMONIC_VPBROADCASTQ, 8, broadcast<8>),
-      vector_entry(ZYDIS_MNEMONIC_VBROADCASTSS, 4, broadcast<4>),
-      vector_entry(ZYDIS_MNEMONIC_VBROADCASTSD, 8, broadcast<8>),
-      vector_entry(ZYDIS_MNEMONIC_VBROADCASTF128, 4, broadcast<16>),
-      vector_entry(ZYDIS_MNEMONIC_VBROADCASTI128, 4, broadcast<16>),
-      vector_entry(ZYDIS_MNEMONIC_VBROADCASTF32X2, 4, broadcast<8>),
-      vector_entry(ZYDIS_MNEMONIC_VBROADCASTI32X2, 4, broadcast<8>),
-      vector_entry(ZYDIS_MNEMONIC_VBROADCASTF32X4, 4, broadcast<16>),
-      vector_entry(ZYDIS_MNEMONIC_VBROADCASTI32X4, 4, broadcast<16>),
-      vector_entry(ZYDIS_MNEMONIC_VBROADCASTF64X2, 8, broadcast<16>),
-      vector_entry(ZYDIS_MNEMONIC_VBROADCASTI64X2, 8, broadcast<16>),
-      vector_entry(ZYDIS_MNEMONIC_VBROADCASTF32X8, 4, broadcast<32>),
-      vector_entry(ZYDIS_MNEMONIC_VBROADCASTI32X8, 4, broadcast<32>),
-      vector_entry(ZYDIS_MNEMONIC_VBROADCASTF64X4, 8, broadcast<32>),
-      vector_entry(ZYDIS_MNEMONIC_VBROADCASTI64X4, 8, broadcast<32>),
-      vector_entry(ZYDIS_MNEMONIC_VPMOVM2B, 1, mask_to_lanes<uint8_t>),
-      vector_entry(ZYDIS_MNEMONIC_VPMOVM2W, 2, mask_to_lanes<uint16_t>),
-      vector_entry(ZYDIS_MNEMONIC_VPMOVM2D, 4, mask_to_lanes<uint32_t>),
-      vector_entry(ZYDIS_MNEMONIC_VPMOVM2Q, 8, mask_to_lanes<uint64_t>),
-      {ZYDIS_MNEMONIC_VPMOVB2M, bind_plain, run_to_mask, copy, 1},
-      {ZYDIS_MNEMONIC_VPMOVW2M, bind_plain, run_to_mask, copy, 2},
-      {ZYDIS_MNEMONIC_VPMOVD2M, bind_plain, run_to_mask, copy, 4},
-      {ZYDIS_MNEMONIC_VPMOVQ2M, bind_plain, run_to_mask, copy, 8},
-  });
+                                vector_entry(ZYDIS_MNEMONIC_VPBROADCASTB, 1, broadcast<1>),
+                                vector_entry(ZYDIS_MNEMONIC_VPBROADCASTW, 2, broadcast<2>),
+                                vector_entry(ZYDIS_MNEMONIC_VPBROADCASTD, 4, broadcast<4>),
+                                vector_entry(ZYDIS_MNEMONIC_VPBROADCASTQ, 8, broadcast<8>),
+                                vector_entry(ZYDIS_MNEMONIC_VBROADCASTSS, 4, broadcast<4>),
+                                vector_entry(ZYDIS_MNEMONIC_VBROADCASTSD, 8, broadcast<8>),
+                                vector_entry(ZYDIS_MNEMONIC_VBROADCASTF128, 4, broadcast<16>),
+                                vector_entry(ZYDIS_MNEMONIC_VBROADCASTI128, 4, broadcast<16>),
+                                vector_entry(ZYDIS_MNEMONIC_VBROADCASTF32X2, 4, broadcast<8>),
+                                vector_entry(ZYDIS_MNEMONIC_VBROADCASTI32X2, 4, broadcast<8>),
+                                vector_entry(ZYDIS_MNEMONIC_VBROADCASTF32X4, 4, broadcast<16>),
+                                vector_entry(ZYDIS_MNEMONIC_VBROADCASTI32X4, 4, broadcast<16>),
+                                vector_entry(ZYDIS_MNEMONIC_VBROADCASTF64X2, 8, broadcast<16>),
+                                vector_entry(ZYDIS_MNEMONIC_VBROADCASTI64X2, 8, broadcast<16>),
+                                vector_entry(ZYDIS_MNEMONIC_VBROADCASTF32X8, 4, broadcast<32>),
+                                vector_entry(ZYDIS_MNEMONIC_VBROADCASTI32X8, 4, broadcast<32>),
+                                vector_entry(ZYDIS_MNEMONIC_VBROADCASTF64X4, 8, broadcast<32>),
+                                vector_entry(ZYDIS_MNEMONIC_VBROADCASTI64X4, 8, broadcast<32>),
+                                vector_entry(ZYDIS_MNEMONIC_VPMOVM2B, 1, mask_to_lanes<uint8_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPMOVM2W, 2, mask_to_lanes<uint16_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPMOVM2D, 4, mask_to_lanes<uint32_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPMOVM2Q, 8, mask_to_lanes<uint64_t>),
+                                {ZYDIS_MNEMONIC_VPMOVB2M, bind_plain, run_to_mask, copy, 1},
+                                {ZYDIS_MNEMONIC_VPMOVW2M, bind_plain, run_to_mask, copy, 2},
+                                {ZYDIS_MNEMONIC_VPMOVD2M, bind_plain, run_to_mask, copy, 4},
+                                {ZYDIS_MNEMONIC_VPMOVQ2M, bind_plain, run_to_mask, copy, 8},
+                            });
 }
 
 }  // namespace

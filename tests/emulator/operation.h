@@ -18,7 +18,8 @@ namespace zenwoq::emulator {
 
 struct Op;
 
-// The operands of a vector computation: the second to fourth operand in Intel order, and the old destination.
+// The operands of a vector computation: the second to fourth operand in Intel order, and the old
+// destination.
 struct Sources {
   const Vec* a;
   const Vec* b;
@@ -27,7 +28,8 @@ struct Sources {
 };
 
 using Handler = void (*)(Cpu& cpu, const Op& op);
-// A pure function; may write all of `out`, lanes above the vector length are dropped by the handler.
+// A pure function; may write all of `out`, lanes above the vector length are dropped by the
+// handler.
 using Compute = void (*)(const Op& op, const Sources& sources, Vec& out);
 
 enum class Kind : uint8_t { none, gpr, vector, mask, memory, immediate };
@@ -51,10 +53,10 @@ struct Op {
   uint8_t index = kNoRegister;
   uint8_t shift = 0;
   uint8_t length = 0;
-  uint8_t condition = 0;     // of jcc, setcc, cmovcc: the low four bits of the opcode
-  uint8_t mask = 0;          // write mask; 0 is none
-  uint8_t element = 0;       // bytes that one mask bit stands for
-  uint8_t broadcast = 0;     // bytes of a {1toN} memory operand; 0 is none
+  uint8_t condition = 0;  // of jcc, setcc, cmovcc: the low four bits of the opcode
+  uint8_t mask = 0;       // write mask; 0 is none
+  uint8_t element = 0;    // bytes that one mask bit stands for
+  uint8_t broadcast = 0;  // bytes of a {1toN} memory operand; 0 is none
   uint8_t vector_bytes = 0;
   uint8_t result_bytes = 0;  // of a conversion to narrower elements, above which all becomes zero
   bool zeroing = false;
@@ -62,10 +64,12 @@ struct Op {
 };
 
 inline uint64_t address_of(const Cpu& cpu, const Op& op) {
-  return cpu.gpr[op.base] + (cpu.gpr[op.index] << op.shift) + static_cast<uint64_t>(op.displacement);
+  return cpu.gpr[op.base] + (cpu.gpr[op.index] << op.shift) +
+         static_cast<uint64_t>(op.displacement);
 }
 
-// A line of a table. `bind` completes an Op whose operands are already known; false: this form is not supported.
+// A line of a table. `bind` completes an Op whose operands are already known; false: this form is
+// not supported.
 struct Entry {
   ZydisMnemonic mnemonic;
   bool (*bind)(Op& op, const Entry& entry);
@@ -95,10 +99,10 @@ std::vector<Entry> permute_table();
 std::vector<Entry> float_table();
 std::vector<Entry> convert_table();
 
-// Fills `op` from a decoded instruction, except next and target. An instruction or form that is in no table gets a
-// handler that fails. `code` is where RIP-relative operands point.
-void translate(const ZydisDecodedInstruction& instruction, const ZydisDecodedOperand* operands, const uint8_t* code,
-               uint32_t offset, Op& op);
+// Fills `op` from a decoded instruction, except next and target. An instruction or form that is in
+// no table gets a handler that fails. `code` is where RIP-relative operands point.
+void translate(const ZydisDecodedInstruction& instruction, const ZydisDecodedOperand* operands,
+               const uint8_t* code, uint32_t offset, Op& op);
 
 }  // namespace zenwoq::emulator
 

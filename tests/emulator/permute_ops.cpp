@@ -71,7 +71,8 @@ struct Block32 {
   uint8_t bytes[32];
 };
 
-// vshufi32x4 and the like: the lower half of the lanes from the first source, the rest from the second.
+// vshufi32x4 and the like: the lower half of the lanes from the first source, the rest from the
+// second.
 void shuffle_lanes(const Op& op, const Sources& s, Vec& out) {
   const size_t n = active_lanes<Block16>(op);
   const unsigned bits = n == 4 ? 2 : 1;
@@ -125,7 +126,8 @@ void narrow(const Op& op, const Sources& s, Vec& out) {
   for (size_t i = 0; i < active_lanes<From>(op); ++i) {
     From value = lane<From>(*s.a, i);
     if (Saturate) {
-      value = std::clamp<From>(value, std::numeric_limits<To>::min(), std::numeric_limits<To>::max());
+      value =
+          std::clamp<From>(value, std::numeric_limits<To>::min(), std::numeric_limits<To>::max());
     }
     set_lane<To>(out, i, static_cast<To>(value));
   }
@@ -138,85 +140,86 @@ Entry narrowing(ZydisMnemonic mnemonic) {
 }
 
 void append_permutations(std::vector<Entry>& table) {
-  table.insert(table.end(), {
-      vector_entry(ZYDIS_MNEMONIC_VPERMW, 2, permute_one<uint16_t>),
-      vector_entry(ZYDIS_MNEMONIC_VPERMD, 4, permute_one<uint32_t>),
-      vector_entry(ZYDIS_MNEMONIC_VPERMPS, 4, permute_one<uint32_t>),
-      vector_entry(ZYDIS_MNEMONIC_VPERMQ, 8, permute_quads),
-      vector_entry(ZYDIS_MNEMONIC_VPERMPD, 8, permute_quads),
-      vector_entry(ZYDIS_MNEMONIC_VPERMT2W, 2, permute_over_table<uint16_t>),
-      vector_entry(ZYDIS_MNEMONIC_VPERMT2D, 4, permute_over_table<uint32_t>),
-      vector_entry(ZYDIS_MNEMONIC_VPERMT2PS, 4, permute_over_table<uint32_t>),
-      vector_entry(ZYDIS_MNEMONIC_VPERMT2Q, 8, permute_over_table<uint64_t>),
-      vector_entry(ZYDIS_MNEMONIC_VPERMT2PD, 8, permute_over_table<uint64_t>),
-      vector_entry(ZYDIS_MNEMONIC_VPERMI2W, 2, permute_over_index<uint16_t>),
-      vector_entry(ZYDIS_MNEMONIC_VPERMI2D, 4, permute_over_index<uint32_t>),
-      vector_entry(ZYDIS_MNEMONIC_VPERMI2PS, 4, permute_over_index<uint32_t>),
-      vector_entry(ZYDIS_MNEMONIC_VPERMI2Q, 8, permute_over_index<uint64_t>),
-      vector_entry(ZYDIS_MNEMONIC_VPERMI2PD, 8, permute_over_index<uint64_t>),
-      vector_entry(ZYDIS_MNEMONIC_VALIGND, 4, align_elements<uint32_t>),
-      vector_entry(ZYDIS_MNEMONIC_VALIGNQ, 8, align_elements<uint64_t>),
-      vector_entry(ZYDIS_MNEMONIC_VSHUFF32X4, 4, shuffle_lanes),
-      vector_entry(ZYDIS_MNEMONIC_VSHUFI32X4, 4, shuffle_lanes),
-      vector_entry(ZYDIS_MNEMONIC_VSHUFF64X2, 8, shuffle_lanes),
-      vector_entry(ZYDIS_MNEMONIC_VSHUFI64X2, 8, shuffle_lanes),
-      vector_entry(ZYDIS_MNEMONIC_VPERM2F128, 4, permute_lanes),
-      vector_entry(ZYDIS_MNEMONIC_VPERM2I128, 4, permute_lanes),
-  });
+  table.insert(table.end(),
+               {
+                   vector_entry(ZYDIS_MNEMONIC_VPERMW, 2, permute_one<uint16_t>),
+                   vector_entry(ZYDIS_MNEMONIC_VPERMD, 4, permute_one<uint32_t>),
+                   vector_entry(ZYDIS_MNEMONIC_VPERMPS, 4, permute_one<uint32_t>),
+                   vector_entry(ZYDIS_MNEMONIC_VPERMQ, 8, permute_quads),
+                   vector_entry(ZYDIS_MNEMONIC_VPERMPD, 8, permute_quads),
+                   vector_entry(ZYDIS_MNEMONIC_VPERMT2W, 2, permute_over_table<uint16_t>),
+                   vector_entry(ZYDIS_MNEMONIC_VPERMT2D, 4, permute_over_table<uint32_t>),
+                   vector_entry(ZYDIS_MNEMONIC_VPERMT2PS, 4, permute_over_table<uint32_t>),
+                   vector_entry(ZYDIS_MNEMONIC_VPERMT2Q, 8, permute_over_table<uint64_t>),
+                   vector_entry(ZYDIS_MNEMONIC_VPERMT2PD, 8, permute_over_table<uint64_t>),
+                   vector_entry(ZYDIS_MNEMONIC_VPERMI2W, 2, permute_over_index<uint16_t>),
+                   vector_entry(ZYDIS_MNEMONIC_VPERMI2D, 4, permute_over_index<uint32_t>),
+                   vector_entry(ZYDIS_MNEMONIC_VPERMI2PS, 4, permute_over_index<uint32_t>),
+                   vector_entry(ZYDIS_MNEMONIC_VPERMI2Q, 8, permute_over_index<uint64_t>),
+                   vector_entry(ZYDIS_MNEMONIC_VPERMI2PD, 8, permute_over_index<uint64_t>),
+                   vector_entry(ZYDIS_MNEMONIC_VALIGND, 4, align_elements<uint32_t>),
+                   vector_entry(ZYDIS_MNEMONIC_VALIGNQ, 8, align_elements<uint64_t>),
+                   vector_entry(ZYDIS_MNEMONIC_VSHUFF32X4, 4, shuffle_lanes),
+                   vector_entry(ZYDIS_MNEMONIC_VSHUFI32X4, 4, shuffle_lanes),
+                   vector_entry(ZYDIS_MNEMONIC_VSHUFF64X2, 8, shuffle_lanes),
+                   vector_entry(ZYDIS_MNEMONIC_VSHUFI64X2, 8, shuffle_lanes),
+                   vector_entry(ZYDIS_MNEMONIC_VPERM2F128, 4, permute_lanes),
+                   vector_entry(ZYDIS_MNEMONIC_VPERM2I128, 4, permute_lanes),
+               });
 }
 
 void append_parts(std::vector<Entry>& table) {
   table.insert(table.end(), {
-      vector_entry(ZYDIS_MNEMONIC_VINSERTF128, 4, insert<Block16>),
-      vector_entry(ZYDIS_MNEMONIC_VINSERTI128, 4, insert<Block16>),
-      vector_entry(ZYDIS_MNEMONIC_VINSERTF32X4, 4, insert<Block16>),
-      vector_entry(ZYDIS_MNEMONIC_VINSERTI32X4, 4, insert<Block16>),
-      vector_entry(ZYDIS_MNEMONIC_VINSERTF64X2, 8, insert<Block16>),
-      vector_entry(ZYDIS_MNEMONIC_VINSERTI64X2, 8, insert<Block16>),
-      vector_entry(ZYDIS_MNEMONIC_VINSERTF32X8, 4, insert<Block32>),
-      vector_entry(ZYDIS_MNEMONIC_VINSERTI32X8, 4, insert<Block32>),
-      vector_entry(ZYDIS_MNEMONIC_VINSERTF64X4, 8, insert<Block32>),
-      vector_entry(ZYDIS_MNEMONIC_VINSERTI64X4, 8, insert<Block32>),
-      extraction<Block16>(ZYDIS_MNEMONIC_VEXTRACTF128, 4),
-      extraction<Block16>(ZYDIS_MNEMONIC_VEXTRACTI128, 4),
-      extraction<Block16>(ZYDIS_MNEMONIC_VEXTRACTF32X4, 4),
-      extraction<Block16>(ZYDIS_MNEMONIC_VEXTRACTI32X4, 4),
-      extraction<Block16>(ZYDIS_MNEMONIC_VEXTRACTF64X2, 8),
-      extraction<Block16>(ZYDIS_MNEMONIC_VEXTRACTI64X2, 8),
-      extraction<Block32>(ZYDIS_MNEMONIC_VEXTRACTF32X8, 4),
-      extraction<Block32>(ZYDIS_MNEMONIC_VEXTRACTI32X8, 4),
-      extraction<Block32>(ZYDIS_MNEMONIC_VEXTRACTF64X4, 8),
-      extraction<Block32>(ZYDIS_MNEMONIC_VEXTRACTI64X4, 8),
-  });
+                                vector_entry(ZYDIS_MNEMONIC_VINSERTF128, 4, insert<Block16>),
+                                vector_entry(ZYDIS_MNEMONIC_VINSERTI128, 4, insert<Block16>),
+                                vector_entry(ZYDIS_MNEMONIC_VINSERTF32X4, 4, insert<Block16>),
+                                vector_entry(ZYDIS_MNEMONIC_VINSERTI32X4, 4, insert<Block16>),
+                                vector_entry(ZYDIS_MNEMONIC_VINSERTF64X2, 8, insert<Block16>),
+                                vector_entry(ZYDIS_MNEMONIC_VINSERTI64X2, 8, insert<Block16>),
+                                vector_entry(ZYDIS_MNEMONIC_VINSERTF32X8, 4, insert<Block32>),
+                                vector_entry(ZYDIS_MNEMONIC_VINSERTI32X8, 4, insert<Block32>),
+                                vector_entry(ZYDIS_MNEMONIC_VINSERTF64X4, 8, insert<Block32>),
+                                vector_entry(ZYDIS_MNEMONIC_VINSERTI64X4, 8, insert<Block32>),
+                                extraction<Block16>(ZYDIS_MNEMONIC_VEXTRACTF128, 4),
+                                extraction<Block16>(ZYDIS_MNEMONIC_VEXTRACTI128, 4),
+                                extraction<Block16>(ZYDIS_MNEMONIC_VEXTRACTF32X4, 4),
+                                extraction<Block16>(ZYDIS_MNEMONIC_VEXTRACTI32X4, 4),
+                                extraction<Block16>(ZYDIS_MNEMONIC_VEXTRACTF64X2, 8),
+                                extraction<Block16>(ZYDIS_MNEMONIC_VEXTRACTI64X2, 8),
+                                extraction<Block32>(ZYDIS_MNEMONIC_VEXTRACTF32X8, 4),
+                                extraction<Block32>(ZYDIS_MNEMONIC_VEXTRACTI32X8, 4),
+                                extraction<Block32>(ZYDIS_MNEMONIC_VEXTRACTF64X4, 8),
+                                extraction<Block32>(ZYDIS_MNEMONIC_VEXTRACTI64X4, 8),
+                            });
 }
 
 void append_widths(std::vector<Entry>& table) {
   table.insert(table.end(), {
-      widening<uint8_t, uint16_t>(ZYDIS_MNEMONIC_VPMOVZXBW),
-      widening<uint8_t, uint32_t>(ZYDIS_MNEMONIC_VPMOVZXBD),
-      widening<uint8_t, uint64_t>(ZYDIS_MNEMONIC_VPMOVZXBQ),
-      widening<uint16_t, uint32_t>(ZYDIS_MNEMONIC_VPMOVZXWD),
-      widening<uint16_t, uint64_t>(ZYDIS_MNEMONIC_VPMOVZXWQ),
-      widening<uint32_t, uint64_t>(ZYDIS_MNEMONIC_VPMOVZXDQ),
-      widening<int8_t, int16_t>(ZYDIS_MNEMONIC_VPMOVSXBW),
-      widening<int8_t, int32_t>(ZYDIS_MNEMONIC_VPMOVSXBD),
-      widening<int8_t, int64_t>(ZYDIS_MNEMONIC_VPMOVSXBQ),
-      widening<int16_t, int32_t>(ZYDIS_MNEMONIC_VPMOVSXWD),
-      widening<int16_t, int64_t>(ZYDIS_MNEMONIC_VPMOVSXWQ),
-      widening<int32_t, int64_t>(ZYDIS_MNEMONIC_VPMOVSXDQ),
-      narrowing<uint16_t, uint8_t>(ZYDIS_MNEMONIC_VPMOVWB),
-      narrowing<uint32_t, uint8_t>(ZYDIS_MNEMONIC_VPMOVDB),
-      narrowing<uint32_t, uint16_t>(ZYDIS_MNEMONIC_VPMOVDW),
-      narrowing<uint64_t, uint8_t>(ZYDIS_MNEMONIC_VPMOVQB),
-      narrowing<uint64_t, uint16_t>(ZYDIS_MNEMONIC_VPMOVQW),
-      narrowing<uint64_t, uint32_t>(ZYDIS_MNEMONIC_VPMOVQD),
-      narrowing<int16_t, int8_t, true>(ZYDIS_MNEMONIC_VPMOVSWB),
-      narrowing<int32_t, int8_t, true>(ZYDIS_MNEMONIC_VPMOVSDB),
-      narrowing<int32_t, int16_t, true>(ZYDIS_MNEMONIC_VPMOVSDW),
-      narrowing<uint16_t, uint8_t, true>(ZYDIS_MNEMONIC_VPMOVUSWB),
-      narrowing<uint32_t, uint8_t, true>(ZYDIS_MNEMONIC_VPMOVUSDB),
-      narrowing<uint32_t, uint16_t, true>(ZYDIS_MNEMONIC_VPMOVUSDW),
-  });
+                                widening<uint8_t, uint16_t>(ZYDIS_MNEMONIC_VPMOVZXBW),
+                                widening<uint8_t, uint32_t>(ZYDIS_MNEMONIC_VPMOVZXBD),
+                                widening<uint8_t, uint64_t>(ZYDIS_MNEMONIC_VPMOVZXBQ),
+                                widening<uint16_t, uint32_t>(ZYDIS_MNEMONIC_VPMOVZXWD),
+                                widening<uint16_t, uint64_t>(ZYDIS_MNEMONIC_VPMOVZXWQ),
+                                widening<uint32_t, uint64_t>(ZYDIS_MNEMONIC_VPMOVZXDQ),
+                                widening<int8_t, int16_t>(ZYDIS_MNEMONIC_VPMOVSXBW),
+                                widening<int8_t, int32_t>(ZYDIS_MNEMONIC_VPMOVSXBD),
+                                widening<int8_t, int64_t>(ZYDIS_MNEMONIC_VPMOVSXBQ),
+                                widening<int16_t, int32_t>(ZYDIS_MNEMONIC_VPMOVSXWD),
+                                widening<int16_t, int64_t>(ZYDIS_MNEMONIC_VPMOVSXWQ),
+                                widening<int32_t, int64_t>(ZYDIS_MNEMONIC_VPMOVSXDQ),
+                                narrowing<uint16_t, uint8_t>(ZYDIS_MNEMONIC_VPMOVWB),
+                                narrowing<uint32_t, uint8_t>(ZYDIS_MNEMONIC_VPMOVDB),
+                                narrowing<uint32_t, uint16_t>(ZYDIS_MNEMONIC_VPMOVDW),
+                                narrowing<uint64_t, uint8_t>(ZYDIS_MNEMONIC_VPMOVQB),
+                                narrowing<uint64_t, uint16_t>(ZYDIS_MNEMONIC_VPMOVQW),
+                                narrowing<uint64_t, uint32_t>(ZYDIS_MNEMONIC_VPMOVQD),
+                                narrowing<int16_t, int8_t, true>(ZYDIS_MNEMONIC_VPMOVSWB),
+                                narrowing<int32_t, int8_t, true>(ZYDIS_MNEMONIC_VPMOVSDB),
+                                narrowing<int32_t, int16_t, true>(ZYDIS_MNEMONIC_VPMOVSDW),
+                                narrowing<uint16_t, uint8_t, true>(ZYDIS_MNEMONIC_VPMOVUSWB),
+                                narrowing<uint32_t, uint8_t, true>(ZYDIS_MNEMONIC_VPMOVUSDB),
+                                narrowing<uint32_t, uint16_t, true>(ZYDIS_MNEMONIC_VPMOVUSDW),
+                            });
 }
 
 }  // namespace

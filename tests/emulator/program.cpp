@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Decoding: follows the flow of control from the first byte and makes one Op of every instruction it reaches.
+// Decoding: follows the flow of control from the first byte and makes one Op of every instruction
+// it reaches.
 
 #include <cstdio>
 #include <cstring>
@@ -49,18 +50,16 @@ bool ends_flow(const ZydisDecodedInstruction& instruction) {
     case ZYDIS_MNEMONIC_JMP:
     case ZYDIS_MNEMONIC_INT3:
     case ZYDIS_MNEMONIC_UD2:
-    case ZYDIS_MNEMONIC_HLT:
-      return true;
-    default:
-      return false;
+    case ZYDIS_MNEMONIC_HLT: return true;
+    default: return false;
   }
 }
 
 bool Decoder::decode_one(uint32_t offset, Decoded& out, std::string& error) {
   ZydisDecodedInstruction instruction;
   ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-  if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&zydis_, code_.data() + offset, code_.size() - offset, &instruction,
-                                           operands))) {
+  if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&zydis_, code_.data() + offset, code_.size() - offset,
+                                           &instruction, operands))) {
     error = at(offset, "these bytes are no instruction");
     return false;
   }
@@ -143,8 +142,9 @@ std::unique_ptr<Program> Program::decode(std::span<const uint8_t> code, std::str
 
 std::string Program::text(uint32_t offset) const {
   ZydisDisassembledInstruction instruction;
-  if (!ZYAN_SUCCESS(ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, offset, code().data() + offset,
-                                          code_bytes_ - offset, &instruction))) {
+  if (!ZYAN_SUCCESS(ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, offset,
+                                          code().data() + offset, code_bytes_ - offset,
+                                          &instruction))) {
     return "(no instruction)";
   }
   return instruction.text;

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// One call of a program: the state on entry, the loop, and what a function must have kept at return.
+// One call of a program: the state on entry, the loop, and what a function must have kept at
+// return.
 
 #include "run.h"
 
@@ -29,7 +30,8 @@ constexpr size_t kAboveEntry = 4096;    // bytes of the stack above the return a
 uint64_t garbage(unsigned index) { return 0xBAD0BAD0BAD00000 + 0x1111 * index; }
 uint64_t callee_saved_value(unsigned index) { return 0x5AFE5AFE5AFE0000 + 0x0101 * index; }
 
-// A signalling NaN as f32, and each half one as bf16 and f16; different in every register and element.
+// A signalling NaN as f32, and each half one as bf16 and f16; different in every register and
+// element.
 Vec vector_garbage(unsigned index) {
   Vec value;
   for (unsigned i = 0; i < 16; ++i) {
@@ -40,8 +42,8 @@ Vec vector_garbage(unsigned index) {
   return value;
 }
 
-// rsp is 8 beyond a multiple of 16, as after a call, and never 8 beyond one of 64, so that code which aligns nothing
-// but needs it is found out.
+// rsp is 8 beyond a multiple of 16, as after a call, and never 8 beyond one of 64, so that code
+// which aligns nothing but needs it is found out.
 void reset_stack(Cpu& cpu) {
   std::memset(cpu.stack->bytes, kStackPoison, sizeof cpu.stack->bytes);
   const uint64_t end = reinterpret_cast<uint64_t>(cpu.stack->bytes) + sizeof cpu.stack->bytes;
@@ -76,8 +78,8 @@ class HostMxcsr {
   uint32_t saved_;
 };
 
-// Runs until something stops the machine; returns the number of instructions. Not inlined, so that nothing of it
-// moves out from under the host's MXCSR.
+// Runs until something stops the machine; returns the number of instructions. Not inlined, so that
+// nothing of it moves out from under the host's MXCSR.
 [[gnu::noinline]] uint64_t execute(const std::vector<Op>& ops, Cpu& cpu, uint32_t& last) {
   uint64_t left = cpu.budget;
   while (!cpu.stop) {

@@ -10,7 +10,8 @@
 
 namespace zenwoq::emulator {
 
-// Stands on the emulated stack where a caller would have put its address; not canonical, so it is no address.
+// Stands on the emulated stack where a caller would have put its address; not canonical, so it is
+// no address.
 inline constexpr uint64_t kReturnAddress = 0x7E70'4E70'4E70'4E7F;
 
 }  // namespace zenwoq::emulator

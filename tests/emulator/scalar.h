@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reading and writing of the scalar operands of an Op: general-purpose registers, memory, immediates.
+// Reading and writing of the scalar operands of an Op: general-purpose registers, memory,
+// immediates.
 
 #ifndef ZENWOQ_TESTS_EMULATOR_SCALAR_H_
 #define ZENWOQ_TESTS_EMULATOR_SCALAR_H_

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Vector instructions that move elements within 128-bit lanes: shuffles, unpacks, packs, byte shifts.
+// Vector instructions that move elements within 128-bit lanes: shuffles, unpacks, packs, byte
+// shifts.
 
 #include <algorithm>
 
@@ -28,8 +29,8 @@ void shuffle_dwords(const Op& op, const Sources& s, Vec& out) {
 }
 
 void shuffle_low_words(const Op& op, const Sources& s, Vec& out) {
-  pick_in_lanes<uint16_t>(
-      s, out, [&](size_t i) { return i < 4 ? op.immediate >> (2 * i) & 3 : i; });
+  pick_in_lanes<uint16_t>(s, out,
+                          [&](size_t i) { return i < 4 ? op.immediate >> (2 * i) & 3 : i; });
 }
 
 void shuffle_high_words(const Op& op, const Sources& s, Vec& out) {
@@ -67,8 +68,10 @@ void align_bytes(const Op& op, const Sources& s, Vec& out) {
     const size_t base = i / kLaneBytes * kLaneBytes;
     const size_t from = i % kLaneBytes + shift;
     uint8_t value = 0;
-    if (from < kLaneBytes) value = s.b->bytes[base + from];
-    else if (from < 2 * kLaneBytes) value = s.a->bytes[base + from - kLaneBytes];
+    if (from < kLaneBytes)
+      value = s.b->bytes[base + from];
+    else if (from < 2 * kLaneBytes)
+      value = s.a->bytes[base + from - kLaneBytes];
     out.bytes[i] = value;
   }
 }
@@ -99,24 +102,30 @@ void append_unpacks(std::vector<Entry>& table) {
   const auto high4 = [](I a, I b) { return _mm256_unpackhi_epi32(a, b); };
   const auto low8 = [](I a, I b) { return _mm256_unpacklo_epi64(a, b); };
   const auto high8 = [](I a, I b) { return _mm256_unpackhi_epi64(a, b); };
-  table.insert(table.end(), {
-      int_two(ZYDIS_MNEMONIC_VPUNPCKLBW, 1, [](I a, I b) { return _mm256_unpacklo_epi8(a, b); }),
-      int_two(ZYDIS_MNEMONIC_VPUNPCKHBW, 1, [](I a, I b) { return _mm256_unpackhi_epi8(a, b); }),
-      int_two(ZYDIS_MNEMONIC_VPUNPCKLWD, 2, [](I a, I b) { return _mm256_unpacklo_epi16(a, b); }),
-      int_two(ZYDIS_MNEMONIC_VPUNPCKHWD, 2, [](I a, I b) { return _mm256_unpackhi_epi16(a, b); }),
-      int_two(ZYDIS_MNEMONIC_VPUNPCKLDQ, 4, low4),
-      int_two(ZYDIS_MNEMONIC_VPUNPCKHDQ, 4, high4),
-      int_two(ZYDIS_MNEMONIC_VUNPCKLPS, 4, low4),
-      int_two(ZYDIS_MNEMONIC_VUNPCKHPS, 4, high4),
-      int_two(ZYDIS_MNEMONIC_VPUNPCKLQDQ, 8, low8),
-      int_two(ZYDIS_MNEMONIC_VPUNPCKHQDQ, 8, high8),
-      int_two(ZYDIS_MNEMONIC_VUNPCKLPD, 8, low8),
-      int_two(ZYDIS_MNEMONIC_VUNPCKHPD, 8, high8),
-      int_two(ZYDIS_MNEMONIC_VPACKSSWB, 1, [](I a, I b) { return _mm256_packs_epi16(a, b); }),
-      int_two(ZYDIS_MNEMONIC_VPACKUSWB, 1, [](I a, I b) { return _mm256_packus_epi16(a, b); }),
-      int_two(ZYDIS_MNEMONIC_VPACKSSDW, 2, [](I a, I b) { return _mm256_packs_epi32(a, b); }),
-      int_two(ZYDIS_MNEMONIC_VPACKUSDW, 2, [](I a, I b) { return _mm256_packus_epi32(a, b); }),
-  });
+  table.insert(
+      table.end(),
+      {
+          int_two(ZYDIS_MNEMONIC_VPUNPCKLBW, 1,
+                  [](I a, I b) { return _mm256_unpacklo_epi8(a, b); }),
+          int_two(ZYDIS_MNEMONIC_VPUNPCKHBW, 1,
+                  [](I a, I b) { return _mm256_unpackhi_epi8(a, b); }),
+          int_two(ZYDIS_MNEMONIC_VPUNPCKLWD, 2,
+                  [](I a, I b) { return _mm256_unpacklo_epi16(a, b); }),
+          int_two(ZYDIS_MNEMONIC_VPUNPCKHWD, 2,
+                  [](I a, I b) { return _mm256_unpackhi_epi16(a, b); }),
+          int_two(ZYDIS_MNEMONIC_VPUNPCKLDQ, 4, low4),
+          int_two(ZYDIS_MNEMONIC_VPUNPCKHDQ, 4, high4),
+          int_two(ZYDIS_MNEMONIC_VUNPCKLPS, 4, low4),
+          int_two(ZYDIS_MNEMONIC_VUNPCKHPS, 4, high4),
+          int_two(ZYDIS_MNEMONIC_VPUNPCKLQDQ, 8, low8),
+          int_two(ZYDIS_MNEMONIC_VPUNPCKHQDQ, 8, high8),
+          int_two(ZYDIS_MNEMONIC_VUNPCKLPD, 8, low8),
+          int_two(ZYDIS_MNEMONIC_VUNPCKHPD, 8, high8),
+          int_two(ZYDIS_MNEMONIC_VPACKSSWB, 1, [](I a, I b) { return _mm256_packs_epi16(a, b); }),
+          int_two(ZYDIS_MNEMONIC_VPACKUSWB, 1, [](I a, I b) { return _mm256_packus_epi16(a, b); }),
+          int_two(ZYDIS_MNEMONIC_VPACKSSDW, 2, [](I a, I b) { return _mm256_packs_epi32(a, b); }),
+          int_two(ZYDIS_MNEMONIC_VPACKUSDW, 2, [](I a, I b) { return _mm256_packus_epi32(a, b); }),
+      });
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Small programs for the tests of the emulator: assembled once, run in the emulator and on the host.
+// Small programs for the tests of the emulator: assembled once, run in the emulator and on the
+// host.
 
 #ifndef ZENWOQ_TESTS_EMULATOR_TEST_SUPPORT_H_
 #define ZENWOQ_TESTS_EMULATOR_TEST_SUPPORT_H_
@@ -47,8 +48,8 @@ inline const Xbyak::Reg64 kImageRegister = Xbyak::util::r11;
 template <class Member>
 Xbyak::RegExp image_at(Member Image::*member, size_t bytes = 0) {
   static const Image image;
-  const auto offset = reinterpret_cast<const uint8_t*>(&(image.*member)) -
-                      reinterpret_cast<const uint8_t*>(&image);
+  const auto offset =
+      reinterpret_cast<const uint8_t*>(&(image.*member)) - reinterpret_cast<const uint8_t*>(&image);
   return kImageRegister + static_cast<size_t>(offset) + bytes;
 }
 
@@ -73,8 +74,10 @@ inline void move_image(Code& c, const Shape& shape, bool load) {
   for (int i = 0; i < 8; ++i) {
     const auto memory = ptr[image_at(&Image::v, sizeof(Vec) * i)];
     const auto reg = whole.reg(i);
-    if (shape.evex) load ? c.vmovdqu64(reg, memory) : c.vmovdqu64(memory, reg);
-    else load ? c.vmovdqu(reg, memory) : c.vmovdqu(memory, reg);
+    if (shape.evex)
+      load ? c.vmovdqu64(reg, memory) : c.vmovdqu64(memory, reg);
+    else
+      load ? c.vmovdqu(reg, memory) : c.vmovdqu(memory, reg);
   }
   for (int i = 1; i < 4 && shape.evex; ++i) {
     const auto memory = ptr[image_at(&Image::k, 8 * i)];
@@ -87,8 +90,8 @@ inline void move_image(Code& c, const Shape& shape, bool load) {
   }
 }
 
-// endbr64; load everything; body; store everything; vzeroupper; ret. VEX moves unless the shape is EVEX, so that a
-// host without AVX-512 can run it.
+// endbr64; load everything; body; store everything; vzeroupper; ret. VEX moves unless the shape is
+// EVEX, so that a host without AVX-512 can run it.
 inline Bytes vector_program(const Shape& shape, const Emit& body) {
   using namespace Xbyak::util;
   return assemble([&](Code& c) {
@@ -111,6 +114,20 @@ inline std::unique_ptr<Program> decode(const Bytes& code) {
   EXPECT_TRUE(program != nullptr) << error;
   return program;
 }
+
+// endbr64 and a body that ends in ret.
+inline std::unique_ptr<Program> program_of(const std::function<void(Code&)>& body) {
+  return decode(assemble([&](Code& c) {
+    c.endbr64();
+    body(c);
+  }));
+}
+
+#define EXPECT_CONTAINS(text, part)                                          \
+  do {                                                                       \
+    const std::string actual = text;                                         \
+    EXPECT_NE(actual.find(part), std::string::npos) << "actual: " << actual; \
+  } while (false)
 
 inline void run_emulated(const Bytes& code, Image& image) {
   const auto program = decode(code);
@@ -148,9 +165,10 @@ inline bool host_has_avx512() {
          __builtin_cpu_supports("avx512bf16");
 }
 
-#define ZENWOQ_SKIP_WITHOUT_AVX512()                                                                \
-  if (!host_has_avx512()) GTEST_SKIP() << "no AVX-512 BF16 here: the EVEX instructions were NOT "    \
-                                          "compared with hardware"
+#define ZENWOQ_SKIP_WITHOUT_AVX512()                                      \
+  if (!host_has_avx512())                                                 \
+  GTEST_SKIP() << "no AVX-512 BF16 here: the EVEX instructions were NOT " \
+                  "compared with hardware"
 
 class Random {
  public:
@@ -161,12 +179,15 @@ class Random {
 
   // Any bits, or one of the values where integer or float instructions go wrong.
   uint32_t word() {
-    static constexpr uint32_t kSpecial[] = {
-        0x00000000, 0x80000000, 0x00000001, 0x807FFFFF, 0x00800000, 0x3F800000, 0xBF800000, 0x7F800000,
-        0xFF800000, 0x7FC00000, 0x7F800001, 0x7FFFFFFF, 0xFFFFFFFF, 0x00010000, 0x80008000, 0x477FF000};
+    static constexpr uint32_t kSpecial[] = {0x00000000, 0x80000000, 0x00000001, 0x807FFFFF,
+                                            0x00800000, 0x3F800000, 0xBF800000, 0x7F800000,
+                                            0xFF800000, 0x7FC00000, 0x7F800001, 0x7FFFFFFF,
+                                            0xFFFFFFFF, 0x00010000, 0x80008000, 0x477FF000};
     switch (below(4)) {
       case 0: return kSpecial[below(std::size(kSpecial))];
-      case 1: return static_cast<uint32_t>(0x3F000000 + below(0x01000000)) | static_cast<uint32_t>(below(2) << 31);
+      case 1:
+        return static_cast<uint32_t>(0x3F000000 + below(0x01000000)) |
+               static_cast<uint32_t>(below(2) << 31);
       default: return static_cast<uint32_t>(bits());
     }
   }

@@ -78,11 +78,8 @@ void write_low_element(Cpu& cpu, const Op& op, bool keep_old) {
 const Vec& fetch(Cpu& cpu, const Op& op, size_t i, Vec& temporary) {
   const Operand& operand = op.operand[i];
   switch (operand.kind) {
-    case Kind::vector:
-      return cpu.zmm[operand.index];
-    case Kind::memory:
-      load_memory(cpu, op, operand.bytes, temporary);
-      return temporary;
+    case Kind::vector: return cpu.zmm[operand.index];
+    case Kind::memory: load_memory(cpu, op, operand.bytes, temporary); return temporary;
     case Kind::gpr:
       temporary = kZeroVec;
       std::memcpy(temporary.bytes, &cpu.gpr[operand.index], sizeof(uint64_t));
@@ -91,12 +88,12 @@ const Vec& fetch(Cpu& cpu, const Op& op, size_t i, Vec& temporary) {
       temporary = kZeroVec;
       std::memcpy(temporary.bytes, &cpu.k[operand.index], sizeof(uint64_t));
       return temporary;
-    default:
-      return kZeroVec;
+    default: return kZeroVec;
   }
 }
 
-// At most one operand is no vector register, so one temporary is enough. An operand that does not exist has index 0.
+// At most one operand is no vector register, so one temporary is enough. An operand that does not
+// exist has index 0.
 Sources gather(Cpu& cpu, const Op& op, Vec& temporary) {
   if (op.registers_only) {
     return {&cpu.zmm[op.operand[1].index], &cpu.zmm[op.operand[2].index],
@@ -219,7 +216,8 @@ void run_under_guest_mxcsr(Cpu& cpu, const Op& op, Handler inner) {
                   cpu.mxcsr);
     return cpu.fail(text);
   }
-  // The arithmetic is reached through a function pointer only, so the compiler cannot move it out from between.
+  // The arithmetic is reached through a function pointer only, so the compiler cannot move it out
+  // from between.
   _mm_setcsr(cpu.mxcsr);
   inner(cpu, op);
   _mm_setcsr(kMxcsrFlush);

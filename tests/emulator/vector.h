@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Handlers of vector instructions (fetch, compute, write under a mask) and helpers to write computations with.
+// Handlers of vector instructions (fetch, compute, write under a mask) and helpers to write
+// computations with.
 
 #ifndef ZENWOQ_TESTS_EMULATOR_VECTOR_H_
 #define ZENWOQ_TESTS_EMULATOR_VECTOR_H_
@@ -14,8 +15,8 @@
 
 namespace zenwoq::emulator {
 
-// The value of operand i: the register itself, or memory (with {1toN}), a general-purpose or a mask register in the
-// low bytes of `temporary`.
+// The value of operand i: the register itself, or memory (with {1toN}), a general-purpose or a mask
+// register in the low bytes of `temporary`.
 const Vec& fetch(Cpu& cpu, const Op& op, size_t i, Vec& temporary);
 Sources gather(Cpu& cpu, const Op& op, Vec& temporary);
 
@@ -37,16 +38,20 @@ uint64_t active_bytes(const Cpu& cpu, const Op& op, size_t bytes);
 // Copies the bytes whose bit is set; touches no others.
 void copy_active(uint8_t* to, const uint8_t* from, uint64_t active);
 
-void run_vector(Cpu& cpu, const Op& op);         // dst = compute(...)
-void run_in_place(Cpu& cpu, const Op& op);       // the same for computations that may overwrite their sources
-void run_narrow(Cpu& cpu, const Op& op);         // the same; dst may be memory
-void run_to_mask(Cpu& cpu, const Op& op);        // dst k = top bits of the computed elements, and the mask
-void run_select(Cpu& cpu, const Op& op);         // the mask chooses between the first source and the computed value
-void run_low_element(Cpu& cpu, const Op& op);    // xss: element 0 is computed, the others are the first source's
-void run_low_of_old(Cpu& cpu, const Op& op);     // the same, the others are the old destination's
+void run_vector(Cpu& cpu, const Op& op);  // dst = compute(...)
+void run_in_place(Cpu& cpu,
+                  const Op& op);  // the same for computations that may overwrite their sources
+void run_narrow(Cpu& cpu, const Op& op);  // the same; dst may be memory
+void run_to_mask(Cpu& cpu,
+                 const Op& op);  // dst k = top bits of the computed elements, and the mask
+void run_select(Cpu& cpu,
+                const Op& op);  // the mask chooses between the first source and the computed value
+void run_low_element(
+    Cpu& cpu, const Op& op);  // xss: element 0 is computed, the others are the first source's
+void run_low_of_old(Cpu& cpu, const Op& op);  // the same, the others are the old destination's
 
-// Floating-point arithmetic obeys the emulated MXCSR. The host's is kMxcsrFlush, which kernels use too, so that
-// nothing has to be switched in the usual case.
+// Floating-point arithmetic obeys the emulated MXCSR. The host's is kMxcsrFlush, which kernels use
+// too, so that nothing has to be switched in the usual case.
 void run_under_guest_mxcsr(Cpu& cpu, const Op& op, Handler inner);
 
 template <Handler inner>
@@ -103,8 +108,9 @@ inline void store_half(Vec& v, int half, H value) {
   std::memcpy(v.bytes + half * 32, &value, 32);
 }
 
-// Computations from lambdas over halves; right for every instruction that keeps to its 128-bit lanes. A half is
-// written only after it was read, so the result may go straight to the destination.
+// Computations from lambdas over halves; right for every instruction that keeps to its 128-bit
+// lanes. A half is written only after it was read, so the result may go straight to the
+// destination.
 template <class H, class F>
 void compute_one(const Op&, const Sources& s, Vec& out) {
   for (int h = 0; h < 2; ++h) store_half<H>(out, h, F{}(load_half<H>(*s.a, h)));

@@ -13,7 +13,8 @@
 namespace zenwoq::emulator {
 namespace {
 
-// What a Zen 4 has and a kernel may use. VBMI is left out on purpose: kernels are to stay within this list.
+// What a Zen 4 has and a kernel may use. VBMI is left out on purpose: kernels are to stay within
+// this list.
 constexpr ZydisISASet kAllowed[] = {
     ZYDIS_ISA_SET_I86,
     ZYDIS_ISA_SET_I186,
@@ -56,16 +57,15 @@ constexpr ZydisISASet kAllowed[] = {
 
 // Leave the function or the user's mode, or hide a target from this check.
 constexpr ZydisMnemonic kForbidden[] = {
-    ZYDIS_MNEMONIC_CALL,    ZYDIS_MNEMONIC_SYSCALL, ZYDIS_MNEMONIC_SYSENTER, ZYDIS_MNEMONIC_INT,
-    ZYDIS_MNEMONIC_INT1,    ZYDIS_MNEMONIC_INT3,    ZYDIS_MNEMONIC_UD2,      ZYDIS_MNEMONIC_HLT,
-    ZYDIS_MNEMONIC_STD,     ZYDIS_MNEMONIC_CLD,     ZYDIS_MNEMONIC_POPFQ,
+    ZYDIS_MNEMONIC_CALL, ZYDIS_MNEMONIC_SYSCALL, ZYDIS_MNEMONIC_SYSENTER, ZYDIS_MNEMONIC_INT,
+    ZYDIS_MNEMONIC_INT1, ZYDIS_MNEMONIC_INT3,    ZYDIS_MNEMONIC_UD2,      ZYDIS_MNEMONIC_HLT,
+    ZYDIS_MNEMONIC_STD,  ZYDIS_MNEMONIC_CLD,     ZYDIS_MNEMONIC_POPFQ,
 };
 
 // What may stand between vzeroupper and ret. Arithmetic is for `add rsp, n` alone.
 constexpr ZydisMnemonic kEpilogue[] = {
-    ZYDIS_MNEMONIC_POP,   ZYDIS_MNEMONIC_LEAVE,   ZYDIS_MNEMONIC_MOV,      ZYDIS_MNEMONIC_NOP,
-    ZYDIS_MNEMONIC_ADD,   ZYDIS_MNEMONIC_LEA,     ZYDIS_MNEMONIC_LDMXCSR,
-    ZYDIS_MNEMONIC_VLDMXCSR,
+    ZYDIS_MNEMONIC_POP, ZYDIS_MNEMONIC_LEAVE, ZYDIS_MNEMONIC_MOV,     ZYDIS_MNEMONIC_NOP,
+    ZYDIS_MNEMONIC_ADD, ZYDIS_MNEMONIC_LEA,   ZYDIS_MNEMONIC_LDMXCSR, ZYDIS_MNEMONIC_VLDMXCSR,
 };
 
 template <class Table, class Value>

@@ -15,7 +15,10 @@ struct VexCase {
   void (*emit)(Code& c);
 };
 
-#define CASE(statement) {#statement, [](Code& c) { c.statement; }}
+#define CASE(statement)                       \
+  {                                           \
+#statement, [](Code & c) { c.statement; } \
+  }
 
 const VexCase kCases[] = {
     CASE(vmovdqu(ymm0, ptr[image_at(&Image::memory, 3)])),
@@ -143,7 +146,8 @@ TEST_P(VexTest, EqualsHost) {
     for (Image* image : {&emulated, &host}) image->memory.bytes[0] &= 0xC0;
     ASSERT_EQ(emulated.g, host.g);
     ASSERT_TRUE(equal(with_one_nan(emulated.v[0]), with_one_nan(host.v[0])))
-        << hex(emulated.v[0]) << "\n" << hex(host.v[0]);
+        << hex(emulated.v[0]) << "\n"
+        << hex(host.v[0]);
     ASSERT_TRUE(equal(emulated.memory, host.memory));
   }
 }

@@ -1,0 +1,63 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the library costs besides the products: a context, and a call on a tiny weight.
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "session.h"
+
+namespace zenwoq::bench {
+namespace {
+
+// CPU detection, the probe of executable memory, the pool. first_us: the process's first, on one thread.
+void context_row(benchmark::State& state, Session& session, unsigned threads) {
+  zenwoq_context_options options;
+  zenwoq_context_options_init(&options);
+  options.threads = threads;
+  for (auto _ : state) {
+    zenwoq_context* context = nullptr;
+    const auto start = std::chrono::steady_clock::now();
+    check(zenwoq_context_create(&options, &context));
+    state.SetIterationTime(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    zenwoq_context_destroy(context);
+  }
+  if (threads == 1) state.counters["first_us"] = session.first_context_us();
+}
+
+// One row of a 64 x 64 weight that stays in the L1 cache.
+void overhead_row(benchmark::State& state, Session& session) {
+  const ColdWeights weights(session.context(1), {.n = 64, .k = 64, .group = 32}, 0);
+  const std::vector<std::uint16_t> x = random_activations(64);
+  std::vector<float> y(64);
+  zenwoq_linear* created = nullptr;
+  check(zenwoq_linear_create(session.context(1), weights.copies()[0].get(), nullptr, &created));
+  const LinearHandle linear(created);
+  check(zenwoq_linear_prepare(linear.get(), 1));
+  zenwoq_run_args args;
+  zenwoq_run_args_init(&args);
+  args.m = 1;
+  args.x = x.data();
+  args.x_bytes = x.size() * sizeof x[0];
+  args.y = y.data();
+  args.y_bytes = y.size() * sizeof y[0];
+  for (auto _ : state) check(zenwoq_linear_run(linear.get(), &args));
+  state.SetLabel(fmt::format("tier={} cpu={}", session.tier(), session.cpu().uarch));
+}
+
+}  // namespace
+
+void register_call_benchmarks(Session& session) {
+  for (const unsigned threads : {1u, 2u}) {
+    benchmark::RegisterBenchmark(fmt::format("context/create/t{}", threads).c_str(),
+                                 [&session, threads](benchmark::State& state) { context_row(state, session, threads); })
+        ->UseManualTime()
+        ->Unit(benchmark::kMicrosecond);
+  }
+  benchmark::RegisterBenchmark("call/64x64/g32/m1/t1",
+                               [&session](benchmark::State& state) { overhead_row(state, session); });
+}
+
+}  // namespace zenwoq::bench

@@ -1,0 +1,144 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Generation of kernels, and finding one again.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <chrono>
+#include <stdexcept>
+
+#include "gemm_avx512.h"
+#include "plan/tuning.h"
+#include "registry/code_memory.h"
+#include "registry/registry.h"
+#include "session.h"
+
+namespace zenwoq::bench {
+namespace {
+
+constexpr int kPasses = 20;
+constexpr std::size_t kCodeBytes = std::size_t{64} << 20;
+
+// Every tile of both tunings for layers of SmolLM2-135M, Llama-3.1-8B and TinyLlama, in the formats of formats.md.
+std::vector<KernelKey> real_keys() {
+  struct Layer {
+    std::uint64_t k, group;
+    zenwoq_dtype scale;
+    zenwoq_zero_kind zero;
+  };
+  constexpr Layer kLayers[] = {
+      {576, 32, ZENWOQ_F16, ZENWOQ_ZERO_OFFSET},    {1536, 32, ZENWOQ_F16, ZENWOQ_ZERO_OFFSET},
+      {1536, 128, ZENWOQ_BF16, ZENWOQ_ZERO_NONE},   {4096, 128, ZENWOQ_BF16, ZENWOQ_ZERO_NONE},
+      {14336, 128, ZENWOQ_BF16, ZENWOQ_ZERO_NONE},  {4096, 32, ZENWOQ_F16, ZENWOQ_ZERO_NONE},
+      {4096, 4096, ZENWOQ_BF16, ZENWOQ_ZERO_NONE},  {4096, 128, ZENWOQ_F16, ZENWOQ_ZERO_INTEGER},
+      {5632, 256, ZENWOQ_F32, ZENWOQ_ZERO_INTEGER}, {1001, 64, ZENWOQ_BF16, ZENWOQ_ZERO_NONE},
+  };
+  std::vector<KernelKey> keys;
+  for (const Tuning tuning : {Tuning::zen4, Tuning::zen5}) {
+    for (const Layer& layer : kLayers) {
+      for (std::uint32_t rows = 1; rows <= tuning_of(tuning).max_rows; ++rows) {
+        KernelKey key{.k = layer.k, .group = layer.group, .scale_type = layer.scale, .zero_kind = layer.zero, .tile = {},
+                      .output_type = ZENWOQ_F32, .bias = false, .tuning = tuning};
+        key.tile = {rows, tuning_of(tuning).strips_for[rows]};
+        keys.push_back(key);
+        key.output_type = ZENWOQ_BF16;
+        key.bias = true;
+        keys.push_back(key);
+      }
+    }
+  }
+  return keys;
+}
+
+void check(const Status& status) {
+  if (!status.ok()) throw std::runtime_error(status.text());
+}
+
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
+  return values[values.size() / 2];
+}
+
+// One iteration makes every key once; the time shown is the mean of a kernel.
+template <typename Make>
+void generation_row(benchmark::State& state, const Make& make) {
+  const std::vector<KernelKey> keys = real_keys();
+  std::vector<std::vector<double>> times(keys.size());  // us, [key][pass]
+  for (auto _ : state) {
+    CodeMemory memory(kCodeBytes);
+    double pass = 0;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      const auto start = std::chrono::steady_clock::now();
+      make(keys[i], memory);
+      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      times[i].push_back(seconds * 1e6);
+      pass += seconds;
+    }
+    state.SetIterationTime(pass / static_cast<double>(keys.size()));
+  }
+  // A kernel's time is the median of its passes: a timer interrupt is not the kernel's.
+  std::vector<double> by_key;
+  for (const std::vector<double>& passes : times) by_key.push_back(median(passes));
+  const auto slowest = std::max_element(by_key.begin(), by_key.end());
+  state.counters["kernels"] = static_cast<double>(keys.size());
+  state.counters["median_us"] = median(by_key);
+  state.counters["max_us"] = *slowest;
+  state.SetLabel("slowest " + keys[static_cast<std::size_t>(slowest - by_key.begin())].name());
+}
+
+void emit_row(benchmark::State& state) {
+  generation_row(state, [](const KernelKey& key, CodeMemory&) {
+    std::vector<std::uint8_t> code;
+    check(emit_gemm(key, &code));
+    benchmark::DoNotOptimize(code.data());
+  });
+}
+
+void generate_row(benchmark::State& state) {
+  if (!CodeMemory(kCodeBytes).executable()) {
+    state.SkipWithError("no executable memory here");
+    return;
+  }
+  generation_row(state, [](const KernelKey& key, CodeMemory& memory) {
+    std::vector<std::uint8_t> code;
+    const void* address = nullptr;
+    check(emit_gemm(key, &code));
+    check(memory.add(code, &address));
+  });
+}
+
+// All keys in turn. Code is emitted but not loaded, so that every machine can run it.
+void hit_row(benchmark::State& state) {
+  static const int somewhere = 0;
+  Registry registry([](const KernelKey& key, std::vector<std::uint8_t>* code) { return emit_gemm(key, code); },
+                    [](std::span<const std::uint8_t>, const void** address) {
+                      *address = &somewhere;
+                      return Status();
+                    },
+                    {});
+  const std::vector<KernelKey> keys = real_keys();
+  const Kernel* kernel = nullptr;
+  for (const KernelKey& key : keys) check(registry.get(key, &kernel));
+  std::size_t i = 0;
+  for (auto _ : state) {
+    const Status status = registry.get(keys[i], &kernel);
+    benchmark::DoNotOptimize(status);
+    benchmark::DoNotOptimize(kernel);
+    if (++i == keys.size()) i = 0;
+  }
+  state.counters["kernels"] = static_cast<double>(keys.size());
+}
+
+}  // namespace
+
+void register_kernel_benchmarks() {
+  const auto add = [](const char* name, auto row) {
+    benchmark::RegisterBenchmark(name, row)->UseManualTime()->Iterations(kPasses)->Unit(benchmark::kMicrosecond);
+  };
+  add("kernel/emit", emit_row);
+  add("kernel/generate", generate_row);
+  benchmark::RegisterBenchmark("registry/hit", hit_row);
+}
+
+}  // namespace zenwoq::bench

@@ -1,0 +1,92 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// A linear layer on cold weights, as percent of the roof.
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "api/boundary.h"
+#include "session.h"
+
+namespace zenwoq::bench {
+namespace {
+
+// A layer for each copy of the weights, its kernels generated, and operands for a run.
+class Layers {
+ public:
+  Layers(Session& session, const LinearCase& c)
+      : x_(random_activations(c.m * c.format.k)), y_(c.m * c.format.n) {
+    for (const WeightHandle& copy : session.weights(c.format).copies()) {
+      zenwoq_linear* linear = nullptr;
+      check(zenwoq_linear_create(session.context(c.threads), copy.get(), nullptr, &linear));
+      layers_.emplace_back(linear);
+      check(zenwoq_linear_prepare(linear, c.m));
+    }
+    zenwoq_run_args_init(&args_);
+    args_.m = c.m;
+    args_.x = x_.data();
+    args_.x_bytes = x_.size() * sizeof x_[0];
+    args_.y = y_.data();
+    args_.y_bytes = y_.size() * sizeof y_[0];
+  }
+
+  void run(std::size_t i) { check(zenwoq_linear_run(layers_[i % layers_.size()].get(), &args_)); }
+  std::size_t count() const { return layers_.size(); }
+
+  std::string kernels() const {
+    std::string names;
+    std::size_t count = 1;
+    for (std::size_t i = 0; i < count; ++i) {
+      zenwoq_kernel_info info{};
+      info.struct_size = sizeof info;
+      check(zenwoq_linear_kernel(layers_[0].get(), args_.m, i, &count, &info));
+      if (names.find(info.name) == std::string::npos) names.append(i == 0 ? "" : " ").append(info.name);
+    }
+    return names;
+  }
+
+ private:
+  std::vector<std::uint16_t> x_;
+  std::vector<float> y_;
+  std::vector<LinearHandle> layers_;
+  zenwoq_run_args args_;
+};
+
+void set_counters(benchmark::State& state, const Work& work, const Roof& roof, double seconds) {
+  state.counters["bytes"] = work.bytes;
+  state.counters["GB/s"] = work.bytes / seconds * 1e-9;
+  state.counters["GFLOP/s"] = work.flops / seconds * 1e-9;
+  state.counters["read_GB/s"] = roof.bytes_per_second * 1e-9;
+  // Bandwidth alone is no roof: without the dot product's peak there is nothing to be a percent of.
+  if (!roof.known()) return;
+  state.counters["peak_GFLOP/s"] = roof.gflops();
+  state.counters["roof_percent"] = roof.seconds(work) / seconds * 100;
+}
+
+void linear_row(benchmark::State& state, Session& session, const LinearCase& c) {
+  Layers layers(session, c);
+  // Measured again for every repetition: clocks and neighbours drift by more than we want to tell apart.
+  const Roof roof = session.roof_meter(c.format, c.threads).measure();
+  layers.run(layers.count() - 1);  // the last one: the loop begins with the copies that were touched longest ago
+  std::size_t i = 0;
+  const auto start = std::chrono::steady_clock::now();
+  for (auto _ : state) layers.run(i++);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  set_counters(state, Work(c.format, c.m), roof, seconds / static_cast<double>(i));
+  state.SetLabel(fmt::format("tier={} cpu={} {}", session.tier(), session.cpu().uarch, layers.kernels()));
+}
+
+}  // namespace
+
+void register_linear_benchmarks(Session& session, const std::vector<LinearCase>& cases) {
+  for (const LinearCase& c : cases) {
+    const std::string name = fmt::format("linear/{}/m{}/t{}", c.format.name(), c.m, c.threads);
+    benchmark::RegisterBenchmark(name.c_str(), [&session, c](benchmark::State& state) { linear_row(state, session, c); })
+        ->UseRealTime()
+        ->Unit(benchmark::kMicrosecond);
+  }
+}
+
+}  // namespace zenwoq::bench

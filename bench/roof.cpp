@@ -1,0 +1,99 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Bandwidth and dot product peak, on the threads that the run itself uses.
+#include "roof.h"
+
+#include <atomic>
+#include <chrono>
+
+namespace zenwoq::bench {
+namespace {
+
+constexpr double kLanes = 16;       // columns of a zmm register
+constexpr double kDotFlops = 64;    // 16 columns x 2 k x (multiply, add)
+constexpr std::size_t kCodeBytes = std::size_t{1} << 20;
+constexpr std::size_t kChunkBytes = std::size_t{4} << 20;
+constexpr std::size_t kLoopsKept = 4;
+constexpr int kPasses = 2;          // of each kept loop, the best counts
+constexpr std::size_t kDotBlocks = 4000;        // about 15 us
+constexpr std::size_t kDotTasksPerThread = 64;  // about 1 ms in all
+
+// Seconds of body(i) for every i in [0, n) on the context's threads.
+template <typename Body>
+double time_parallel(Context& context, std::size_t n, Body&& body) {
+  const auto start = std::chrono::steady_clock::now();
+  context.parallel_for(n, [](void* arg, std::size_t i) { (*static_cast<std::remove_reference_t<Body>*>(arg))(i); }, &body);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+Work::Work(const Format& format, std::size_t m) : bytes(format.bytes()) {
+  const double outputs = static_cast<double>(m) * static_cast<double>(format.n);
+  const double macs = outputs * static_cast<double>(format.k);
+  const double fmas = format.zero == ZENWOQ_ZERO_NONE ? 1 : 2;
+  flops = 2 * macs;
+  slots = 2 * macs / kDotFlops + fmas * outputs / kLanes * static_cast<double>(format.groups());
+}
+
+double Roof::gflops() const { return slots_per_second * kDotFlops * 1e-9; }
+
+RoofMeter::RoofMeter(Context& context)
+    : context_(context),
+      memory_(kCodeBytes),
+      read_loops_(read_loops(memory_, context.cpu().avx2_fma, context.cpu().avx512bf16)),
+      dot_loops_(dot_loops(memory_, context.cpu().avx512bf16)) {}
+
+void RoofMeter::choose_loops(const Buffers& buffers) {
+  chunks_.clear();
+  for (const std::span<const std::uint8_t>& buffer : buffers) {
+    for (std::size_t at = 0; at < buffer.size(); at += kChunkBytes) {
+      chunks_.push_back(buffer.subspan(at, std::min(kChunkBytes, buffer.size() - at)));
+    }
+  }
+  reads_.clear();
+  dots_.clear();
+  for (const ReadLoop& loop : read_loops_) reads_.push_back({&loop, read_rate(loop)});
+  for (const DotLoop& loop : dot_loops_) dots_.push_back({&loop, dot_rate(loop)});
+  rank(reads_);
+  rank(dots_);
+}
+
+template <typename Loop>
+void RoofMeter::rank(std::vector<Rated<Loop>>& rated) {
+  std::sort(rated.begin(), rated.end(), [](const auto& a, const auto& b) { return a.per_second > b.per_second; });
+  if (rated.size() > kLoopsKept) rated.resize(kLoopsKept);
+}
+
+// Loops take turns, so that a disturbance does not fall on one of them alone.
+Roof RoofMeter::measure() {
+  Roof roof;
+  for (int pass = 0; pass < kPasses; ++pass) {
+    for (const auto& read : reads_) roof.bytes_per_second = std::max(roof.bytes_per_second, read_rate(*read.loop));
+    for (const auto& dot : dots_) roof.slots_per_second = std::max(roof.slots_per_second, dot_rate(*dot.loop));
+  }
+  return roof;
+}
+
+// Every buffer once, from the first to the last.
+double RoofMeter::read_rate(const ReadLoop& loop) {
+  std::atomic<std::size_t> bytes_read{0};
+  const double seconds = time_parallel(context_, chunks_.size(), [&](std::size_t i) {
+    const std::span<const std::uint8_t> chunk = chunks_[i];
+    const std::size_t times = chunk.size() / loop.streams / loop.block_bytes;
+    if (times == 0) return;  // the loop counts down before it looks
+    const std::size_t stream_bytes = times * loop.block_bytes;
+    loop.run(chunk.data(), stream_bytes, times);
+    bytes_read.fetch_add(stream_bytes * loop.streams, std::memory_order_relaxed);
+  });
+  return static_cast<double>(bytes_read) / seconds;
+}
+
+double RoofMeter::dot_rate(const DotLoop& loop) {
+  const std::size_t tasks = kDotTasksPerThread * context_.threads();
+  const double seconds = time_parallel(context_, tasks, [&](std::size_t) { loop.run(kDotBlocks); });
+  return static_cast<double>(tasks * kDotBlocks) * loop.block_slots / seconds;
+}
+
+}  // namespace zenwoq::bench

@@ -1,0 +1,74 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The roof of a run, measured beside it: the time in which this machine could read the weights, or issue the products.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "loops.h"
+#include "run/context.h"
+#include "source.h"
+
+namespace zenwoq::bench {
+
+// What the arithmetic contract cannot do without, whatever our packing adds.
+struct Work {
+  double bytes;  // of the source format
+  double flops;
+  double slots;  // instructions on zmm registers: dot products, and one FMA (two with zeros) per group and accumulator
+
+  Work(const Format& format, std::size_t m);
+};
+
+// What all threads of a run do together in a second; 0 = could not be measured.
+struct Roof {
+  double bytes_per_second = 0;
+  double slots_per_second = 0;
+
+  bool known() const { return bytes_per_second > 0 && slots_per_second > 0; }
+  double seconds(const Work& work) const { return std::max(work.bytes / bytes_per_second, work.slots / slots_per_second); }
+  double gflops() const;  // of dot products alone
+};
+
+using Buffers = std::vector<std::span<const std::uint8_t>>;
+
+class RoofMeter {
+ public:
+  // Measures with the threads of this context.
+  explicit RoofMeter(Context& context);
+
+  // Tries every loop on these buffers; the fastest few stay for measure(). The buffers must outlive it.
+  void choose_loops(const Buffers& buffers);
+  Roof measure();
+
+  std::string read_loop() const { return reads_.empty() ? "none" : reads_.front().loop->name; }  // the fastest
+  std::string dot_loop() const { return dots_.empty() ? "none" : dots_.front().loop->name; }
+
+ private:
+  template <typename Loop>
+  struct Rated {
+    const Loop* loop;
+    double per_second;  // bytes, or slots
+  };
+  template <typename Loop>
+  static void rank(std::vector<Rated<Loop>>& rated);
+
+  double read_rate(const ReadLoop& loop);
+  double dot_rate(const DotLoop& loop);
+
+  Context& context_;
+  CodeMemory memory_;
+  const std::vector<ReadLoop> read_loops_;
+  const std::vector<DotLoop> dot_loops_;
+  Buffers chunks_;  // small enough that threads end together
+  std::vector<Rated<ReadLoop>> reads_;  // chosen, best first
+  std::vector<Rated<DotLoop>> dots_;
+};
+
+}  // namespace zenwoq::bench

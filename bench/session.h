@@ -1,0 +1,62 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// What benchmarks of one process share: contexts, the cold weights in use, the roofs measured on them.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "handles.h"
+#include "options.h"
+#include "roof.h"
+
+namespace zenwoq::bench {
+
+// Copies of one weight, more than any cache holds, each in memory that the library allocated.
+class ColdWeights {
+ public:
+  ColdWeights(zenwoq_context* context, const Format& format, std::size_t cold_bytes);
+
+  const Format& format() const { return format_; }
+  const std::vector<WeightHandle>& copies() const { return copies_; }
+  Buffers buffers() const;  // their packed bytes
+
+ private:
+  const Format format_;
+  std::vector<WeightHandle> copies_;
+};
+
+class Session {
+ public:
+  explicit Session(const Options& options);
+
+  zenwoq_context* context(unsigned threads);
+  zenwoq_cpu_info cpu();
+  const char* tier();                                    // "avx512bf16" or "reference"
+  std::size_t cold_bytes() const { return cold_bytes_; }
+  double first_context_us() const { return first_context_us_; }
+
+  // Copies of the format that was asked for last are kept, those before are freed.
+  const ColdWeights& weights(const Format& format);
+  // For these weights and threads, its loops already chosen.
+  RoofMeter& roof_meter(const Format& format, unsigned threads);
+
+ private:
+  double first_context_us_;  // with whatever happens once a process
+  std::map<unsigned, ContextHandle> contexts_;
+  std::size_t cold_bytes_;
+  std::unique_ptr<ColdWeights> weights_;
+  std::map<unsigned, std::unique_ptr<RoofMeter>> meters_;  // of weights_, by threads
+};
+
+// One family of benchmarks each.
+void register_linear_benchmarks(Session& session, const std::vector<LinearCase>& cases);
+void register_kernel_benchmarks();
+void register_weight_benchmarks(Session& session);
+void register_call_benchmarks(Session& session);
+
+}  // namespace zenwoq::bench

@@ -1,0 +1,102 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Random operands with a fixed seed.
+#include "source.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+
+#include "weight/convert.h"
+
+namespace zenwoq::bench {
+namespace {
+
+using Random = std::mt19937_64;
+
+// Positive numbers around 2^-8, all bits of the mantissa at random.
+void fill_scales(Random& random, zenwoq_dtype type, std::vector<std::uint8_t>* out) {
+  const std::size_t size = dtype_bytes(type);
+  for (std::size_t i = 0; i < out->size(); i += size) {
+    const std::uint64_t r = random();
+    const std::uint64_t bits = type == ZENWOQ_F32 ? 0x3B800000u | (r & 0x7FFFFF)
+                               : type == ZENWOQ_F16 ? 0x1C00u | (r & 0x3FF)
+                                                    : 0x3B80u | (r & 0x7F);
+    std::memcpy(out->data() + i, &bits, size);
+  }
+}
+
+void fill_codes(Random& random, zenwoq_code_layout layout, std::vector<std::uint8_t>* out) {
+  for (std::size_t i = 0; i < out->size(); i += 8) {
+    std::uint64_t r = random();
+    if (layout != ZENWOQ_CODES_NIBBLES) r &= 0x0F0F0F0F0F0F0F0Fu;
+    // code - 8 in every byte at once: the high bits are borrowed from, then put right.
+    if (layout == ZENWOQ_CODES_S8) r = ((r | 0x8080808080808080u) - 0x0808080808080808u) ^ 0x8080808080808080u;
+    std::memcpy(out->data() + i, &r, std::min<std::size_t>(8, out->size() - i));
+  }
+}
+
+}  // namespace
+
+std::size_t Format::zero_bytes() const {
+  return zero == ZENWOQ_ZERO_NONE ? 0 : zero == ZENWOQ_ZERO_INTEGER ? 1 : dtype_bytes(scale);
+}
+
+double Format::bytes() const {
+  const double codes = static_cast<double>(n) * static_cast<double>(k) / 2;
+  return codes + static_cast<double>(n * groups() * (dtype_bytes(scale) + zero_bytes()));
+}
+
+zenwoq_weight_desc Format::desc() const {
+  zenwoq_weight_desc desc;
+  zenwoq_weight_desc_init(&desc);
+  desc.n = n;
+  desc.k = k;
+  desc.group_size = group;
+  desc.scale_type = scale;
+  desc.zero_kind = zero;
+  return desc;
+}
+
+std::string Format::name() const {
+  constexpr const char* kZeroNames[] = {"z0", "zi", "za"};
+  const std::string granularity = group == 0 ? "pc" : fmt::format("g{}", group);
+  return fmt::format("{}x{}/{}/s{}/{}", n, k, granularity, dtype_name(scale), kZeroNames[zero]);
+}
+
+Source::Source(const Format& format, zenwoq_code_layout layout)
+    : layout_(layout),
+      codes_(format.n * (layout == ZENWOQ_CODES_NIBBLES ? (format.k + 1) / 2 : format.k)),
+      scales_(format.n * format.groups() * dtype_bytes(format.scale)),
+      zeros_(format.n * format.groups() * format.zero_bytes()) {
+  Random random(1);
+  fill_codes(random, layout, &codes_);
+  fill_scales(random, format.scale, &scales_);
+  if (format.zero == ZENWOQ_ZERO_OFFSET) fill_scales(random, format.scale, &zeros_);
+  if (format.zero == ZENWOQ_ZERO_INTEGER) fill_codes(random, ZENWOQ_CODES_U8, &zeros_);
+}
+
+zenwoq_weight_source Source::view() const {
+  zenwoq_weight_source source;
+  zenwoq_weight_source_init(&source);
+  source.code_layout = layout_;
+  source.codes = codes_.data();
+  source.codes_bytes = codes_.size();
+  source.scales = scales_.data();
+  source.scales_bytes = scales_.size();
+  source.zeros = zeros_.empty() ? nullptr : zeros_.data();
+  source.zeros_bytes = zeros_.size();
+  return source;
+}
+
+std::vector<std::uint16_t> random_activations(std::size_t count) {
+  Random random(2);
+  std::vector<std::uint16_t> x(count);
+  for (std::uint16_t& bits : x) bits = static_cast<std::uint16_t>(0x3F80u | (random() & 0x807Fu));
+  return x;
+}
+
+}  // namespace zenwoq::bench

@@ -1,0 +1,184 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Builds checkpoint files in memory for the tests of the readers, right ones and wrong ones.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "open_checkpoint.h"
+
+namespace zenwoq::tools::testing {
+
+using Bytes = std::vector<std::uint8_t>;
+using Shape = std::vector<std::uint64_t>;
+
+inline ByteView view(const Bytes& bytes) { return {bytes.data(), bytes.size()}; }
+
+template <typename T>
+void append(Bytes& bytes, T value) {
+  const std::size_t at = bytes.size();
+  bytes.resize(at + sizeof value);
+  std::memcpy(bytes.data() + at, &value, sizeof value);
+}
+
+inline void append(Bytes& bytes, const Bytes& more) { bytes.insert(bytes.end(), more.begin(), more.end()); }
+
+// The little-endian bytes of the values as elements of type T.
+template <typename T>
+Bytes bytes_of(const std::vector<T>& values) {
+  Bytes bytes;
+  for (const T value : values) append(bytes, value);
+  return bytes;
+}
+
+// A safetensors file with this very header text.
+inline Bytes safetensors_of(const std::string& header, const Bytes& data = {}) {
+  Bytes file;
+  append(file, static_cast<std::uint64_t>(header.size()));
+  file.insert(file.end(), header.begin(), header.end());
+  append(file, data);
+  return file;
+}
+
+class SafetensorsBuilder {
+ public:
+  SafetensorsBuilder& tensor(const std::string& name, const std::string& dtype, const Shape& shape, const Bytes& data) {
+    header_[name] = {{"dtype", dtype}, {"shape", shape}, {"data_offsets", {data_.size(), data_.size() + data.size()}}};
+    append(data_, data);
+    return *this;
+  }
+  SafetensorsBuilder& metadata(const std::string& key, const nlohmann::json& value) {
+    header_["__metadata__"][key] = value.is_string() ? value.get<std::string>() : value.dump();
+    return *this;
+  }
+  Bytes build() const { return safetensors_of(header_.dump(), data_); }
+
+ private:
+  nlohmann::json header_ = nlohmann::json::object();
+  Bytes data_;
+};
+
+class GgufBuilder {
+ public:
+  std::uint32_t version = 3;
+  std::uint64_t alignment = 32;  // of the data; the file says so only through pair()
+
+  // value: the bytes after the value type.
+  GgufBuilder& pair(const std::string& key, std::uint32_t value_type, const Bytes& value) {
+    append(pairs_, string_bytes(key));
+    append(pairs_, value_type);
+    append(pairs_, value);
+    ++pair_count_;
+    return *this;
+  }
+  GgufBuilder& tensor(const std::string& name, const Shape& dimensions, std::uint32_t type, const Bytes& data) {
+    data_.resize((data_.size() + alignment - 1) / alignment * alignment);
+    tensor_at(name, dimensions, type, data_.size());
+    append(data_, data);
+    return *this;
+  }
+  // An entry of the tensor table without data of its own.
+  GgufBuilder& tensor_at(const std::string& name, const Shape& dimensions, std::uint32_t type, std::uint64_t offset) {
+    append(infos_, string_bytes(name));
+    append(infos_, static_cast<std::uint32_t>(dimensions.size()));
+    append(infos_, bytes_of(dimensions));
+    append(infos_, type);
+    append(infos_, offset);
+    ++tensor_count_;
+    return *this;
+  }
+  Bytes build() const {
+    Bytes file = {'G', 'G', 'U', 'F'};
+    append(file, version);
+    append(file, tensor_count_);
+    append(file, pair_count_);
+    append(file, pairs_);
+    append(file, infos_);
+    file.resize((file.size() + alignment - 1) / alignment * alignment);
+    append(file, data_);
+    return file;
+  }
+
+  static Bytes string_bytes(const std::string& text) {
+    Bytes bytes;
+    append(bytes, static_cast<std::uint64_t>(text.size()));
+    bytes.insert(bytes.end(), text.begin(), text.end());
+    return bytes;
+  }
+
+ private:
+  std::uint64_t tensor_count_ = 0;
+  std::uint64_t pair_count_ = 0;
+  Bytes pairs_;
+  Bytes infos_;
+  Bytes data_;
+};
+
+// File name -> bytes, as a directory would hold them.
+using Files = std::map<std::string, Bytes>;
+
+inline ShardSource shards_in(const Files& files) {
+  return [&files](const std::string& name) {
+    const auto found = files.find(name);
+    if (found == files.end()) throw ReadError(name + ": cannot be opened");
+    return view(found->second);
+  };
+}
+
+// Opens bytes; they must outlive the checkpoint.
+inline std::unique_ptr<Checkpoint> open_bytes(const Bytes& bytes, const ReadOptions& options = {}) {
+  const Files no_shards;
+  return open_checkpoint_bytes(view(bytes), "test", options, shards_in(no_shards));
+}
+
+// The message of the ReadError that action throws, which must be one line; "" where it throws none.
+inline std::string error_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const ReadError& error) {
+    const std::string text = error.what();
+    EXPECT_FALSE(text.empty());
+    EXPECT_EQ(text.find('\n'), std::string::npos) << text;
+    return text;
+  }
+  return "";
+}
+
+inline std::string open_error(const Bytes& bytes) {
+  return error_of([&] { open_bytes(bytes); });
+}
+
+inline std::string load_error(const Bytes& bytes, const ReadOptions& options = {}) {
+  const auto checkpoint = open_bytes(bytes, options);
+  return error_of([&] {
+    for (std::size_t i = 0; i < checkpoint->layers().size(); ++i) checkpoint->load(i);
+  });
+}
+
+// The reason why the tensor is left alone; "" where it is not.
+inline std::string reason_for(const Checkpoint& checkpoint, const std::string& name) {
+  for (const LeftAlone& left : checkpoint.left_alone()) {
+    if (left.name == name) return left.reason;
+  }
+  return "";
+}
+
+inline unsigned code_at(const Layer& layer, std::size_t n, std::size_t k) {
+  const unsigned byte = layer.codes.at(n * ((layer.info.k + 1) / 2) + k / 2);
+  return k % 2 == 0 ? byte & 15u : byte >> 4;
+}
+
+#define EXPECT_CONTAINS(text, part) EXPECT_NE((text).find(part), std::string::npos) << "in: " << (text)
+
+}  // namespace zenwoq::tools::testing

@@ -1,0 +1,339 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The CPU report, from made-up CPUID tables of CPUs and virtual machines, and against /proc/cpuinfo of this machine.
+#include "cpu/cpu.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+namespace zenwoq {
+namespace {
+
+constexpr uint32_t kFma = 1u << 12, kOsxsave = 1u << 27, kAvx = 1u << 28;                     // leaf 1 ecx
+constexpr uint32_t kAvx2 = 1u << 5, kBmi2 = 1u << 8, kF = 1u << 16, kDq = 1u << 17;          // leaf 7 ebx
+constexpr uint32_t kBw = 1u << 30, kVl = 1u << 31, kAvx512 = kF | kDq | kBw | kVl;           // leaf 7 ebx
+constexpr uint32_t kBf16 = 1u << 5;                                                           // leaf 7.1 eax
+
+uint32_t word(const char* text) {
+  uint32_t value;
+  std::memcpy(&value, text, sizeof value);
+  return value;
+}
+
+CpuidLeaf vendor_leaf(const std::string& vendor) {
+  return {0, 0, 0x10, word(vendor.data()), word(vendor.data() + 8), word(vendor.data() + 4)};
+}
+
+// The signature that leaf 1 has for a family of 0Fh and more.
+uint32_t signature(uint32_t family, uint32_t model, uint32_t stepping) {
+  return (family - 0xF) << 20 | (model >> 4) << 16 | 0xF00 | (model & 0xF) << 4 | stepping;
+}
+
+// An AMD CPU with AVX2, FMA, BMI2, all states enabled and no cache information.
+RawCpu amd(uint32_t family, uint32_t model, uint32_t stepping = 1) {
+  RawCpu raw;
+  raw.leaves = {vendor_leaf("AuthenticAMD"),
+                {1, 0, signature(family, model, stepping), 0, kFma | kOsxsave | kAvx, 0},
+                {7, 0, 1, kAvx2 | kBmi2, 0, 0},
+                {7, 1, 0, 0, 0, 0}};
+  raw.xcr0 = 0x7;
+  return raw;
+}
+
+CpuidLeaf& leaf(RawCpu& raw, uint32_t number, uint32_t subleaf = 0) {
+  for (CpuidLeaf& l : raw.leaves) {
+    if (l.leaf == number && l.subleaf == subleaf) return l;
+  }
+  raw.leaves.push_back({number, subleaf, 0, 0, 0, 0});
+  return raw.leaves.back();
+}
+
+RawCpu amd_avx512(uint32_t family, uint32_t model) {
+  RawCpu raw = amd(family, model);
+  leaf(raw, 7).ebx |= kAvx512;
+  leaf(raw, 7, 1).eax = kBf16;
+  raw.xcr0 = 0xE7;
+  return raw;
+}
+
+// Leaf 8000001Dh as an EPYC 7003 gives it: L1D 32 KiB, L1I (here twice as large), L2 512 KiB, L3 32 MiB.
+void add_topology(RawCpu& raw, uint32_t number) {
+  raw.leaves.insert(raw.leaves.end(), {{number, 0, 0x121, 0x1C0003F, 0x3F, 0},
+                                       {number, 1, 0x122, 0x1C0003F, 0x7F, 0},
+                                       {number, 2, 0x143, 0x1C0003F, 0x3FF, 2},
+                                       {number, 3, 0x4163, 0x3C0003F, 0x7FFF, 1}});
+}
+
+void add_legacy_caches(RawCpu& raw) {
+  raw.leaves.push_back({0x80000005, 0, 0, 0, 0x20080140, 0x20080140});
+  raw.leaves.push_back({0x80000006, 0, 0x48002200, 0x68004200, 0x02006140, 0x08009140});
+}
+
+TEST(Cpu, UarchOfEveryZen) {
+  const struct {
+    uint32_t family, model;
+    const char *uarch, *tuning;
+  } cases[] = {{0x17, 0x01, "zen1", "generic"}, {0x17, 0x08, "zen1", "generic"},    {0x17, 0x11, "zen1", "generic"},
+               {0x17, 0x31, "zen2", "generic"}, {0x17, 0x60, "zen2", "generic"},    {0x17, 0x71, "zen2", "generic"},
+               {0x17, 0x90, "zen2", "generic"}, {0x17, 0xA0, "zen2", "generic"},    {0x19, 0x01, "zen3", "generic"},
+               {0x19, 0x21, "zen3", "generic"}, {0x19, 0x44, "zen3", "generic"},    {0x19, 0x50, "zen3", "generic"},
+               {0x19, 0x11, "zen4", "zen4"},    {0x19, 0x18, "zen4", "zen4"},       {0x19, 0x61, "zen4", "zen4"},
+               {0x19, 0x74, "zen4", "zen4"},    {0x19, 0xA0, "zen4", "zen4"},       {0x1A, 0x02, "zen5", "zen5"},
+               {0x1A, 0x11, "zen5", "zen5"},    {0x1A, 0x24, "zen5", "zen4"},       {0x1A, 0x44, "zen5", "zen5"},
+               {0x1A, 0x60, "zen5", "zen4"},    {0x1A, 0x70, "zen5", "zen5"},       {0x1A, 0x50, "unknown", "zen5"},
+               {0x1B, 0x00, "unknown", "generic"}, {0x15, 0x70, "unknown", "generic"}};
+  for (const auto& c : cases) {
+    const CpuReport report = describe_cpu(amd(c.family, c.model));
+    EXPECT_EQ(report.family, c.family);
+    EXPECT_EQ(report.model, c.model);
+    EXPECT_EQ(report.uarch, c.uarch) << std::hex << c.family << " " << c.model;
+    EXPECT_EQ(report.tuning, c.tuning) << std::hex << c.family << " " << c.model;
+  }
+}
+
+TEST(Cpu, IdentityAndBrand) {
+  RawCpu raw = amd(0x19, 0x01, 2);
+  raw.leaves.push_back({0x80000002, 0, word("  AM"), word("D EP"), word("YC 7"), word("B13 ")});
+  raw.leaves.push_back({0x80000003, 0, word("64-C"), word("ore "), 0x20202020, 0x20202020});
+  raw.usable_cpus = 0;
+  const CpuReport report = describe_cpu(raw);
+  EXPECT_EQ(report.vendor, "AuthenticAMD");
+  EXPECT_EQ(report.brand, "AMD EPYC 7B13 64-Core");
+  EXPECT_EQ(report.stepping, 2u);
+  EXPECT_EQ(report.usable_cpus, 1u) << "at least 1";
+}
+
+TEST(Cpu, Zen2And3HaveNoBf16) {
+  const CpuReport zen2 = describe_cpu(amd(0x17, 0x31));
+  EXPECT_TRUE(zen2.avx2_fma);
+  EXPECT_FALSE(zen2.avx512bf16);
+  EXPECT_EQ(zen2.isa_reason, "the CPU has no AVX-512 BF16 (Zen 2, family 17h model 31h)");
+  EXPECT_EQ(describe_cpu(amd(0x19, 0x01)).isa_reason,
+            "the CPU has no AVX-512 BF16 (Zen 3, family 19h model 01h)");
+}
+
+TEST(Cpu, Zen4And4cAnd5Run) {
+  for (const RawCpu& raw : {amd_avx512(0x19, 0x11), amd_avx512(0x19, 0xA0), amd_avx512(0x1A, 0x02)}) {
+    const CpuReport report = describe_cpu(raw);
+    EXPECT_TRUE(report.avx512bf16 && report.avx2_fma);
+    EXPECT_EQ(report.isa_reason, "");
+  }
+}
+
+TEST(Cpu, SapphireRapidsRunsWithGenericTuning) {
+  RawCpu raw = amd_avx512(0x1A, 0x02);
+  leaf(raw, 0) = vendor_leaf("GenuineIntel");
+  leaf(raw, 1).eax = 0x806F8;
+  add_topology(raw, 4);
+  const CpuReport report = describe_cpu(raw);
+  EXPECT_EQ(report.vendor, "GenuineIntel");
+  EXPECT_EQ(report.family, 6u);
+  EXPECT_EQ(report.model, 0x8Fu);
+  EXPECT_EQ(report.stepping, 8u);
+  EXPECT_EQ(report.uarch, "unknown");
+  EXPECT_EQ(report.tuning, "generic");
+  EXPECT_TRUE(report.avx512bf16);
+  EXPECT_EQ(report.cache_source, "cpuid");
+  EXPECT_EQ(report.l3_bytes, 32u << 20);
+  leaf(raw, 7, 1).eax = 0;
+  EXPECT_EQ(describe_cpu(raw).isa_reason, "the CPU has no AVX-512 BF16 (GenuineIntel, family 06h model 8Fh)");
+}
+
+TEST(Cpu, HygonIsZen1) {
+  RawCpu raw = amd(0x18, 0x00);
+  leaf(raw, 0) = vendor_leaf("HygonGenuine");
+  EXPECT_EQ(describe_cpu(raw).uarch, "zen1");
+}
+
+TEST(Cpu, EveryNeededBitIsNeeded) {
+  const struct {
+    uint32_t bit;
+    const char* name;
+  } bits[] = {{kF, "AVX-512 F"}, {kBw, "AVX-512 BW"}, {kDq, "AVX-512 DQ"}, {kVl, "AVX-512 VL"}, {kBmi2, "BMI2"}};
+  for (const auto& [bit, name] : bits) {
+    RawCpu raw = amd_avx512(0x1A, 0x02);
+    leaf(raw, 7).ebx &= ~bit;
+    EXPECT_FALSE(describe_cpu(raw).avx512bf16);
+    EXPECT_EQ(describe_cpu(raw).isa_reason, std::string("the CPU has no ") + name + " (Zen 5, family 1Ah model 02h)");
+  }
+  for (uint32_t bit : {kFma, kAvx, kOsxsave}) {
+    RawCpu raw = amd(0x19, 0x01);
+    leaf(raw, 1).ecx &= ~bit;
+    EXPECT_FALSE(describe_cpu(raw).avx2_fma) << std::hex << bit;
+  }
+  RawCpu raw = amd(0x19, 0x01);
+  leaf(raw, 7).ebx &= ~kAvx2;
+  EXPECT_FALSE(describe_cpu(raw).avx2_fma);
+}
+
+TEST(Cpu, EveryNeededStateIsNeeded) {
+  for (uint64_t state : {1, 2, 5, 6, 7}) {
+    RawCpu raw = amd_avx512(0x1A, 0x02);
+    raw.xcr0 &= ~(1ull << state);
+    const CpuReport report = describe_cpu(raw);
+    EXPECT_EQ(report.avx512bf16, false) << state;
+    EXPECT_EQ(report.avx2_fma, state > 2) << state;
+  }
+  RawCpu raw = amd_avx512(0x1A, 0x02);
+  raw.xcr0 = 0x7;
+  EXPECT_EQ(describe_cpu(raw).isa_reason, "the operating system does not enable ZMM state (XCR0 = 0x7)");
+}
+
+TEST(Cpu, NoOsxsave) {
+  RawCpu raw = amd_avx512(0x1A, 0x02);
+  leaf(raw, 1).ecx &= ~kOsxsave;
+  raw.xcr0 = 0;
+  const CpuReport report = describe_cpu(raw);
+  EXPECT_FALSE(report.avx512bf16);
+  EXPECT_FALSE(report.avx2_fma);
+  EXPECT_EQ(report.isa_reason, "the operating system does not enable XSAVE (CR4.OSXSAVE = 0)");
+}
+
+TEST(Cpu, LibraryAndCpuidMustAgree) {
+  RawCpu raw = amd_avx512(0x1A, 0x02);
+  raw.library.initialized = true;
+  EXPECT_FALSE(describe_cpu(raw).avx512bf16);
+  EXPECT_FALSE(describe_cpu(raw).avx2_fma);
+  EXPECT_EQ(describe_cpu(raw).isa_reason, "CPUID shows AVX-512 BF16, libcpuinfo does not");
+  raw.library.avx512bf16 = raw.library.avx2_fma = true;
+  EXPECT_TRUE(describe_cpu(raw).avx512bf16);
+  EXPECT_TRUE(describe_cpu(raw).avx2_fma);
+  RawCpu old = amd(0x19, 0x01);  // the library alone does not make a feature
+  old.library = raw.library;
+  EXPECT_FALSE(describe_cpu(old).avx512bf16);
+}
+
+TEST(Cpu, CacheSourcesInOrder) {
+  RawCpu raw = amd(0x19, 0x01);
+  auto expect = [&raw](const char* source, uint64_t l1d, uint64_t l2, uint64_t l3) {
+    const CpuReport report = describe_cpu(raw);
+    EXPECT_EQ(report.cache_source, source);
+    EXPECT_EQ(report.l1d_bytes, l1d);
+    EXPECT_EQ(report.l2_bytes, l2);
+    EXPECT_EQ(report.l3_bytes, l3);
+  };
+  expect("fallback", 32 << 10, 1 << 20, 32 << 20);
+  add_legacy_caches(raw);  // a VM without TopologyExtensions; its 256 MiB of L3 are of the package, not of a CCX
+  expect("cpuid", 32 << 10, 512 << 10, 32 << 20);
+  leaf(raw, 0x80000006).edx = 16 << 18;
+  expect("cpuid", 32 << 10, 512 << 10, 8 << 20);
+  add_topology(raw, 0x8000001D);
+  expect("cpuid", 32 << 10, 512 << 10, 32 << 20);
+  raw.library.initialized = true;
+  expect("cpuid", 32 << 10, 512 << 10, 32 << 20);  // the library knows none
+  raw.library.caches = {48 << 10, 1 << 20, 16 << 20};
+  expect("cpuinfo", 48 << 10, 1 << 20, 16 << 20);
+  raw.library.initialized = false;
+  expect("cpuid", 32 << 10, 512 << 10, 32 << 20);
+}
+
+TEST(Cpu, EmptyTableIsNoCrash) {
+  const CpuReport report = describe_cpu({});
+  EXPECT_FALSE(report.avx2_fma || report.avx512bf16);
+  EXPECT_EQ(report.cache_source, "fallback");
+}
+
+class Cgroup : public testing::Test {
+ protected:
+  Cgroup() {
+    std::string name = testing::TempDir() + "/zenwoq-cgroup-XXXXXX";
+    root_ = mkdtemp(name.data());
+    mkdir((root_ + "/pod").c_str(), 0700);
+    mkdir((root_ + "/pod/box").c_str(), 0700);
+  }
+  ~Cgroup() override {
+    for (const char* path : {"/pod/box", "/pod", ""}) {
+      unlink((root_ + path + "/cpu.max").c_str());
+      rmdir((root_ + path).c_str());
+    }
+  }
+  void write(const std::string& group, const std::string& text) {
+    std::ofstream(root_ + group + "/cpu.max") << text;
+  }
+  std::string root_;
+};
+
+TEST_F(Cgroup, SmallestQuotaOnTheWayUp) {
+  const char* membership = "1:name=systemd:/else\n0::/pod/box\n";
+  EXPECT_EQ(cgroup_cpu_limit(membership, root_), 0u) << "no files";
+  write("/pod/box", "max 100000\n");
+  EXPECT_EQ(cgroup_cpu_limit(membership, root_), 0u);
+  write("/pod", "450000 100000\n");
+  EXPECT_EQ(cgroup_cpu_limit(membership, root_), 5u) << "rounded up";
+  write("/pod/box", "200000 100000\n");
+  EXPECT_EQ(cgroup_cpu_limit(membership, root_), 2u);
+  write("", "1000 100000\n");
+  EXPECT_EQ(cgroup_cpu_limit(membership, root_), 1u);
+  EXPECT_EQ(cgroup_cpu_limit("0::/", root_), 1u) << "inside a container the path is the root";
+}
+
+TEST_F(Cgroup, NonsenseDoesNotLimit) {
+  for (const char* text : {"", "max", "7", "7 ", "0 100000", "100000 0", "-1 100000", "x y"}) {
+    write("", text);
+    EXPECT_EQ(cgroup_cpu_limit("0::/", root_), 0u) << text;
+  }
+  write("", "100000 100000");
+  for (const char* membership : {"", "1:cpu:/", "10::/pod", "0::"}) {
+    EXPECT_EQ(cgroup_cpu_limit(membership, root_), 0u) << membership;
+  }
+}
+
+// The first processor's lines of /proc/cpuinfo.
+std::map<std::string, std::string> proc_cpuinfo() {
+  std::map<std::string, std::string> fields;
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line) && !line.empty();) {
+    const size_t colon = line.find(':');
+    const std::string key = line.substr(0, line.find_last_not_of("\t ", colon - 1) + 1);
+    fields[key] = colon + 2 <= line.size() ? line.substr(colon + 2) : "";
+  }
+  return fields;
+}
+
+TEST(Cpu, ThisMachineAgreesWithTheKernel) {
+  const CpuReport report = describe_cpu(probe_cpu());
+  EXPECT_GE(report.usable_cpus, 1u);
+  EXPECT_LE(report.usable_cpus, static_cast<unsigned>(sysconf(_SC_NPROCESSORS_CONF)));
+  EXPECT_GT(report.l1d_bytes, 0u);
+  EXPECT_GT(report.l2_bytes, report.l1d_bytes);
+  EXPECT_GT(report.l3_bytes, 0u);
+  EXPECT_EQ(report.isa_reason.empty(), report.avx512bf16);
+  std::map<std::string, std::string> proc = proc_cpuinfo();
+  if (proc["flags"].empty()) GTEST_SKIP() << "no /proc/cpuinfo";
+  EXPECT_EQ(report.vendor, proc["vendor_id"]);
+  EXPECT_EQ(report.brand, proc["model name"]);
+  EXPECT_EQ(std::to_string(report.family), proc["cpu family"]);
+  EXPECT_EQ(std::to_string(report.model), proc["model"]);
+  EXPECT_EQ(std::to_string(report.stepping), proc["stepping"]);
+  auto all_flags = [&](const char* wanted) {
+    bool all = true;
+    std::istringstream words(wanted);
+    for (std::string word; words >> word;) {
+      all = all && (" " + proc["flags"] + " ").find(" " + word + " ") != std::string::npos;
+    }
+    return all;
+  };
+  EXPECT_EQ(report.avx2_fma, all_flags("avx avx2 fma"));
+  EXPECT_EQ(report.avx512bf16, all_flags("avx512f avx512bw avx512dq avx512vl avx512_bf16 bmi2"));
+}
+
+// libcpuinfo is a second opinion: a bit on which it and our probe differ would silently cost a tier.
+TEST(Cpu, ThisMachineLibraryAgrees) {
+  RawCpu raw = probe_cpu();
+  if (!raw.library.initialized) GTEST_SKIP() << "libcpuinfo does not initialise here";
+  const LibraryFacts library = raw.library;
+  raw.library = {};
+  const CpuReport ours = describe_cpu(raw);
+  EXPECT_EQ(ours.avx2_fma, library.avx2_fma);
+  EXPECT_EQ(ours.avx512bf16, library.avx512bf16);
+}
+
+}  // namespace
+}  // namespace zenwoq

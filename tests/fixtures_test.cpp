@@ -1,0 +1,159 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every layer of the fixtures, value for value against what TorchAO, ATen and gguf-py dequantise it to.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "layer.h"
+#include "mapped_file.h"
+#include "safetensors.h"
+#include "weight/convert.h"
+
+namespace zenwoq::tools {
+namespace {
+
+const std::string fixtures = ZENWOQ_FIXTURES;
+
+using OpaqueLayout = ReadOptions::OpaqueLayout;
+
+unsigned code_at(const Layer& layer, std::size_t n, std::size_t k) {
+  const unsigned byte = layer.codes.at(n * ((layer.info.k + 1) / 2) + k / 2);
+  return k % 2 == 0 ? byte & 15u : byte >> 4;
+}
+
+// The formula of zenwoq.h in f32, one rounding.
+float value_at(const Layer& layer, std::size_t n, std::size_t k) {
+  const LayerInfo& info = layer.info;
+  const std::size_t group_size = info.group_size == 0 ? info.k : info.group_size;
+  const std::size_t group = n * (info.k / group_size) + k / group_size;
+  const float scale = load_as_f32(info.scale_type, layer.scales.data(), group);
+  const float code_value = info.table.at(code_at(layer, n, k));
+  switch (info.zero_kind) {
+    case ZENWOQ_ZERO_NONE: return scale * code_value;
+    case ZENWOQ_ZERO_INTEGER: return scale * (code_value + 8.0f - static_cast<float>(layer.zeros.at(group)));
+    case ZENWOQ_ZERO_OFFSET:
+      return std::fma(scale, code_value, load_as_f32(info.scale_type, layer.zeros.data(), group));
+  }
+  return NAN;
+}
+
+// A file of expected values.
+class Expected {
+ public:
+  explicit Expected(const std::string& file) : file_(fixtures + "/" + file), set_(parse_safetensors(file_.bytes(), file)) {}
+
+  std::size_t count() const { return set_.tensors.size(); }
+
+  // Every value has the same bits, after rounding to bf16 where that is what is expected.
+  void compare(const Layer& layer, const std::string& suffix) const {
+    const Tensor& tensor = set_.tensors.at(layer.info.name + suffix);
+    ASSERT_EQ(tensor.shape, (std::vector<std::uint64_t>{layer.info.n, layer.info.k}));
+    const zenwoq_dtype type = *float_type(tensor.dtype);
+    std::size_t differing = 0;
+    for (std::size_t i = 0; i < layer.info.n * layer.info.k; ++i) {
+      const float value = value_at(layer, i / layer.info.k, i % layer.info.k);
+      const float rounded = type == ZENWOQ_BF16 ? bf16_to_f32(f32_to_bf16(value)) : value;
+      const float expected = load_as_f32(type, tensor.data.data(), i);
+      differing += std::bit_cast<std::uint32_t>(rounded) != std::bit_cast<std::uint32_t>(expected);
+    }
+    EXPECT_EQ(differing, 0u) << layer.info.name << suffix << ": of " << layer.info.n * layer.info.k << " values";
+  }
+
+ private:
+  MappedFile file_;
+  TensorSet set_;
+};
+
+std::vector<std::string> sorted_names(const Checkpoint& checkpoint) {
+  std::vector<std::string> names;
+  for (const LayerInfo& info : checkpoint.layers()) names.push_back(info.name);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::vector<std::string> left_alone_lines(const Checkpoint& checkpoint) {
+  std::vector<std::string> lines;
+  for (const LeftAlone& left : checkpoint.left_alone()) lines.push_back(left.name + ": " + left.reason);
+  return lines;
+}
+
+using Lines = std::vector<std::string>;
+
+TEST(Fixtures, TorchaoIntx) {
+  const auto checkpoint = open_checkpoint(fixtures + "/torchao_intx.safetensors");
+  EXPECT_EQ(sorted_names(*checkpoint), (Lines{"asym_group64.down_proj", "sym_channel.down_proj", "sym_group128.down_proj"}));
+  EXPECT_EQ(left_alone_lines(*checkpoint), Lines{"norm.weight: 1-D bf16"});
+  const Expected expected("expected_torchao_intx.safetensors");
+  ASSERT_EQ(expected.count(), checkpoint->layers().size());
+  for (std::size_t i = 0; i < checkpoint->layers().size(); ++i) {
+    const Layer layer = checkpoint->load(i);
+    const bool asymmetric = layer.info.name == "asym_group64.down_proj";
+    EXPECT_EQ(layer.info.zero_kind, asymmetric ? ZENWOQ_ZERO_INTEGER : ZENWOQ_ZERO_NONE);
+    EXPECT_EQ(layer.info.has_bias, asymmetric);
+    EXPECT_EQ(layer.bias.size(), asymmetric ? layer.info.n * 2 : 0u);
+    expected.compare(layer, ".dequantized");
+  }
+}
+
+TEST(Fixtures, ShardedTorchaoIntx) {
+  const auto checkpoint = open_checkpoint(fixtures + "/sharded");
+  const Expected expected("expected_sharded.safetensors");
+  ASSERT_EQ(checkpoint->layers().size(), 7u);
+  ASSERT_EQ(expected.count(), 7u);
+  for (std::size_t i = 0; i < checkpoint->layers().size(); ++i) {
+    const Layer layer = checkpoint->load(i);
+    EXPECT_EQ(layer.info.has_bias, layer.info.name.find("self_attn") != std::string::npos);
+    expected.compare(layer, ".dequantized");
+  }
+  EXPECT_EQ(left_alone_lines(*checkpoint),
+            (Lines{"lm_head.weight: 2-D bf16, not quantized", "model.embed_tokens.weight: 2-D bf16, not quantized",
+                   "model.layers.0.input_layernorm.weight: 1-D bf16",
+                   "model.layers.0.post_attention_layernorm.weight: 1-D bf16", "model.norm.weight: 1-D bf16"}));
+}
+
+TEST(Fixtures, TorchaoOpaque) {
+  const Expected expected("expected_opaque.safetensors");
+  for (const auto& [file, layout] : {std::pair("/opaque_avx512.safetensors", OpaqueLayout::avx512),
+                                     std::pair("/opaque_avx2.safetensors", OpaqueLayout::avx2)}) {
+    const auto checkpoint = open_checkpoint(fixtures + file, {layout});
+    EXPECT_EQ(sorted_names(*checkpoint), Lines{"down_proj"});
+    EXPECT_EQ(left_alone_lines(*checkpoint), Lines{"norm.weight: 1-D bf16"});
+    const Layer layer = checkpoint->load(0);
+    expected.compare(layer, ".dequantized");
+  }
+}
+
+TEST(Fixtures, TheWrongOpaqueLayoutIsNoticed) {
+  const auto avx2 = open_checkpoint(fixtures + "/opaque_avx2.safetensors", {OpaqueLayout::avx512});
+  const auto avx512 = open_checkpoint(fixtures + "/opaque_avx512.safetensors", {OpaqueLayout::avx2});
+  EXPECT_THROW(avx2->load(0), ReadError);
+  EXPECT_THROW(avx512->load(0), ReadError);
+}
+
+TEST(Fixtures, Gguf) {
+  const auto checkpoint = open_checkpoint(fixtures + "/mixed.gguf");
+  EXPECT_EQ(sorted_names(*checkpoint), (Lines{"blk.0.attn_k", "blk.0.attn_q"}));
+  EXPECT_EQ(left_alone_lines(*checkpoint),
+            (Lines{"token_embd.weight: q8_0, not a 4-bit type", "blk.0.attn_norm.weight: 1-D f32"}));
+  const Expected expected("expected_gguf.safetensors");
+  for (std::size_t i = 0; i < checkpoint->layers().size(); ++i) expected.compare(checkpoint->load(i), ".dequantized");
+}
+
+TEST(Fixtures, WholeGgufLayers) {
+  const auto checkpoint = open_checkpoint(fixtures + "/attention.gguf");
+  EXPECT_EQ(sorted_names(*checkpoint), (Lines{"blk.0.attn_k", "blk.0.attn_q", "blk.0.attn_v"}));
+  // The first 48 rows of attn_q are those of mixed.gguf, whose values are expected ones.
+  const auto part = open_checkpoint(fixtures + "/mixed.gguf")->load(0);
+  const Layer whole = checkpoint->load(0);
+  ASSERT_EQ(part.info.name, whole.info.name);
+  EXPECT_TRUE(std::equal(part.codes.begin(), part.codes.end(), whole.codes.begin()));
+  EXPECT_TRUE(std::equal(part.scales.begin(), part.scales.end(), whole.scales.begin()));
+  EXPECT_TRUE(std::equal(part.zeros.begin(), part.zeros.end(), whole.zeros.begin()));
+}
+
+}  // namespace
+}  // namespace zenwoq::tools

@@ -1,0 +1,275 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The pool runs every index exactly once and always returns: nested, shared, forked, or with no threads at all.
+#include "run/thread_pool.h"
+
+#include <gtest/gtest.h>
+#include <immintrin.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <thread>
+
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define ZENWOQ_TSAN 1
+#endif
+#elif defined(__SANITIZE_THREAD__)
+#define ZENWOQ_TSAN 1
+#endif
+
+namespace zenwoq {
+namespace {
+
+template <typename Function>
+void run(ThreadPool& pool, size_t n, Function function) {
+  pool.parallel_for(
+      n, [](void* arg, size_t i) { (*static_cast<Function*>(arg))(i); }, &function);
+}
+
+void expect_each_once(ThreadPool& pool, size_t n) {
+  std::vector<std::atomic<int>> hits(n);
+  run(pool, n, [&](size_t i) { ++hits[i]; });
+  for (size_t i = 0; i < n; ++i) ASSERT_EQ(hits[i], 1) << "index " << i << " of " << n;
+}
+
+// Exit status of a forked child that runs body; -1 if a signal ended it, the alarm of a hanging child for example.
+int exit_of_child(const std::function<bool()>& body) {
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);
+    _exit(body() ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+bool sums_right(ThreadPool& pool, size_t n) {
+  std::atomic<size_t> sum{0};
+  run(pool, n, [&](size_t i) { sum += i + 1; });
+  return sum == n * (n + 1) / 2;
+}
+
+TEST(ThreadPool, EveryIndexOnce) {
+  for (unsigned threads : {0u, 1u, 2u, 3u, 8u}) {
+    ThreadPool pool(threads);
+    EXPECT_EQ(pool.threads(), std::max(threads, 1u));
+    for (size_t n : {0, 1, 2, 3, 7, 1000}) expect_each_once(pool, n);
+  }
+}
+
+// Whether two tasks run at the same time.
+bool two_tasks_meet(ThreadPool& pool) {
+  std::atomic<int> arrived{0}, alone{0};
+  run(pool, 2, [&](size_t) {
+    ++arrived;
+    for (int ms = 0; arrived < 2; ++ms) {
+      if (ms == 10000) return void(++alone);
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  });
+  return alone == 0;
+}
+
+TEST(ThreadPool, WorkersDoTakePart) {
+  ThreadPool pool(2);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(two_tasks_meet(pool)) << i;
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));  // the worker goes to sleep
+  }
+}
+
+TEST(ThreadPool, OneTaskRunsInTheCallerAndLeavesTheWorkersFree) {
+  ThreadPool pool(2);
+  std::thread::id id;
+  bool met = false;
+  run(pool, 1, [&](size_t) {
+    id = std::this_thread::get_id();
+    met = two_tasks_meet(pool);
+  });
+  EXPECT_EQ(id, std::this_thread::get_id());
+  EXPECT_TRUE(met) << "the inner loop found no worker";
+}
+
+TEST(ThreadPool, TenThousandTinyLoops) {
+  ThreadPool pool(3);
+  for (int i = 0; i < 10000; ++i) ASSERT_TRUE(sums_right(pool, 5)) << i;
+}
+
+TEST(ThreadPool, LoopsAfterPausesOfAllLengths) {
+  ThreadPool pool(3);
+  for (int us = 0; us < 120; ++us) {  // around the moment at which workers go to sleep
+    std::this_thread::sleep_for(std::chrono::microseconds(us));
+    ASSERT_TRUE(sums_right(pool, 7)) << us;
+  }
+}
+
+// What the caller's stack holds dies with the loop: a late worker would write into the next loop's sums.
+TEST(ThreadPool, NoTaskRunsAfterTheLoop) {
+  ThreadPool pool(3);
+  for (int i = 0; i < 3000; ++i) {
+    auto alive = std::make_unique<std::atomic<bool>>(true);
+    std::atomic<int> late{0};
+    run(pool, 4, [&, flag = alive.get()](size_t task) {
+      for (size_t pause = 0; pause < task * 10; ++pause) _mm_pause();
+      if (!*flag) ++late;
+    });
+    *alive = false;
+    ASSERT_EQ(late, 0);
+  }
+}
+
+TEST(ThreadPool, UnevenTasks) {
+  ThreadPool pool(2);
+  const std::thread::id caller = std::this_thread::get_id();
+  std::atomic<int> arrived{0}, done{0};
+  run(pool, 2, [&](size_t) {
+    for (++arrived; arrived < 2;) std::this_thread::yield();
+    // The caller is long asleep when the worker ends.
+    if (std::this_thread::get_id() != caller) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    ++done;
+  });
+  EXPECT_EQ(done, 2);
+}
+
+TEST(ThreadPool, Nested) {
+  ThreadPool pool(3);
+  std::atomic<size_t> inner{0};
+  run(pool, 6, [&](size_t) { run(pool, 5, [&](size_t) { run(pool, 4, [&](size_t) { ++inner; }); }); });
+  EXPECT_EQ(inner, 6u * 5 * 4);
+}
+
+TEST(ThreadPool, ManyThreadsShareOnePool) {
+  ThreadPool pool(3);
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> callers;
+  for (int t = 0; t < 8; ++t) {
+    callers.emplace_back([&, t] {
+      for (int i = 0; i < 500; ++i) wrong += sums_right(pool, static_cast<size_t>(t + i % 20)) ? 0 : 1;
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST(ThreadPool, ABusyPoolMakesNobodyWait) {
+  ThreadPool pool(2);
+  std::atomic<bool> release{false};
+  std::atomic<int> started{0};
+  std::thread first([&] {
+    run(pool, 2, [&](size_t) {
+      ++started;
+      while (!release) std::this_thread::yield();
+    });
+  });
+  while (started < 2) std::this_thread::yield();
+  EXPECT_TRUE(sums_right(pool, 100));  // would hang if it waited for the first loop
+  release = true;
+  first.join();
+}
+
+TEST(ThreadPool, PoolsComeAndGo) {
+  for (int i = 0; i < 200; ++i) {
+    ThreadPool pool(3);
+    for (int loop = 0; loop < i % 3; ++loop) ASSERT_TRUE(sums_right(pool, 10));
+  }
+}
+
+std::atomic<int> threads_allowed;
+int create_a_few(pthread_t* thread, const pthread_attr_t* attributes, void* (*main)(void*), void* arg) {
+  return threads_allowed-- > 0 ? pthread_create(thread, attributes, main, arg) : EAGAIN;
+}
+
+TEST(ThreadPool, ThreadsThatCannotBeCreated) {
+  for (int allowed : {0, 1, 2}) {
+    threads_allowed = allowed;
+    ThreadPool pool(8, create_a_few);
+    EXPECT_EQ(pool.threads(), static_cast<unsigned>(allowed) + 1);
+    EXPECT_EQ(threads_allowed, -1) << "one refusal is enough";
+    expect_each_once(pool, 100);
+  }
+}
+
+TEST(ThreadPool, WorkersBlockSignalsButNotFaults) {
+  sigset_t in_caller, in_worker;
+  ThreadPool pool(2);
+  pthread_sigmask(SIG_SETMASK, nullptr, &in_caller);
+  EXPECT_EQ(sigismember(&in_caller, SIGUSR1), 0);
+  const std::thread::id caller = std::this_thread::get_id();
+  std::atomic<int> arrived{0};
+  run(pool, 2, [&](size_t) {
+    if (std::this_thread::get_id() != caller) pthread_sigmask(SIG_SETMASK, nullptr, &in_worker);
+    for (++arrived; arrived < 2;) std::this_thread::yield();
+  });
+  for (int blocked : {SIGINT, SIGTERM, SIGUSR1, SIGCHLD}) EXPECT_EQ(sigismember(&in_worker, blocked), 1) << blocked;
+  for (int open : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) EXPECT_EQ(sigismember(&in_worker, open), 0) << open;
+}
+
+TEST(ThreadPool, ForkedChildRunsLoopsAlone) {
+  ThreadPool pool(3);
+  ASSERT_TRUE(sums_right(pool, 50));
+  EXPECT_EQ(exit_of_child([&] { return sums_right(pool, 50) && sums_right(pool, 1000); }), 0);
+  EXPECT_TRUE(sums_right(pool, 50)) << "the parent goes on";
+}
+
+TEST(ThreadPool, ForkWhileAnotherThreadIsInALoop) {
+  ThreadPool pool(3);
+  std::atomic<bool> stop{false};
+  std::thread other([&] {
+    while (!stop) sums_right(pool, 10);
+  });
+  for (int i = 0; i < 50; ++i) ASSERT_EQ(exit_of_child([&] { return sums_right(pool, 50); }), 0) << i;
+  stop = true;
+  other.join();
+}
+
+TEST(ThreadPool, ForkInsideATask) {
+  ThreadPool pool(3);
+  const std::thread::id caller = std::this_thread::get_id();
+  std::atomic<int> arrived{0};
+  std::atomic<pid_t> child{-1};
+  run(pool, 3, [&](size_t) {
+    for (++arrived; arrived < 3;) std::this_thread::yield();  // all three are inside
+    if (std::this_thread::get_id() == caller) {
+      const pid_t forked = fork();
+      if (forked == 0) alarm(20);
+      child = forked;
+    }
+    while (child == -1) std::this_thread::yield();  // the others are still inside at the fork
+  });
+  if (child == 0) _exit(sums_right(pool, 50) ? 0 : 1);  // the child came out of the loop
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+}
+
+TEST(ThreadPool, ChildMayDestroyThePool) {
+  auto pool = std::make_unique<ThreadPool>(3);
+  EXPECT_EQ(exit_of_child([&] {
+#ifndef ZENWOQ_TSAN  // it does not let such a child start threads
+              // glibc gives these threads the stacks of the workers that are gone, and with them their handles.
+              std::atomic<bool> release{false};
+              std::thread others[2];
+              for (std::thread& other : others) other = std::thread([&] { release.wait(false); });
+              pool.reset();
+              release = true;
+              release.notify_all();
+              for (std::thread& other : others) other.join();
+#else
+              pool.reset();
+#endif
+              return true;
+            }),
+            0);
+  EXPECT_TRUE(sums_right(*pool, 50));
+}
+
+}  // namespace
+}  // namespace zenwoq

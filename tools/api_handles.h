@@ -1,0 +1,51 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The C API as the tool uses it: handles that free themselves, statuses as exceptions.
+#pragma once
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include "zenwoq/zenwoq.h"
+
+namespace zenwoq::tools {
+
+// Something the user asked for cannot be done: one line for stderr, exit code 2.
+class ToolError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+inline void require(zenwoq_status status) {
+  if (status != ZENWOQ_OK) throw ToolError(zenwoq_last_error());
+}
+
+struct HandleDeleter {
+  void operator()(zenwoq_context* context) const { zenwoq_context_destroy(context); }
+  void operator()(zenwoq_weight* weight) const { zenwoq_weight_destroy(weight); }
+  void operator()(zenwoq_linear* linear) const { zenwoq_linear_destroy(linear); }
+};
+using ContextHandle = std::unique_ptr<zenwoq_context, HandleDeleter>;
+using WeightHandle = std::unique_ptr<zenwoq_weight, HandleDeleter>;
+using LinearHandle = std::unique_ptr<zenwoq_linear, HandleDeleter>;
+
+struct ContextChoice {
+  unsigned threads = 0;                   // 0 = what the process may use
+  zenwoq_isa max_isa = ZENWOQ_ISA_BEST;
+  std::string tuning;                     // empty = this CPU's
+};
+
+inline ContextHandle make_context(const ContextChoice& choice) {
+  zenwoq_context_options options;
+  zenwoq_context_options_init(&options);
+  options.threads = choice.threads;
+  options.max_isa = choice.max_isa;
+  options.tuning = choice.tuning.empty() ? nullptr : choice.tuning.c_str();
+  zenwoq_context* context = nullptr;
+  require(zenwoq_context_create(&options, &context));
+  return ContextHandle(context);
+}
+
+}  // namespace zenwoq::tools

@@ -1,0 +1,120 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The f64 product, eight rows of x at a time so that the compiler finds vectors.
+#include "exact_product.h"
+
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+#include <limits>
+
+#include "weight/convert.h"
+
+namespace zenwoq::tools {
+namespace {
+
+// The contract reads denormal f32 operands as zero.
+double operand(zenwoq_dtype type, const std::vector<std::uint8_t>& values, std::size_t i) {
+  const float value = load_as_f32(type, values.data(), i);
+  return std::fabs(value) < FLT_MIN ? 0.0 : static_cast<double>(value);
+}
+
+}  // namespace
+
+// One row of W, widened.
+struct ExactProduct::Column {
+  std::vector<double> t;          // [K] table values of the codes
+  std::vector<double> scale;      // [G]
+  std::vector<double> x_factor;   // [G] what the sum of x is multiplied with: S * (8 - z), or B
+  double bias = 0;
+};
+
+ExactProduct::ExactProduct(const Layer& layer, const RunRows& runs) : layer_(layer), runs_(runs) {
+  const LayerInfo& info = layer.info;
+  group_ = info.group_size == 0 ? info.k : std::min(info.group_size, info.k);
+  groups_ = (info.k + group_ - 1) / group_;
+  blocks_ = (runs.rows + kLanes - 1) / kLanes;
+  for (std::size_t i = 0; i < 16; ++i) table_[i] = bf16_to_f32(f32_to_bf16(info.table[i]));
+  x_.resize(blocks_ * info.k);
+  x_sums_.resize(blocks_ * groups_);
+  x_sizes_.resize(blocks_ * groups_);
+  for (std::size_t row = 0; row < runs.rows; ++row) {
+    const std::size_t block = row / kLanes;
+    for (std::size_t k = 0; k < info.k; ++k) {
+      const double x = bf16_to_f32(runs.x[row * info.k + k]);
+      x_[block * info.k + k].lane[row % kLanes] = x;
+      x_sums_[block * groups_ + k / group_].lane[row % kLanes] += x;
+      x_sizes_[block * groups_ + k / group_].lane[row % kLanes] += std::fabs(x);
+    }
+  }
+}
+
+ExactProduct::Column ExactProduct::read_column(std::size_t n) const {
+  const LayerInfo& info = layer_.info;
+  Column column;
+  column.t.resize(info.k);
+  const std::uint8_t* codes = layer_.codes.data() + n * ((info.k + 1) / 2);
+  for (std::size_t k = 0; k < info.k; ++k) column.t[k] = table_[(codes[k / 2] >> (4 * (k % 2))) & 15u];
+  for (std::size_t i = n * groups_; i < (n + 1) * groups_; ++i) {
+    const double scale = operand(info.scale_type, layer_.scales, i);
+    double x_factor = 0;
+    if (info.zero_kind == ZENWOQ_ZERO_INTEGER) x_factor = scale * (8 - static_cast<std::int8_t>(layer_.zeros[i]));
+    if (info.zero_kind == ZENWOQ_ZERO_OFFSET) x_factor = operand(info.scale_type, layer_.zeros, i);
+    column.scale.push_back(scale);
+    column.x_factor.push_back(x_factor);
+  }
+  if (info.has_bias) column.bias = operand(info.bias_type, layer_.bias, n);
+  return column;
+}
+
+void ExactProduct::multiply_group(const Column& column, std::size_t block, std::size_t g, Lanes* exact, Lanes* magnitude) const {
+  const std::size_t end = std::min(layer_.info.k, (g + 1) * group_);
+  const Lanes* x = &x_[block * layer_.info.k];
+  Lanes sum;
+  Lanes size;
+  for (std::size_t k = g * group_; k < end; ++k) {
+    const double t = column.t[k];
+    const double t_size = std::fabs(t);
+    for (std::size_t i = 0; i < kLanes; ++i) sum.lane[i] += t * x[k].lane[i];
+    for (std::size_t i = 0; i < kLanes; ++i) size.lane[i] += t_size * std::fabs(x[k].lane[i]);
+  }
+  const Lanes& x_sum = x_sums_[block * groups_ + g];
+  const Lanes& x_size = x_sizes_[block * groups_ + g];
+  for (std::size_t i = 0; i < kLanes; ++i) {
+    exact->lane[i] += column.scale[g] * sum.lane[i] + column.x_factor[g] * x_sum.lane[i];
+    magnitude->lane[i] += std::fabs(column.scale[g]) * size.lane[i] + std::fabs(column.x_factor[g]) * x_size.lane[i];
+  }
+}
+
+double ExactProduct::block_error(const Column& column, std::size_t n, std::size_t block, const Lanes& exact,
+                                 const Lanes& magnitude) const {
+  const auto steps = static_cast<double>(layer_.info.k + 2 * groups_ + 8);
+  const auto flushes = static_cast<double>(2 * groups_ + 2);
+  double worst = 0;
+  for (std::size_t row = block * kLanes; row < std::min(runs_.rows, (block + 1) * kLanes); ++row) {
+    const double size = magnitude.lane[row % kLanes];
+    const double y = runs_.y[row * layer_.info.n + n];
+    if (std::isinf(y) && size + std::fabs(column.bias) >= FLT_MAX) continue;
+    const double bound = steps * 0x1p-24 * size + std::fabs(column.bias) * 0x1p-23 + flushes * 0x1p-126;
+    const double ratio = std::fabs(y - (exact.lane[row % kLanes] + column.bias)) / bound;
+    worst = std::max(worst, std::isnan(ratio) ? std::numeric_limits<double>::infinity() : ratio);
+  }
+  return worst;
+}
+
+double ExactProduct::max_error_over_bound(std::size_t n_begin, std::size_t n_end) const {
+  double worst = 0;
+  for (std::size_t n = n_begin; n < n_end; ++n) {
+    const Column column = read_column(n);
+    for (std::size_t block = 0; block < blocks_; ++block) {
+      Lanes exact;
+      Lanes magnitude;
+      for (std::size_t g = 0; g < groups_; ++g) multiply_group(column, block, g, &exact, &magnitude);
+      worst = std::max(worst, block_error(column, n, block, exact, magnitude));
+    }
+  }
+  return worst;
+}
+
+}  // namespace zenwoq::tools

@@ -1,0 +1,66 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// zenwoq info: what this CPU is, which tier runs and why not a higher one.
+#include <fmt/format.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "api_handles.h"
+#include "commands.h"
+#include "cpu_info.h"
+
+namespace zenwoq::tools {
+namespace {
+
+constexpr const char* kFooter =
+    "Example: zenwoq info --json\n"
+    "JSON keys: version, arithmetic_version, packed_version, cpu {vendor, brand, uarch, family, model, stepping, avx2_fma,\n"
+    "avx512bf16, l1d_bytes, l2_bytes, l3_bytes, cache_source, threads, tuning, isa (\"avx512bf16\" or \"reference\"),\n"
+    "isa_reason (why no higher tier runs, or empty), code_memory}.\n"
+    "The environment variable ZENWOQ_ISA (reference, avx512bf16) caps the tier.";
+
+std::string kibibytes(std::uint64_t bytes) { return fmt::format("{} KiB", bytes / 1024); }
+
+void print_text(const zenwoq_cpu_info& info) {
+  const auto line = [](const char* name, const std::string& value) { fmt::print("{:<13}{}\n", name, value); };
+  const std::string reason = info.isa_reason[0] == '\0' ? "" : fmt::format(" ({})", info.isa_reason);
+  line("cpu", fmt::format("{} ({})", info.brand, info.vendor));
+  line("uarch", fmt::format("{}, family {} model {} stepping {}", info.uarch, info.family, info.model, info.stepping));
+  line("features", fmt::format("AVX2 and FMA: {}, AVX-512 BF16: {}", info.avx2_fma != 0 ? "yes" : "no",
+                               info.avx512bf16 != 0 ? "yes" : "no"));
+  line("tier", isa_name(info.isa) + reason);
+  line("tuning", info.tuning);
+  line("caches", fmt::format("L1d {}, L2 {}, L3 {} (from {})", kibibytes(info.l1d_bytes), kibibytes(info.l2_bytes),
+                             kibibytes(info.l3_bytes), info.cache_source));
+  line("code memory", info.code_memory);
+  line("threads", fmt::format("{}", info.threads));
+  line("versions", fmt::format("zenwoq {}, arithmetic {}, packed weights {}", zenwoq_version(), ZENWOQ_ARITHMETIC_VERSION,
+                               ZENWOQ_PACKED_VERSION));
+}
+
+void run_info(bool json) {
+  const zenwoq_cpu_info info = read_cpu_info(make_context({}).get());
+  if (!json) return print_text(info);
+  print_json({{"version", zenwoq_version()},
+              {"arithmetic_version", ZENWOQ_ARITHMETIC_VERSION},
+              {"packed_version", ZENWOQ_PACKED_VERSION},
+              {"cpu", cpu_json(info)}});
+}
+
+}  // namespace
+
+void add_info_command(CLI::App& app, int& exit_code) {
+  CLI::App* command = app.add_subcommand("info", "What this CPU is, which tier runs and why not a higher one");
+  command->footer(kFooter);
+  const auto json = std::make_shared<bool>(false);
+  command->add_flag("--json", *json, "print JSON");
+  command->callback([json, &exit_code] {
+    run_info(*json);
+    exit_code = kPassed;
+  });
+}
+
+}  // namespace zenwoq::tools

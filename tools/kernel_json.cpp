@@ -1,0 +1,35 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Writes keys as JSON.
+#include "kernel_json.h"
+
+#include <nlohmann/json.hpp>
+
+#include "weight/convert.h"
+
+namespace zenwoq::tools {
+
+Json kernel_json(const EmittedKernel& kernel) {
+  const KernelKey& key = kernel.key;
+  return {
+      {"name", key.name()},
+      {"isa", "avx512bf16"},
+      {"activation_type", "bf16"},
+      {"code_bits", 4},
+      {"k", key.k},
+      {"group", key.group},
+      {"per_channel", key.per_channel()},
+      {"scale_type", dtype_name(key.scale_type)},
+      {"zero_kind", zero_kind_name(key.zero_kind)},
+      {"tile", {{"rows", key.tile.rows}, {"strips", key.tile.strips}}},
+      {"output_type", dtype_name(key.output_type)},
+      {"bias", key.bias},
+      {"tuning", tuning_name(key.tuning)},
+      {"code_bytes", kernel.code.size()},
+      {"version", zenwoq_version()},
+      {"arithmetic_version", ZENWOQ_ARITHMETIC_VERSION},
+  };
+}
+
+}  // namespace zenwoq::tools

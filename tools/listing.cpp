@@ -1,0 +1,129 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Disassembly with Zydis, put together with the emitter's notes.
+#include "listing.h"
+
+#include <Zydis/Zydis.h>
+#include <fmt/format.h>
+
+#include <map>
+#include <optional>
+#include <set>
+
+#include "api_handles.h"
+#include "register_map.h"
+#include "weight/convert.h"
+
+namespace zenwoq::tools {
+namespace {
+
+struct Instruction {
+  std::size_t offset = 0;
+  std::size_t bytes = 0;
+  std::string mnemonic;
+  std::string text;                    // Intel syntax
+  std::optional<std::size_t> target;   // offset that a branch goes to
+  std::optional<std::size_t> written;  // zmm register
+};
+
+Instruction decode(const ZydisDecoder& decoder, const ZydisFormatter& formatter, const std::vector<std::uint8_t>& code,
+                   std::size_t offset) {
+  ZydisDecodedInstruction decoded;
+  ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+  char text[256];
+  if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, &code[offset], code.size() - offset, &decoded, operands)) ||
+      !ZYAN_SUCCESS(ZydisFormatterFormatInstruction(&formatter, &decoded, operands, decoded.operand_count_visible, text,
+                                                    sizeof text, offset, nullptr))) {
+    throw ToolError(fmt::format("Zydis does not know the instruction at offset 0x{:x}", offset));
+  }
+  Instruction instruction{offset, decoded.length, ZydisMnemonicGetString(decoded.mnemonic), text, {}, {}};
+  if (decoded.operand_count_visible == 0) return instruction;
+  ZyanU64 target = 0;
+  const ZydisDecodedOperand& first = operands[0];
+  if (first.type == ZYDIS_OPERAND_TYPE_IMMEDIATE && first.imm.is_relative &&
+      ZYAN_SUCCESS(ZydisCalcAbsoluteAddress(&decoded, &first, offset, &target))) {
+    instruction.target = target;
+  }
+  if (first.type == ZYDIS_OPERAND_TYPE_REGISTER && first.reg.value >= ZYDIS_REGISTER_ZMM0 && first.reg.value <= ZYDIS_REGISTER_ZMM31) {
+    instruction.written = first.reg.value - ZYDIS_REGISTER_ZMM0;
+  }
+  return instruction;
+}
+
+std::vector<Instruction> disassemble(const std::vector<std::uint8_t>& code) {
+  ZydisDecoder decoder;
+  ZydisFormatter formatter;
+  ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+  ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
+  ZydisFormatterSetProperty(&formatter, ZYDIS_FORMATTER_PROP_DISP_PADDING, ZYDIS_PADDING_DISABLED);
+  ZydisFormatterSetProperty(&formatter, ZYDIS_FORMATTER_PROP_IMM_PADDING, ZYDIS_PADDING_DISABLED);
+  ZydisFormatterSetProperty(&formatter, ZYDIS_FORMATTER_PROP_HEX_UPPERCASE, ZYAN_FALSE);
+  std::vector<Instruction> instructions;
+  for (std::size_t offset = 0; offset < code.size(); offset += instructions.back().bytes) {
+    instructions.push_back(decode(decoder, formatter, code, offset));
+  }
+  return instructions;
+}
+
+// Names of offsets: the emitter's labels, numbered where one name stands twice, and L1, L2, ... for other branch targets.
+std::map<std::size_t, std::string> name_offsets(const std::vector<Note>& notes, const std::vector<Instruction>& instructions) {
+  std::map<std::size_t, std::string> names;
+  std::map<std::string, int> used;
+  for (const Note& note : notes) {
+    if (!note.label || names.count(note.offset) != 0) continue;
+    const int count = ++used[note.text];
+    names[note.offset] = count == 1 ? note.text : fmt::format("{}_{}", note.text, count);
+  }
+  std::set<std::size_t> unnamed;
+  for (const Instruction& instruction : instructions) {
+    if (instruction.target && names.count(*instruction.target) == 0) unnamed.insert(*instruction.target);
+  }
+  int next = 0;
+  for (const std::size_t offset : unnamed) names[offset] = fmt::format("L{}", ++next);
+  return names;
+}
+
+std::string head(const EmittedKernel& kernel, const std::vector<Instruction>& instructions) {
+  const KernelKey& key = kernel.key;
+  bool x_in_register = false;
+  for (const Instruction& instruction : instructions) x_in_register = x_in_register || instruction.mnemonic == "vpbroadcastd";
+  std::string text = fmt::format("; {}\n; {} bytes, {} instructions, zenwoq {}\n", key.name(), kernel.code.size(),
+                                 instructions.size(), zenwoq_version());
+  text += fmt::format("; {} rows x {} columns a pass; K = {} in {} group(s) of {}; scales {}, zeros {}, output {}{}, tuning {}\n",
+                      key.tile.rows, key.tile.strips * 16, key.k, key.groups(), key.group, dtype_name(key.scale_type),
+                      zero_kind_name(key.zero_kind), dtype_name(key.output_type), key.bias ? ", bias" : "",
+                      tuning_name(key.tuning));
+  return text + register_map(key, x_in_register);
+}
+
+}  // namespace
+
+std::string hex_text(const std::uint8_t* bytes, std::size_t count) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (std::size_t i = 0; i < count; ++i) text += {kDigits[bytes[i] >> 4], kDigits[bytes[i] & 15]};
+  return text;
+}
+
+std::string listing(const EmittedKernel& kernel) {
+  const std::vector<Instruction> instructions = disassemble(kernel.code);
+  const std::map<std::size_t, std::string> names = name_offsets(kernel.notes, instructions);
+  const std::array<std::string, 32> sums = sum_registers(kernel.key);
+  std::string text = head(kernel, instructions);
+  auto note = kernel.notes.begin();
+  for (const Instruction& instruction : instructions) {
+    if (const auto name = names.find(instruction.offset); name != names.end()) text += fmt::format("{}:\n", name->second);
+    for (; note != kernel.notes.end() && note->offset <= instruction.offset; ++note) {
+      if (!note->label) text += fmt::format("                                   ; {}\n", note->text);
+    }
+    const std::string operation =
+        instruction.target ? fmt::format("{} {}", instruction.mnemonic, names.at(*instruction.target)) : instruction.text;
+    const bool sum = instruction.written && !sums[*instruction.written].empty();
+    text += fmt::format("  {:05x}  {:<24}  {}\n", instruction.offset, hex_text(&kernel.code[instruction.offset], instruction.bytes),
+                        sum ? fmt::format("{:<46}; {}", operation, sums[*instruction.written]) : operation);
+  }
+  return text;
+}
+
+}  // namespace zenwoq::tools

@@ -1,0 +1,27 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Values of options that several commands take, by name.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <map>
+#include <string>
+
+#include "zenwoq/zenwoq.h"
+
+namespace zenwoq::tools {
+
+inline CLI::Option* add_output_option(CLI::App& command, zenwoq_dtype& output_type) {
+  const std::map<std::string, zenwoq_dtype> types = {{"f32", ZENWOQ_F32}, {"bf16", ZENWOQ_BF16}};
+  return command.add_option("--output", output_type, "type of the result: f32 (default), bf16")
+      ->transform(CLI::CheckedTransformer(types));
+}
+
+inline CLI::Option* add_tuning_option(CLI::App& command, std::string& tuning) {
+  return command.add_option("--tuning", tuning, "tiles of which CPU: zen4, zen5, generic (default: this CPU's)")
+      ->check(CLI::IsMember({"zen4", "zen5", "generic"}));
+}
+
+}  // namespace zenwoq::tools

@@ -1,0 +1,76 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// From the readers' layers to weights and linears of the library.
+#include "packed_layer.h"
+
+#include <algorithm>
+
+#include "stopwatch.h"
+
+namespace zenwoq::tools {
+
+zenwoq_weight_desc weight_desc(const LayerInfo& info) {
+  zenwoq_weight_desc desc;
+  zenwoq_weight_desc_init(&desc);
+  desc.n = info.n;
+  desc.k = info.k;
+  desc.group_size = info.group_size;
+  desc.scale_type = info.scale_type;
+  desc.zero_kind = info.zero_kind;
+  std::copy(info.table.begin(), info.table.end(), desc.table);
+  return desc;
+}
+
+PackedLayer pack_layer(const Layer& layer, zenwoq_context* context) {
+  const zenwoq_weight_desc desc = weight_desc(layer.info);
+  zenwoq_weight_source source;
+  zenwoq_weight_source_init(&source);
+  source.codes = layer.codes.data();
+  source.codes_bytes = layer.codes.size();
+  source.scales = layer.scales.data();
+  source.scales_bytes = layer.scales.size();
+  source.zeros = layer.zeros.empty() ? nullptr : layer.zeros.data();
+  source.zeros_bytes = layer.zeros.size();
+  PackedLayer packed;
+  zenwoq_weight* weight = nullptr;
+  const Stopwatch watch;
+  require(zenwoq_weight_create(context, &desc, &source, &weight));
+  packed.pack_seconds = watch.seconds();
+  packed.weight.reset(weight);
+  packed.quantization = zenwoq_weight_text(weight);
+  const void* bytes = nullptr;
+  require(zenwoq_weight_packed(weight, &bytes, &packed.packed_bytes));
+  return packed;
+}
+
+bool unpacks_exactly(const Layer& layer, const zenwoq_weight* weight) {
+  std::vector<std::uint8_t> codes(layer.codes.size());
+  std::vector<std::uint8_t> scales(layer.scales.size());
+  std::vector<std::uint8_t> zeros(layer.zeros.size());
+  require(zenwoq_weight_unpack(weight, codes.data(), codes.size(), scales.data(), scales.size(), zeros.data(), zeros.size()));
+  if (scales != layer.scales || zeros != layer.zeros) return false;
+  if (layer.info.k % 2 == 0) return codes == layer.codes;
+  // The high nibble of a row's last byte is no code where K is odd.
+  const std::size_t row_bytes = layer.info.k / 2 + 1;
+  for (std::size_t i = 0; i < codes.size(); ++i) {
+    const unsigned mask = i % row_bytes + 1 == row_bytes ? 0x0F : 0xFF;
+    if (((codes[i] ^ layer.codes[i]) & mask) != 0) return false;
+  }
+  return true;
+}
+
+LinearHandle make_linear(zenwoq_context* context, zenwoq_weight* weight, const Layer& layer) {
+  zenwoq_linear_desc desc;
+  zenwoq_linear_desc_init(&desc);
+  if (layer.info.has_bias) {
+    desc.bias_type = layer.info.bias_type;
+    desc.bias = layer.bias.data();
+    desc.bias_bytes = layer.bias.size();
+  }
+  zenwoq_linear* linear = nullptr;
+  require(zenwoq_linear_create(context, weight, &desc, &linear));
+  return LinearHandle(linear);
+}
+
+}  // namespace zenwoq::tools

@@ -1,0 +1,32 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Layers of a checkpoint given to the library: described, packed, unpacked again, made into linears.
+#pragma once
+
+#include <string>
+
+#include "api_handles.h"
+#include "readers/layer.h"
+
+namespace zenwoq::tools {
+
+zenwoq_weight_desc weight_desc(const LayerInfo& info);
+
+struct PackedLayer {
+  WeightHandle weight;
+  std::string quantization;  // "int4 sym per-group 128, scale bf16"
+  std::size_t packed_bytes = 0;
+  double pack_seconds = 0;
+};
+
+// Throws ToolError where the library refuses the layer.
+PackedLayer pack_layer(const Layer& layer, zenwoq_context* context);
+
+// Whether codes, scales and zeros come back from the packed weight exactly as the layer has them.
+bool unpacks_exactly(const Layer& layer, const zenwoq_weight* weight);
+
+// The layer with its bias, f32 output.
+LinearHandle make_linear(zenwoq_context* context, zenwoq_weight* weight, const Layer& layer);
+
+}  // namespace zenwoq::tools

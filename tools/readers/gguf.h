@@ -1,0 +1,17 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The 4-bit linears of a GGUF file: its two-dimensional Q4_0 and Q4_1 tensors.
+#pragma once
+
+#include <string>
+
+#include "byte_view.h"
+#include "found_layers.h"
+
+namespace zenwoq::tools {
+
+// where names the file in messages. Throws ReadError.
+FoundLayers find_gguf_layers(ByteView file, const std::string& where);
+
+}  // namespace zenwoq::tools

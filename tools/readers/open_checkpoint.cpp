@@ -1,0 +1,114 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tells the formats apart by content and hands each file to its reader.
+#include "open_checkpoint.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <iterator>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "found_layers.h"
+#include "gguf.h"
+#include "gguf_file.h"
+#include "mapped_file.h"
+#include "safetensors.h"
+#include "text.h"
+#include "torchao_intx.h"
+#include "torchao_opaque.h"
+
+namespace zenwoq::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view index_suffix = ".index.json";
+constexpr std::size_t shown_path_bytes = 400;
+
+class OpenCheckpoint final : public Checkpoint {
+ public:
+  // files are what the layers point into, empty where the caller owns the bytes.
+  OpenCheckpoint(FoundLayers found, std::vector<MappedFile> files)
+      : sources_(std::move(found.layers)), files_(std::move(files)) {
+    for (const auto& source : sources_) layers_.push_back(source->info);
+    left_alone_ = std::move(found.left_alone);
+  }
+
+  Layer load(std::size_t index) const override { return sources_.at(index)->load(); }
+
+ private:
+  std::vector<std::unique_ptr<LayerSource>> sources_;
+  std::vector<MappedFile> files_;
+};
+
+FoundLayers find_safetensors_layers(TensorSet set, const ReadOptions& options) {
+  FoundLayers found;
+  find_opaque_layers(set, options.opaque_layout, found);
+  find_intx_layers(set, found);
+  for (const auto& entry : set.tensors) found.left_alone.push_back({entry.first, plain_tensor_reason(entry.second)});
+  std::move(set.left_alone.begin(), set.left_alone.end(), std::back_inserter(found.left_alone));
+  return found;
+}
+
+FoundLayers find_layers(ByteView bytes, const std::string& name, const ReadOptions& options,
+                        const ShardSource& shard_bytes) {
+  const std::string where = shown(name, shown_path_bytes);
+  if (has_suffix(name, index_suffix)) return find_safetensors_layers(read_shards(bytes, where, shard_bytes), options);
+  if (looks_like_gguf(bytes)) return find_gguf_layers(bytes, where);
+  if (bytes.text().starts_with("PK\x03\x04")) {
+    fail("{}: is a zip file (a PyTorch .bin or .pt pickle?), which is not read; save the model as safetensors", where);
+  }
+  if (looks_like_safetensors(bytes)) return find_safetensors_layers(parse_safetensors(bytes, where), options);
+  fail("{}: is neither a safetensors nor a GGUF file", where);
+}
+
+std::vector<fs::path> gguf_files_in(const fs::path& directory) {
+  std::vector<fs::path> files;
+  std::error_code error;
+  for (fs::directory_iterator next(directory, error), end; !error && next != end; next.increment(error)) {
+    if (next->path().extension() == ".gguf") files.push_back(next->path());
+  }
+  if (error) fail("{}: cannot be listed: {}", shown(directory.string(), shown_path_bytes), error.message());
+  return files;
+}
+
+// The checkpoint that a directory holds, under the names that Hugging Face gives.
+fs::path checkpoint_in(const fs::path& directory) {
+  std::error_code error;
+  for (const char* name : {"model.safetensors.index.json", "model.safetensors"}) {
+    if (fs::exists(directory / name, error)) return directory / name;
+  }
+  const std::vector<fs::path> gguf_files = gguf_files_in(directory);
+  if (gguf_files.size() == 1) return gguf_files[0];
+  const std::string where = shown(directory.string(), shown_path_bytes);
+  if (gguf_files.empty()) {
+    fail("{}: the directory has no model.safetensors.index.json, no model.safetensors and no .gguf file", where);
+  }
+  fail("{}: the directory has {} .gguf files, name one of them", where, gguf_files.size());
+}
+
+}  // namespace
+
+std::unique_ptr<Checkpoint> open_checkpoint_bytes(ByteView bytes, const std::string& name, const ReadOptions& options,
+                                                  const ShardSource& shard_bytes) {
+  return std::make_unique<OpenCheckpoint>(find_layers(bytes, name, options, shard_bytes), std::vector<MappedFile>());
+}
+
+std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const ReadOptions& options) {
+  std::error_code error;
+  const fs::path file = fs::is_directory(path, error) ? checkpoint_in(path) : fs::path(path);
+  std::vector<MappedFile> files;
+  files.emplace_back(file.string());
+  const ShardSource shard_bytes = [&files, &file](const std::string& file_name) {
+    files.emplace_back((file.parent_path() / file_name).string());
+    return files.back().bytes();
+  };
+  FoundLayers found = find_layers(files[0].bytes(), file.string(), options, shard_bytes);
+  return std::make_unique<OpenCheckpoint>(std::move(found), std::move(files));
+}
+
+}  // namespace zenwoq::tools

@@ -1,0 +1,42 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Names and texts that come from a file: made fit for one-line messages, or refused.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "layer.h"
+
+namespace zenwoq::tools {
+
+template <typename... Args>
+[[noreturn]] void fail(fmt::format_string<Args...> text, Args&&... args) {
+  throw ReadError(fmt::format(text, std::forward<Args>(args)...));
+}
+
+// Text as it may stand in a one-line message: what is not printable UTF-8 as \xNN, and no more than limit bytes of it.
+std::string shown(std::string_view text, std::size_t limit = 120);
+
+// "[64, 128]"
+std::string shown(const std::vector<std::uint64_t>& shape);
+
+// Throws ReadError unless name is 1 to 1024 bytes of printable UTF-8: from then on it can be printed as it is.
+void check_name(std::string_view name, const std::string& where);
+
+// ASCII letters only: "BF16" -> "bf16".
+std::string lower_case(std::string_view text);
+
+// Whether text ends with suffix and has something before it.
+bool has_suffix(std::string_view text, std::string_view suffix);
+
+// text without suffix where it has_suffix, else text.
+std::string_view without_suffix(std::string_view text, std::string_view suffix);
+
+}  // namespace zenwoq::tools

@@ -1,0 +1,197 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Imports int4 weights of IntxWeightOnlyConfig.
+//
+//   W[n,k] = scale[n,g] * (q[n,k] - zero_point[n,g])      q = qdata, int8 in -8..7
+//
+// As zenwoq has it: code = q & 15, table = two's complement, zero = zero_point + 8, so that table[code] + 8 - zero is
+// q - zero_point. Where all zero points are 0 the layer has none.
+#include "torchao_intx.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "text.h"
+#include "torchao_metadata.h"
+#include "torchao_weight.h"
+#include "weight/convert.h"
+
+namespace zenwoq::tools {
+namespace {
+
+struct IntxLayer final : LayerSource {
+  ByteView qdata;
+  ByteView scale;
+  ByteView zero_point;
+
+  Layer load() const override;
+  [[noreturn]] void refuse_row(std::size_t row) const;
+  std::vector<std::uint8_t> shifted_zero_points() const;
+};
+
+// Values as two's complement nibbles, two a byte. Returns whether all are in -8..7.
+bool pack_row(const std::uint8_t* values, std::size_t count, std::uint8_t* out) {
+  unsigned shifted = 0;  // value + 8 of all: 0..15 if in range; -8 is 0xF8, whose carry is in bit 8
+  for (std::size_t i = 0; i < count / 2; ++i) {
+    const unsigned even = values[2 * i];
+    const unsigned odd = values[2 * i + 1];
+    shifted |= (even + 8) | (odd + 8);
+    out[i] = static_cast<std::uint8_t>((even & 15u) | (odd & 15u) << 4);
+  }
+  if (count % 2 != 0) {
+    shifted |= values[count - 1] + 8u;
+    out[count / 2] = values[count - 1] & 15u;
+  }
+  return (shifted & 0xF0u) == 0;
+}
+
+// Throws the ReadError for the row's first value outside -8..7.
+void IntxLayer::refuse_row(std::size_t row) const {
+  const std::uint8_t* values = qdata.data() + row * info.k;
+  const auto* first = std::find_if(values, values + info.k, [](std::uint8_t v) { return ((v + 8u) & 0xF0u) != 0; });
+  fail("{}: row {}, column {} of qdata holds {}, int4 values are -8 to 7", where, row, first - values,
+       static_cast<std::int8_t>(*first));
+}
+
+std::vector<std::uint8_t> IntxLayer::shifted_zero_points() const {
+  std::vector<std::uint8_t> zeros;
+  zeros.reserve(zero_point.size());
+  const std::size_t groups = zero_point.size() / info.n;
+  for (const std::uint8_t byte : zero_point) {
+    const auto value = static_cast<std::int8_t>(byte);
+    if (value < -8 || value > 8) {
+      fail("{}: row {}, group {} of zero_point holds {}, zero points are -8 to 8", where, zeros.size() / groups,
+           zeros.size() % groups, value);
+    }
+    zeros.push_back(static_cast<std::uint8_t>(value + 8));
+  }
+  return zeros;
+}
+
+Layer IntxLayer::load() const {
+  Layer layer = start_layer(*this);
+  const std::size_t row_bytes = (info.k + 1) / 2;
+  for (std::size_t row = 0; row < info.n; ++row) {
+    const bool in_range = pack_row(qdata.data() + row * info.k, info.k, layer.codes.data() + row * row_bytes);
+    if (!in_range) refuse_row(row);
+  }
+  layer.scales.assign(scale.begin(), scale.end());
+  if (info.zero_kind == ZENWOQ_ZERO_INTEGER) layer.zeros = shifted_zero_points();
+  return layer;
+}
+
+// All elements of a float tensor +0 or -0.
+bool is_all_zero(const Tensor& floats, zenwoq_dtype type) {
+  const std::size_t count = floats.data.size() / dtype_bytes(type);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (load_as_f32(type, floats.data.data(), i) != 0.0f) return false;
+  }
+  return true;
+}
+
+bool is_all_zero(const Tensor& bytes) {
+  return std::all_of(bytes.data.begin(), bytes.data.end(), [](std::uint8_t byte) { return byte == 0; });
+}
+
+std::string zero_point_reason(const Tensor& zero_point) {
+  if (zero_point.dtype == "I8") return {};
+  const std::optional<zenwoq_dtype> type = float_type(zero_point.dtype);
+  if (type && is_all_zero(zero_point, *type)) return {};
+  return fmt::format("{} zero points, only int8 ones are read", lower_case(shown(zero_point.dtype)));
+}
+
+// Why a weight that is what it says cannot be imported; empty where it can.
+std::string reason_to_leave(const WeightMetadata& metadata, const TensorMap& parts, const std::string& where) {
+  if (!metadata.is_intx()) return fmt::format("torchao {}, not read", shown(metadata.type));
+  if (metadata.target_dtype != "int4") return fmt::format("{} values, not int4", shown(metadata.target_dtype));
+  if (!metadata.activation_quantization.empty()) {
+    return fmt::format("activations are quantized too ({})", shown(metadata.activation_quantization));
+  }
+  const Tensor& qdata = require_part(parts, "qdata", where);
+  if (qdata.shape.size() != 2) return fmt::format("{}-D, not the weight of a linear", qdata.shape.size());
+  if (metadata.block_size.size() != 2 || metadata.block_size[0] != 1) {
+    return fmt::format("block_size {}, only [1, g] is read", shown(metadata.block_size));
+  }
+  std::string reason = group_reason(metadata.block_size[1], qdata.shape[1]);
+  if (!reason.empty()) return reason;
+  const Tensor& scale = require_part(parts, "scale", where);
+  if (!float_type(scale.dtype)) return fmt::format("{} scales", lower_case(shown(scale.dtype)));
+  return zero_point_reason(require_part(parts, "zero_point", where));
+}
+
+// The layer of a weight without reason_to_leave; throws ReadError where sizes contradict each other.
+std::unique_ptr<IntxLayer> check_layer(std::uint64_t group, const TensorMap& parts, const std::string& where) {
+  const Tensor& qdata = require_part(parts, "qdata", where);
+  const Tensor& scale = require_part(parts, "scale", where);
+  const Tensor& zero_point = require_part(parts, "zero_point", where);
+  require_dtype(qdata, "qdata", "I8", where);
+  const std::uint64_t n = qdata.shape[0];
+  const std::uint64_t k = qdata.shape[1];
+  if (n == 0 || k == 0) fail("{}: qdata has shape {}, without any value", where, shown(qdata.shape));
+  if (k % group != 0) fail("{}: rows of {} values do not divide into groups of {}", where, k, group);
+  require_shape(scale, "scale", {n, k / group}, where);
+  require_shape(zero_point, "zero_point", {n, k / group}, where);
+
+  auto layer = std::make_unique<IntxLayer>();
+  layer->where = where;
+  layer->qdata = qdata.data;
+  layer->scale = scale.data;
+  layer->zero_point = zero_point.data;
+  layer->info.format = "torchao intx";
+  layer->info.n = n;
+  layer->info.k = k;
+  layer->info.group_size = group_size_or_channel(group, k);
+  layer->info.scale_type = *float_type(scale.dtype);
+  const bool symmetric = zero_point.dtype != "I8" || is_all_zero(zero_point);
+  layer->info.zero_kind = symmetric ? ZENWOQ_ZERO_NONE : ZENWOQ_ZERO_INTEGER;
+  zenwoq_code_table_fill(ZENWOQ_TABLE_TWOS_COMPLEMENT, layer->info.table.data());
+  return layer;
+}
+
+void import_weight(TensorSet& set, const std::string& weight, const WeightNames& names,
+                   const std::set<std::string>& values, FoundLayers& found) {
+  const std::string where = fmt::format("{}: weight {}", set.where, weight);
+  const WeightMetadata metadata = parse_weight_metadata(values, where);
+  if (metadata.is_plain_tensor()) return;
+  const TensorMap parts = set.take_prefix(names.parts_prefix);
+  std::string reason = reason_to_leave(metadata, parts, where);
+  if (reason.empty()) reason = bias_reason(set, names.bias);
+  if (!reason.empty()) {
+    found.left_alone.push_back({weight, std::move(reason)});
+    return;
+  }
+  std::unique_ptr<IntxLayer> layer = check_layer(metadata.block_size[1], parts, where);
+  layer->info.name = names.layer;
+  take_bias(set, names.bias, *layer);
+  found.layers.push_back(std::move(layer));
+}
+
+// Tensors that look like a TorchAO weight, but nothing says of which kind.
+void leave_weights_without_metadata(TensorSet& set, FoundLayers& found) {
+  std::vector<std::pair<std::string, std::string>> weights;  // name and prefix; first all: taking changes the set
+  for (const auto& entry : set.tensors) {
+    for (const std::string_view prefix_end : {"._weight_", ".weight:"}) {
+      const std::string suffix = fmt::format("{}qdata", prefix_end);
+      if (!has_suffix(entry.first, suffix)) continue;
+      const std::string module(without_suffix(entry.first, suffix));
+      weights.emplace_back(module + ".weight", fmt::format("{}{}", module, prefix_end));
+    }
+  }
+  for (const auto& weight : weights) {
+    set.take_prefix(weight.second);
+    found.left_alone.push_back({weight.first, "no torchao metadata says what it is"});
+  }
+}
+
+}  // namespace
+
+void find_intx_layers(TensorSet& set, FoundLayers& found) {
+  for (const auto& entry : set.metadata) {
+    const std::optional<WeightNames> names = names_in_set(set, entry.first);
+    if (names) import_weight(set, entry.first, *names, entry.second, found);
+  }
+  leave_weights_without_metadata(set, found);
+}
+
+}  // namespace zenwoq::tools

@@ -1,0 +1,208 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Imports weights that ATen packed for its CPU kernel (_convert_weight_to_int4pack_for_cpu).
+//
+//   W[n,k] = (code[n,k] - 8) * S[g,n] + Z[g,n]      scale_and_zero[g,n] = {S, Z}
+//
+// The codes are cut into blocks of rows: 64 if ATen ran with AVX-512, 32 if with AVX2 (the file does not say which); the
+// last block may be shorter. A block of nb rows is a run of nb/2 bytes for each k:
+//   full block     byte i holds row i (low half) and row i + nb/2 (high half)
+//   shorter block  byte i holds row 2i (low half) and row 2i + 1 (high half)
+#include "torchao_opaque.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "text.h"
+#include "torchao_weight.h"
+#include "weight/convert.h"
+
+namespace zenwoq::tools {
+namespace {
+
+using OpaqueLayout = ReadOptions::OpaqueLayout;
+
+std::size_t block_rows(OpaqueLayout layout) { return layout == OpaqueLayout::avx512 ? 64 : 32; }
+
+const char* layout_name(OpaqueLayout layout) { return layout == OpaqueLayout::avx512 ? "avx512" : "avx2"; }
+
+// Where the codes of one row are.
+struct RowCodes {
+  const std::uint8_t* bytes;  // of k = 0
+  std::size_t step;           // from one k to the next
+  unsigned shift;             // 0 or 4: the half of the byte
+
+  unsigned at(std::size_t k) const { return (bytes[k * step] >> shift) & 15u; }
+};
+
+struct OpaqueLayer final : LayerSource {
+  OpaqueLayout layout = OpaqueLayout::avx512;
+  ByteView qdata;
+  ByteView scale_and_zero;
+  std::size_t group = 0;
+
+  Layer load() const override;
+  RowCodes row_codes(std::size_t n, OpaqueLayout as_layout) const;
+  void copy_codes(Layer& layer) const;
+  void copy_scales(Layer& layer) const;
+  double full_range_share(OpaqueLayout as_layout) const;
+  void check_layout() const;
+};
+
+RowCodes OpaqueLayer::row_codes(std::size_t n, OpaqueLayout as_layout) const {
+  const std::size_t rows = block_rows(as_layout);
+  const std::size_t first = n / rows * rows;
+  const std::size_t here = std::min(rows, info.n - first);
+  const std::size_t row = n - first;
+  const std::uint8_t* block = qdata.data() + first * info.k / 2;
+  const bool full = here == rows;
+  const std::size_t byte = full ? row % (rows / 2) : row / 2;
+  const bool high = full ? row >= rows / 2 : row % 2 != 0;
+  return {block + byte, here / 2, high ? 4u : 0u};
+}
+
+// The share of (row, group) pairs, in the first rows, that hold both code 0 and code 15. TorchAO's quantizer stretches
+// every group over all codes, so this is near 1 with the right layout and near 0.7 with another.
+double OpaqueLayer::full_range_share(OpaqueLayout as_layout) const {
+  const std::size_t rows = std::min<std::size_t>(info.n, 256);
+  std::size_t full = 0;
+  std::size_t pairs = 0;
+  for (std::size_t n = 0; n < rows; ++n) {
+    const RowCodes codes = row_codes(n, as_layout);
+    for (std::size_t begin = 0; begin < info.k; begin += group, ++pairs) {
+      unsigned seen = 0;
+      for (std::size_t k = begin; k < begin + group; ++k) seen |= 1u << codes.at(k);
+      full += (seen & 0x8001u) == 0x8001u ? 1 : 0;
+    }
+  }
+  return static_cast<double>(full) / static_cast<double>(pairs);
+}
+
+void OpaqueLayer::check_layout() const {
+  const OpaqueLayout other = layout == OpaqueLayout::avx512 ? OpaqueLayout::avx2 : OpaqueLayout::avx512;
+  const double share = full_range_share(layout);
+  if (share >= 0.9) return;
+  const double other_share = full_range_share(other);
+  if (other_share <= 0.95) return;
+  fail("{}: was packed in the other layout, read it with --opaque-layout {} (share of groups that hold codes 0 and 15: "
+       "{:.2f} as {}, {:.2f} as {})",
+       where, layout_name(other), share, layout_name(layout), other_share, layout_name(other));
+}
+
+void OpaqueLayer::copy_codes(Layer& layer) const {
+  auto out = layer.codes.begin();
+  for (std::size_t n = 0; n < info.n; ++n) {
+    const RowCodes codes = row_codes(n, layout);
+    for (std::size_t k = 0; k < info.k; k += 2) {
+      *out++ = static_cast<std::uint8_t>(codes.at(k) | codes.at(k + 1) << 4);
+    }
+  }
+}
+
+// [G,N] pairs of scale and zero -> [N,G] scales and [N,G] zeros.
+void OpaqueLayer::copy_scales(Layer& layer) const {
+  const std::size_t bytes = dtype_bytes(info.scale_type);
+  const std::size_t groups = info.k / group;
+  layer.scales.resize(info.n * groups * bytes);
+  layer.zeros.resize(layer.scales.size());
+  for (std::size_t g = 0; g < groups; ++g) {
+    for (std::size_t n = 0; n < info.n; ++n) {
+      const std::uint8_t* pair = scale_and_zero.data() + (g * info.n + n) * 2 * bytes;
+      const std::size_t at = (n * groups + g) * bytes;
+      std::copy_n(pair, bytes, layer.scales.data() + at);
+      std::copy_n(pair + bytes, bytes, layer.zeros.data() + at);
+    }
+  }
+}
+
+Layer OpaqueLayer::load() const {
+  check_layout();
+  Layer layer = start_layer(*this);
+  copy_codes(layer);
+  copy_scales(layer);
+  return layer;
+}
+
+// Why a weight that is what it says cannot be imported; empty where it can.
+std::string reason_to_leave(const TensorMap& parts, const std::string& where) {
+  for (const char* part : {"act_pre_scale", "qzeros", "compensation"}) {
+    if (parts.count(part) != 0) return fmt::format("torchao opaque with {}, which zenwoq does not apply", part);
+  }
+  const Tensor& scale_and_zero = require_part(parts, "scale_and_zero", where);
+  if (!float_type(scale_and_zero.dtype)) {
+    return fmt::format("torchao opaque with {} scales", lower_case(shown(scale_and_zero.dtype)));
+  }
+  return {};
+}
+
+// Values in a group: 2 * qdata columns over the groups of scale_and_zero. Throws ReadError where they do not fit.
+std::uint64_t check_shapes(const Tensor& qdata, const Tensor& scale_and_zero, const std::string& where) {
+  require_dtype(qdata, "qdata", "U8", where);
+  if (qdata.shape.size() != 2 || qdata.data.size() == 0) {
+    fail("{}: qdata has shape {}, it should be [N, K/2]", where, shown(qdata.shape));
+  }
+  if (scale_and_zero.shape.size() != 3 || scale_and_zero.data.size() == 0) {
+    fail("{}: scale_and_zero has shape {}, it should be [K/g, N, 2]", where, shown(scale_and_zero.shape));
+  }
+  const std::uint64_t n = qdata.shape[0];
+  const std::uint64_t k = 2 * qdata.shape[1];  // fits: half of it is at most the file's size
+  const std::uint64_t groups = scale_and_zero.shape[0];
+  require_shape(scale_and_zero, "scale_and_zero", {groups, n, 2}, where);
+  if (n % 16 != 0) fail("{}: has {} rows, ATen packs only multiples of 16", where, n);
+  if (k % groups != 0) fail("{}: rows of {} values do not divide into {} groups", where, k, groups);
+  return k / groups;
+}
+
+// The layer of a weight without reason_to_leave; throws ReadError where sizes contradict each other.
+std::unique_ptr<OpaqueLayer> check_layer(const TensorMap& parts, const std::string& where) {
+  const Tensor& qdata = require_part(parts, "qdata", where);
+  const Tensor& scale_and_zero = require_part(parts, "scale_and_zero", where);
+  auto layer = std::make_unique<OpaqueLayer>();
+  layer->where = where;
+  layer->qdata = qdata.data;
+  layer->scale_and_zero = scale_and_zero.data;
+  layer->group = check_shapes(qdata, scale_and_zero, where);
+  layer->info.format = "torchao opaque";
+  layer->info.n = qdata.shape[0];
+  layer->info.k = 2 * qdata.shape[1];
+  layer->info.group_size = group_size_or_channel(layer->group, layer->info.k);
+  layer->info.scale_type = *float_type(scale_and_zero.dtype);
+  layer->info.zero_kind = ZENWOQ_ZERO_OFFSET;
+  zenwoq_code_table_fill(ZENWOQ_TABLE_MINUS_8, layer->info.table.data());
+  return layer;
+}
+
+void import_weight(TensorSet& set, const std::string& layer_name, OpaqueLayout layout, FoundLayers& found) {
+  const std::string where = fmt::format("{}: weight {}.weight", set.where, layer_name);
+  const std::string bias_name = layer_name + ".bias";
+  const TensorMap parts = set.take_prefix(layer_name + "._weight_");
+  std::string reason = reason_to_leave(parts, where);
+  if (reason.empty()) reason = bias_reason(set, bias_name);
+  std::unique_ptr<OpaqueLayer> layer;
+  if (reason.empty()) {
+    layer = check_layer(parts, where);
+    reason = group_reason(layer->group, layer->info.k);
+  }
+  if (!reason.empty()) {
+    found.left_alone.push_back({layer_name + ".weight", std::move(reason)});
+    return;
+  }
+  layer->layout = layout;
+  layer->info.name = layer_name;
+  take_bias(set, bias_name, *layer);
+  found.layers.push_back(std::move(layer));
+}
+
+}  // namespace
+
+void find_opaque_layers(TensorSet& set, OpaqueLayout layout, FoundLayers& found) {
+  std::vector<std::string> layer_names;  // first all of them: importing changes the set
+  for (const auto& entry : set.tensors) {
+    const std::string_view suffix = "._weight_scale_and_zero";
+    if (has_suffix(entry.first, suffix)) layer_names.emplace_back(without_suffix(entry.first, suffix));
+  }
+  for (const std::string& layer_name : layer_names) import_weight(set, layer_name, layout, found);
+}
+
+}  // namespace zenwoq::tools

@@ -1,0 +1,20 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which vector register of a kernel holds what, in words.
+#pragma once
+
+#include <array>
+#include <string>
+
+#include "registry/kernel_key.h"
+
+namespace zenwoq::tools {
+
+// Comment lines for the head of a listing. x_in_register: whether the code broadcasts pairs of x to a register.
+std::string register_map(const KernelKey& key, bool x_in_register);
+
+// For each zmm register that holds sums: "acc row 1, columns 16..31"; empty for the others.
+std::array<std::string, 32> sum_registers(const KernelKey& key);
+
+}  // namespace zenwoq::tools
