@@ -3,8 +3,10 @@
 //
 // Codes, scales and zeros of [N,K] into panels.
 //
-// A panel is packed in blocks of 64 rows x 16 steps: each row's codes become steps by bit moves that the compiler
+// A panel is packed in blocks of 64 rows x 32 steps: each row's codes become steps by bit moves that the compiler
 // vectorises along K, then the block is transposed so that the 64 columns of one step lie side by side.
+#include <emmintrin.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -14,7 +16,7 @@
 namespace zenwoq {
 namespace {
 
-constexpr std::size_t kBlockSteps = 16;
+constexpr std::size_t kBlockSteps = 32;
 constexpr std::size_t kBlockK = kBlockSteps * kStepK;
 
 struct Block {
@@ -36,25 +38,30 @@ std::size_t source_row_bytes(zenwoq_code_layout layout, std::size_t k) {
   return layout == ZENWOQ_CODES_NIBBLES ? (k + 1) / 2 : k;
 }
 
-// Codes [k, k + count) of one row as nibbles, zero-padded to a whole block. False: a byte is outside its layout's range.
-bool read_codes(zenwoq_code_layout layout, const std::uint8_t* row, std::size_t k, std::size_t count,
-                std::uint8_t nibbles[kBlockK / 2]) {
+// A whole block of codes of one row as nibbles. False: a byte is outside its layout's range.
+bool read_block(zenwoq_code_layout layout, const std::uint8_t* codes, std::uint8_t nibbles[kBlockK / 2]) {
   if (layout == ZENWOQ_CODES_NIBBLES) {
-    std::memcpy(nibbles, row + k / 2, (count + 1) / 2);
-    std::memset(nibbles + (count + 1) / 2, 0, kBlockK / 2 - (count + 1) / 2);
-    if (count % 2 != 0) nibbles[count / 2] &= 0x0F;
+    std::memcpy(nibbles, codes, kBlockK / 2);
     return true;
   }
-  alignas(64) std::uint8_t bytes[kBlockK];
-  std::memcpy(bytes, row + k, count);
-  std::memset(bytes + count, 0, kBlockK - count);
   const std::uint8_t bias = layout == ZENWOQ_CODES_S8 ? 8 : 0;  // -8..7 becomes 0..15
   std::uint8_t outside = 0;
-  for (std::size_t i = 0; i < kBlockK; ++i) outside |= static_cast<std::uint8_t>(bytes[i] + bias) & 0xF0u;
+  for (std::size_t i = 0; i < kBlockK; ++i) outside |= static_cast<std::uint8_t>(codes[i] + bias) & 0xF0u;
   for (std::size_t i = 0; i < kBlockK / 2; ++i) {
-    nibbles[i] = static_cast<std::uint8_t>((bytes[2 * i] & 0x0Fu) | (bytes[2 * i + 1] << 4));
+    std::uint16_t pair;
+    std::memcpy(&pair, codes + 2 * i, 2);
+    nibbles[i] = static_cast<std::uint8_t>((pair & 0x0Fu) | ((pair >> 4) & 0xF0u));
   }
   return outside == 0;
+}
+
+// The same for the last `count` codes of a row, completed with code 0.
+bool read_partial_block(zenwoq_code_layout layout, const std::uint8_t* codes, std::size_t count, std::uint8_t nibbles[kBlockK / 2]) {
+  std::uint8_t bytes[kBlockK] = {};
+  const bool two_a_byte = layout == ZENWOQ_CODES_NIBBLES;
+  std::memcpy(bytes, codes, two_a_byte ? (count + 1) / 2 : count);
+  if (two_a_byte && count % 2 != 0) bytes[count / 2] &= 0x0F;
+  return read_block(layout, bytes, nibbles);
 }
 
 Status code_out_of_range(const zenwoq_weight_source& source, const std::uint8_t* row, std::size_t n, std::size_t k_count) {
@@ -66,6 +73,25 @@ Status code_out_of_range(const zenwoq_weight_source& source, const std::uint8_t*
     }
   }
   return {ZENWOQ_ERROR_INTERNAL, "a code out of range was reported but not found"};
+}
+
+// block.steps[column][step] -> out[step][column], four by four.
+void write_block(const Block& block, std::size_t block_steps, std::uint8_t* out) {
+  for (std::size_t step = 0; step < block_steps; step += 4) {
+    for (std::size_t column = 0; column < kPanelColumns; column += 4) {
+      __m128i rows[4];
+      for (std::size_t i = 0; i < 4; ++i) rows[i] = _mm_load_si128(reinterpret_cast<const __m128i*>(&block.steps[column + i][step]));
+      const __m128i low01 = _mm_unpacklo_epi32(rows[0], rows[1]);
+      const __m128i low23 = _mm_unpacklo_epi32(rows[2], rows[3]);
+      const __m128i high01 = _mm_unpackhi_epi32(rows[0], rows[1]);
+      const __m128i high23 = _mm_unpackhi_epi32(rows[2], rows[3]);
+      const __m128i lanes[4] = {_mm_unpacklo_epi64(low01, low23), _mm_unpackhi_epi64(low01, low23),
+                                _mm_unpacklo_epi64(high01, high23), _mm_unpackhi_epi64(high01, high23)};
+      for (std::size_t i = 0; i < 4 && step + i < block_steps; ++i) {
+        _mm_store_si128(reinterpret_cast<__m128i*>(out + (step + i) * kStepBytes + column * 4), lanes[i]);
+      }
+    }
+  }
 }
 
 Status pack_codes(const PackedHeader& header, const zenwoq_weight_source& source, std::size_t panel, std::uint8_t* packed) {
@@ -83,36 +109,51 @@ Status pack_codes(const PackedHeader& header, const zenwoq_weight_source& source
       const std::size_t n = panel * kPanelColumns + c;
       const std::uint8_t* row = codes + n * row_bytes;
       alignas(64) std::uint32_t source_steps[kBlockSteps];
-      if (!read_codes(source.code_layout, row, k, count, reinterpret_cast<std::uint8_t*>(source_steps))) {
-        return code_out_of_range(source, row, n, header.k);
-      }
+      auto* nibbles = reinterpret_cast<std::uint8_t*>(source_steps);
+      const std::uint8_t* from = row + source_row_bytes(source.code_layout, k);  // k is even
+      const bool in_range = count == kBlockK ? read_block(source.code_layout, from, nibbles)
+                                             : read_partial_block(source.code_layout, from, count, nibbles);
+      if (!in_range) return code_out_of_range(source, row, n, header.k);
       for (std::size_t s = 0; s < kBlockSteps; ++s) block.steps[c][s] = split_even_odd(source_steps[s]);
     }
-    for (std::size_t s = 0; s < block_steps; ++s) {
-      alignas(64) std::uint32_t lanes[kPanelColumns];
-      for (std::size_t c = 0; c < kPanelColumns; ++c) lanes[c] = block.steps[c][s];
-      std::memcpy(out + (step + s) * kStepBytes, lanes, kStepBytes);
-    }
+    write_block(block, block_steps, out + step * kStepBytes);
   }
   return {};
 }
 
-// Scales or offsets [N,G] -> [panel][G][64].
+// One column of scales or offsets, whose bits are Words: [G] -> every 64th element of [G][64]. False: one is not finite.
+template <typename Word>
+bool pack_column(const std::uint8_t* values, std::size_t groups, Word exponent, std::uint8_t* out) {
+  bool finite = true;
+  for (std::size_t g = 0; g < groups; ++g) {
+    Word bits;
+    std::memcpy(&bits, values + g * sizeof bits, sizeof bits);
+    std::memcpy(out + g * kPanelColumns * sizeof bits, &bits, sizeof bits);
+    finite &= (bits & exponent) != exponent;
+  }
+  return finite;
+}
+
+Status not_finite(const PackedHeader& header, const char* what, const std::uint8_t* values, std::size_t n) {
+  for (std::size_t g = 0; g < header.groups(); ++g) {
+    const float value = load_as_f32(header.scale(), values, g);
+    if (!is_finite(value)) return invalid("{} {} at row {}, group {}: must be finite", what, value, n, g);
+  }
+  return {ZENWOQ_ERROR_INTERNAL, "a value that is not finite was reported but not found"};
+}
+
+// Scales or offsets [N,G] -> [G][64] of a panel, 0 in columns past N.
 Status pack_floats(const PackedHeader& header, const char* what, const void* values, std::size_t panel, std::uint8_t* out) {
+  const std::size_t groups = header.groups();
   const std::size_t size = header.scale_bytes();
-  for (std::size_t c = 0; c < kPanelColumns; ++c) {
+  const std::size_t columns = std::min<std::size_t>(kPanelColumns, header.n - panel * kPanelColumns);
+  if (columns < kPanelColumns) std::memset(out, 0, groups * kPanelColumns * size);
+  for (std::size_t c = 0; c < columns; ++c) {
     const std::size_t n = panel * kPanelColumns + c;
-    for (std::size_t g = 0; g < header.groups(); ++g) {
-      std::uint8_t* to = out + (g * kPanelColumns + c) * size;
-      if (n >= header.n) {
-        std::memset(to, 0, size);
-        continue;
-      }
-      const std::size_t index = n * header.groups() + g;
-      const float value = load_as_f32(header.scale(), values, index);
-      if (!is_finite(value)) return invalid("{} {} at row {}, group {}: must be finite", what, value, n, g);
-      std::memcpy(to, static_cast<const std::uint8_t*>(values) + index * size, size);
-    }
+    const std::uint8_t* row = static_cast<const std::uint8_t*>(values) + n * groups * size;
+    const bool finite = header.scale() == ZENWOQ_F32 ? pack_column<std::uint32_t>(row, groups, 0x7F800000u, out + c * size)
+                                                     : pack_column<std::uint16_t>(row, groups, header.scale() == ZENWOQ_F16 ? 0x7C00u : 0x7F80u, out + c * size);
+    if (!finite) return not_finite(header, what, row, n);
   }
   return {};
 }
