@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every fixture with each byte of its header damaged, and cut at every byte of the header and at every tensor's border:
-// the readers may succeed or throw a ReadError of one line, nothing else (the sanitizer builds watch their memory).
+// Every fixture with each byte of its header damaged, and cut at every byte of the header and at every
+// tensor's border: the readers may succeed or throw a ReadError of one line, nothing else (the sanitizer
+// builds watch their memory).
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -62,8 +63,8 @@ Borders find_borders(const Bytes& file, const std::string& name) {
   return borders;
 }
 
-// One fixture in memory, in a block of just its size, with the files beside it. Of a sharded checkpoint the shards are
-// opened through the index.
+// One fixture in memory, in a block of just its size, with the files beside it. Of a sharded checkpoint the
+// shards are opened through the index.
 class CorruptFile : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
@@ -90,27 +91,31 @@ class CorruptFile : public ::testing::TestWithParam<std::string> {
   const Bytes& file() const { return files_.at(damaged_); }
 
   // Opens and loads everything; the ReadError's text, or "" for success. Any other exception ends the test.
+  // A damaged shard is first read alone: where that fails, the index would only add the time of reading the
+  // others.
   std::string error() const {
     const bool is_shard = opened_ != damaged_;
-    const std::string error_of_shard = is_shard ? error_of([this] { parse_safetensors(view(file()), damaged_); }) : "";
-    if (!error_of_shard.empty()) return error_of_shard;  // the index would only add the time of the other shards
+    const std::string error_of_shard =
+        is_shard ? error_of([this] { parse_safetensors(view(file()), damaged_); }) : "";
+    if (!error_of_shard.empty()) return error_of_shard;
     return error_of([this] {
-      const auto checkpoint = open_checkpoint_bytes(view(files_.at(opened_)), opened_, options_, shards_in(files_));
+      const auto checkpoint =
+          open_checkpoint_bytes(view(files_.at(opened_)), opened_, options_, shards_in(files_));
       for (std::size_t i = 0; i < checkpoint->layers().size(); ++i) checkpoint->load(i);
     });
   }
 
-  // The error of the file's first bytes alone.
+  // The error of the file's first bytes alone, in a block of just their size.
   std::string error_of_cut(std::size_t size) {
     Bytes whole = std::move(file());
-    file() = Bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));  // a block of just this size
+    file() = Bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
     const std::string text = error();
     file() = std::move(whole);
     return text;
   }
 
-  // All bits of the byte, and single ones that differ from byte to byte: two, or one where the header is so long that
-  // sanitizer builds would take minutes.
+  // All bits of the byte, and single ones that differ from byte to byte: two, or one where the header is so
+  // long that sanitizer builds would take minutes.
   std::vector<unsigned> damage_masks(std::size_t at) const {
     if (borders_.header_end > 4096) return {0xFFu, 1u << at % 8};
     return {0xFFu, 1u << at % 8, 1u << (at + 5) % 8};
@@ -140,7 +145,9 @@ TEST_P(CorruptFile, EveryHeaderByteDamaged) {
 }
 
 TEST_P(CorruptFile, CutInsideTheHeader) {
-  for (std::size_t size = 0; size < borders_.header_end; ++size) ASSERT_NE(error_of_cut(size), "") << size << " bytes";
+  for (std::size_t size = 0; size < borders_.header_end; ++size) {
+    ASSERT_NE(error_of_cut(size), "") << size << " bytes";
+  }
 }
 
 TEST_P(CorruptFile, CutAtTheBordersOfTensors) {
@@ -157,7 +164,8 @@ TEST_P(CorruptFile, CutAtTheBordersOfTensors) {
 
 std::string test_name(const ::testing::TestParamInfo<std::string>& file) {
   std::string name = file.param;
-  std::replace_if(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
+  std::replace_if(
+      name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
   return name;
 }
 

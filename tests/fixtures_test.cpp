@@ -44,7 +44,8 @@ float value_at(const Layer& layer, std::size_t n, std::size_t k) {
 // A file of expected values.
 class Expected {
  public:
-  explicit Expected(const std::string& file) : file_(fixtures + "/" + file), set_(parse_safetensors(file_.bytes(), file)) {}
+  explicit Expected(const std::string& file)
+      : file_(fixtures + "/" + file), set_(parse_safetensors(file_.bytes(), file)) {}
 
   std::size_t count() const { return set_.tensors.size(); }
 
@@ -60,7 +61,8 @@ class Expected {
       const float expected = load_as_f32(type, tensor.data.data(), i);
       differing += std::bit_cast<std::uint32_t>(rounded) != std::bit_cast<std::uint32_t>(expected);
     }
-    EXPECT_EQ(differing, 0u) << layer.info.name << suffix << ": of " << layer.info.n * layer.info.k << " values";
+    EXPECT_EQ(differing, 0u) << layer.info.name << suffix << ": of " << layer.info.n * layer.info.k
+                             << " values";
   }
 
  private:
@@ -85,7 +87,8 @@ using Lines = std::vector<std::string>;
 
 TEST(Fixtures, TorchaoIntx) {
   const auto checkpoint = open_checkpoint(fixtures + "/torchao_intx.safetensors");
-  EXPECT_EQ(sorted_names(*checkpoint), (Lines{"asym_group64.down_proj", "sym_channel.down_proj", "sym_group128.down_proj"}));
+  EXPECT_EQ(sorted_names(*checkpoint),
+            (Lines{"asym_group64.down_proj", "sym_channel.down_proj", "sym_group128.down_proj"}));
   EXPECT_EQ(left_alone_lines(*checkpoint), Lines{"norm.weight: 1-D bf16"});
   const Expected expected("expected_torchao_intx.safetensors");
   ASSERT_EQ(expected.count(), checkpoint->layers().size());
@@ -109,10 +112,11 @@ TEST(Fixtures, ShardedTorchaoIntx) {
     EXPECT_EQ(layer.info.has_bias, layer.info.name.find("self_attn") != std::string::npos);
     expected.compare(layer, ".dequantized");
   }
-  EXPECT_EQ(left_alone_lines(*checkpoint),
-            (Lines{"lm_head.weight: 2-D bf16, not quantized", "model.embed_tokens.weight: 2-D bf16, not quantized",
-                   "model.layers.0.input_layernorm.weight: 1-D bf16",
-                   "model.layers.0.post_attention_layernorm.weight: 1-D bf16", "model.norm.weight: 1-D bf16"}));
+  EXPECT_EQ(
+      left_alone_lines(*checkpoint),
+      (Lines{"lm_head.weight: 2-D bf16, not quantized", "model.embed_tokens.weight: 2-D bf16, not quantized",
+             "model.layers.0.input_layernorm.weight: 1-D bf16",
+             "model.layers.0.post_attention_layernorm.weight: 1-D bf16", "model.norm.weight: 1-D bf16"}));
 }
 
 TEST(Fixtures, TorchaoOpaque) {
@@ -140,7 +144,9 @@ TEST(Fixtures, Gguf) {
   EXPECT_EQ(left_alone_lines(*checkpoint),
             (Lines{"token_embd.weight: q8_0, not a 4-bit type", "blk.0.attn_norm.weight: 1-D f32"}));
   const Expected expected("expected_gguf.safetensors");
-  for (std::size_t i = 0; i < checkpoint->layers().size(); ++i) expected.compare(checkpoint->load(i), ".dequantized");
+  for (std::size_t i = 0; i < checkpoint->layers().size(); ++i) {
+    expected.compare(checkpoint->load(i), ".dequantized");
+  }
 }
 
 TEST(Fixtures, WholeGgufLayers) {

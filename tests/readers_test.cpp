@@ -58,7 +58,9 @@ TEST(Safetensors, PaddedHeaderIsAllowed) {
 TEST(Safetensors, LeftAloneTensorsHaveAReason) {
   SafetensorsBuilder builder;
   builder.tensor("norm", "BF16", {2}, Bytes(4)).tensor("embed", "F32", {1, 2}, Bytes(8));
-  builder.tensor("ids", "I64", {1, 1}, Bytes(8)).tensor("new", "F3_NEW", {64}, Bytes(5)).tensor("f4", "F4", {2}, Bytes(1));
+  builder.tensor("ids", "I64", {1, 1}, Bytes(8))
+      .tensor("new", "F3_NEW", {64}, Bytes(5))
+      .tensor("f4", "F4", {2}, Bytes(1));
   const Bytes file = builder.build();
   const auto checkpoint = open_bytes(file);
   EXPECT_TRUE(checkpoint->layers().empty());
@@ -83,7 +85,8 @@ TEST(Safetensors, WrongHeadersAreRefused) {
       {braces("\"__metadata__\":[]"), "__metadata__ is no JSON object"},
       {braces("\"__metadata__\":{\"k\":1}"), "__metadata__ of k is no string"},
       {braces(R"("":{"dtype":"U8","shape":[1],"data_offsets":[0,1]})"), "empty name"},
-      {braces(R"("a\nb":{"dtype":"U8","shape":[1],"data_offsets":[0,1]})"), R"(a\x0ab is not printable UTF-8 at byte 1)"},
+      {braces(R"("a\nb":{"dtype":"U8","shape":[1],"data_offsets":[0,1]})"),
+       R"(a\x0ab is not printable UTF-8 at byte 1)"},
       {braces(R"("a\u001b[2J":{"dtype":"U8","shape":[1],"data_offsets":[0,1]})"), "not printable"},
       {braces("\"a\xff\":{}"), "bad JSON"},
       {braces("\"" + std::string(2000, 'n') + "\":{}"), "has 2000 bytes, the limit is 1024"}};
@@ -105,7 +108,8 @@ TEST(Safetensors, WrongEntriesAreRefusedByName) {
       {R"({"dtype":"U8","shape":[8],"data_offsets":[0,4,8]})", "should be a begin and an end"},
       {R"({"dtype":"U8","shape":[8],"data_offsets":[8,0]})", "should be a begin and an end"},
       {R"({"dtype":"U8","shape":[9],"data_offsets":[0,9]})", "the file has 8 bytes of data"},
-      {R"({"dtype":"U8","shape":[8],"data_offsets":[18446744073709551608,18446744073709551615]})", "the file has 8"},
+      {R"({"dtype":"U8","shape":[8],"data_offsets":[18446744073709551608,18446744073709551615]})",
+       "the file has 8"},
       {R"({"dtype":"U8","shape":[4],"data_offsets":[0,8]})", "has 8 bytes, it should have 4"},
       {R"({"dtype":"F4","shape":[15],"data_offsets":[0,8]})", "a broken number"},
       {R"({"dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,8]})", "more than there can be"},
@@ -122,9 +126,10 @@ TEST(Safetensors, OverlapsAndGapsAreRefused) {
   const Bytes too_long = file_with_entry(R"({"dtype":"U8","shape":[7],"data_offsets":[0,7]})");
   EXPECT_CONTAINS(open_error(too_long), "the tensors' data end at 7, but the file has 8");
   const auto file = [](const char* second) {
-    return safetensors_of(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],)" +
-                              std::string(R"("data_offsets":)") + second + "}}",
-                          Bytes(9));
+    return safetensors_of(
+        R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],)" +
+            std::string(R"("data_offsets":)") + second + "}}",
+        Bytes(9));
   };
   EXPECT_CONTAINS(open_error(file("[3,7]")), "tensor b: its data begin at 3, but those before it end at 4");
   EXPECT_CONTAINS(open_error(file("[5,9]")), "tensor b: its data begin at 5, but those before it end at 4");
@@ -146,8 +151,9 @@ TEST(Safetensors, WrongLengthsAreRefused) {
 
 class Shards : public ::testing::Test {
  protected:
-  Files files_ = {{"one", SafetensorsBuilder().tensor("a", "U8", {1}, {1}).metadata("format", "pt").build()},
-                  {"two", SafetensorsBuilder().tensor("b", "U8", {1}, {2}).tensor("c", "U8", {1}, {3}).build()}};
+  Files files_ = {
+      {"one", SafetensorsBuilder().tensor("a", "U8", {1}, {1}).metadata("format", "pt").build()},
+      {"two", SafetensorsBuilder().tensor("b", "U8", {1}, {2}).tensor("c", "U8", {1}, {3}).build()}};
 
   std::unique_ptr<Checkpoint> open(const std::string& index) const {
     const auto* bytes = reinterpret_cast<const std::uint8_t*>(index.data());
@@ -166,7 +172,8 @@ TEST_F(Shards, TensorsOfAllShardsAreListed) {
 }
 
 TEST_F(Shards, WrongIndexesAreRefused) {
-  EXPECT_CONTAINS(error(R"({"weight_map":{"a":"two"}})"), "x.index.json: tensor a should be in two, but is not");
+  EXPECT_CONTAINS(error(R"({"weight_map":{"a":"two"}})"),
+                  "x.index.json: tensor a should be in two, but is not");
   EXPECT_CONTAINS(error(R"({"weight_map":{"a":"three"}})"), "three: cannot be opened");
   EXPECT_CONTAINS(error(R"({"weight_map":{"a":1}})"), "weight_map of a is no string");
   EXPECT_CONTAINS(error(R"({"weight_map":{"a":"one","a":"two"}})"), "key a twice");
@@ -178,7 +185,8 @@ TEST_F(Shards, WrongIndexesAreRefused) {
 }
 
 TEST_F(Shards, ShardsLieBesideTheIndex) {
-  for (const char* name : {"../one", "/etc/passwd", "d/one", "..", ".", "", R"(a\\b)", R"(one\u0000)", R"(one\n)"}) {
+  for (const char* name :
+       {"../one", "/etc/passwd", "d/one", "..", ".", "", R"(a\\b)", R"(one\u0000)", R"(one\n)"}) {
     const std::string index = R"({"weight_map":{"a":")" + std::string(name) + "\"}}";
     EXPECT_CONTAINS(error(index), "is not a plain file name beside the index");
   }
@@ -252,7 +260,8 @@ TEST_F(ReaderFiles, DirectoriesAreSearched) {
 TEST(Text, WhatIsNotPrintableIsEscaped) {
   EXPECT_EQ(shown("größe_模型"), "größe_模型");
   EXPECT_EQ(shown("a\nb\x7f\x1b"), R"(a\x0ab\x7f\x1b)");
-  EXPECT_EQ(shown("\xff\xc0\x80\xed\xa0\x80\xf4\x90\x80\x80\xe2\x82"), R"(\xff\xc0\x80\xed\xa0\x80\xf4\x90\x80\x80\xe2\x82)");
+  EXPECT_EQ(shown("\xff\xc0\x80\xed\xa0\x80\xf4\x90\x80\x80\xe2\x82"),
+            R"(\xff\xc0\x80\xed\xa0\x80\xf4\x90\x80\x80\xe2\x82)");
   EXPECT_EQ(shown("\xe2\x80\xa8\xe2\x80\xae\xc2\x85"), R"(\xe2\x80\xa8\xe2\x80\xae\xc2\x85)");
   EXPECT_EQ(shown(std::string(200, 'x'), 10), "xxxxxxxxxx...");
 }

@@ -72,7 +72,9 @@ TEST(TorchaoIntx, SymmetricWeightBecomesALayer) {
   EXPECT_TRUE(layer.zeros.empty());
   const Bytes row = {0x98, 0xBA, 0xDC, 0xFE, 0x10, 0x32, 0x54, 0x76};  // -8, -7, ... 7 as two's complement
   EXPECT_EQ(Bytes(layer.codes.begin(), layer.codes.begin() + 8), row);
-  for (std::size_t k = 0; k < 16; ++k) EXPECT_EQ(layer.info.table[code_at(layer, 1, k)], static_cast<float>(k) - 8);
+  for (std::size_t k = 0; k < 16; ++k) {
+    EXPECT_EQ(layer.info.table[code_at(layer, 1, k)], static_cast<float>(k) - 8);
+  }
 }
 
 TEST(TorchaoIntx, ZeroPointsAreShiftedByEight) {
@@ -179,7 +181,8 @@ TEST(TorchaoIntx, OtherKindsAreLeftAloneByName) {
 
 TEST(TorchaoIntx, WeightsWithoutMetadataAreLeftAlone) {
   SafetensorsBuilder builder;
-  builder.tensor("a._weight_qdata", "I8", {1, 8}, Bytes(8)).tensor("a._weight_scale", "F32", {1, 1}, Bytes(4));
+  builder.tensor("a._weight_qdata", "I8", {1, 8}, Bytes(8))
+      .tensor("a._weight_scale", "F32", {1, 1}, Bytes(4));
   builder.tensor("b.weight:qdata", "I8", {1, 8}, Bytes(8));
   const Bytes file = builder.build();
   const auto checkpoint = open_bytes(file);
@@ -206,7 +209,8 @@ TEST(TorchaoIntx, WrongMetadataIsRefused) {
   EXPECT_CONTAINS(error("/_data/block_size", 8), "block_size is no array");
   EXPECT_CONTAINS(error("/_data/block_size", {1, 0}), "block_size holds something else than sizes");
   EXPECT_CONTAINS(error("/_data/block_size", {1, -8}), "block_size holds something else than sizes");
-  EXPECT_CONTAINS(error("/_data/activation_quantization", 8), "activation_quantization is neither null nor a name");
+  EXPECT_CONTAINS(error("/_data/activation_quantization", 8),
+                  "activation_quantization is neither null nor a name");
   IntxFile intx;
   intx.entry = "no JSON";
   EXPECT_CONTAINS(open_error(intx.build()), "test: weight m.q.weight: metadata: bad JSON");
@@ -243,7 +247,8 @@ TEST(TorchaoIntx, ContradictionsAreRefused) {
 TEST(TorchaoIntx, ValuesOutOfRangeAreRefusedAtLoad) {
   IntxFile intx;
   intx.qdata[16 + 3] = 9;
-  EXPECT_CONTAINS(load_error(intx.build()), "weight m.q.weight: row 1, column 3 of qdata holds 9, int4 values are -8 to 7");
+  EXPECT_CONTAINS(load_error(intx.build()),
+                  "weight m.q.weight: row 1, column 3 of qdata holds 9, int4 values are -8 to 7");
   intx.qdata[16 + 3] = 0xF7;
   EXPECT_CONTAINS(load_error(intx.build()), "row 1, column 3 of qdata holds -9");
   intx.qdata[16 + 3] = 0;

@@ -32,7 +32,7 @@ size_t whole_pages(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 
 std::string errno_text(int error) { return std::generic_category().message(error); }
 
-// A write beyond RLIMIT_FSIZE would not only fail but raise SIGXFSZ, which kills the process; it counts for a memfd too.
+// A write beyond RLIMIT_FSIZE does not only fail but raises SIGXFSZ, which kills the process; it binds a memfd too.
 bool file_size_limit_below(size_t bytes) {
   rlimit limit;
   return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < bytes;

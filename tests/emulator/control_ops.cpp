@@ -5,7 +5,6 @@
 
 #include <cstring>
 
-#include "run.h"
 #include "scalar.h"
 
 namespace zenwoq::emulator {

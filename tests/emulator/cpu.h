@@ -45,15 +45,19 @@ struct Flags {
 
 inline constexpr unsigned kRax = 0, kRcx = 1, kRdx = 2, kRbx = 3, kRsp = 4, kRbp = 5, kRsi = 6,
                           kRdi = 7;
-inline constexpr unsigned kNoRegister =
-    16;  // a slot of Cpu::gpr that always holds zero: an absent base or index
+// A slot of Cpu::gpr that always holds zero: an absent base or index.
+inline constexpr unsigned kNoRegister = 16;
 
-inline constexpr uint32_t kMxcsrControl =
-    0xFFC0;  // DAZ, the six masks, rounding, FTZ; without the sticky flags
+// DAZ, the six masks, rounding, FTZ; without the sticky flags.
+inline constexpr uint32_t kMxcsrControl = 0xFFC0;
 inline constexpr uint32_t kMxcsrAllMasked = 0x1F80;
 inline constexpr uint32_t kMxcsrDefault = 0x1F80;
-inline constexpr uint32_t kMxcsrFlush =
-    0x9FC0;  // FTZ, DAZ, all masked, to nearest: the host's state during a run
+// FTZ, DAZ, all masked, to nearest: the host's state during a run.
+inline constexpr uint32_t kMxcsrFlush = 0x9FC0;
+
+// Stands on the emulated stack where a caller would have put its address; not canonical, so it is
+// no address.
+inline constexpr uint64_t kReturnAddress = 0x7E70'4E70'4E70'4E7F;
 
 struct alignas(4096) Stack {
   uint8_t bytes[64 * 1024];
@@ -82,8 +86,6 @@ struct Cpu {
   std::unique_ptr<Stack> stack = std::make_unique<Stack>();
   uint64_t entry_rsp = 0;  // address of the return address
   Range code;
-
-  Cpu();
 
   // Host pointers to `bytes` bytes at `address`. If they may not be touched, the run fails and the
   // result is some harmless scratch memory, so that handlers need no error path of their own.

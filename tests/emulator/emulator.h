@@ -75,7 +75,11 @@ struct Result {
 // success.
 Result run(const Program& program, Cpu& cpu, uint64_t arg0, std::string* error);
 
-// Checks that need no execution; appends one text per problem. True if there was none.
+// Checks that need no execution; appends one text per problem. True if there was none. Beyond what
+// decode() refuses: begins with endbr64; only listed instruction sets (no VBMI), all known to the
+// emulator; no call, system call, indirect jump or interrupt; vzeroupper right before every ret of
+// code that uses ymm or zmm; no 64-bit immediate that may be an address; no masked byte shuffle of
+// memory.
 bool verify_static(const Program& program, std::vector<std::string>* problems);
 
 // Takes the first error that zenwoq_emulate_entry recorded since the last call, from any thread;

@@ -13,7 +13,6 @@ using namespace Xbyak::util;
 
 constexpr unsigned kZ = 1, kS = 2, kC = 4, kO = 8, kP = 16;
 constexpr unsigned kAll = kZ | kS | kC | kO | kP;
-constexpr unsigned kNone = 0;
 
 struct IntegerCase {
   const char* name;

@@ -135,7 +135,8 @@ Vec expected(const LaneCase& lane_case, const NativeCode& vex, const Image& imag
   return result;
 }
 
-Vec masked(const LaneCase& lane_case, Vec result, const Image& image, bool zeroing) {
+Vec masked(const LaneCase& lane_case, const Vec& unmasked, const Image& image, bool zeroing) {
+  Vec result = unmasked;
   for (size_t i = 0; i < sizeof(Vec); ++i) {
     if ((image.k[1] >> (i / lane_case.element) & 1) != 0) continue;
     result.bytes[i] = zeroing ? 0 : image.v[0].bytes[i];

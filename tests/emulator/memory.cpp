@@ -44,8 +44,6 @@ std::string place_text(const Range& range, uint64_t address, size_t bytes) {
 
 }  // namespace
 
-Cpu::Cpu() = default;
-
 void Cpu::fail(std::string text) {
   if (problem.empty()) problem = std::move(text);
   stop = true;

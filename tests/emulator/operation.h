@@ -104,6 +104,9 @@ std::vector<Entry> convert_table();
 void translate(const ZydisDecodedInstruction& instruction, const ZydisDecodedOperand* operands,
                const uint8_t* code, uint32_t offset, Op& op);
 
+// False if running it can only fail.
+bool is_known(const Op& op);
+
 }  // namespace zenwoq::emulator
 
 #endif  // ZENWOQ_TESTS_EMULATOR_OPERATION_H_

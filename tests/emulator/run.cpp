@@ -4,8 +4,6 @@
 // One call of a program: the state on entry, the loop, and what a function must have kept at
 // return.
 
-#include "run.h"
-
 #include <immintrin.h>
 
 #include <algorithm>

@@ -227,7 +227,8 @@ void set_lane(Vec& v, size_t i, T value) {
 }
 
 // The sign and payload of a NaN are outside the arithmetic contract.
-inline Vec with_one_nan(Vec v) {
+inline Vec with_one_nan(const Vec& value) {
+  Vec v = value;
   for (size_t i = 0; i < 16; ++i) {
     if ((lane<uint32_t>(v, i) & 0x7FFFFFFF) > 0x7F800000) set_lane<uint32_t>(v, i, 0x7FC00000);
   }

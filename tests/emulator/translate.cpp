@@ -150,4 +150,6 @@ void translate(const ZydisDecodedInstruction& instruction, const ZydisDecodedOpe
   if (!bind(instruction, operands, code, op)) op.run = run_unsupported;
 }
 
+bool is_known(const Op& op) { return op.run != run_unsupported; }
+
 }  // namespace zenwoq::emulator

@@ -38,17 +38,20 @@ uint64_t active_bytes(const Cpu& cpu, const Op& op, size_t bytes);
 // Copies the bytes whose bit is set; touches no others.
 void copy_active(uint8_t* to, const uint8_t* from, uint64_t active);
 
-void run_vector(Cpu& cpu, const Op& op);  // dst = compute(...)
-void run_in_place(Cpu& cpu,
-                  const Op& op);  // the same for computations that may overwrite their sources
-void run_narrow(Cpu& cpu, const Op& op);  // the same; dst may be memory
-void run_to_mask(Cpu& cpu,
-                 const Op& op);  // dst k = top bits of the computed elements, and the mask
-void run_select(Cpu& cpu,
-                const Op& op);  // the mask chooses between the first source and the computed value
-void run_low_element(
-    Cpu& cpu, const Op& op);  // xss: element 0 is computed, the others are the first source's
-void run_low_of_old(Cpu& cpu, const Op& op);  // the same, the others are the old destination's
+// dst = compute(...)
+void run_vector(Cpu& cpu, const Op& op);
+// The same for computations that may overwrite their sources.
+void run_in_place(Cpu& cpu, const Op& op);
+// The same; dst may be memory.
+void run_narrow(Cpu& cpu, const Op& op);
+// dst k = top bits of the computed elements, and the mask.
+void run_to_mask(Cpu& cpu, const Op& op);
+// The mask chooses between the first source and the computed value.
+void run_select(Cpu& cpu, const Op& op);
+// Scalar instructions: element 0 is computed, the others are the first source's.
+void run_low_element(Cpu& cpu, const Op& op);
+// The same, the others are the old destination's.
+void run_low_of_old(Cpu& cpu, const Op& op);
 
 // Floating-point arithmetic obeys the emulated MXCSR. The host's is kMxcsrFlush, which kernels use
 // too, so that nothing has to be switched in the usual case.

@@ -25,7 +25,7 @@ struct LayerSource {
 
   std::string where;  // file and layer, as messages name them
   LayerInfo info;
-  ByteView bias;      // [N] of info.bias_type where the layer has a bias
+  ByteView bias;  // [N] of info.bias_type where the layer has a bias
 };
 
 struct FoundLayers {

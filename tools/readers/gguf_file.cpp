@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Walks a GGUF file once, front to back. No memory is taken for a declared count before the file is known to be long
-// enough for it.
+// Walks a GGUF file once, front to back. No memory is taken for a declared count before the file is known
+// to be long enough for it.
 #include "gguf_file.h"
 
 #include <algorithm>
@@ -26,8 +26,8 @@ constexpr std::uint32_t max_dimensions = 4;
 constexpr std::uint64_t max_dimension = (1u << 31) - 1;
 
 // The smallest things that can stand in a file: they bound the counts.
-constexpr std::uint64_t min_pair_bytes = 8 + 4 + 1;             // key length, type, value
-constexpr std::uint64_t min_tensor_bytes = 8 + 4 + 8 + 4 + 8;   // name length, n_dims, one dimension, type, offset
+constexpr std::uint64_t min_pair_bytes = 8 + 4 + 1;            // key length, type, value
+constexpr std::uint64_t min_tensor_bytes = 8 + 4 + 8 + 4 + 8;  // name length, n_dims, dimension, type, offset
 constexpr std::uint64_t min_string_bytes = 8;
 constexpr std::uint64_t min_array_bytes = 4 + 8;
 
@@ -62,13 +62,16 @@ class Cursor {
   std::uint64_t take_count(std::uint64_t min_bytes, const char* what) {
     const auto count = take<std::uint64_t>(what);
     const std::uint64_t possible = (file_.size() - at_) / min_bytes;
-    if (count > possible) fail("{}: {} is {}, but the file has room for {} at most", where_, what, count, possible);
+    if (count > possible) {
+      fail("{}: {} is {}, but the file has room for {} at most", where_, what, count, possible);
+    }
     return count;
   }
 
   void skip(std::uint64_t bytes, const char* what) {
     if (!file_.contains(at_, bytes)) {
-      fail("{}: the file ends at {}, inside {} of {} bytes at {} (cut off?)", where_, file_.size(), what, bytes, at_);
+      fail("{}: the file ends at {}, inside {} of {} bytes at {} (cut off?)", where_, file_.size(), what,
+           bytes, at_);
     }
     at_ += bytes;
   }
@@ -90,7 +93,9 @@ void check_version(Cursor& cursor) {
 
 std::uint32_t take_value_type(Cursor& cursor, std::string_view key) {
   const auto type = cursor.take<std::uint32_t>("a value type");
-  if (type >= value_bytes.size()) fail("{}: key {} has the unknown value type {}", cursor.where(), shown(key), type);
+  if (type >= value_bytes.size()) {
+    fail("{}: key {} has the unknown value type {}", cursor.where(), shown(key), type);
+  }
   return type;
 }
 
@@ -122,11 +127,14 @@ void skip_value(Cursor& cursor, std::uint32_t type, std::string_view key, int de
 }
 
 std::uint64_t take_alignment(Cursor& cursor, std::uint32_t type) {
-  if (type != u32_value) fail("{}: general.alignment has value type {}, it should be u32", cursor.where(), type);
+  if (type != u32_value) {
+    fail("{}: general.alignment has value type {}, it should be u32", cursor.where(), type);
+  }
   const auto alignment = cursor.take<std::uint32_t>("general.alignment");
   const bool power_of_two = alignment != 0 && (alignment & (alignment - 1)) == 0;
   if (!power_of_two || alignment > max_alignment) {
-    fail("{}: general.alignment is {}, it should be a power of two up to {}", cursor.where(), alignment, max_alignment);
+    fail("{}: general.alignment is {}, it should be a power of two up to {}", cursor.where(), alignment,
+         max_alignment);
   }
   return alignment;
 }
@@ -155,12 +163,14 @@ GgufTensor take_tensor(Cursor& cursor) {
   tensor.name = std::string(name);
   const auto dimensions = cursor.take<std::uint32_t>("a number of dimensions");
   if (dimensions < 1 || dimensions > max_dimensions) {
-    fail("{}: tensor {} has {} dimensions, 1 to {} are possible", cursor.where(), name, dimensions, max_dimensions);
+    fail("{}: tensor {} has {} dimensions, 1 to {} are possible", cursor.where(), name, dimensions,
+         max_dimensions);
   }
   for (std::uint32_t i = 0; i < dimensions; ++i) {
     const auto size = cursor.take<std::uint64_t>("a dimension");
     if (size < 1 || size > max_dimension) {
-      fail("{}: tensor {} has a dimension of {}, 1 to {} are possible", cursor.where(), name, size, max_dimension);
+      fail("{}: tensor {} has a dimension of {}, 1 to {} are possible", cursor.where(), name, size,
+           max_dimension);
     }
     tensor.dimensions.push_back(size);
   }
@@ -174,7 +184,9 @@ std::vector<GgufTensor> take_tensors(Cursor& cursor, std::uint64_t count) {
   std::set<std::string> names;
   for (std::uint64_t i = 0; i < count; ++i) {
     tensors.push_back(take_tensor(cursor));
-    if (!names.insert(tensors.back().name).second) fail("{}: has tensor {} twice", cursor.where(), tensors.back().name);
+    if (!names.insert(tensors.back().name).second) {
+      fail("{}: has tensor {} twice", cursor.where(), tensors.back().name);
+    }
   }
   return tensors;
 }
@@ -184,15 +196,17 @@ std::uint64_t data_bytes(const GgufTensor& tensor, const std::string& where) {
   const GgmlType* type = find_ggml_type(tensor.type);
   if (type == nullptr) return 0;
   if (tensor.dimensions[0] % type->block_elements != 0) {
-    fail("{}: tensor {} has rows of {} values, {} needs a multiple of {}", where, tensor.name, tensor.dimensions[0],
-         type->name, type->block_elements);
+    fail("{}: tensor {} has rows of {} values, {} needs a multiple of {}", where, tensor.name,
+         tensor.dimensions[0], type->name, type->block_elements);
   }
   std::optional<std::uint64_t> bytes = tensor.dimensions[0] / type->block_elements * type->block_bytes;
   for (std::size_t i = 1; i < tensor.dimensions.size() && bytes; ++i) {
     bytes = checked_product(*bytes, tensor.dimensions[i]);
   }
-  if (!bytes) fail("{}: tensor {} of shape {} has more bytes than there can be", where, tensor.name,
-                   shown(tensor.dimensions));
+  if (!bytes) {
+    fail("{}: tensor {} of shape {} has more bytes than there can be", where, tensor.name,
+         shown(tensor.dimensions));
+  }
   return *bytes;
 }
 
@@ -202,8 +216,8 @@ void find_data(GgufTensor& tensor, ByteView data, std::uint64_t alignment, const
   }
   const std::uint64_t bytes = data_bytes(tensor, where);
   if (!data.contains(tensor.offset, bytes)) {
-    fail("{}: tensor {} needs {} bytes at offset {}, but the file has {} bytes of data (cut off?)", where, tensor.name,
-         bytes, tensor.offset, data.size());
+    fail("{}: tensor {} needs {} bytes at offset {}, but the file has {} bytes of data (cut off?)", where,
+         tensor.name, bytes, tensor.offset, data.size());
   }
   tensor.data = data.sub(tensor.offset, bytes);
 }
@@ -222,8 +236,10 @@ void check_no_overlap(const std::vector<GgufTensor>& tensors, const std::string&
 }
 
 ByteView data_section(ByteView file, std::uint64_t header_end, std::uint64_t alignment) {
-  const std::uint64_t begin = (header_end + alignment - 1) / alignment * alignment;  // both are far below 2^63
-  return begin < file.size() ? file.sub(begin, file.size() - begin) : ByteView();    // empty: no tensor will fit
+  const std::uint64_t begin =
+      (header_end + alignment - 1) / alignment * alignment;  // no overflow: both small
+  if (begin >= file.size()) return {};                       // no tensor will fit
+  return file.sub(begin, file.size() - begin);
 }
 
 }  // namespace

@@ -20,8 +20,8 @@ namespace {
 
 class Descriptor {
  public:
-  // O_NONBLOCK: opening a named pipe must not wait for a writer. Symbolic links are followed (Hugging Face's cache
-  // is made of them).
+  // O_NONBLOCK: opening a named pipe must not wait for a writer. Symbolic links are followed (Hugging
+  // Face's cache is made of them).
   explicit Descriptor(const std::string& path) : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {}
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;

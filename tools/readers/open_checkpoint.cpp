@@ -49,7 +49,9 @@ FoundLayers find_safetensors_layers(TensorSet set, const ReadOptions& options) {
   FoundLayers found;
   find_opaque_layers(set, options.opaque_layout, found);
   find_intx_layers(set, found);
-  for (const auto& entry : set.tensors) found.left_alone.push_back({entry.first, plain_tensor_reason(entry.second)});
+  for (const auto& entry : set.tensors) {
+    found.left_alone.push_back({entry.first, plain_tensor_reason(entry.second)});
+  }
   std::move(set.left_alone.begin(), set.left_alone.end(), std::back_inserter(found.left_alone));
   return found;
 }
@@ -57,10 +59,12 @@ FoundLayers find_safetensors_layers(TensorSet set, const ReadOptions& options) {
 FoundLayers find_layers(ByteView bytes, const std::string& name, const ReadOptions& options,
                         const ShardSource& shard_bytes) {
   const std::string where = shown(name, shown_path_bytes);
-  if (has_suffix(name, index_suffix)) return find_safetensors_layers(read_shards(bytes, where, shard_bytes), options);
+  if (has_suffix(name, index_suffix)) {
+    return find_safetensors_layers(read_shards(bytes, where, shard_bytes), options);
+  }
   if (looks_like_gguf(bytes)) return find_gguf_layers(bytes, where);
   if (bytes.text().starts_with("PK\x03\x04")) {
-    fail("{}: is a zip file (a PyTorch .bin or .pt pickle?), which is not read; save the model as safetensors", where);
+    fail("{}: is a zip file (a PyTorch pickle?), which is not read; save the model as safetensors", where);
   }
   if (looks_like_safetensors(bytes)) return find_safetensors_layers(parse_safetensors(bytes, where), options);
   fail("{}: is neither a safetensors nor a GGUF file", where);
@@ -86,16 +90,19 @@ fs::path checkpoint_in(const fs::path& directory) {
   if (gguf_files.size() == 1) return gguf_files[0];
   const std::string where = shown(directory.string(), shown_path_bytes);
   if (gguf_files.empty()) {
-    fail("{}: the directory has no model.safetensors.index.json, no model.safetensors and no .gguf file", where);
+    fail("{}: the directory has no model.safetensors.index.json, no model.safetensors and no .gguf file",
+         where);
   }
   fail("{}: the directory has {} .gguf files, name one of them", where, gguf_files.size());
 }
 
 }  // namespace
 
-std::unique_ptr<Checkpoint> open_checkpoint_bytes(ByteView bytes, const std::string& name, const ReadOptions& options,
+std::unique_ptr<Checkpoint> open_checkpoint_bytes(ByteView bytes, const std::string& name,
+                                                  const ReadOptions& options,
                                                   const ShardSource& shard_bytes) {
-  return std::make_unique<OpenCheckpoint>(find_layers(bytes, name, options, shard_bytes), std::vector<MappedFile>());
+  return std::make_unique<OpenCheckpoint>(find_layers(bytes, name, options, shard_bytes),
+                                          std::vector<MappedFile>());
 }
 
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const ReadOptions& options) {

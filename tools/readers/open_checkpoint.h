@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Opens a checkpoint whose bytes are in memory already: what open_checkpoint (layer.h) does once the file is mapped.
+// Opens a checkpoint whose bytes are in memory already: what open_checkpoint (layer.h) does once the file
+// is mapped.
 #pragma once
 
 #include <memory>
@@ -13,9 +14,9 @@
 
 namespace zenwoq::tools {
 
-// name is the path or file name: one that ends in ".index.json" is an index, and only then shard_bytes is called. All
-// bytes must outlive the checkpoint. Throws ReadError.
-std::unique_ptr<Checkpoint> open_checkpoint_bytes(ByteView bytes, const std::string& name, const ReadOptions& options,
-                                                  const ShardSource& shard_bytes);
+// name is the path or file name: one that ends in ".index.json" is an index, and only then shard_bytes is
+// called. All bytes must outlive the checkpoint. Throws ReadError.
+std::unique_ptr<Checkpoint> open_checkpoint_bytes(ByteView bytes, const std::string& name,
+                                                  const ReadOptions& options, const ShardSource& shard_bytes);
 
 }  // namespace zenwoq::tools

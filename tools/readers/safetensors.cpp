@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Parses and checks a safetensors header: borders inside the file, sizes that match shapes, no overlap and no gap.
+// Parses and checks a safetensors header: borders inside the file, sizes that match shapes, no overlap and
+// no gap.
 #include "safetensors.h"
 
 #include <algorithm>
@@ -50,7 +51,9 @@ std::vector<std::uint64_t> unsigned_array(const json& entry, const char* key, co
   if (!array.is_array()) fail("{}: {} is no array", where, key);
   std::vector<std::uint64_t> values;
   for (const json& value : array) {
-    if (!value.is_number_unsigned()) fail("{}: {} holds something else than whole numbers from 0 on", where, key);
+    if (!value.is_number_unsigned()) {
+      fail("{}: {} holds something else than whole numbers from 0 on", where, key);
+    }
     values.push_back(value.get<std::uint64_t>());
   }
   return values;
@@ -62,12 +65,14 @@ Extent parse_extent(const json& entry, std::uint64_t data_bytes, const std::stri
     fail("{}: data_offsets are {}, they should be a begin and an end", where, shown(offsets));
   }
   if (offsets[1] > data_bytes) {
-    fail("{}: data_offsets are {}, but the file has {} bytes of data (cut off?)", where, shown(offsets), data_bytes);
+    fail("{}: data_offsets are {}, but the file has {} bytes of data (cut off?)", where, shown(offsets),
+         data_bytes);
   }
   return {offsets[0], offsets[1], {}};
 }
 
-// Bytes that shape and dtype ask for; empty where that is no whole number of bytes or does not fit in 64 bits.
+// Bytes that shape and dtype ask for; empty where that is no whole number of bytes or does not fit in 64
+// bits.
 std::optional<std::uint64_t> shape_bytes(const Tensor& tensor, std::uint64_t bits) {
   std::optional<std::uint64_t> total = bits;
   // Zeros first: [2^40, 2^40, 0] is an empty tensor, no overflow.
@@ -91,16 +96,20 @@ void check_size(const Tensor& tensor, const std::string& where) {
 
 // The format has neither overlaps nor gaps: where there are some, an offset is damaged.
 void check_tiling(std::vector<Extent> extents, std::uint64_t data_bytes, const std::string& where) {
-  std::sort(extents.begin(), extents.end(),
-            [](const Extent& a, const Extent& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
+  std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) {
+    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
+  });
   std::uint64_t end = 0;
   for (const Extent& extent : extents) {
     if (extent.begin != end) {
-      fail("{}: tensor {}: its data begin at {}, but those before it end at {}", where, extent.name, extent.begin, end);
+      fail("{}: tensor {}: its data begin at {}, but those before it end at {}", where, extent.name,
+           extent.begin, end);
     }
     end = extent.end;
   }
-  if (end != data_bytes) fail("{}: the tensors' data end at {}, but the file has {} bytes of data", where, end, data_bytes);
+  if (end != data_bytes) {
+    fail("{}: the tensors' data end at {}, but the file has {} bytes of data", where, end, data_bytes);
+  }
 }
 
 void parse_metadata(const json& entry, const std::string& where, TensorSet& set) {
@@ -144,7 +153,8 @@ TensorSet parse_safetensors(ByteView file, const std::string& where) {
     }
     check_name(item.key(), where);
     Extent extent;
-    set.tensors[item.key()] = parse_tensor(item.value(), data, fmt::format("{}: tensor {}", where, item.key()), extent);
+    set.tensors[item.key()] =
+        parse_tensor(item.value(), data, fmt::format("{}: tensor {}", where, item.key()), extent);
     extent.name = item.key();
     extents.push_back(std::move(extent));
   }

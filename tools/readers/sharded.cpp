@@ -34,7 +34,9 @@ ShardContents parse_index(ByteView index, const std::string& where) {
   const json root = parse_strict_json(index.text(), where);
   if (!root.is_object()) fail("{}: is no JSON object", where);
   const auto weight_map = root.find("weight_map");
-  if (weight_map == root.end() || !weight_map->is_object()) fail("{}: weight_map is missing or no JSON object", where);
+  if (weight_map == root.end() || !weight_map->is_object()) {
+    fail("{}: weight_map is missing or no JSON object", where);
+  }
   ShardContents contents;
   for (const auto& item : weight_map->items()) {
     check_name(item.key(), where);
@@ -57,7 +59,8 @@ void add_shard(TensorSet shard, const std::set<std::string>& names, TensorSet& s
     if (names.count(name) != 0) {
       set.tensors[name] = std::move(tensor);
     } else {
-      set.left_alone.push_back({name, fmt::format("in {}, where the index does not look for it", shard.where)});
+      set.left_alone.push_back(
+          {name, fmt::format("in {}, where the index does not look for it", shard.where)});
     }
   }
   for (auto& [key, values] : shard.metadata) set.metadata[key].merge(values);

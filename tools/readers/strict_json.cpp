@@ -26,18 +26,11 @@ class StrictnessCheck {
         check_depth(depth);
         keys_of_open_objects_.emplace_back();
         break;
-      case json::parse_event_t::key:
-        check_new_key(parsed.get_ref<const std::string&>());
-        break;
-      case json::parse_event_t::object_end:
-        keys_of_open_objects_.pop_back();
-        break;
-      case json::parse_event_t::array_start:
-        check_depth(depth);
-        break;
+      case json::parse_event_t::key: check_new_key(parsed.get_ref<const std::string&>()); break;
+      case json::parse_event_t::object_end: keys_of_open_objects_.pop_back(); break;
+      case json::parse_event_t::array_start: check_depth(depth); break;
       case json::parse_event_t::array_end:
-      case json::parse_event_t::value:
-        break;
+      case json::parse_event_t::value: break;
     }
   }
 

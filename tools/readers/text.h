@@ -21,13 +21,15 @@ template <typename... Args>
   throw ReadError(fmt::format(text, std::forward<Args>(args)...));
 }
 
-// Text as it may stand in a one-line message: what is not printable UTF-8 as \xNN, and no more than limit bytes of it.
+// Text as it may stand in a one-line message: what is not printable UTF-8 as \xNN, and no more than limit
+// bytes of it.
 std::string shown(std::string_view text, std::size_t limit = 120);
 
 // "[64, 128]"
 std::string shown(const std::vector<std::uint64_t>& shape);
 
-// Throws ReadError unless name is 1 to 1024 bytes of printable UTF-8: from then on it can be printed as it is.
+// Throws ReadError unless name is 1 to 1024 bytes of printable UTF-8: from then on it can be printed as it
+// is.
 void check_name(std::string_view name, const std::string& where);
 
 // ASCII letters only: "BF16" -> "bf16".

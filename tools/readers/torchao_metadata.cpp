@@ -37,7 +37,9 @@ std::vector<std::uint64_t> block_size_field(const json& object, const std::strin
   if (!array.is_array()) fail("{}: block_size is no array", where);
   std::vector<std::uint64_t> sizes;
   for (const json& size : array) {
-    if (!size.is_number_unsigned() || size == 0u) fail("{}: block_size holds something else than sizes", where);
+    if (!size.is_number_unsigned() || size == 0u) {
+      fail("{}: block_size holds something else than sizes", where);
+    }
     sizes.push_back(size.get<std::uint64_t>());
   }
   return sizes;

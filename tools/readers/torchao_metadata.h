@@ -22,8 +22,8 @@ struct WeightNames {
   std::string bias;          // empty for a weight that is not called "weight"
 };
 
-// The names of this weight's tensors in the dialect that the set holds some of; empty where it holds none (metadata
-// may name weights of other shards).
+// The names of this weight's tensors in the dialect that the set holds some of; empty where it holds none
+// (metadata may name weights of other shards).
 std::optional<WeightNames> names_in_set(const TensorSet& set, const std::string& weight);
 
 // A metadata entry: {"_type": type, "_data": {...}, ...}.

@@ -5,8 +5,8 @@
 //
 //   W[n,k] = (code[n,k] - 8) * S[g,n] + Z[g,n]      scale_and_zero[g,n] = {S, Z}
 //
-// The codes are cut into blocks of rows: 64 if ATen ran with AVX-512, 32 if with AVX2 (the file does not say which); the
-// last block may be shorter. A block of nb rows is a run of nb/2 bytes for each k:
+// The codes are cut into blocks of rows: 64 if ATen ran with AVX-512, 32 if with AVX2 (the file does not
+// say which); the last block may be shorter. A block of nb rows is a run of nb/2 bytes for each k:
 //   full block     byte i holds row i (low half) and row i + nb/2 (high half)
 //   shorter block  byte i holds row 2i (low half) and row 2i + 1 (high half)
 #include "torchao_opaque.h"
@@ -62,8 +62,9 @@ RowCodes OpaqueLayer::row_codes(std::size_t n, OpaqueLayout as_layout) const {
   return {block + byte, here / 2, high ? 4u : 0u};
 }
 
-// The share of (row, group) pairs, in the first rows, that hold both code 0 and code 15. TorchAO's quantizer stretches
-// every group over all codes, so this is near 1 with the right layout and near 0.7 with another.
+// The share of (row, group) pairs, in the first rows, that hold both code 0 and code 15. TorchAO's
+// quantizer stretches every group over all codes, so this is near 1 with the right layout and near 0.7 with
+// another.
 double OpaqueLayer::full_range_share(OpaqueLayout as_layout) const {
   const std::size_t rows = std::min<std::size_t>(info.n, 256);
   std::size_t full = 0;
@@ -85,9 +86,11 @@ void OpaqueLayer::check_layout() const {
   if (share >= 0.9) return;
   const double other_share = full_range_share(other);
   if (other_share <= 0.95) return;
-  fail("{}: was packed in the other layout, read it with --opaque-layout {} (share of groups that hold codes 0 and 15: "
-       "{:.2f} as {}, {:.2f} as {})",
-       where, layout_name(other), share, layout_name(layout), other_share, layout_name(other));
+  fail(
+      "{}: was packed in the other layout, read it with --opaque-layout {} (share of groups that hold codes "
+      "0 and 15: "
+      "{:.2f} as {}, {:.2f} as {})",
+      where, layout_name(other), share, layout_name(layout), other_share, layout_name(other));
 }
 
 void OpaqueLayer::copy_codes(Layer& layer) const {
@@ -127,7 +130,9 @@ Layer OpaqueLayer::load() const {
 // Why a weight that is what it says cannot be imported; empty where it can.
 std::string reason_to_leave(const TensorMap& parts, const std::string& where) {
   for (const char* part : {"act_pre_scale", "qzeros", "compensation"}) {
-    if (parts.count(part) != 0) return fmt::format("torchao opaque with {}, which zenwoq does not apply", part);
+    if (parts.count(part) != 0) {
+      return fmt::format("torchao opaque with {}, which zenwoq does not apply", part);
+    }
   }
   const Tensor& scale_and_zero = require_part(parts, "scale_and_zero", where);
   if (!float_type(scale_and_zero.dtype)) {
@@ -136,7 +141,8 @@ std::string reason_to_leave(const TensorMap& parts, const std::string& where) {
   return {};
 }
 
-// Values in a group: 2 * qdata columns over the groups of scale_and_zero. Throws ReadError where they do not fit.
+// Values in a group: 2 * qdata columns over the groups of scale_and_zero. Throws ReadError where they do
+// not fit.
 std::uint64_t check_shapes(const Tensor& qdata, const Tensor& scale_and_zero, const std::string& where) {
   require_dtype(qdata, "qdata", "U8", where);
   if (qdata.shape.size() != 2 || qdata.data.size() == 0) {

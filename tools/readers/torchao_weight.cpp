@@ -10,17 +10,24 @@ namespace zenwoq::tools {
 
 const Tensor& require_part(const TensorMap& parts, const std::string& part, const std::string& where) {
   const auto found = parts.find(part);
-  if (found == parts.end()) fail("{}: its {} is missing (of a checkpoint in several files, open the .index.json)", where, part);
+  if (found == parts.end()) {
+    fail("{}: its {} is missing (of a checkpoint in several files, open the .index.json)", where, part);
+  }
   return found->second;
 }
 
 void require_shape(const Tensor& tensor, const std::string& part, const std::vector<std::uint64_t>& shape,
                    const std::string& where) {
-  if (tensor.shape != shape) fail("{}: {} has shape {}, it should be {}", where, part, shown(tensor.shape), shown(shape));
+  if (tensor.shape != shape) {
+    fail("{}: {} has shape {}, it should be {}", where, part, shown(tensor.shape), shown(shape));
+  }
 }
 
-void require_dtype(const Tensor& tensor, const std::string& part, const std::string& dtype, const std::string& where) {
-  if (tensor.dtype != dtype) fail("{}: {} has type {}, it should be {}", where, part, shown(tensor.dtype), dtype);
+void require_dtype(const Tensor& tensor, const std::string& part, const std::string& dtype,
+                   const std::string& where) {
+  if (tensor.dtype != dtype) {
+    fail("{}: {} has type {}, it should be {}", where, part, shown(tensor.dtype), dtype);
+  }
 }
 
 std::string bias_reason(const TensorSet& set, const std::string& bias_name) {

@@ -20,12 +20,15 @@ void require_shape(const Tensor& tensor, const std::string& part, const std::vec
                    const std::string& where);
 
 // Throws ReadError unless the part has this dtype.
-void require_dtype(const Tensor& tensor, const std::string& part, const std::string& dtype, const std::string& where);
+void require_dtype(const Tensor& tensor, const std::string& part, const std::string& dtype,
+                   const std::string& where);
 
-// Why a layer with this bias cannot be imported: its type. Empty where it can, or where there is no such tensor.
+// Why a layer with this bias cannot be imported: its type. Empty where it can, or where there is no such
+// tensor.
 std::string bias_reason(const TensorSet& set, const std::string& bias_name);
 
-// Takes the bias, if there is one, out of the set and gives it to the layer. Throws ReadError unless it is [N].
+// Takes the bias, if there is one, out of the set and gives it to the layer. Throws ReadError unless it is
+// [N].
 void take_bias(TensorSet& set, const std::string& bias_name, LayerSource& layer);
 
 // Why weights in groups of this size cannot be imported; empty where they can.

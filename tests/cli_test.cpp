@@ -1,0 +1,263 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The tool as its users run it: exit codes, one line on stderr, keys of the JSON, and dumps equal to the library's bytes.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "zenwoq/zenwoq.h"
+
+namespace zenwoq::test {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+struct Outcome {
+  int exit_code = -1;
+  std::string out, err;
+};
+
+std::string read_file(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  if (value == nullptr) ADD_FAILURE() << "the environment variable " << name << " is not set";
+  return value == nullptr ? "" : value;
+}
+
+// Paths of the tests' own files, removed at the end.
+class Cli : public testing::Test {
+ protected:
+  Cli() {
+    std::string name = (fs::temp_directory_path() / "zenwoq_cli_XXXXXX").string();
+    folder_ = mkdtemp(name.data());
+  }
+  ~Cli() override { fs::remove_all(folder_); }
+
+  // Arguments as a shell takes them.
+  Outcome run(const std::string& arguments) const {
+    const std::string out = path("stdout");
+    const std::string err = path("stderr");
+    const std::string command = "'" + environment("ZENWOQ_TOOL") + "' " + arguments + " >'" + out + "' 2>'" + err + "' </dev/null";
+    const int status = std::system(command.c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(out), read_file(err)};
+  }
+  json run_json(const std::string& arguments, int exit_code = 0) const {
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.exit_code, exit_code) << outcome.err;
+    return json::parse(outcome.out, nullptr, false);
+  }
+  // Exit code 2 and one line that says `text`.
+  void expect_refusal(const std::string& arguments, const std::string& text) const {
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.exit_code, 2) << arguments << "\n" << outcome.out;
+    EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+    EXPECT_NE(outcome.err.find(text), std::string::npos) << outcome.err;
+  }
+
+  std::string path(const std::string& name) const { return folder_ + "/" + name; }
+  std::string fixture(const std::string& name) const { return environment("ZENWOQ_FIXTURES") + "/" + name; }
+  void write(const std::string& name, const std::string& bytes) const { std::ofstream(path(name), std::ios::binary) << bytes; }
+
+ private:
+  std::string folder_;
+};
+
+void expect_keys(const json& object, const std::vector<const char*>& keys) {
+  ASSERT_TRUE(object.is_object()) << object;
+  for (const char* key : keys) EXPECT_TRUE(object.contains(key)) << key << " is missing in " << object.dump(1);
+}
+
+bool kernels_run_here(const json& cpu) { return cpu.at("isa") == "avx512bf16"; }
+
+TEST_F(Cli, InfoSaysWhatRunsAndWhy) {
+  const json info = run_json("info --json");
+  expect_keys(info, {"version", "arithmetic_version", "packed_version", "cpu"});
+  EXPECT_EQ(info.at("version"), zenwoq_version());
+  expect_keys(info.at("cpu"), {"vendor", "brand", "uarch", "family", "model", "stepping", "avx2_fma", "avx512bf16", "l1d_bytes",
+                               "l2_bytes", "l3_bytes", "cache_source", "threads", "tuning", "isa", "isa_reason", "code_memory"});
+  EXPECT_EQ(info.at("cpu").at("isa_reason").get<std::string>().empty(), kernels_run_here(info.at("cpu")));
+  EXPECT_NE(run("info").out.find("tier"), std::string::npos);
+}
+
+TEST_F(Cli, CheckOfAModelInEveryFormat) {
+  const std::vector<std::pair<std::string, std::size_t>> files = {
+      {"attention.gguf", 3}, {"mixed.gguf", 2}, {"torchao_intx.safetensors", 3}, {"opaque_avx512.safetensors", 1},
+      {"sharded/model.safetensors.index.json", 7}};
+  for (const auto& file : files) {
+    const json report = run_json("check --json --allow-reference '" + fixture(file.first) + "'");
+    expect_keys(report, {"files", "cpu", "passed", "verdict", "bits_equal", "max_error_over_bound", "kernels_generated",
+                         "jit_us_total", "pack_gb_per_s", "seconds", "layers", "kernels", "left_alone"});
+    const bool kernels_run = kernels_run_here(report.at("cpu"));
+    EXPECT_EQ(report.at("bits_equal"), kernels_run ? json(true) : json(nullptr));
+    EXPECT_EQ(report.at("kernels_generated") != 0, kernels_run);
+    EXPECT_GT(report.at("max_error_over_bound"), 0.0);
+    EXPECT_LE(report.at("max_error_over_bound"), 1.0);
+    ASSERT_EQ(report.at("layers").size(), file.second) << file.first;
+    for (const json& layer : report.at("layers")) {
+      expect_keys(layer, {"file", "name", "format", "n", "k", "error", "quantization", "bias", "unpacks_exactly", "bits_equal",
+                          "difference", "max_error_over_bound", "kernels", "packed_bytes", "pack_gb_per_s", "m1_us", "m1_gb_per_s"});
+      EXPECT_EQ(layer.at("unpacks_exactly"), true);
+    }
+  }
+}
+
+TEST_F(Cli, CheckWithTheOtherOpaqueLayout) {
+  const std::string options = "check --json --allow-reference --opaque-layout avx2 ";
+  EXPECT_EQ(run_json(options + "'" + fixture("opaque_avx2.safetensors") + "'").at("layers").size(), 1u);
+}
+
+TEST_F(Cli, CheckFailsWhereOnlyTheReferenceRuns) {
+  const std::string file = " '" + fixture("attention.gguf") + "'";
+  const Outcome capped = run("check --json" + file);
+  if (kernels_run_here(json::parse(capped.out).at("cpu"))) GTEST_SKIP() << "generated kernels run on this machine";
+  EXPECT_EQ(capped.exit_code, 1);
+  EXPECT_NE(capped.err.find("--allow-reference"), std::string::npos);
+  EXPECT_NE(run("check" + file).out.find("FAILED"), std::string::npos);
+  EXPECT_EQ(run("check --allow-reference" + file).exit_code, 0);
+}
+
+TEST_F(Cli, CheckPrintsNoProgressWhereThereIsNoTerminal) {
+  const Outcome outcome = run("check --allow-reference '" + fixture("attention.gguf") + "'");
+  EXPECT_EQ(outcome.err, "");
+  EXPECT_EQ(outcome.out.find('\r'), std::string::npos);
+  EXPECT_NE(outcome.out.find("blk.0.attn_q"), std::string::npos);
+}
+
+TEST_F(Cli, FilesThatCannotBeRead) {
+  expect_refusal("check '" + path("absent.gguf") + "'", "absent.gguf");
+  const std::string whole = read_file(fixture("attention.gguf"));
+  write("cut.gguf", whole.substr(0, whole.size() / 2));
+  expect_refusal("check --json '" + path("cut.gguf") + "'", "cut.gguf");
+  write("text.safetensors", "this is no checkpoint, whatever its name says");
+  expect_refusal("check '" + fixture("attention.gguf") + "' '" + path("text.safetensors") + "'", "text.safetensors");
+  expect_refusal("kernels '" + path("cut.gguf") + "'", "cut.gguf");
+  expect_refusal("dump --layer x '" + path("cut.gguf") + "'", "cut.gguf");
+}
+
+TEST_F(Cli, CheckOfAFileWithoutLayersFails) {
+  const json report = run_json("check --json '" + fixture("expected_gguf.safetensors") + "'", 1);
+  EXPECT_EQ(report.at("layers").size(), 0u);
+  EXPECT_EQ(report.at("bits_equal"), nullptr);
+  EXPECT_GT(report.at("left_alone").size(), 0u);
+}
+
+TEST_F(Cli, BadUsage) {
+  expect_refusal("", "--help");
+  expect_refusal("frobnicate", "frobnicate");
+  expect_refusal("check", "FILE");
+  expect_refusal("check --threads many x", "threads");
+  expect_refusal("check --opaque-layout vsx x", "vsx");
+  expect_refusal("kernels", "--shape");
+  expect_refusal("kernels --shape 64,64", "N,K,GROUP");
+  expect_refusal("kernels --shape 64,64,32x", "N,K,GROUP");
+  expect_refusal("kernels --shape 64,64,7", "group_size");
+  expect_refusal("kernels --shape 64,64,32 --tuning zen9", "zen9");
+  expect_refusal("kernels --shape 64,64,32 --m 0", "0");
+  expect_refusal("dump gemm_bf16_t4", "gemm_bf16_t4");
+  expect_refusal("dump gemm_bf16_t4_g128_k4096_sbf16_z0_m6x8_yf32_avx512bf16_zen4", "m6x8");
+  expect_refusal("dump --layer nothing '" + fixture("attention.gguf") + "'", "nothing");
+  EXPECT_EQ(run("--help").exit_code, 0);
+  for (const char* command : {"info", "check", "kernels", "dump"}) {
+    const Outcome help = run(std::string(command) + " --help");
+    EXPECT_EQ(help.exit_code, 0);
+    EXPECT_NE(help.out.find("Example: zenwoq " + std::string(command)), std::string::npos);
+  }
+}
+
+TEST_F(Cli, AnUnknownTierInTheEnvironmentIsRefused) {
+  setenv("ZENWOQ_ISA", "avx1024", 1);
+  expect_refusal("info", "ZENWOQ_ISA");
+  setenv("ZENWOQ_ISA", "reference", 1);
+  EXPECT_EQ(run_json("info --json").at("cpu").at("isa"), "reference");
+  unsetenv("ZENWOQ_ISA");
+}
+
+TEST_F(Cli, KernelsOfShapesAndFiles) {
+  const json shape = run_json("kernels --json --shape 4096,4096,128 --m 1,33 --tuning zen5 --bias --output bf16");
+  EXPECT_EQ(shape.at("tuning"), "zen5");
+  ASSERT_GE(shape.at("kernels").size(), 2u);
+  for (const json& kernel : shape.at("kernels")) {
+    expect_keys(kernel, {"name", "m", "layers", "code_bytes", "emit_us", "refused"});
+    const std::string name = kernel.at("name");
+    EXPECT_TRUE(name.starts_with("gemm_bf16_t4_g128_k4096_sbf16_z0_m") && name.ends_with("_ybf16_bias_avx512bf16_zen5")) << name;
+    std::size_t code_bytes = 0;
+    ASSERT_EQ(zenwoq_kernel_emit(name.c_str(), nullptr, 0, &code_bytes), ZENWOQ_OK);
+    EXPECT_EQ(kernel.at("code_bytes"), code_bytes);
+  }
+  const json file = run_json("kernels --json --m 1 '" + fixture("attention.gguf") + "'");
+  ASSERT_GE(file.at("kernels").size(), 1u);
+  EXPECT_EQ(file.at("kernels")[0].at("layers").size(), 3u);
+  EXPECT_EQ(run("kernels --shape 64,4194304,pc").exit_code, 1) << "no kernel has so large a K";
+}
+
+std::string hex(const std::vector<unsigned char>& bytes) {
+  std::string text;
+  for (const unsigned char byte : bytes) {
+    char digits[3];
+    std::snprintf(digits, sizeof digits, "%02x", byte);
+    text += digits;
+  }
+  return text;
+}
+
+std::vector<unsigned char> emitted(const std::string& name) {
+  std::size_t bytes = 0;
+  EXPECT_EQ(zenwoq_kernel_emit(name.c_str(), nullptr, 0, &bytes), ZENWOQ_OK) << zenwoq_last_error();
+  std::vector<unsigned char> code(bytes);
+  EXPECT_EQ(zenwoq_kernel_emit(name.c_str(), code.data(), code.size(), &bytes), ZENWOQ_OK);
+  return code;
+}
+
+TEST_F(Cli, DumpsAreTheLibrarysBytes) {
+  for (const std::string tuning : {"zen4", "zen5", "generic"}) {
+    for (const std::string key : {"gemm_bf16_t4_g128_k4096_sbf16_z0_m1x4_yf32", "gemm_bf16_t4_g32_k576_sf16_za_m6x2_ybf16_bias",
+                                  "gemm_bf16_t4_pc_k1531_sf32_zi_m4x4_yf32"}) {
+      const std::string name = key + "_avx512bf16_" + tuning;
+      const json kernels = run_json("dump --json " + name).at("kernels");
+      ASSERT_EQ(kernels.size(), 1u);
+      EXPECT_EQ(kernels[0].at("name"), name);
+      EXPECT_EQ(kernels[0].at("code"), hex(emitted(name)));
+      const std::string listing = run("dump " + name).out;
+      EXPECT_NE(listing.find("; " + name), std::string::npos);
+      EXPECT_NE(listing.find("\nunit:\n"), std::string::npos) << listing;
+      EXPECT_NE(listing.find("jg unit"), std::string::npos) << listing;
+      EXPECT_NE(listing.find("vdpbf16ps zmm0"), std::string::npos);
+      EXPECT_NE(listing.find("; acc row 0, columns 0..15"), std::string::npos);
+    }
+  }
+}
+
+TEST_F(Cli, DumpOfALayerWritesFiles) {
+  const std::string target = path("kernels");
+  const json dump = run_json("dump --json --layer blk.0.attn_q --m 33 --tuning zen4 --output-dir '" + target + "' '" +
+                             fixture("attention.gguf") + "'");
+  ASSERT_GE(dump.at("kernels").size(), 1u);
+  for (json kernel : dump.at("kernels")) {
+    const std::string name = kernel.at("name");
+    expect_keys(kernel, {"isa", "activation_type", "code_bits", "k", "group", "per_channel", "scale_type", "zero_kind", "tile",
+                         "output_type", "bias", "tuning", "code_bytes", "version", "arithmetic_version", "code"});
+    const std::string bytes = read_file(target + "/" + name + ".bin");
+    EXPECT_EQ(hex({bytes.begin(), bytes.end()}), kernel.at("code"));
+    EXPECT_NE(read_file(target + "/" + name + ".lst").find("unit:"), std::string::npos);
+    kernel.erase("code");
+    EXPECT_EQ(json::parse(read_file(target + "/" + name + ".json")), kernel);
+  }
+}
+
+}  // namespace
+}  // namespace zenwoq::test
