@@ -327,7 +327,7 @@ void GemmAvx512::store_unit() {
   L(done);
 }
 
-// temp and steps are free here: the mask of valid columns, and a pointer that walks the rows of y.
+// The loop counters are free here: groups counts the valid columns, steps walks the rows of y.
 void GemmAvx512::store_strip(std::uint32_t strip) {
   const Xbyak::Reg64& count = r_.groups;
   note("store strip {}: min(columns - {}, 16) lanes", strip, strip * 16);
@@ -347,8 +347,8 @@ void GemmAvx512::store_strip(std::uint32_t strip) {
   const std::uint32_t y_bytes = u32(dtype_bytes(key_.output_type));
   mov(y, qword[local(local_.y)]);
   for (std::uint32_t row = 0; row < key_.tile.rows; ++row) {
-    Zmm value = v_.totals_in_registers() ? v_.total(row, strip) : v_.acc(row, strip);
-    if (v_.totals_in_memory()) vmovups(value = v_.result(), ptr[local(total_offset(row, strip))]);
+    const Zmm value = total_register(row, strip);
+    if (v_.totals_in_memory()) vmovups(value, ptr[local(total_offset(row, strip))]);
     if (key_.bias) vaddps(value, value, v_.scale());
     const auto to = ptr[y + strip * kStripColumns * y_bytes];
     if (key_.output_type == ZENWOQ_F32) {
@@ -403,6 +403,12 @@ RegExp GemmAvx512::x_address(std::uint32_t row, std::uint32_t step, std::uint32_
 RegExp GemmAvx512::code_address(std::uint32_t step, std::uint32_t strip) const {
   const std::uint64_t panel_bytes = (key_.k + kStepK - 1) / kStepK * kStepBytes;
   return r_.codes + u32(step * kStepBytes + strip % kPanelStrips * kStripBytes + strip / kPanelStrips * panel_bytes);
+}
+
+// Where the epilogue has a total: in its own register, loaded from memory, or in the accumulator of a single group.
+Zmm GemmAvx512::total_register(std::uint32_t row, std::uint32_t strip) const {
+  if (v_.totals_in_registers()) return v_.total(row, strip);
+  return v_.totals_in_memory() ? v_.result() : v_.acc(row, strip);
 }
 
 std::uint32_t GemmAvx512::total_offset(std::uint32_t row, std::uint32_t strip) const {

@@ -113,6 +113,7 @@ class GemmAvx512 final : private Emitter {
   Xbyak::RegExp x_address(std::uint32_t row, std::uint32_t step, std::uint32_t pair, bool from_tail) const;
   Xbyak::RegExp code_address(std::uint32_t step, std::uint32_t strip) const;
   Xbyak::RegExp local(std::uint32_t offset) const { return rsp + offset; }
+  Xbyak::Zmm total_register(std::uint32_t row, std::uint32_t strip) const;
   std::uint32_t total_offset(std::uint32_t row, std::uint32_t strip) const;
   std::uint32_t panels_per_unit() const { return key_.tile.strips > 4 ? 2 : 1; }
   std::uint32_t panel_parameter_bytes(std::uint32_t element_bytes) const;

@@ -212,12 +212,12 @@ TEST_P(CodeMemoryModes, BudgetCountsWholePages) {
   const void* untouched = &memory;
   const void* refused_address = untouched;
   const Status status = memory.add(function_returning(3), &refused_address);
-  EXPECT_EQ(status.code(), ZENWOQ_ERROR_OUT_OF_MEMORY);
-  EXPECT_EQ(status.text(), "no memory for 10 bytes of code: 12288 of the code budget of 12388 bytes are in use");
+  EXPECT_EQ(status.code(), ZENWOQ_ERROR_UNSUPPORTED);
+  EXPECT_EQ(status.text(), "no room for 10 bytes of code: 12288 of the code budget of 12388 bytes are in use");
   EXPECT_EQ(refused_address, untouched);
   EXPECT_EQ(memory.bytes_used(), 12288u);
   EXPECT_EQ(call(address), 1u);
-  EXPECT_EQ(memory.add(function_returning(3, 1 << 20), &refused_address).code(), ZENWOQ_ERROR_OUT_OF_MEMORY);
+  EXPECT_EQ(memory.add(function_returning(3, 1 << 20), &refused_address).code(), ZENWOQ_ERROR_UNSUPPORTED);
   EXPECT_EQ(memory.add({}, &refused_address).code(), ZENWOQ_ERROR_INVALID_ARGUMENT);
 }
 

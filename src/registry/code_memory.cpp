@@ -83,7 +83,9 @@ Status CodeMemory::add(std::span<const uint8_t> code, const void** address) {
     return Status(ZENWOQ_ERROR_OUT_OF_MEMORY, fmt::format("no memory for {} bytes of code: {}", code.size(), why));
   };
   if (code.size() > bytes_max_ || !reserve(whole_pages(code.size()))) {
-    return out_of_memory(fmt::format("{} of the code budget of {} bytes are in use", bytes_used(), bytes_max_));
+    // Nothing is ever given back, so this answer is final: UNSUPPORTED, which the registry remembers.
+    return {ZENWOQ_ERROR_UNSUPPORTED, fmt::format("no room for {} bytes of code: {} of the code budget of {} bytes are in use",
+                                                  code.size(), bytes_used(), bytes_max_)};
   }
   const size_t bytes = whole_pages(code.size());
   std::unique_ptr<Block> block(new (std::nothrow) Block{nullptr, bytes, nullptr});

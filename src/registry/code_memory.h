@@ -42,7 +42,7 @@ class CodeMemory {
 
   // Copies code into executable pages of its own; *address is valid until the object dies. Any thread may call it, and
   // a forked child too: there is no lock. Errors: UNSUPPORTED (nothing is executable here), INVALID_ARGUMENT (no code),
-  // OUT_OF_MEMORY (the budget or the system refuses); *address is then untouched.
+  // UNSUPPORTED (the budget is used up), OUT_OF_MEMORY (the system refuses); *address is then untouched.
   Status add(std::span<const uint8_t> code, const void** address);
 
   size_t bytes_used() const { return bytes_used_; }  // whole pages
