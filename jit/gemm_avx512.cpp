@@ -26,17 +26,6 @@ std::uint32_t u32(std::uint64_t value) { return static_cast<std::uint32_t>(value
 
 }  // namespace
 
-VectorMap::VectorMap(const KernelKey& key) : rows_(key.tile.rows), strips_(key.tile.strips) {
-  const bool share_x = rows_ > 1 && strips_ > 1 && tuning_of(key.tuning).broadcast_once;
-  weights_ = share_x ? strips_ : 2;  // all strips wait for one x pair, or strips take turns
-  const std::uint32_t tile = rows_ * strips_;
-  const std::uint32_t least = std::max(weights_ + 1, 3u) + 1;  // weights, x pair (flush and epilogue: 3), table
-  if (key.groups() > 1) totals_ = 2 * tile + least <= 32 ? Totals::registers : Totals::memory;
-  scratch_ = totals_ == Totals::registers ? 2 * tile : tile;
-  codes_ = scratch_ + least + strips_ <= 32;
-  need_ = least + (codes_ ? strips_ : 0);
-}
-
 std::string unsupported_reason(const KernelKey& key) {
   const Tile tile = key.tile;
   const bool strips_known = tile.strips == 1 || tile.strips == 2 || tile.strips == 4 || tile.strips == 8;

@@ -4,6 +4,7 @@
 // zenwoq dump: listing, bytes and key of a kernel, or of the kernels of a layer.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -33,7 +34,7 @@ constexpr const char* kFooter =
 struct DumpOptions {
   std::string target;  // kernel name, or file where a layer is given
   std::string layer;
-  std::size_t m = 1;
+  std::vector<std::size_t> m = {1};
   zenwoq_dtype output_type = ZENWOQ_F32;
   std::string tuning;
   std::string output_dir;
@@ -61,7 +62,14 @@ LayerInfo find_layer(const std::string& file, const std::string& name) {
 std::vector<KernelKey> wanted_keys(const DumpOptions& options) {
   if (options.layer.empty()) return {key_of_name(options.target)};
   const ContextHandle context = make_context({1, ZENWOQ_ISA_BEST, options.tuning});
-  return planned_kernels(find_layer(options.target, options.layer), options.m, options.output_type, context.get());
+  const LayerInfo info = find_layer(options.target, options.layer);
+  std::vector<KernelKey> keys;
+  for (const std::size_t m : options.m) {
+    for (const KernelKey& key : planned_kernels(info, m, options.output_type, context.get())) {
+      if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
+    }
+  }
+  return keys;
 }
 
 void write_file(const std::filesystem::path& path, const void* data, std::size_t bytes) {
@@ -113,7 +121,7 @@ void add_dump_command(CLI::App& app, int& exit_code) {
   const auto options = std::make_shared<DumpOptions>();
   command->add_option("KERNEL_OR_FILE", options->target, "a kernel name; with --layer a checkpoint file")->required();
   CLI::Option* layer = command->add_option("--layer", options->layer, "the layer of the file whose kernels are wanted");
-  command->add_option("--m", options->m, "rows of activations, default 1")->check(CLI::PositiveNumber)->needs(layer);
+  add_m_option(*command, options->m)->default_str("1")->needs(layer);
   add_output_option(*command, options->output_type)->needs(layer);
   add_tuning_option(*command, options->tuning)->needs(layer);
   command->add_option("--output-dir", options->output_dir, "write files into this folder instead");

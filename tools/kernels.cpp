@@ -171,7 +171,7 @@ void add_kernels_command(CLI::App& app, int& exit_code) {
   command->add_option("FILE", options->files, "safetensors, .safetensors.index.json or GGUF files");
   CLI::Option* shape = command->add_option("--shape", options->shapes, "N,K,GROUP; GROUP \"pc\" for one scale a row; may be repeated");
   shape->allow_extra_args(false);
-  command->add_option("--m", options->m, "rows of activations, default 1,4,33")->delimiter(',')->check(CLI::PositiveNumber);
+  add_m_option(*command, options->m)->default_str("1,4,33");
   const std::map<std::string, zenwoq_dtype> types = {{"f32", ZENWOQ_F32}, {"f16", ZENWOQ_F16}, {"bf16", ZENWOQ_BF16}};
   command->add_option("--scale", options->scale_type, "scales of a --shape: f32, f16, bf16 (default)")
       ->transform(CLI::CheckedTransformer(types))->needs(shape);

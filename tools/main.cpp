@@ -29,7 +29,7 @@ int run(int argc, char** argv) {
   app.footer("Exit code: 0 all is right, 1 a check failed, 2 the input or the usage is wrong.\n"
              "Example: zenwoq check model.gguf");
   app.set_version_flag("--version", std::string("zenwoq ") + zenwoq_version());
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);
   add_info_command(app, exit_code);
   add_check_command(app, exit_code);
   add_kernels_command(app, exit_code);
@@ -40,6 +40,7 @@ int run(int argc, char** argv) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     return fail(std::string(error.what()) + " (see --help)");
   }
+  if (app.get_subcommands().empty()) return fail("name a command (see --help)");
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw ToolError("cannot write to standard output");
   return exit_code;
 }

@@ -8,6 +8,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "zenwoq/zenwoq.h"
 
@@ -17,6 +18,12 @@ inline CLI::Option* add_output_option(CLI::App& command, zenwoq_dtype& output_ty
   const std::map<std::string, zenwoq_dtype> types = {{"f32", ZENWOQ_F32}, {"bf16", ZENWOQ_BF16}};
   return command.add_option("--output", output_type, "type of the result: f32 (default), bf16")
       ->transform(CLI::CheckedTransformer(types));
+}
+
+inline CLI::Option* add_m_option(CLI::App& command, std::vector<std::size_t>& m) {
+  constexpr std::size_t kMost = std::size_t{1} << 40;
+  return command.add_option("--m", m, "rows of activations, separated by commas")
+      ->delimiter(',')->allow_extra_args(false)->check(CLI::Range(std::size_t{1}, kMost));
 }
 
 inline CLI::Option* add_tuning_option(CLI::App& command, std::string& tuning) {

@@ -35,7 +35,9 @@ std::string list(std::uint32_t count, Register&& at) {
 
 std::string register_map(const KernelKey& key, bool x_in_register) {
   const VectorMap v(key);
-  const auto line = [](const char* name, const std::string& text) { return fmt::format(";   {:<12}{}\n", name, text); };
+  const auto line = [](const char* name, const std::string& text) {
+    return text.empty() ? fmt::format(";   {}\n", name) : fmt::format(";   {:<12}{}\n", name, text);
+  };
   std::string text = "; vector registers (a strip is 16 columns)\n";
   text += sums("acc", key, [&](std::uint32_t r, std::uint32_t s) { return v.acc(r, s); });
   if (v.totals_in_registers()) text += sums("total", key, [&](std::uint32_t r, std::uint32_t s) { return v.total(r, s); });

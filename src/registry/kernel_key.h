@@ -56,10 +56,6 @@ struct KernelKey {
 // The inverse of name(); nothing but names that name() prints is taken.
 std::optional<KernelKey> parse_kernel_name(std::string_view name);
 
-// What the grammar can say but no kernel can be: an unknown tile, more registers than there are, displacements that do
-// not fit. Empty if the key can be generated.
-std::string unsupported_reason(const KernelKey& key);
-
 std::uint64_t hash_value(const KernelKey& key);
 
 }  // namespace zenwoq
