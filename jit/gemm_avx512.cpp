@@ -5,6 +5,7 @@
 #include "gemm_avx512.h"
 
 #include <algorithm>
+#include <bit>
 #include <new>
 
 #include "weight/convert.h"
@@ -181,7 +182,7 @@ void GemmAvx512::one_group(const Group& group) {
 // in: codes, x_low, x_high at the group's first step; out: behind its last whole step.
 void GemmAvx512::multiply_steps(std::uint64_t count) {
   const std::uint32_t dots = key_.tile.rows * key_.tile.strips * kPairs;
-  const std::uint64_t unroll = std::min<std::uint64_t>(count, std::clamp(tuning_.unrolled_dots / dots, 1u, 8u));
+  const std::uint64_t unroll = std::min<std::uint64_t>(count, std::bit_floor(std::max(tuning_.unrolled_dots / dots, 1u)));
   if (count == 0) return;
   const auto body = [&](std::uint64_t steps) {
     for (std::uint32_t step = 0; step < steps; ++step) multiply_step(step, false);

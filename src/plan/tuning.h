@@ -21,7 +21,7 @@ struct CpuTuning {
   bool broadcast_once;           // x pairs go to a register that all strips share, not into each dot product's operand
   std::uint32_t prefetch_rows;   // tiles of at most this many rows prefetch codes ...
   std::uint32_t prefetch_bytes;  // ... this far ahead
-  std::uint32_t unrolled_dots;   // dot products a loop body may have
+  std::uint32_t unrolled_dots;   // dot products a loop body may have: steps are unrolled by a power of two
 };
 
 extern const CpuTuning kTuningZen4;

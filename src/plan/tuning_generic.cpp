@@ -12,7 +12,7 @@ const CpuTuning kTuningGeneric = {
     .broadcast_once = true,
     .prefetch_rows = 4,
     .prefetch_bytes = 2048,
-    .unrolled_dots = 128,
+    .unrolled_dots = 96,
 };
 
 }  // namespace zenwoq

@@ -13,7 +13,7 @@ const CpuTuning kTuningZen4 = {
     .broadcast_once = false,
     .prefetch_rows = 4,
     .prefetch_bytes = 3072,
-    .unrolled_dots = 128,
+    .unrolled_dots = 96,
 };
 
 }  // namespace zenwoq

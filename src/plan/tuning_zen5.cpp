@@ -14,7 +14,7 @@ const CpuTuning kTuningZen5 = {
     .broadcast_once = true,
     .prefetch_rows = 4,
     .prefetch_bytes = 4096,
-    .unrolled_dots = 192,
+    .unrolled_dots = 96,
 };
 
 }  // namespace zenwoq
