@@ -9,13 +9,11 @@
 
 namespace zenwoq {
 
-// All pointers may have any alignment but codes, scales, zeros and bias, which are the library's own (64 bytes).
+// All pointers may have any alignment but panels and bias, which are the library's own (64 bytes).
 struct GemmArgs {
   const void* x;               // bf16 [rows, K], row r at x + r * ldx_bytes
   std::uint64_t ldx_bytes;
-  const std::uint8_t* codes;   // of the first panel (of its second half for a 2-strip tile, and so on)
-  const std::uint8_t* scales;  // of the first column
-  const std::uint8_t* zeros;   // of the first column
+  const std::uint8_t* panels;  // the first of a run of panels (src/weight/panel_layout.h)
   const float* xsum;           // [G, rows] sums of x over each group; read if the weight has zeros
   std::uint64_t xsum_bytes;    // from one group's sums to the next
   const float* bias;           // [columns, rounded up to a panel]; read if the key has a bias

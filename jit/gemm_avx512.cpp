@@ -59,6 +59,7 @@ GemmAvx512::GemmAvx512(const KernelKey& key, std::uint8_t* buffer, std::size_t c
     : Emitter(buffer, capacity, notes),
       key_(key),
       tuning_(tuning_of(key.tuning)),
+      layout_(key.layout()),
       v_(key),
       r_{.x_low = rsi, .x_high = rcx, .ldx = rdx, .ldx3 = r8, .ldx5 = r9, .codes = r10, .scales = r11, .zeros = rbx,
          .xsum = r12, .steps = r13, .groups = r14, .strip_offset = r15, .temp = rax} {
@@ -66,8 +67,7 @@ GemmAvx512::GemmAvx512(const KernelKey& key, std::uint8_t* buffer, std::size_t c
   const auto reserve = [&next](std::uint32_t bytes) { return std::exchange(next, next + bytes); };
   local_.totals = reserve(v_.totals_in_memory() ? key.tile.rows * key.tile.strips * 64 : 0);
   local_.x_tail = reserve(key.k % kStepK != 0 ? key.tile.rows * kStepXBytes : 0);
-  for (std::uint32_t* slot : {&local_.x, &local_.panel_codes, &local_.panel_scales, &local_.panel_zeros, &local_.xsum,
-                              &local_.xsum_bytes, &local_.bias, &local_.y, &local_.ldy_bytes, &local_.columns}) {
+  for (std::uint32_t* slot : {&local_.x, &local_.panel, &local_.xsum, &local_.xsum_bytes, &local_.bias, &local_.y, &local_.ldy_bytes, &local_.columns}) {
     *slot = reserve(8);
   }
   local_.bytes = (next + 63) / 64 * 64;
@@ -104,14 +104,12 @@ void GemmAvx512::load_arguments() {
   lea(r_.ldx3, ptr[r_.ldx + r_.ldx * 2]);
   lea(r_.ldx5, ptr[r_.ldx + r_.ldx * 4]);
   to_local(local_.x, offsetof(GemmArgs, x));
-  to_local(local_.panel_codes, offsetof(GemmArgs, codes));
-  to_local(local_.panel_scales, offsetof(GemmArgs, scales));
+  to_local(local_.panel, offsetof(GemmArgs, panels));
   to_local(local_.y, offsetof(GemmArgs, y));
   to_local(local_.ldy_bytes, offsetof(GemmArgs, ldy_bytes));
   to_local(local_.columns, offsetof(GemmArgs, columns));
   if (key_.bias) to_local(local_.bias, offsetof(GemmArgs, bias));
   if (key_.zero_kind != ZENWOQ_ZERO_NONE) {
-    to_local(local_.panel_zeros, offsetof(GemmArgs, zeros));
     to_local(local_.xsum, offsetof(GemmArgs, xsum));
     to_local(local_.xsum_bytes, offsetof(GemmArgs, xsum_bytes));
   }
@@ -136,18 +134,18 @@ void GemmAvx512::load_x_tail() {
 void GemmAvx512::begin_unit() {
   mov(r_.x_low, qword[local(local_.x)]);
   if (key_.tile.rows > kLowRows) lea(r_.x_high, ptr[r_.x_low + r_.ldx3 * 2]);
-  mov(r_.codes, qword[local(local_.panel_codes)]);
+  mov(r_.codes, qword[local(local_.panel)]);
   add(r_.codes, r_.strip_offset);
-  // A strip is 64 bytes of codes and 16 columns: strip_offset / 4 elements of scales and zeros.
-  const auto locate = [this](const Xbyak::Reg64& pointer, std::uint32_t slot, std::uint32_t element_bytes) {
-    mov(r_.temp, r_.strip_offset);
-    if (element_bytes < 4) shr(r_.temp, element_bytes == 2 ? 1 : 2);
-    mov(pointer, qword[local(slot)]);
-    add(pointer, r_.temp);
+  // A strip is 64 bytes of codes and 16 columns: strip_offset / 4 elements of scales and zeros. codes is ahead by strip_offset.
+  const auto locate = [this](const Xbyak::Reg64& distance, std::uint32_t element_bytes) {
+    mov(distance, r_.strip_offset);
+    if (element_bytes < 4) shr(distance, element_bytes == 2 ? 1 : 2);
+    sub(distance, r_.strip_offset);
   };
-  locate(r_.scales, local_.panel_scales, u32(dtype_bytes(key_.scale_type)));
+  locate(r_.scales, u32(dtype_bytes(key_.scale_type)));
   if (key_.zero_kind != ZENWOQ_ZERO_NONE) {
-    locate(r_.zeros, local_.panel_zeros, zero_bytes());
+    locate(r_.zeros, zero_bytes());
+    add(r_.zeros, u32(kPanelColumns * dtype_bytes(key_.scale_type)));
     mov(r_.xsum, qword[local(local_.xsum)]);
   }
   if (v_.totals_in_memory()) vpxord(v_.zero(), v_.zero(), v_.zero());
@@ -201,10 +199,28 @@ void GemmAvx512::advance_k(std::uint64_t steps) {
 // One step of 8 k for the whole tile, `step` steps ahead of the pointers.
 void GemmAvx512::multiply_step(std::uint32_t step, bool x_from_tail) {
   for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) {
-    if (key_.tile.rows <= tuning_.prefetch_rows) prefetcht0(ptr[code_address(step, strip) + tuning_.prefetch_bytes]);
+    prefetch(code_address(step, strip), strip);
+    // Units of two strips walk a panel twice: the first walk brings both halves, the second finds its own in the L2 cache.
+    if (key_.tile.strips == 2) prefetch(code_address(step, strip) + 2 * kStripBytes, strip);
     if (v_.codes_in_registers()) vmovdqu32(v_.codes(strip), ptr[code_address(step, strip)]);
   }
   for (std::uint32_t pair = 0; pair < kPairs; ++pair) multiply_pair(step, pair, x_from_tail);
+}
+
+// The cache line that is as far behind `now` as the tuning says; every n-th line if the hardware is to bring the others.
+// It may lie behind the weight: prefetches never fault.
+void GemmAvx512::prefetch(const RegExp& now, std::uint32_t line) {
+  const Prefetch p = tuning_.prefetch_for(key_.tile.rows);
+  if (p.bytes == 0 || line % p.lines != 0) return;
+  // Whole groups, where they are short: strips must meet their own lines again on the other side of scales and zeros.
+  const std::uint64_t group = layout_.step(layout_.group_steps());
+  const std::uint64_t groups = (p.bytes + group / 2) / group;
+  const std::uint32_t ahead = key_.groups() > 1 && groups > 0 ? u32(groups * group) : p.bytes;
+  if (p.to_l2) {
+    prefetcht1(ptr[now + ahead]);
+  } else {
+    prefetcht0(ptr[now + ahead]);
+  }
 }
 
 // out: weight = bf16 of k = 2 pair (even words) and 2 pair + 1 (odd words), 16 columns.
@@ -226,7 +242,7 @@ void GemmAvx512::decode(std::uint32_t step, std::uint32_t strip, std::uint32_t p
 void GemmAvx512::multiply_pair(std::uint32_t step, std::uint32_t pair, bool x_from_tail) {
   const Tile tile = key_.tile;
   note("step +{}: k = {}, {} of it, {} rows x {} columns", step, 2 * pair, 2 * pair + 1, tile.rows, tile.strips * 16);
-  if (v_.weight_count() == tile.strips && tile.rows > 1) {  // every strip decoded, then one broadcast a row
+  if (v_.shares_x()) {  // every strip decoded, then one broadcast a row
     for (std::uint32_t strip = 0; strip < tile.strips; ++strip) decode(step, strip, pair, v_.weight(strip));
     for (std::uint32_t row = 0; row < tile.rows; ++row) {
       vpbroadcastd(v_.x_pair(), ptr[x_address(row, step, pair, x_from_tail)]);
@@ -250,6 +266,7 @@ void GemmAvx512::multiply_pair(std::uint32_t step, std::uint32_t pair, bool x_fr
 
 // totals += scale * (acc + (8 - zero) * xsum), or totals += scale * acc, then offset * xsum.
 void GemmAvx512::flush_group() {
+  for (std::uint32_t line = 0; line < layout_.parameter_bytes() / kStripBytes; ++line) prefetch(r_.codes + line * u32(kStripBytes), line);
   for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) {
     note("flush: scales of strip {}", strip);
     load_parameters(v_.scale(), key_.scale_type, r_.scales, strip);
@@ -257,9 +274,8 @@ void GemmAvx512::flush_group() {
     for (std::uint32_t row = 0; row < key_.tile.rows; ++row) flush_accumulator(row, strip);
   }
   if (key_.groups() == 1) return;
-  add(r_.scales, u32(kPanelColumns * dtype_bytes(key_.scale_type)));
+  add(r_.codes, u32(layout_.parameter_bytes()));
   if (key_.zero_kind == ZENWOQ_ZERO_NONE) return;
-  add(r_.zeros, u32(kPanelColumns * zero_bytes()));
   add(r_.xsum, qword[local(local_.xsum_bytes)]);
 }
 
@@ -283,15 +299,14 @@ void GemmAvx512::flush_accumulator(std::uint32_t row, std::uint32_t strip) {
 }
 
 // 16 scales or offsets of a strip, widened to f32. Strips 4..7 are in the next panel.
-void GemmAvx512::load_parameters(const Zmm& to, zenwoq_dtype type, const Xbyak::Reg64& base, std::uint32_t strip) {
-  const std::uint32_t bytes = u32(dtype_bytes(type));
-  const std::uint32_t offset = strip % 4 * 16 * bytes + strip / 4 * panel_parameter_bytes(bytes);
+void GemmAvx512::load_parameters(const Zmm& to, zenwoq_dtype type, const Xbyak::Reg64& from, std::uint32_t strip) {
+  const RegExp address = parameter_address(from, u32(dtype_bytes(type)), strip);
   if (type == ZENWOQ_F32) {
-    vmovups(to, ptr[base + offset]);
+    vmovups(to, ptr[address]);
   } else if (type == ZENWOQ_F16) {
-    vcvtph2ps(to, ptr[base + offset]);
+    vcvtph2ps(to, ptr[address]);
   } else {
-    vpmovzxwd(to, ptr[base + offset]);
+    vpmovzxwd(to, ptr[address]);
     vpslld(to, to, 16);
   }
 }
@@ -300,7 +315,7 @@ void GemmAvx512::load_zeros(std::uint32_t strip) {
   if (key_.zero_kind == ZENWOQ_ZERO_OFFSET) load_parameters(v_.zero(), key_.scale_type, r_.zeros, strip);
   if (key_.zero_kind != ZENWOQ_ZERO_INTEGER) return;
   note("8 - zero of strip {}", strip);
-  vpmovsxbd(v_.zero(), ptr[r_.zeros + (strip % 4 * 16 + strip / 4 * panel_parameter_bytes(1))]);
+  vpmovsxbd(v_.zero(), ptr[parameter_address(r_.zeros, 1, strip)]);
   vcvtdq2ps(v_.zero(), v_.zero());
 }
 
@@ -356,12 +371,7 @@ void GemmAvx512::next_unit() {
   const std::uint32_t unit_columns = key_.tile.strips * u32(kStripColumns);
   add(qword[local(local_.y)], unit_columns * u32(dtype_bytes(key_.output_type)));
   if (key_.bias) add(qword[local(local_.bias)], unit_columns * 4);
-  const auto next_panel = [this] {
-    const auto advance = [this](std::uint32_t slot, std::uint64_t bytes) { add(qword[local(slot)], u32(bytes)); };
-    advance(local_.panel_codes, (key_.k + kStepK - 1) / kStepK * kStepBytes * panels_per_unit());
-    advance(local_.panel_scales, panel_parameter_bytes(u32(dtype_bytes(key_.scale_type))) * panels_per_unit());
-    if (key_.zero_kind != ZENWOQ_ZERO_NONE) advance(local_.panel_zeros, panel_parameter_bytes(zero_bytes()) * panels_per_unit());
-  };
+  const auto next_panel = [this] { add(qword[local(local_.panel)], u32(layout_.bytes() * panels_per_unit())); };
   if (key_.tile.strips >= kPanelStrips) {
     next_panel();
   } else {
@@ -391,8 +401,12 @@ RegExp GemmAvx512::x_address(std::uint32_t row, std::uint32_t step, std::uint32_
 }
 
 RegExp GemmAvx512::code_address(std::uint32_t step, std::uint32_t strip) const {
-  const std::uint64_t panel_bytes = (key_.k + kStepK - 1) / kStepK * kStepBytes;
-  return r_.codes + u32(step * kStepBytes + strip % kPanelStrips * kStripBytes + strip / kPanelStrips * panel_bytes);
+  return r_.codes + u32(step * kStepBytes + strip % kPanelStrips * kStripBytes + strip / kPanelStrips * layout_.bytes());
+}
+
+// Where the group's scales (or zeros) of a strip are, once codes is behind its last step.
+RegExp GemmAvx512::parameter_address(const Xbyak::Reg64& from, std::uint32_t element_bytes, std::uint32_t strip) const {
+  return r_.codes + from + u32(strip % kPanelStrips * kStripColumns * element_bytes + strip / kPanelStrips * layout_.bytes());
 }
 
 // Where the epilogue has a total: in its own register, loaded from memory, or in the accumulator of a single group.
@@ -403,11 +417,6 @@ Zmm GemmAvx512::total_register(std::uint32_t row, std::uint32_t strip) const {
 
 std::uint32_t GemmAvx512::total_offset(std::uint32_t row, std::uint32_t strip) const {
   return local_.totals + (row * key_.tile.strips + strip) * 64;
-}
-
-// Scales or zeros of one panel.
-std::uint32_t GemmAvx512::panel_parameter_bytes(std::uint32_t element_bytes) const {
-  return u32(key_.groups() * kPanelColumns * element_bytes);
 }
 
 std::uint32_t GemmAvx512::zero_bytes() const {

@@ -40,8 +40,8 @@ class GemmAvx512 final : private Emitter {
   struct Registers {
     Xbyak::Reg64 x_low, x_high;      // rows 0..5 and 6..11 at the current k
     Xbyak::Reg64 ldx, ldx3, ldx5;    // bytes: 1, 3, 5 rows
-    Xbyak::Reg64 codes;              // strip 0 of this unit at the current step
-    Xbyak::Reg64 scales, zeros;      // of this unit, current group
+    Xbyak::Reg64 codes;              // strip 0 of this unit at the current step; between groups, at the scales
+    Xbyak::Reg64 scales, zeros;      // bytes from codes, between groups, to the unit's first scale and zero
     Xbyak::Reg64 xsum;               // row 0, current group
     Xbyak::Reg64 steps, groups;      // loop counters
     Xbyak::Reg64 strip_offset;       // bytes into a panel's step: which strips this unit takes
@@ -49,7 +49,7 @@ class GemmAvx512 final : private Emitter {
   };
   // 64-byte aligned locals on the stack, from rsp.
   struct Locals {
-    std::uint32_t totals, x_tail, x, panel_codes, panel_scales, panel_zeros, xsum, xsum_bytes, bias, y, ldy_bytes, columns, bytes;
+    std::uint32_t totals, x_tail, x, panel, xsum, xsum_bytes, bias, y, ldy_bytes, columns, bytes;
   };
   // One stretch of k that ends in a flush: whole steps, then perhaps a last step with fewer than 8 k.
   struct Group {
@@ -67,26 +67,28 @@ class GemmAvx512 final : private Emitter {
   void multiply_steps(std::uint64_t count);
   void advance_k(std::uint64_t steps);
   void multiply_step(std::uint32_t step, bool x_from_tail);
+  void prefetch(const Xbyak::RegExp& now, std::uint32_t line);
   void decode(std::uint32_t step, std::uint32_t strip, std::uint32_t pair, const Xbyak::Zmm& weight);
   void multiply_pair(std::uint32_t step, std::uint32_t pair, bool x_from_tail);
   void flush_group();
   void flush_accumulator(std::uint32_t row, std::uint32_t strip);
-  void load_parameters(const Xbyak::Zmm& to, zenwoq_dtype type, const Xbyak::Reg64& base, std::uint32_t strip);
+  void load_parameters(const Xbyak::Zmm& to, zenwoq_dtype type, const Xbyak::Reg64& from, std::uint32_t strip);
   void load_zeros(std::uint32_t strip);
   void store_unit();
   void store_strip(std::uint32_t strip);
 
   Xbyak::RegExp x_address(std::uint32_t row, std::uint32_t step, std::uint32_t pair, bool from_tail) const;
+  Xbyak::RegExp parameter_address(const Xbyak::Reg64& from, std::uint32_t element_bytes, std::uint32_t strip) const;
   Xbyak::RegExp code_address(std::uint32_t step, std::uint32_t strip) const;
   Xbyak::RegExp local(std::uint32_t offset) const { return rsp + offset; }
   Xbyak::Zmm total_register(std::uint32_t row, std::uint32_t strip) const;
   std::uint32_t total_offset(std::uint32_t row, std::uint32_t strip) const;
   std::uint32_t panels_per_unit() const { return key_.tile.strips > 4 ? 2 : 1; }
-  std::uint32_t panel_parameter_bytes(std::uint32_t element_bytes) const;
   std::uint32_t zero_bytes() const;
 
   const KernelKey key_;
   const CpuTuning& tuning_;
+  const PanelLayout layout_;
   const VectorMap v_;
   const Registers r_;
   Locals local_{};

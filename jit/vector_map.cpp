@@ -9,8 +9,8 @@
 namespace zenwoq {
 
 VectorMap::VectorMap(const KernelKey& key) : rows_(key.tile.rows), strips_(key.tile.strips) {
-  const bool share_x = rows_ > 1 && strips_ > 1 && tuning_of(key.tuning).broadcast_once;
-  weights_ = share_x ? strips_ : 2;  // all strips wait for one x pair, or strips take turns
+  share_x_ = rows_ > 1 && strips_ > 1 && tuning_of(key.tuning).broadcast_once;
+  weights_ = share_x_ ? strips_ : 2;  // all strips wait for one x pair, or strips take turns
   const std::uint32_t tile = rows_ * strips_;
   const std::uint32_t least = std::max(weights_ + 1, 3u) + 1;  // weights, x pair (flush and epilogue: 3), table
   if (key.groups() > 1) totals_ = 2 * tile + least <= 32 ? Totals::registers : Totals::memory;

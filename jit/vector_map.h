@@ -22,6 +22,7 @@ class VectorMap {
   bool totals_in_registers() const { return totals_ == Totals::registers; }
   bool codes_in_registers() const { return codes_; }
   std::uint32_t weight_count() const { return weights_; }
+  bool shares_x() const { return share_x_; }  // all strips decoded, then one broadcast a row for all of them
 
   Xbyak::Zmm table() const { return Xbyak::Zmm(31); }
   Xbyak::Zmm acc(std::uint32_t r, std::uint32_t s) const { return Xbyak::Zmm(static_cast<int>(r * strips_ + s)); }
@@ -41,6 +42,7 @@ class VectorMap {
 
   std::uint32_t rows_, strips_;
   Totals totals_ = Totals::none;
+  bool share_x_ = false;
   bool codes_ = true;
   std::uint32_t weights_;      // decoded vectors alive at once
   std::uint32_t scratch_ = 0;  // first register behind accumulators and totals

@@ -75,7 +75,7 @@ class Operands {
     view_.base = packed_->data();
     table_ = std::make_unique<Weight>(view_, nullptr);
     fill(rng, c);
-    args_ = {x_.data(), ldx_, view_.codes(0), view_.scales(0), view_.zeros(0), reinterpret_cast<const float*>(xsum_.data()),
+    args_ = {x_.data(), ldx_, view_.panel(0), reinterpret_cast<const float*>(xsum_.data()),
              rows_ * 4, reinterpret_cast<const float*>(bias_.data()), y_.data(), ldy_, c.columns, table_->table()};
     for (GuardBuffer* read_only : {packed_.get(), &x_, &xsum_, &bias_}) read_only->make_read_only();
   }

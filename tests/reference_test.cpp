@@ -65,7 +65,7 @@ void check(Rng& rng, const Case& c, ReferenceFunction reference) {
   key.bias = c.bias;
   const std::size_t y_bytes = dtype_bytes(c.output_type);
   std::vector<std::uint8_t> y(c.m * c.n * y_bytes);
-  GemmArgs args{flat.data(), c.k * 2, view.codes(0), view.scales(0), view.zeros(0), xsum.data(), c.m * 4,
+  GemmArgs args{flat.data(), c.k * 2, view.panel(0), xsum.data(), c.m * 4,
                 bias.data(), y.data(), c.n * y_bytes, c.n, opened.table()};
   reference(key, c.m, args);
   for (std::size_t m = 0; m < c.m; ++m) {

@@ -31,7 +31,7 @@
 #define ZENWOQ_VERSION_MINOR 1
 #define ZENWOQ_VERSION_PATCH 0
 #define ZENWOQ_ARITHMETIC_VERSION 1 /* results with the same number have the same bits */
-#define ZENWOQ_PACKED_VERSION 1     /* layout of packed weights */
+#define ZENWOQ_PACKED_VERSION 2     /* layout of packed weights */
 #define ZENWOQ_PACKED_ALIGNMENT 64
 
 #if defined(ZENWOQ_STATIC)

@@ -15,7 +15,8 @@ constexpr std::uint64_t kTasksPerThread = 4;         // so that a slow core hold
 RowBlocks cut_rows(std::uint64_t m, const CpuTuning& tuning) {
   if (m == 0) return {};
   RowBlocks blocks;
-  blocks.count = m / tuning.max_rows + (m % tuning.max_rows != 0);
+  const std::uint64_t max_rows = m <= 2 * tuning.small_rows ? tuning.small_rows : tuning.max_rows;
+  blocks.count = m / max_rows + (m % max_rows != 0);
   blocks.rows = m / blocks.count;
   blocks.longer = m % blocks.count;
   return blocks;

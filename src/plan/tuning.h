@@ -14,6 +14,13 @@ namespace zenwoq {
 
 inline constexpr std::uint32_t kMaxTileRows = 12;
 
+// Codes that a kernel asks for before it needs them. Never beyond what it saves: one too many costs bandwidth.
+struct Prefetch {
+  std::uint32_t bytes = 0;  // this far ahead, in whole groups where they are short; 0 = not at all
+  std::uint32_t lines = 1;  // every n-th cache line, the hardware takes the others along
+  bool to_l2 = false;       // not into L1: the hardware's own prefetchers do that part
+};
+
 struct CpuTuning {
   // strips_for[rows]: how many strips a tile of that many rows takes, 1 <= rows <= max_rows.
   std::array<std::uint8_t, kMaxTileRows + 1> strips_for;
@@ -22,6 +29,13 @@ struct CpuTuning {
   std::uint32_t prefetch_rows;   // tiles of at most this many rows prefetch codes ...
   std::uint32_t prefetch_bytes;  // ... this far ahead
   std::uint32_t unrolled_dots;   // dot products a loop body may have: steps are unrolled by a power of two
+  std::uint32_t small_rows = 0;  // M up to twice this is cut into blocks of at most this many rows; 0 = as larger M
+  std::array<Prefetch, 4> prefetch_few = {};  // tiles of 1, 2 and 3 rows instead of the above, where bytes are given
+
+  Prefetch prefetch_for(std::uint32_t rows) const {
+    if (rows < prefetch_few.size() && prefetch_few[rows].bytes != 0) return prefetch_few[rows];
+    return {rows <= prefetch_rows ? prefetch_bytes : 0, 1, false};
+  }
 };
 
 extern const CpuTuning kTuningZen4;

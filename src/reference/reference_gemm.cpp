@@ -89,14 +89,14 @@ void panel_block(const KernelKey& key, std::uint64_t rows, const GemmArgs& args,
   Decoded decoded;
   Tile64 acc;
   std::memset(totals, 0, sizeof *totals);
-  const std::uint64_t zero_bytes = key.zero_kind == ZENWOQ_ZERO_INTEGER ? 1 : dtype_bytes(key.scale_type);
+  const PanelLayout layout = key.layout();
   for (std::uint64_t g = 0; g < key.groups(); ++g) {
     const std::uint64_t end = smaller((g + 1) * key.group, key.k);
     std::memset(&acc, 0, sizeof acc);
     for (std::uint64_t k = g * key.group; k < end; k += kBlockSteps * kStepK) {
       const std::uint64_t valid = smaller(end - k, kBlockSteps * kStepK);
       const std::uint64_t steps = (valid + kStepK - 1) / kStepK;
-      decode_steps(args.codes + k / kStepK * kStepBytes, steps, table, &decoded);
+      decode_steps(args.panels + layout.step(k / kStepK), steps, table, &decoded);
       for (std::uint64_t r = 0; r < rows; ++r) {
         const auto* x = static_cast<const unsigned char*>(args.x) + r * args.ldx_bytes + k * 2;
         multiply(x, valid, steps * kStepK, decoded, acc.value[r]);
@@ -107,8 +107,7 @@ void panel_block(const KernelKey& key, std::uint64_t rows, const GemmArgs& args,
       if (key.zero_kind != ZENWOQ_ZERO_NONE) {
         std::memcpy(&xsum, reinterpret_cast<const unsigned char*>(args.xsum) + g * args.xsum_bytes + r * 4, 4);
       }
-      flush(key, args.scales + g * kColumns * dtype_bytes(key.scale_type), args.zeros + g * kColumns * zero_bytes, xsum,
-            acc.value[r], totals->value[r]);
+      flush(key, args.panels + layout.scales(g), args.panels + layout.zeros(g), xsum, acc.value[r], totals->value[r]);
     }
   }
 }
@@ -117,21 +116,16 @@ __attribute__((noinline))  // keeps every FP operation inside the MXCSR scope of
 void all_panels(const KernelKey& key, std::uint64_t rows, const GemmArgs& args) {
   float table[16];
   for (unsigned i = 0; i < 16; ++i) table[i] = bf16_to_f32(args.table[i]);
-  const std::uint64_t steps = (key.k + kStepK - 1) / kStepK;
+  const std::uint64_t panel_bytes = key.layout().bytes();
   const std::uint64_t y_bytes = dtype_bytes(key.output_type);
-  const std::uint64_t scale_bytes = key.groups() * kColumns * dtype_bytes(key.scale_type);
-  const std::uint64_t zero_bytes =
-      key.groups() * kColumns * (key.zero_kind == ZENWOQ_ZERO_INTEGER ? 1 : dtype_bytes(key.scale_type));
   Tile64 totals;
   for (std::uint64_t panel = 0; panel * kColumns < args.columns; ++panel) {
     const std::uint64_t columns = smaller(kColumns, args.columns - panel * kColumns);
     for (std::uint64_t row = 0; row < rows; row += kBlockRows) {
       const std::uint64_t block = smaller(kBlockRows, rows - row);
       GemmArgs part = args;
-      part.codes += panel * steps * kStepBytes;
-      part.scales += panel * scale_bytes;
+      part.panels += panel * panel_bytes;
       if (key.zero_kind != ZENWOQ_ZERO_NONE) {
-        part.zeros += panel * zero_bytes;
         part.xsum = reinterpret_cast<const float*>(reinterpret_cast<const unsigned char*>(args.xsum) + row * 4);
       }
       part.x = static_cast<const unsigned char*>(args.x) + row * args.ldx_bytes;

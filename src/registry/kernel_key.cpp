@@ -61,6 +61,12 @@ std::optional<Tuning> parse_tuning(std::string_view name) {
   return static_cast<Tuning>(found - kTuningNames.begin());
 }
 
+PanelLayout KernelKey::layout() const {
+  const std::size_t scale_bytes = dtype_bytes(scale_type);
+  const std::size_t zero_bytes = zero_kind == ZENWOQ_ZERO_NONE ? 0 : zero_kind == ZENWOQ_ZERO_INTEGER ? 1 : scale_bytes;
+  return {k, group, scale_bytes, zero_bytes};
+}
+
 std::string KernelKey::name() const {
   const std::string granularity = per_channel() ? "pc" : fmt::format("g{}", group);
   return fmt::format("gemm_bf16_t4_{}_k{}_s{}_{}_m{}x{}_y{}{}_{}_{}", granularity, k, dtype_name(scale_type),

@@ -22,6 +22,7 @@
 #include <string>
 #include <string_view>
 
+#include "weight/panel_layout.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq {
@@ -50,6 +51,7 @@ struct KernelKey {
   bool operator==(const KernelKey&) const = default;
   bool per_channel() const { return group >= k; }
   std::uint64_t groups() const { return (k + group - 1) / group; }
+  PanelLayout layout() const;  // of the weights that the kernel reads
   std::string name() const;
 };
 

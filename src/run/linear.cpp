@@ -135,9 +135,7 @@ void Linear::run_tile(const Run& run, std::uint64_t block, Tile tile, std::uint6
   GemmArgs args{};
   args.x = run.activations.x + row * run.activations.ldx_bytes;
   args.ldx_bytes = run.activations.ldx_bytes;
-  args.codes = view.codes(panel_begin);
-  args.scales = view.scales(panel_begin);
-  args.zeros = view.zeros(panel_begin);
+  args.panels = view.panel(panel_begin);
   args.xsum = run.activations.xsum == nullptr ? nullptr : run.activations.xsum + row;
   args.xsum_bytes = run.args.m * 4;
   args.bias = bias_.empty() ? nullptr : bias_.data() + column;

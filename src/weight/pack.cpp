@@ -75,8 +75,8 @@ Status code_out_of_range(const zenwoq_weight_source& source, const std::uint8_t*
   return {ZENWOQ_ERROR_INTERNAL, "a code out of range was reported but not found"};
 }
 
-// block.steps[column][step] -> out[step][column], four by four.
-void write_block(const Block& block, std::size_t block_steps, std::uint8_t* out) {
+// block.steps[column][step] -> steps `first` and following of a panel, four by four.
+void write_block(const Block& block, const PanelLayout& layout, std::size_t first, std::size_t block_steps, std::uint8_t* panel) {
   for (std::size_t step = 0; step < block_steps; step += 4) {
     for (std::size_t column = 0; column < kPanelColumns; column += 4) {
       __m128i rows[4];
@@ -88,7 +88,7 @@ void write_block(const Block& block, std::size_t block_steps, std::uint8_t* out)
       const __m128i lanes[4] = {_mm_unpacklo_epi64(low01, low23), _mm_unpackhi_epi64(low01, low23),
                                 _mm_unpacklo_epi64(high01, high23), _mm_unpackhi_epi64(high01, high23)};
       for (std::size_t i = 0; i < 4 && step + i < block_steps; ++i) {
-        _mm_store_si128(reinterpret_cast<__m128i*>(out + (step + i) * kStepBytes + column * 4), lanes[i]);
+        _mm_store_si128(reinterpret_cast<__m128i*>(panel + layout.step(first + step + i) + column * 4), lanes[i]);
       }
     }
   }
@@ -99,12 +99,13 @@ Status pack_codes(const PackedHeader& header, const zenwoq_weight_source& source
       source.codes_row_bytes != 0 ? source.codes_row_bytes : source_row_bytes(source.code_layout, header.k);
   const auto* codes = static_cast<const std::uint8_t*>(source.codes);
   const std::size_t columns = std::min<std::size_t>(kPanelColumns, header.n - panel * kPanelColumns);
-  std::uint8_t* out = packed + header.codes_offset + panel * header.steps() * kStepBytes;
+  std::uint8_t* out = packed + header.panels_offset + panel * header.panel_bytes;
+  const PanelLayout layout = header.layout();
   Block block{};  // columns past N keep code 0
-  for (std::size_t step = 0; step < header.steps(); step += kBlockSteps) {
+  for (std::size_t step = 0; step < layout.steps(); step += kBlockSteps) {
     const std::size_t k = step * kStepK;
     const std::size_t count = std::min<std::size_t>(kBlockK, header.k - k);
-    const std::size_t block_steps = std::min(kBlockSteps, header.steps() - step);
+    const std::size_t block_steps = std::min(kBlockSteps, layout.steps() - step);
     for (std::size_t c = 0; c < columns; ++c) {
       const std::size_t n = panel * kPanelColumns + c;
       const std::uint8_t* row = codes + n * row_bytes;
@@ -116,19 +117,23 @@ Status pack_codes(const PackedHeader& header, const zenwoq_weight_source& source
       if (!in_range) return code_out_of_range(source, row, n, header.k);
       for (std::size_t s = 0; s < kBlockSteps; ++s) block.steps[c][s] = split_even_odd(source_steps[s]);
     }
-    write_block(block, block_steps, out + step * kStepBytes);
+    write_block(block, layout, step, block_steps, out);
   }
   return {};
 }
 
-// One column of scales or offsets, whose bits are Words: [G] -> every 64th element of [G][64]. False: one is not finite.
+// Where a panel has the scales (or the zeros) of a group, from the panel's start.
+using RowOffset = std::size_t (PanelLayout::*)(std::size_t group) const;
+
+// One column of scales or offsets, whose bits are Words: [G] -> one element of each group's row. False: one is not finite.
 template <typename Word>
-bool pack_column(const std::uint8_t* values, std::size_t groups, Word exponent, std::uint8_t* out) {
+bool pack_column(const std::uint8_t* values, const PanelLayout& layout, RowOffset row, std::size_t column, Word exponent,
+                 std::uint8_t* panel) {
   bool finite = true;
-  for (std::size_t g = 0; g < groups; ++g) {
+  for (std::size_t g = 0; g < layout.groups(); ++g) {
     Word bits;
     std::memcpy(&bits, values + g * sizeof bits, sizeof bits);
-    std::memcpy(out + g * kPanelColumns * sizeof bits, &bits, sizeof bits);
+    std::memcpy(panel + (layout.*row)(g) + column * sizeof bits, &bits, sizeof bits);
     finite &= (bits & exponent) != exponent;
   }
   return finite;
@@ -142,29 +147,32 @@ Status not_finite(const PackedHeader& header, const char* what, const std::uint8
   return {ZENWOQ_ERROR_INTERNAL, "a value that is not finite was reported but not found"};
 }
 
-// Scales or offsets [N,G] -> [G][64] of a panel, 0 in columns past N.
-Status pack_floats(const PackedHeader& header, const char* what, const void* values, std::size_t panel, std::uint8_t* out) {
-  const std::size_t groups = header.groups();
+// Scales or offsets [N,G] -> the rows of a panel, 0 in columns past N.
+Status pack_floats(const PackedHeader& header, const char* what, const void* values, std::size_t panel, RowOffset row_offset,
+                   std::uint8_t* out) {
+  const PanelLayout layout = header.layout();
+  const std::size_t groups = layout.groups();
   const std::size_t size = header.scale_bytes();
   const std::size_t columns = std::min<std::size_t>(kPanelColumns, header.n - panel * kPanelColumns);
-  if (columns < kPanelColumns) std::memset(out, 0, groups * kPanelColumns * size);
+  for (std::size_t g = 0; columns < kPanelColumns && g < groups; ++g) std::memset(out + (layout.*row_offset)(g), 0, kPanelColumns * size);
   for (std::size_t c = 0; c < columns; ++c) {
     const std::size_t n = panel * kPanelColumns + c;
     const std::uint8_t* row = static_cast<const std::uint8_t*>(values) + n * groups * size;
-    const bool finite = header.scale() == ZENWOQ_F32 ? pack_column<std::uint32_t>(row, groups, 0x7F800000u, out + c * size)
-                                                     : pack_column<std::uint16_t>(row, groups, header.scale() == ZENWOQ_F16 ? 0x7C00u : 0x7F80u, out + c * size);
+    const bool finite = header.scale() == ZENWOQ_F32 ? pack_column<std::uint32_t>(row, layout, row_offset, c, 0x7F800000u, out)
+                                                     : pack_column<std::uint16_t>(row, layout, row_offset, c, header.scale() == ZENWOQ_F16 ? 0x7C00u : 0x7F80u, out);
     if (!finite) return not_finite(header, what, row, n);
   }
   return {};
 }
 
 Status pack_integer_zeros(const PackedHeader& header, const std::int8_t* zeros, std::size_t panel, std::uint8_t* out) {
+  const PanelLayout layout = header.layout();
   for (std::size_t c = 0; c < kPanelColumns; ++c) {
     const std::size_t n = panel * kPanelColumns + c;
     for (std::size_t g = 0; g < header.groups(); ++g) {
       const int zero = n < header.n ? zeros[n * header.groups() + g] : 8;
       if (zero < 0 || zero > 16) return invalid("zero {} at row {}, group {}: must be in 0..16", zero, n, g);
-      out[g * kPanelColumns + c] = static_cast<std::uint8_t>(8 - zero);
+      out[layout.zeros(g) + c] = static_cast<std::uint8_t>(8 - zero);
     }
   }
   return {};
@@ -203,17 +211,14 @@ Status check_source(const PackedHeader& header, const zenwoq_weight_source& sour
 
 Status pack_rows(const PackedHeader& header, const zenwoq_weight_source& source, std::size_t n_begin, std::size_t n_end,
                  std::uint8_t* packed) {
-  const PackedView view{header, packed};
   for (std::size_t panel = n_begin / kPanelColumns; panel * kPanelColumns < n_end; ++panel) {
     if (Status status = pack_codes(header, source, panel, packed); !status.ok()) return status;
-    std::uint8_t* scales = packed + (view.scales(panel) - packed);
-    if (Status status = pack_floats(header, "scale", source.scales, panel, scales); !status.ok()) return status;
-    std::uint8_t* zeros = packed + (view.zeros(panel) - packed);
-    Status status;
-    if (header.zero() == ZENWOQ_ZERO_INTEGER) {
-      status = pack_integer_zeros(header, static_cast<const std::int8_t*>(source.zeros), panel, zeros);
-    } else if (header.zero() == ZENWOQ_ZERO_OFFSET) {
-      status = pack_floats(header, "offset", source.zeros, panel, zeros);
+    std::uint8_t* out = packed + header.panels_offset + panel * header.panel_bytes;
+    Status status = pack_floats(header, "scale", source.scales, panel, &PanelLayout::scales, out);
+    if (status.ok() && header.zero() == ZENWOQ_ZERO_INTEGER) {
+      status = pack_integer_zeros(header, static_cast<const std::int8_t*>(source.zeros), panel, out);
+    } else if (status.ok() && header.zero() == ZENWOQ_ZERO_OFFSET) {
+      status = pack_floats(header, "offset", source.zeros, panel, &PanelLayout::zeros, out);
     }
     if (!status.ok()) return status;
   }

@@ -87,19 +87,12 @@ Status make_header(const zenwoq_weight_desc& desc, PackedHeader* header) {
   header->zero_kind = desc.zero_kind;
   std::memcpy(header->table, desc.table, sizeof header->table);
 
-  // 64 columns of codes, scales or zeros are whole cache lines, so every section stays aligned by itself.
-  const CheckedSize panels(header->panels());
-  const CheckedSize codes = panels.times(header->steps()).times(kStepBytes);
-  const CheckedSize parameters = panels.times(header->groups()).times(kPanelColumns);
-  const CheckedSize scales = parameters.times(header->scale_bytes());
-  const CheckedSize zeros = parameters.times(header->zero_bytes());
-  const CheckedSize scales_offset = codes.plus(sizeof(PackedHeader));
-  const CheckedSize zeros_offset = scales_offset.plus(scales);
-  const CheckedSize total = zeros_offset.plus(zeros).plus(kSpareBytes);
+  const CheckedSize parameters = CheckedSize(header->groups()).times(kPanelColumns * (header->scale_bytes() + header->zero_bytes()));
+  const CheckedSize panel = CheckedSize((header->k + kStepK - 1) / kStepK).times(kStepBytes).plus(parameters);
+  const CheckedSize total = panel.times(header->panels()).plus(sizeof(PackedHeader) + kSpareBytes);
   if (!total.fits()) return too_large;
-  header->codes_offset = sizeof(PackedHeader);
-  header->scales_offset = scales_offset.value();
-  header->zeros_offset = zeros_offset.value();
+  header->panels_offset = sizeof(PackedHeader);
+  header->panel_bytes = panel.value();
   header->total_bytes = total.value();
   header->checksum = fnv1a(header, offsetof(PackedHeader, checksum));
   return {};

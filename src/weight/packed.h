@@ -3,10 +3,9 @@
 //
 // The packed weight: self-describing bytes that kernels of every tier read.
 //
-//   [header 256][codes][scales][zeros][64 spare]        every section 64-byte aligned, columns padded to panels of 64
-//   codes   [N/64 panels][K/8 steps][4 strips][64 bytes]
-//   scales  [N/64 panels][G groups][64 columns] in their own type
-//   zeros   [N/64 panels][G groups][64 columns] int8 of 8 - zero, or offsets in the scale's type
+//   [header 256][N/64 panels][64 spare]     all of it 64-byte aligned, columns padded to panels of 64
+//   panel   for each group (panel_layout.h): codes [g/8 steps][4 strips][64 bytes],
+//           scales [64 columns] in their own type, zeros [64 columns] int8 of 8 - zero, or offsets in the scale's type
 //
 // A strip's 64 bytes are 16 lanes of 32 bits, one a column, eight codes each: nibble i of the low word is k = 2i, nibble
 // i of the high word is k = 2i + 1. Shifting the words by 4i and looking them up in a table of bf16 values gives the pair
@@ -18,16 +17,11 @@
 #include <string>
 
 #include "status.h"
+#include "weight/panel_layout.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq {
 
-inline constexpr std::size_t kStripColumns = 16;
-inline constexpr std::size_t kPanelStrips = 4;
-inline constexpr std::size_t kPanelColumns = kStripColumns * kPanelStrips;
-inline constexpr std::size_t kStepK = 8;
-inline constexpr std::size_t kStripBytes = 64;
-inline constexpr std::size_t kStepBytes = kStripBytes * kPanelStrips;
 inline constexpr std::size_t kSpareBytes = 64;
 
 // The first 256 bytes, a pure function of the description: bytes are valid exactly when their header equals the one
@@ -42,14 +36,12 @@ struct PackedHeader {
   std::uint32_t scale_type;
   std::uint32_t zero_kind;
   float table[16];
-  std::uint64_t codes_offset;
-  std::uint64_t scales_offset;
-  std::uint64_t zeros_offset;
+  std::uint64_t panels_offset;
+  std::uint64_t panel_bytes;
   std::uint64_t total_bytes;
-  std::uint8_t reserved[256 - 152];
+  std::uint8_t reserved[256 - 144];
   std::uint64_t checksum;  // FNV-1a of the bytes before it
 
-  std::size_t steps() const { return (k + kStepK - 1) / kStepK; }
   std::size_t panels() const { return (n + kPanelColumns - 1) / kPanelColumns; }
   std::size_t group() const { return group_size == 0 || group_size > k ? k : group_size; }
   std::size_t groups() const { return (k + group() - 1) / group(); }
@@ -57,6 +49,7 @@ struct PackedHeader {
   zenwoq_zero_kind zero() const { return static_cast<zenwoq_zero_kind>(zero_kind); }
   std::size_t zero_bytes() const { return zero_kind == ZENWOQ_ZERO_NONE ? 0 : zero_kind == ZENWOQ_ZERO_INTEGER ? 1 : scale_bytes(); }
   std::size_t scale_bytes() const { return scale_type == ZENWOQ_F32 ? 4 : 2; }
+  PanelLayout layout() const { return {k, group(), scale_bytes(), zero_bytes()}; }
 };
 static_assert(sizeof(PackedHeader) == 256);
 
@@ -65,12 +58,7 @@ struct PackedView {
   PackedHeader header;
   const std::uint8_t* base;
 
-  std::size_t panel_code_bytes() const { return header.steps() * kStepBytes; }
-  std::size_t panel_scale_bytes() const { return header.groups() * kPanelColumns * header.scale_bytes(); }
-  std::size_t panel_zero_bytes() const { return header.groups() * kPanelColumns * header.zero_bytes(); }
-  const std::uint8_t* codes(std::size_t panel) const { return base + header.codes_offset + panel * panel_code_bytes(); }
-  const std::uint8_t* scales(std::size_t panel) const { return base + header.scales_offset + panel * panel_scale_bytes(); }
-  const std::uint8_t* zeros(std::size_t panel) const { return base + header.zeros_offset + panel * panel_zero_bytes(); }
+  const std::uint8_t* panel(std::size_t i) const { return base + header.panels_offset + i * header.panel_bytes; }
 };
 
 // The header for a description. Errors: INVALID_ARGUMENT, OVERFLOW.

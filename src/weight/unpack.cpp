@@ -15,15 +15,21 @@ namespace {
 unsigned code_at(const PackedView& view, std::size_t n, std::size_t k) {
   std::uint32_t lane;
   const std::size_t column = n % kPanelColumns;
-  std::memcpy(&lane, view.codes(n / kPanelColumns) + (k / kStepK) * kStepBytes + column * 4, 4);
+  std::memcpy(&lane, view.panel(n / kPanelColumns) + view.header.layout().step(k / kStepK) + column * 4, 4);
   const unsigned pair = (k % kStepK) / 2;
   return (lane >> (16 * (k % 2) + 4 * pair)) & 15u;
 }
 
-std::size_t parameter_index(std::size_t n, std::size_t g) { return g * kPanelColumns + n % kPanelColumns; }
+const std::uint8_t* scale_at(const PackedView& view, std::size_t n, std::size_t g) {
+  return view.panel(n / kPanelColumns) + view.header.layout().scales(g) + n % kPanelColumns * view.header.scale_bytes();
+}
+
+const std::uint8_t* zero_at(const PackedView& view, std::size_t n, std::size_t g) {
+  return view.panel(n / kPanelColumns) + view.header.layout().zeros(g) + n % kPanelColumns * view.header.zero_bytes();
+}
 
 int integer_zero(const PackedView& view, std::size_t n, std::size_t g) {
-  return 8 - static_cast<std::int8_t>(view.zeros(n / kPanelColumns)[parameter_index(n, g)]);
+  return 8 - static_cast<std::int8_t>(*zero_at(view, n, g));
 }
 
 }  // namespace
@@ -38,14 +44,13 @@ void unpack(const PackedView& view, std::uint8_t* codes, std::uint8_t* scales, s
       codes[n * row_bytes + k / 2] = static_cast<std::uint8_t>(code_at(view, n, k) | (high << 4));
     }
     for (std::size_t g = 0; g < header.groups(); ++g) {
-      const std::size_t from = parameter_index(n, g) * size;
       const std::size_t to = n * header.groups() + g;
-      if (scales != nullptr) std::memcpy(scales + to * size, view.scales(n / kPanelColumns) + from, size);
+      if (scales != nullptr) std::memcpy(scales + to * size, scale_at(view, n, g), size);
       if (zeros == nullptr || header.zero() == ZENWOQ_ZERO_NONE) continue;
       if (header.zero() == ZENWOQ_ZERO_INTEGER) {
         zeros[to] = static_cast<std::uint8_t>(integer_zero(view, n, g));
       } else {
-        std::memcpy(zeros + to * size, view.zeros(n / kPanelColumns) + from, size);
+        std::memcpy(zeros + to * size, zero_at(view, n, g), size);
       }
     }
   }
@@ -54,9 +59,8 @@ void unpack(const PackedView& view, std::uint8_t* codes, std::uint8_t* scales, s
 void dequantize(const PackedView& view, std::size_t n_begin, std::size_t n_end, float* values) {
   const PackedHeader& header = view.header;
   for (std::size_t n = n_begin; n < n_end; ++n) {
-    const std::size_t panel = n / kPanelColumns;
     for (std::size_t g = 0; g < header.groups(); ++g) {
-      const float scale = load_as_f32(header.scale(), view.scales(panel), parameter_index(n, g));
+      const float scale = load_as_f32(header.scale(), scale_at(view, n, g), 0);
       float by_code[16];
       for (unsigned code = 0; code < 16; ++code) {
         const float t = header.table[code];
@@ -64,7 +68,7 @@ void dequantize(const PackedView& view, std::size_t n_begin, std::size_t n_end, 
           case ZENWOQ_ZERO_NONE: by_code[code] = scale * t; break;
           case ZENWOQ_ZERO_INTEGER: by_code[code] = scale * (t + static_cast<float>(8 - integer_zero(view, n, g))); break;
           case ZENWOQ_ZERO_OFFSET:
-            by_code[code] = std::fma(scale, t, load_as_f32(header.scale(), view.zeros(panel), parameter_index(n, g)));
+            by_code[code] = std::fma(scale, t, load_as_f32(header.scale(), zero_at(view, n, g), 0));
             break;
         }
       }
