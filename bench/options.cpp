@@ -56,10 +56,12 @@ Options read_options(int argc, char** argv) {
   app.add_option("--model", request.models, "the linear weights of a model; may be repeated: " + names_of(models()))
       ->type_name("NAME")
       ->allow_extra_args(false);
-  app.add_option("--suite", request.suite, "the weights, groups and M that goals are given for: " + names_of(suites()))->type_name("NAME");
+  app.add_option("--suite", request.suite, "the weights, groups and M that goals are given for: " + names_of(suites()))
+      ->type_name("NAME");
   add_list(app, "--m", request.rows, "rows of activations, with --model or --suite")->check(CLI::Range(1, 1 << 20));
   add_list(app, "--threads", request.threads, "threads, with --model or --suite")->check(CLI::Range(1, 1024));
-  add_list(app, "--group", request.groups, "group sizes, 0 = per channel, with --model or --suite")->check(CLI::Range(0, 1 << 24));
+  add_list(app, "--group", request.groups, "group sizes, 0 = per channel, with --model or --suite")
+      ->check(CLI::Range(0, 1 << 24));
   add_list(app, "--scale", scales, "types of the scales: bf16 (default), f16, f32")->check(CLI::IsMember(kScales));
   add_list(app, "--zero", zeros, "zero points: none (default), integer, offset")->check(CLI::IsMember(kZeros));
   app.add_option("--json", json, "write Google Benchmark's JSON, all repetitions, to this file")->type_name("FILE");

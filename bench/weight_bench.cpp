@@ -96,7 +96,8 @@ void register_weight_benchmarks(Session& session) {
   };
   for (const unsigned threads : {1u, 2u}) {
     const auto add_threads = [&](const char* name, auto row) {
-      add(fmt::format("{}/t{}", name, threads), [&session, threads, row](benchmark::State& state) { row(state, session, threads); });
+      add(fmt::format("{}/t{}", name, threads),
+          [&session, threads, row](benchmark::State& state) { row(state, session, threads); });
     };
     add_threads("weight/pack/nibbles", [](auto& state, Session& s, unsigned t) { pack_row(state, s, ZENWOQ_CODES_NIBBLES, t); });
     add_threads("weight/pack/s8", [](auto& state, Session& s, unsigned t) { pack_row(state, s, ZENWOQ_CODES_S8, t); });
