@@ -79,8 +79,10 @@ def read_json(path):
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
-    except (OSError, ValueError) as error:
-        fail(f"{path}: {error}")
+    except OSError as error:
+        fail(f"{path}: {error.strerror}")
+    except ValueError as error:
+        fail(f"{path}: no JSON: {error}")
 
 
 def is_peers(data):
