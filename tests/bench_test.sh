@@ -199,11 +199,14 @@ known("noise", times("linear/", 1.1))  # 10..12 and 11..13.2
 known("roof_only", lambda row: row.update(roof_percent=row["roof_percent"] / 2 if "/m1/" in row["run_name"] else row["roof_percent"]))
 known("no_roof", lambda row: row.pop("roof_percent"))  # as where no vdpbf16ps runs
 known("other_cpu", cpu="Other CPU")
-json.dump({"kind": "peers", "cpu": "Test CPU", "date": "2026-01-02", "rows": [
+peers = {"kind": "peers", "cpu": "Test CPU", "date": "2026-01-02", "rows": [
     {"shape": [64, 64], "group": 32, "m": m, "threads": 1, "implementation": name, "mode": mode, "median_us": us * m, "spread": 0.01,
      "relative_error": 1e-7}
     for m in (1, 4) for name, mode, us in (("zenwoq", "bf16 activations", 1), ("a peer", "bf16 activations", 3),
-                                           ("a peer", "int8 activations", 0.5))]}, open(f"{sys.argv[1]}/peers.json", "w"))
+                                           ("a peer", "int8 activations", 0.5))]}
+for name, cpu in (("peers", "Test CPU"), ("other_peers", "Other CPU")):
+    json.dump({**peers, "cpu": cpu}, open(f"{sys.argv[1]}/{name}.json", "w"))
+json.dump({**peers, "rows": peers["rows"][1:3]}, open(f"{sys.argv[1]}/peers_alone.json", "w"))
 print("ok:", len(rows), "benchmarks")
 PYTHON
 
@@ -261,6 +264,8 @@ for path in sys.argv[1:]:
     assert width > 600 and height > 400 and len(data) > 10000, (path, width, height, len(data))
 PYTHON
 plot 2 "files of several CPUs" "$folder/known.json" "$folder/other_cpu.json"
+plot 2 "files of several CPUs" "$folder/peers.json" "$folder/other_peers.json"
+plot 2 "no zenwoq among the peers" "$folder/peers_alone.json"
 plot 2 "nothing to draw" "$folder/no_roof.json"
 plot 2 "picture.png: no JSON" "$folder/picture.png"
 echo "ok: scripts"

@@ -102,7 +102,7 @@ def plot_roofs(reports, path):
 def plot_peers(files, path):
     """files: (path, data) of bench/peers.py."""
     try:
-        machines = {data["cpu"] for _, data in files}
+        machines = {", ".join(data[key] for key in ("cpu", "uarch") if key in data) for _, data in files}
         if len(machines) > 1:
             bench_json.fail(f"files of several CPUs: {'; '.join(sorted(machines))}")
         days = sorted({str(data["date"])[:10] for _, data in files})
