@@ -27,11 +27,12 @@ void context_row(benchmark::State& state, Session& session, unsigned threads) {
   if (threads == 1) state.counters["first_us"] = session.first_context_us();
 }
 
-// One row of a 64 x 64 weight that stays in the L1 cache.
-void overhead_row(benchmark::State& state, Session& session) {
-  const ColdWeights weights(session.context(1), {.n = 64, .k = 64, .group = 32}, 0);
-  const std::vector<std::uint16_t> x = random_activations(64);
-  std::vector<float> y(64);
+// One row of a weight that stays in the caches: at 64 x 64 the cost of a call, at 576 x 576 a layer of a small model.
+void warm_row(benchmark::State& state, Session& session, std::size_t size) {
+  const Format format{.n = size, .k = size, .group = 32};
+  const ColdWeights weights(session.context(1), format, 0);
+  const std::vector<std::uint16_t> x = random_activations(size);
+  std::vector<float> y(size);
   zenwoq_linear* created = nullptr;
   check(zenwoq_linear_create(session.context(1), weights.copies()[0].get(), nullptr, &created));
   const LinearHandle linear(created);
@@ -43,7 +44,10 @@ void overhead_row(benchmark::State& state, Session& session) {
   args.x_bytes = x.size() * sizeof x[0];
   args.y = y.data();
   args.y_bytes = y.size() * sizeof y[0];
+  const auto start = std::chrono::steady_clock::now();
   for (auto _ : state) check(zenwoq_linear_run(linear.get(), &args));
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  state.counters["GB/s"] = format.bytes() * static_cast<double>(state.iterations()) / seconds * 1e-9;
   state.SetLabel(fmt::format("tier={} cpu={}", session.tier(), session.cpu().uarch));
 }
 
@@ -56,8 +60,10 @@ void register_call_benchmarks(Session& session) {
         ->UseManualTime()
         ->Unit(benchmark::kMicrosecond);
   }
-  benchmark::RegisterBenchmark("call/64x64/g32/m1/t1",
-                               [&session](benchmark::State& state) { overhead_row(state, session); });
+  for (const std::size_t size : {64, 576}) {
+    benchmark::RegisterBenchmark(fmt::format("call/{0}x{0}/g32/m1/t1", size).c_str(),
+                                 [&session, size](benchmark::State& state) { warm_row(state, session, size); });
+  }
 }
 
 }  // namespace zenwoq::bench

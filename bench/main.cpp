@@ -24,6 +24,7 @@ void add_context(Session& session, const std::vector<LinearCase>& cases) {
   add("tier", session.tier());
   add("tier_reason", cpu.isa_reason);
   add("tuning", cpu.tuning);
+  add("usable_cpus", fmt::format("{}", usable_cpus()));
   add("l3_bytes", fmt::format("{} ({})", cpu.l3_bytes, cpu.cache_source));
   add("cold_bytes", fmt::format("{}", session.cold_bytes()));
   std::vector<unsigned> seen;
@@ -53,6 +54,7 @@ int run(int argc, char** argv) {
   register_kernel_benchmarks();
   register_weight_benchmarks(session);
   register_call_benchmarks(session);
+  register_pool_benchmarks(session);
   const std::size_t matched = benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   return matched == 0 ? 1 : 0;

@@ -5,85 +5,73 @@
 #include "options.h"
 
 #include <benchmark/benchmark.h>
-#include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <map>
 
+#include "models.h"
+
 namespace zenwoq::bench {
 namespace {
-
-// What `zenwoq-bench` means by itself: the shape that our speed goals are given for.
-constexpr std::size_t kDefaultRows[] = {1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 128, 512};
-
-constexpr std::size_t kMaxNumber = std::size_t{1} << 32;
 
 const std::map<std::string, zenwoq_dtype> kScales = {{"bf16", ZENWOQ_BF16}, {"f16", ZENWOQ_F16}, {"f32", ZENWOQ_F32}};
 const std::map<std::string, zenwoq_zero_kind> kZeros = {
     {"none", ZENWOQ_ZERO_NONE}, {"integer", ZENWOQ_ZERO_INTEGER}, {"offset", ZENWOQ_ZERO_OFFSET}};
 
-// "N,K,g,M,threads". Empty if it was understood, else what is wrong.
-std::string parse_shape(const std::string& text, LinearCase* parsed) {
-  std::vector<std::size_t> numbers;
-  for (const std::string& part : CLI::detail::split(text, ',')) {
-    std::size_t number = 0;
-    if (!CLI::detail::lexical_cast(part, number) || number > kMaxNumber) return fmt::format("\"{}\" is no size", part);
-    numbers.push_back(number);
-  }
-  if (numbers.size() != 5) return fmt::format("\"{}\": must be N,K,g,M,threads", text);
-  const bool all_there = numbers[0] > 0 && numbers[1] > 0 && numbers[3] > 0;
-  if (!all_there) return fmt::format("\"{}\": N, K and M must be at least 1", text);
-  if (numbers[4] == 0 || numbers[4] > 1024) return fmt::format("\"{}\": threads must be 1..1024", text);
-  parsed->format.n = numbers[0];
-  parsed->format.k = numbers[1];
-  parsed->format.group = numbers[2];
-  parsed->m = numbers[3];
-  parsed->threads = static_cast<unsigned>(numbers[4]);
-  return {};
+constexpr const char* kText =
+    "Times zenwoq against the roof that the same run measures. Rows \"linear/...\" give the percent of the roof where\n"
+    "generated kernels can run. Medians of repetitions and their spread (cv); times are real times.\n"
+    "Examples:\n"
+    "  zenwoq-bench --suite speed --benchmark_filter=linear --benchmark_min_time=0.1 --json speed.json\n"
+    "  zenwoq-bench --model Llama-3.1-8B --m 1,16 --threads 1,2 --group 128,32\n"
+    "  zenwoq-bench --shape 4096,4096,128,1,1 --benchmark_filter=linear\n"
+    "tools/bench_table.py, tools/plot_bench.py and tools/compare_bench.py read the JSON.";
+
+template <typename Value>
+std::vector<Value> values(const std::map<std::string, Value>& known, const std::vector<std::string>& asked) {
+  std::vector<Value> found;
+  for (const std::string& name : asked) found.push_back(known.at(name));
+  return found;
 }
 
-std::vector<LinearCase> read_cases(const std::vector<std::string>& shapes, zenwoq_dtype scale, zenwoq_zero_kind zero) {
-  std::vector<LinearCase> cases;
-  for (const std::string& shape : shapes) {
-    LinearCase parsed;
-    if (const std::string wrong = parse_shape(shape, &parsed); !wrong.empty()) throw CLI::ValidationError("--shape", wrong);
-    cases.push_back(parsed);
-  }
-  for (std::size_t i = 0; shapes.empty() && i < std::size(kDefaultRows); ++i) {
-    cases.push_back({{.n = 4096, .k = 4096, .group = 128}, kDefaultRows[i], 1});
-  }
-  for (LinearCase& c : cases) {
-    c.format.scale = scale;
-    c.format.zero = zero;
-  }
-  return cases;
+// An option that takes "a,b,c" in one word, so that it does not swallow what follows.
+template <typename List>
+CLI::Option* add_list(CLI::App& app, const char* name, List& list, const char* help) {
+  return app.add_option(name, list, help)->delimiter(',')->allow_extra_args(false)->type_name("LIST");
 }
 
 }  // namespace
 
 Options read_options(int argc, char** argv) {
-  CLI::App app(
-      "Times zenwoq against the roof that the same run measures. Rows \"linear/...\" give the percent of the roof where\n"
-      "generated kernels can run. Medians of repetitions and their spread (cv); times are real times.\n"
-      "Example: zenwoq-bench --shape 4096,4096,128,1,1 --shape 4096,4096,32,16,2 --benchmark_filter=linear --json a.json");
-  std::vector<std::string> shapes;
-  std::string scale = "bf16";
-  std::string zero = "none";
+  CLI::App app(kText);
+  app.allow_extras();
+  CaseRequest request;
+  std::vector<std::string> scales, zeros;
   std::size_t cold_mib = 0;
   std::string json;
-  app.allow_extras();
-  app.add_option("--shape", shapes, "weight N x K, group g (0 = per channel), M rows, threads; may be repeated")
+  app.add_option("--shape", request.shapes, "weight N x K, group g (0 = per channel), M rows, threads; may be repeated")
       ->type_name("N,K,g,M,threads")
       ->allow_extra_args(false);
-  app.add_option("--scale", scale, "type of the scales")->check(CLI::IsMember(kScales))->capture_default_str();
-  app.add_option("--zero", zero, "zero points")->check(CLI::IsMember(kZeros))->capture_default_str();
+  app.add_option("--model", request.models, "the linear weights of a model; may be repeated: " + names_of(models()))
+      ->type_name("NAME")
+      ->allow_extra_args(false);
+  app.add_option("--suite", request.suite, "the weights, groups and M that goals are given for: " + names_of(suites()))
+      ->type_name("NAME");
+  add_list(app, "--m", request.rows, "rows of activations, with --model or --suite")->check(CLI::Range(1, 1 << 20));
+  add_list(app, "--threads", request.threads, "threads, with --model or --suite")->check(CLI::Range(1, 1024));
+  add_list(app, "--group", request.groups, "group sizes, 0 = per channel, with --model or --suite")
+      ->check(CLI::Range(0, 1 << 24));
+  add_list(app, "--scale", scales, "types of the scales: bf16 (default), f16, f32")->check(CLI::IsMember(kScales));
+  add_list(app, "--zero", zeros, "zero points: none (default), integer, offset")->check(CLI::IsMember(kZeros));
   app.add_option("--json", json, "write Google Benchmark's JSON, all repetitions, to this file")->type_name("FILE");
   app.add_option("--cold-mib", cold_mib, "MiB of weight copies to rotate over; 0 = 256 and more than twice the L3");
   Options options;
   try {
     app.parse(argc, argv);
-    options.cases = read_cases(shapes, kScales.at(scale), kZeros.at(zero));
+    request.scales = values(kScales, scales);
+    request.zeros = values(kZeros, zeros);
+    options.cases = make_cases(request);
   } catch (const CLI::CallForHelp& help) {
     app.exit(help);
     benchmark::PrintDefaultHelp();

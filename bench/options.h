@@ -8,15 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "source.h"
+#include "cases.h"
 
 namespace zenwoq::bench {
-
-struct LinearCase {
-  Format format;
-  std::size_t m = 1;
-  unsigned threads = 1;
-};
 
 struct Options {
   std::vector<LinearCase> cases;

@@ -16,6 +16,7 @@ constexpr std::size_t kCodeBytes = std::size_t{1} << 20;
 constexpr std::size_t kChunkBytes = std::size_t{4} << 20;
 constexpr std::size_t kLoopsKept = 4;
 constexpr int kPasses = 2;          // of each kept loop, the best counts
+constexpr double kFar = 2;           // a side at less than half of the other's time is not measured again: it costs time
 constexpr std::size_t kDotBlocks = 4000;        // about 15 us
 constexpr std::size_t kDotTasksPerThread = 64;  // about 1 ms in all
 
@@ -58,6 +59,7 @@ void RoofMeter::choose_loops(const Buffers& buffers) {
   for (const DotLoop& loop : dot_loops_) dots_.push_back({&loop, dot_rate(loop)});
   rank(reads_);
   rank(dots_);
+  first_ = {reads_.empty() ? 0 : reads_.front().per_second, dots_.empty() ? 0 : dots_.front().per_second};
 }
 
 template <typename Loop>
@@ -66,12 +68,24 @@ void RoofMeter::rank(std::vector<Rated<Loop>>& rated) {
   if (rated.size() > kLoopsKept) rated.resize(kLoopsKept);
 }
 
+Roof RoofMeter::measure() { return measure(true, true); }
+
+Roof RoofMeter::measure_for(const Work& work) {
+  const double read_seconds = work.bytes / first_.bytes_per_second;
+  const double dot_seconds = work.slots / first_.slots_per_second;
+  return measure(!first_.known() || read_seconds * kFar > dot_seconds, !first_.known() || dot_seconds * kFar > read_seconds);
+}
+
 // Loops take turns, so that a disturbance does not fall on one of them alone.
-Roof RoofMeter::measure() {
-  Roof roof;
+Roof RoofMeter::measure(bool reads, bool dots) {
+  Roof roof{reads ? 0 : first_.bytes_per_second, dots ? 0 : first_.slots_per_second};
   for (int pass = 0; pass < kPasses; ++pass) {
-    for (const auto& read : reads_) roof.bytes_per_second = std::max(roof.bytes_per_second, read_rate(*read.loop));
-    for (const auto& dot : dots_) roof.slots_per_second = std::max(roof.slots_per_second, dot_rate(*dot.loop));
+    for (std::size_t i = 0; reads && i < reads_.size(); ++i) {
+      roof.bytes_per_second = std::max(roof.bytes_per_second, read_rate(*reads_[i].loop));
+    }
+    for (std::size_t i = 0; dots && i < dots_.size(); ++i) {
+      roof.slots_per_second = std::max(roof.slots_per_second, dot_rate(*dots_[i].loop));
+    }
   }
   return roof;
 }

@@ -31,6 +31,10 @@ struct Roof {
   double bytes_per_second = 0;
   double slots_per_second = 0;
 
+  // Of two measurements of the same machine: what it could do at its best.
+  Roof best(const Roof& other) const {
+    return {std::max(bytes_per_second, other.bytes_per_second), std::max(slots_per_second, other.slots_per_second)};
+  }
   bool known() const { return bytes_per_second > 0 && slots_per_second > 0; }
   double seconds(const Work& work) const { return std::max(work.bytes / bytes_per_second, work.slots / slots_per_second); }
   double gflops() const;  // of dot products alone
@@ -46,6 +50,8 @@ class RoofMeter {
   // Tries every loop on these buffers; the fastest few stay for measure(). The buffers must outlive it.
   void choose_loops(const Buffers& buffers);
   Roof measure();
+  // The same, but a side that is far from being this work's roof keeps the figure that choose_loops found.
+  Roof measure_for(const Work& work);
 
   std::string read_loop() const { return reads_.empty() ? "none" : reads_.front().loop->name; }  // the fastest
   std::string dot_loop() const { return dots_.empty() ? "none" : dots_.front().loop->name; }
@@ -59,6 +65,7 @@ class RoofMeter {
   template <typename Loop>
   static void rank(std::vector<Rated<Loop>>& rated);
 
+  Roof measure(bool reads, bool dots);
   double read_rate(const ReadLoop& loop);
   double dot_rate(const DotLoop& loop);
 
@@ -69,6 +76,7 @@ class RoofMeter {
   Buffers chunks_;  // small enough that threads end together
   std::vector<Rated<ReadLoop>> reads_;  // chosen, best first
   std::vector<Rated<DotLoop>> dots_;
+  Roof first_;  // as the loops were chosen
 };
 
 }  // namespace zenwoq::bench

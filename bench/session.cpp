@@ -4,7 +4,7 @@
 // Cold weights and contexts.
 #include "session.h"
 
-#include <unistd.h>
+#include <sched.h>
 
 #include <chrono>
 #include <fstream>
@@ -42,6 +42,12 @@ ContextHandle create_context(unsigned threads) {
 }
 
 }  // namespace
+
+unsigned usable_cpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return sched_getaffinity(0, sizeof set, &set) == 0 ? static_cast<unsigned>(CPU_COUNT(&set)) : 0;
+}
 
 ColdWeights::ColdWeights(zenwoq_context* context, const Format& format, std::size_t cold_bytes) : format_(format) {
   const Source source(format, ZENWOQ_CODES_NIBBLES);

@@ -53,10 +53,13 @@ class Session {
   std::map<unsigned, std::unique_ptr<RoofMeter>> meters_;  // of weights_, by threads
 };
 
+unsigned usable_cpus();  // that this process may run on; 0 if the system does not say
+
 // One family of benchmarks each.
 void register_linear_benchmarks(Session& session, const std::vector<LinearCase>& cases);
 void register_kernel_benchmarks();
 void register_weight_benchmarks(Session& session);
 void register_call_benchmarks(Session& session);
+void register_pool_benchmarks(Session& session);
 
 }  // namespace zenwoq::bench

@@ -1,17 +1,21 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Packing and unpacking on one thread, in GB/s of packed weights.
+// Packing on one and two threads and unpacking, in GB/s of packed weights.
 #include <benchmark/benchmark.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
 
+#include "api/boundary.h"
 #include "session.h"
 #include "weight/weight.h"
 
 namespace zenwoq::bench {
 namespace {
+
+constexpr std::size_t kTaskRows = 1024;
 
 // One weight that no cache holds.
 Format large_format(const Session& session) {
@@ -36,14 +40,38 @@ void measure(benchmark::State& state, std::size_t bytes, const Body& body) {
   state.counters["GB/s"] = static_cast<double>(bytes) * static_cast<double>(state.iterations()) / seconds * 1e-9;
 }
 
-void pack_row(benchmark::State& state, Session& session, zenwoq_code_layout layout) {
+// Into memory that is there already: what packing itself takes. Threads share the work as a caller's own would.
+void pack_row(benchmark::State& state, Session& session, zenwoq_code_layout layout, unsigned threads) {
   const Format format = large_format(session);
   const Source source(format, layout);
+  struct Job {
+    zenwoq_weight_desc desc;
+    zenwoq_weight_source source;
+    PackedBuffer packed;
+    std::size_t bytes;
+  } job{format.desc(), source.view(), nullptr, packed_bytes_of(format.desc())};
+  job.packed = allocate_packed(job.bytes);
+  const auto task = [](void* arg, std::size_t i) {
+    const Job& j = *static_cast<const Job*>(arg);
+    const std::size_t begin = i * kTaskRows;
+    check(zenwoq_weight_pack(&j.desc, &j.source, begin, std::min(begin + kTaskRows, j.desc.n), j.packed.get(), j.bytes));
+  };
+  Context& context = *session.context(threads)->context;
+  const std::size_t tasks = (format.n + kTaskRows - 1) / kTaskRows;
+  measure(state, job.bytes, [&] { context.parallel_for(tasks, task, &job); });
+}
+
+// What a program waits for when it loads a layer: new memory, and the context's own threads.
+void create_row(benchmark::State& state, Session& session, unsigned threads) {
+  const Format format = large_format(session);
+  const Source source(format, ZENWOQ_CODES_NIBBLES);
   const zenwoq_weight_desc desc = format.desc();
-  const std::size_t bytes = packed_bytes_of(desc);
   const zenwoq_weight_source view = source.view();
-  const PackedBuffer packed = allocate_packed(bytes);
-  measure(state, bytes, [&] { check(zenwoq_weight_pack(&desc, &view, 0, desc.n, packed.get(), bytes)); });
+  measure(state, packed_bytes_of(desc), [&] {
+    zenwoq_weight* created = nullptr;
+    check(zenwoq_weight_create(session.context(threads), &desc, &view, &created));
+    zenwoq_weight_destroy(created);
+  });
 }
 
 void unpack_row(benchmark::State& state, Session& session) {
@@ -63,12 +91,19 @@ void unpack_row(benchmark::State& state, Session& session) {
 }  // namespace
 
 void register_weight_benchmarks(Session& session) {
-  const auto add = [](const char* name, auto row) {
-    benchmark::RegisterBenchmark(name, row)->UseRealTime()->Unit(benchmark::kMillisecond);
+  const auto add = [](const std::string& name, auto row) {
+    benchmark::RegisterBenchmark(name.c_str(), row)->UseRealTime()->Unit(benchmark::kMillisecond);
   };
-  add("weight/pack/nibbles", [&session](benchmark::State& state) { pack_row(state, session, ZENWOQ_CODES_NIBBLES); });
-  add("weight/pack/s8", [&session](benchmark::State& state) { pack_row(state, session, ZENWOQ_CODES_S8); });
-  add("weight/unpack", [&session](benchmark::State& state) { unpack_row(state, session); });
+  for (const unsigned threads : {1u, 2u}) {
+    const auto add_threads = [&](const char* name, auto row) {
+      add(fmt::format("{}/t{}", name, threads),
+          [&session, threads, row](benchmark::State& state) { row(state, session, threads); });
+    };
+    add_threads("weight/pack/nibbles", [](auto& state, Session& s, unsigned t) { pack_row(state, s, ZENWOQ_CODES_NIBBLES, t); });
+    add_threads("weight/pack/s8", [](auto& state, Session& s, unsigned t) { pack_row(state, s, ZENWOQ_CODES_S8, t); });
+    add_threads("weight/create", [](auto& state, Session& s, unsigned t) { create_row(state, s, t); });
+  }
+  add("weight/unpack/t1", [&session](benchmark::State& state) { unpack_row(state, session); });
 }
 
 }  // namespace zenwoq::bench

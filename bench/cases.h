@@ -1,0 +1,35 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The rows "linear/...": from what the command line asks for to a list, in the order in which they run.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "source.h"
+
+namespace zenwoq::bench {
+
+struct LinearCase {
+  Format format;
+  std::size_t m = 1;
+  unsigned threads = 1;
+};
+
+// As the command line has it; an empty list stands for the default.
+struct CaseRequest {
+  std::vector<std::string> shapes;  // "N,K,g,M,threads"
+  std::vector<std::string> models;
+  std::string suite;
+  std::vector<std::size_t> rows, groups;
+  std::vector<unsigned> threads;
+  std::vector<zenwoq_dtype> scales;
+  std::vector<zenwoq_zero_kind> zeros;
+};
+
+// Throws std::invalid_argument with the sentence for the user.
+std::vector<LinearCase> make_cases(const CaseRequest& request);
+
+}  // namespace zenwoq::bench

@@ -1,0 +1,93 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a second thread costs: until it works beside the caller, and until the caller knows that it has ended.
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "api/boundary.h"
+#include "session.h"
+
+namespace zenwoq::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr unsigned kThreads = 2;
+constexpr int kSleeps = 10;  // of one repetition
+constexpr std::chrono::milliseconds kPause{50};  // longer than any pool should spin
+constexpr std::chrono::seconds kPatience{1};
+
+// Tasks that wait for each other: the caller cannot do both alone. It gives up where no second thread ever comes.
+struct Meeting {
+  std::atomic<unsigned> arrived{0};
+  std::atomic<bool> missed{false};
+
+  static void attend(void* arg, std::size_t) {
+    Meeting& meeting = *static_cast<Meeting*>(arg);
+    meeting.arrived.fetch_add(1);
+    constexpr int kLooks = 10000;  // between two looks at the clock
+    const Clock::time_point start = Clock::now();
+    while (true) {
+      for (int i = 0; i < kLooks; ++i) {
+        if (meeting.arrived.load(std::memory_order_relaxed) == kThreads) return;
+      }
+      if (Clock::now() - start > kPatience) break;
+    }
+    meeting.missed = true;
+  }
+};
+
+void label(benchmark::State& state) {
+  const unsigned cpus = usable_cpus();
+  if (cpus != 0 && cpus < kThreads) state.SetLabel(fmt::format("{} threads on {} CPU: no figure of the pool", kThreads, cpus));
+}
+
+void wake_row(benchmark::State& state, Session& session, std::chrono::milliseconds pause) {
+  Context& context = *session.context(kThreads)->context;
+  bool missed = false;
+  const auto meet = [&] {
+    Meeting meeting;
+    const Clock::time_point start = Clock::now();
+    context.parallel_for(kThreads, Meeting::attend, &meeting);
+    const Clock::time_point end = Clock::now();
+    missed = missed || meeting.missed;
+    return std::chrono::duration<double>(end - start).count();
+  };
+  meet();  // the pool has run before, so that it spins
+  for (auto _ : state) {
+    if (pause.count() > 0) std::this_thread::sleep_for(pause);
+    state.SetIterationTime(meet());
+    if (missed) {
+      state.SkipWithError("no second thread came");
+      break;
+    }
+  }
+  label(state);
+}
+
+// Nothing to do, and the caller may do it before anyone else comes: what a loop over threads costs at least.
+void empty_row(benchmark::State& state, Session& session) {
+  Context& context = *session.context(kThreads)->context;
+  for (auto _ : state) context.parallel_for(kThreads, [](void*, std::size_t) {}, nullptr);
+  label(state);
+}
+
+}  // namespace
+
+void register_pool_benchmarks(Session& session) {
+  const auto add = [](const char* name, auto row) { return benchmark::RegisterBenchmark(name, row); };
+  const auto wake = [&session](std::chrono::milliseconds pause) {
+    return [&session, pause](benchmark::State& state) { wake_row(state, session, pause); };
+  };
+  add("pool/empty/t2", [&session](benchmark::State& state) { empty_row(state, session); })->UseRealTime();
+  add("pool/wake/spinning/t2", wake(std::chrono::milliseconds(0)))->UseManualTime();
+  // Few, and counted: Google Benchmark does not see the pauses.
+  add("pool/wake/slept/t2", wake(kPause))->UseManualTime()->Iterations(kSleeps);
+}
+
+}  // namespace zenwoq::bench
