@@ -213,7 +213,7 @@ void GemmAvx512::prefetch(const RegExp& now, std::uint32_t line) {
   const Prefetch p = tuning_.prefetch_for(key_.tile.rows);
   if (p.bytes == 0 || line % p.lines != 0) return;
   // Whole groups, where they are short: strips must meet their own lines again on the other side of scales and zeros.
-  const std::uint64_t group = layout_.step(layout_.group_steps());
+  const std::uint64_t group = layout_.group_bytes();
   const std::uint64_t groups = (p.bytes + group / 2) / group;
   const std::uint32_t ahead = key_.groups() > 1 && groups > 0 ? u32(groups * group) : p.bytes;
   if (p.to_l2) {
