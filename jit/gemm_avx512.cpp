@@ -242,25 +242,28 @@ void GemmAvx512::decode(std::uint32_t step, std::uint32_t strip, std::uint32_t p
 void GemmAvx512::multiply_pair(std::uint32_t step, std::uint32_t pair, bool x_from_tail) {
   const Tile tile = key_.tile;
   note("step +{}: k = {}, {} of it, {} rows x {} columns", step, 2 * pair, 2 * pair + 1, tile.rows, tile.strips * 16);
-  if (v_.shares_x()) {  // every strip decoded, then one broadcast a row
+  const auto broadcast = [&](std::uint32_t row) {
+    if (v_.shares_x()) vpbroadcastd(v_.x_pair(), ptr[x_address(row, step, pair, x_from_tail)]);
+  };
+  const auto dot = [&](std::uint32_t row, std::uint32_t strip, const Zmm& weight) {
+    if (v_.shares_x()) {
+      vdpbf16ps(v_.acc(row, strip), weight, v_.x_pair());
+    } else {
+      vdpbf16ps(v_.acc(row, strip), weight, ptr_b[x_address(row, step, pair, x_from_tail)]);
+    }
+  };
+  if (v_.decodes_first()) {
     for (std::uint32_t strip = 0; strip < tile.strips; ++strip) decode(step, strip, pair, v_.weight(strip));
     for (std::uint32_t row = 0; row < tile.rows; ++row) {
-      vpbroadcastd(v_.x_pair(), ptr[x_address(row, step, pair, x_from_tail)]);
-      for (std::uint32_t strip = 0; strip < tile.strips; ++strip) vdpbf16ps(v_.acc(row, strip), v_.weight(strip), v_.x_pair());
+      broadcast(row);
+      for (std::uint32_t strip = 0; strip < tile.strips; ++strip) dot(row, strip, v_.weight(strip));
     }
     return;
   }
-  if (tile.rows == 1) vpbroadcastd(v_.x_pair(), ptr[x_address(0, step, pair, x_from_tail)]);
-  for (std::uint32_t strip = 0; strip < tile.strips; ++strip) {  // strip by strip, two decoded vectors in turn
-    const Zmm weight = v_.weight(strip % 2);
-    decode(step, strip, pair, weight);
-    if (tile.rows == 1) {
-      vdpbf16ps(v_.acc(0, strip), weight, v_.x_pair());
-      continue;
-    }
-    for (std::uint32_t row = 0; row < tile.rows; ++row) {
-      vdpbf16ps(v_.acc(row, strip), weight, ptr_b[x_address(row, step, pair, x_from_tail)]);
-    }
+  broadcast(0);  // shared by strips in turn only where there is one row
+  for (std::uint32_t strip = 0; strip < tile.strips; ++strip) {
+    decode(step, strip, pair, v_.weight(strip % 2));
+    for (std::uint32_t row = 0; row < tile.rows; ++row) dot(row, strip, v_.weight(strip % 2));
   }
 }
 

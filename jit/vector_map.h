@@ -21,8 +21,9 @@ class VectorMap {
   bool totals_in_memory() const { return totals_ == Totals::memory; }
   bool totals_in_registers() const { return totals_ == Totals::registers; }
   bool codes_in_registers() const { return codes_; }
-  std::uint32_t weight_count() const { return weights_; }
-  bool shares_x() const { return share_x_; }  // all strips decoded, then one broadcast a row for all of them
+  bool decodes_first() const { return decode_first_; }  // all strips before their dot products, not two vectors in turn
+  std::uint32_t weights() const { return weights_; }  // decoded vectors alive at once
+  bool shares_x() const { return share_x_; }  // one broadcast of an x pair for all strips, not one in each dot product
 
   Xbyak::Zmm table() const { return Xbyak::Zmm(31); }
   Xbyak::Zmm acc(std::uint32_t r, std::uint32_t s) const { return Xbyak::Zmm(static_cast<int>(r * strips_ + s)); }
@@ -43,6 +44,7 @@ class VectorMap {
   std::uint32_t rows_, strips_;
   Totals totals_ = Totals::none;
   bool share_x_ = false;
+  bool decode_first_ = false;
   bool codes_ = true;
   std::uint32_t weights_;      // decoded vectors alive at once
   std::uint32_t scratch_ = 0;  // first register behind accumulators and totals

@@ -86,15 +86,13 @@ std::map<std::size_t, std::string> name_offsets(const std::vector<Note>& notes, 
 
 std::string head(const EmittedKernel& kernel, const std::vector<Instruction>& instructions) {
   const KernelKey& key = kernel.key;
-  bool x_in_register = false;
-  for (const Instruction& instruction : instructions) x_in_register = x_in_register || instruction.mnemonic == "vpbroadcastd";
   std::string text = fmt::format("; {}\n; {} bytes, {} instructions, zenwoq {}\n", key.name(), kernel.code.size(),
                                  instructions.size(), zenwoq_version());
   text += fmt::format("; {} rows x {} columns a pass; K = {} in {} group(s) of {}; scales {}, zeros {}, output {}{}, tuning {}\n",
                       key.tile.rows, key.tile.strips * 16, key.k, key.groups(), key.group, dtype_name(key.scale_type),
                       zero_kind_name(key.zero_kind), dtype_name(key.output_type), key.bias ? ", bias" : "",
                       tuning_name(key.tuning));
-  return text + register_map(key, x_in_register);
+  return text + register_map(key);
 }
 
 }  // namespace

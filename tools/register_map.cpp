@@ -33,7 +33,7 @@ std::string list(std::uint32_t count, Register&& at) {
 
 }  // namespace
 
-std::string register_map(const KernelKey& key, bool x_in_register) {
+std::string register_map(const KernelKey& key) {
   const VectorMap v(key);
   const auto line = [](const char* name, const std::string& text) {
     return text.empty() ? fmt::format(";   {}\n", name) : fmt::format(";   {:<12}{}\n", name, text);
@@ -43,8 +43,8 @@ std::string register_map(const KernelKey& key, bool x_in_register) {
   if (v.totals_in_registers()) text += sums("total", key, [&](std::uint32_t r, std::uint32_t s) { return v.total(r, s); });
   if (!v.totals_in_registers()) text += line("total", v.totals_in_memory() ? "in memory" : "acc, as there is a single group");
   text += line("multiply:", "");
-  text += line("  weight", list(v.weight_count(), [&](std::uint32_t i) { return v.weight(i); }));
-  text += line("  x pair", x_in_register ? v.x_pair().toString() : "broadcast operand of the dot product");
+  text += line("  weight", list(v.weights(), [&](std::uint32_t i) { return v.weight(i); }));
+  text += line("  x pair", v.shares_x() ? v.x_pair().toString() : "broadcast operand of the dot product");
   text += line("  codes", v.codes_in_registers() ? list(key.tile.strips, [&](std::uint32_t i) { return v.codes(i); }) : "memory operand");
   text += line("flush:", "");
   text += line("  scale", v.scale().toString());

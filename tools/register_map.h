@@ -11,8 +11,8 @@
 
 namespace zenwoq::tools {
 
-// Comment lines for the head of a listing. x_in_register: whether the code broadcasts pairs of x to a register.
-std::string register_map(const KernelKey& key, bool x_in_register);
+// Comment lines for the head of a listing.
+std::string register_map(const KernelKey& key);
 
 // For each zmm register that holds sums: "acc row 1, columns 16..31"; empty for the others.
 std::array<std::string, 32> sum_registers(const KernelKey& key);

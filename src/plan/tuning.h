@@ -31,6 +31,7 @@ struct CpuTuning {
   std::uint32_t unrolled_dots;   // dot products a loop body may have: steps are unrolled by a power of two
   std::uint32_t small_rows = 0;  // M up to twice this is cut into blocks of at most this many rows; 0 = as larger M
   std::array<Prefetch, 4> prefetch_few = {};  // tiles of 1, 2 and 3 rows instead of the above, where bytes are given
+  std::uint32_t decode_first_rows = 0;  // tiles of at most this many rows decode all strips, then multiply
 
   Prefetch prefetch_for(std::uint32_t rows) const {
     if (rows < prefetch_few.size() && prefetch_few[rows].bytes != 0) return prefetch_few[rows];
