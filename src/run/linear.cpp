@@ -16,9 +16,10 @@ constexpr std::uint64_t kElementsWorthWaking = 1 << 16;  // of activations to pr
 
 std::uint64_t round_up(std::uint64_t value) { return (value + kAlignment - 1) / kAlignment * kAlignment; }
 
-void convert_to_bf16(zenwoq_dtype type, const std::uint8_t* x, std::uint64_t count, std::uint8_t* out) {
+template <zenwoq_dtype kType>  // a constant for the loop, which the compiler then vectorises
+void convert_to_bf16(const std::uint8_t* __restrict x, std::uint64_t count, std::uint8_t* __restrict out) {
   for (std::uint64_t i = 0; i < count; ++i) {
-    const std::uint16_t bits = f32_to_bf16(load_as_f32(type, x, i));
+    const std::uint16_t bits = f32_to_bf16(load_as_f32(kType, x, i));
     std::memcpy(out + i * 2, &bits, 2);
   }
 }
@@ -94,8 +95,9 @@ Linear::Activations Linear::prepare_activations(const RunArguments& args, std::u
     const std::uint64_t begin = part_border(args.m, part, parts, 1);
     const std::uint64_t end = part_border(args.m, part + 1, parts, 1);
     for (std::uint64_t row = begin; convert && row < end; ++row) {
-      convert_to_bf16(args.x_type, static_cast<const std::uint8_t*>(args.x) + row * args.ldx_bytes, header.k,
-                      converted + row * header.k * 2);
+      const auto* from = static_cast<const std::uint8_t*>(args.x) + row * args.ldx_bytes;
+      std::uint8_t* to = converted + row * header.k * 2;
+      args.x_type == ZENWOQ_F32 ? convert_to_bf16<ZENWOQ_F32>(from, header.k, to) : convert_to_bf16<ZENWOQ_F16>(from, header.k, to);
     }
     if (sum) sum_groups(result.x + begin * result.ldx_bytes, result.ldx_bytes, end - begin, header.k, header.group(), xsum + begin, args.m);
   };

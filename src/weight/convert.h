@@ -22,25 +22,26 @@ inline const char* dtype_name(zenwoq_dtype type) {
 
 inline float bf16_to_f32(std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
 
-// Round to nearest even; NaN stays NaN (quiet).
+// Round to nearest even; NaN stays NaN (quiet). Without branches, so that loops over it are vectorised.
 inline std::uint16_t f32_to_bf16(float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
-  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<std::uint16_t>((bits >> 16) | 0x0040u);
-  return static_cast<std::uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+  const std::uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
+  const std::uint32_t quiet = (bits >> 16) | 0x0040u;
+  return static_cast<std::uint16_t>((bits & 0x7FFFFFFFu) > 0x7F800000u ? quiet : rounded);
 }
 
+// Without branches, as above. A denormal is its mantissa, an integer that is exact in f32, times 2^-24.
 inline float f16_to_f32(std::uint16_t half) {
-  const std::uint32_t sign = std::uint32_t{half & 0x8000u} << 16;
-  std::uint32_t exponent = (half >> 10) & 0x1Fu;
-  std::uint32_t mantissa = half & 0x3FFu;
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7F800000u | (mantissa << 13));
-  if (exponent == 0) {
-    if (mantissa == 0) return std::bit_cast<float>(sign);
-    const int shift = std::countl_zero(mantissa) - 21;  // brings the leading one to bit 10
-    mantissa = (mantissa << shift) & 0x3FFu;
-    exponent = static_cast<std::uint32_t>(1 - shift);   // may wrap below zero: the sum below is right modulo 2^32
-  }
-  return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (mantissa << 13));
+  constexpr std::int32_t kRebias = (127 - 15) << 23;
+  // All bits set if a < b. Not by ?:, which the compiler turns into a branch around the conversion below.
+  const auto less = [](std::int32_t a, std::int32_t b) { return (a - b) >> 31; };
+  const std::int32_t magnitude = half & 0x7FFF;
+  const std::int32_t denormal = (std::bit_cast<std::int32_t>(static_cast<float>(magnitude)) - (24 << 23)) & less(0, magnitude);
+  const std::int32_t normal = (magnitude << 13) + kRebias;
+  const std::int32_t infinity_or_nan = kRebias & less(0x7BFF, magnitude);
+  const std::int32_t is_denormal = less(magnitude, 0x0400);
+  const std::int32_t bits = (denormal & is_denormal) | ((normal + infinity_or_nan) & ~is_denormal);
+  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) | (std::uint32_t{half & 0x8000u} << 16));
 }
 
 // Element i of an array of any alignment, widened exactly.
