@@ -70,6 +70,8 @@ def parse_arguments():
         arguments.entries = catalogue.choose([name for name in arguments.only.split(",") if name])
     except ValueError as error:
         parser.error(str(error))
+    if arguments.json and not arguments.json.absolute().parent.is_dir():
+        parser.error(f"--json {arguments.json}: no such folder")
     if not arguments.library.exists():
         parser.error(f"no {arguments.library}: build zenwoq first, or say --library")
     return arguments

@@ -4,16 +4,9 @@
 # Prints the JSON of bench/peers.py as Markdown: times and ratios for each weight, what each peer is, what was not measured.
 # Used by bench/peers.py and by bench_table.py.
 from bench_json import unique
+from markdown import print_table
 
 LEAST_BUSY = 0.95
-
-
-def print_table(head, lines):
-    print(f"| {' | '.join(head)} |")
-    print(f"|{'---|' * len(head)}")
-    for line in lines:
-        print(f"| {' | '.join(line)} |")
-    print()
 
 
 def time_text(row, zenwoq, spread):

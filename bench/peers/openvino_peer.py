@@ -5,6 +5,7 @@
 # settings: dynamic_quantization, the group size of int8 activations: left out = its own choice, 0 = none, "weight" = the weight's;
 # precision, "bf16" or left out.
 import collections
+import importlib.metadata
 
 import numpy as np
 import openvino
@@ -20,7 +21,7 @@ class OpenVino(Peer):
         self._compiled = self._request = self._x = None
 
     def about(self):
-        return {"version": openvino.__version__}
+        return {"version": importlib.metadata.version("openvino")}
 
     def prepare(self, problem):
         self.release()

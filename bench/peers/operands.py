@@ -7,6 +7,8 @@ import numpy as np
 ERROR_ROWS = 64  # rows of a large M of which the error is computed
 BLOCK_ROWS = 512  # rows of W that are f64 at once
 
+NIBBLES = np.stack([np.arange(256) & 15, np.arange(256) >> 4], 1).astype(np.uint8)  # [256, 2], of each byte
+
 
 def bf16_to_f32(bits):
     """uint16 bits of bf16 -> f32, exact; any shape."""
@@ -28,7 +30,8 @@ class Weight:
         random = np.random.Generator(np.random.PCG64([n, k, group, index]))
         self.group = group
         self.codes = np.frombuffer(random.bytes(n * k // 2), np.uint8).reshape(n, k // 2)
-        self.scale_bits = np.frombuffer(random.bytes(n * (k // group)), np.uint8).reshape(n, k // group) & 0x7F | np.uint16(0x3B80)
+        mantissas = np.frombuffer(random.bytes(n * (k // group)), np.uint8).reshape(n, k // group).astype(np.uint16) & 0x7F
+        self.scale_bits = mantissas | 0x3B80
 
     def scales(self):
         """f32 [N, K/group]; exact in bf16, and in f16 too."""
@@ -36,13 +39,14 @@ class Weight:
 
     def nibbles(self):
         """uint8 [N, K], 0..15."""
-        return np.stack([self.codes & 15, self.codes >> 4], axis=2).reshape(self.codes.shape[0], -1)
+        return NIBBLES[self.codes].reshape(self.codes.shape[0], -1)
 
     def values(self, begin=0, end=None):
         """f32 [end - begin, K], rows of W: exact, a product has 12 bits."""
         rows = self.codes[begin:end]
-        codes = np.stack([rows & 15, rows >> 4], axis=2).reshape(rows.shape[0], -1, self.group)
-        return ((codes.astype(np.float32) - 8) * bf16_to_f32(self.scale_bits[begin:end])[:, :, None]).reshape(rows.shape[0], -1)
+        values = (NIBBLES.astype(np.float32) - 8)[rows].reshape(rows.shape[0], -1, self.group)
+        values *= bf16_to_f32(self.scale_bits[begin:end])[:, :, None]
+        return values.reshape(rows.shape[0], -1)
 
 
 class Problem:
