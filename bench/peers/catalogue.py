@@ -18,16 +18,16 @@ OPENVINO = ("openvino==2026.4.1",)
 ENTRIES = (
     Entry("zenwoq", "zenwoq", "bf16 activations", "bf16", "f32", True, (), "zenwoq_peer", "Zenwoq", {}),
     Entry("torch-dense", "torch", "dense bf16", "bf16", "bf16", False, TORCH, "torch_peer", "TorchDense", {}),
-    Entry("torch-int4pack", "torch", "int4pack, bf16 activations", "bf16", "bf16", True, TORCH, "torch_peer", "TorchInt4Pack", {}),
-    Entry("zentorch", "zentorch", "woq_linear, bf16 activations", "bf16", "bf16", True, ZENTORCH, "zentorch_peer", "Zentorch", {}),
-    Entry("onnxruntime-fp32", "onnxruntime", "fp32 activations", "f32", "f32", True, ONNXRUNTIME, "onnxruntime_peer", "OnnxRuntime",
+    Entry("torch-int4pack", "torch", "int4pack", "bf16", "bf16", True, TORCH, "torch_peer", "TorchInt4Pack", {}),
+    Entry("zentorch", "zentorch", "woq_linear", "bf16", "bf16", True, ZENTORCH, "zentorch_peer", "Zentorch", {}),
+    Entry("onnxruntime-f32", "onnxruntime", "f32 activations", "f32", "f32", True, ONNXRUNTIME, "onnxruntime_peer", "OnnxRuntime",
           {"accuracy_level": 1}),
-    Entry("onnxruntime-int8", "onnxruntime", "int8 activations (accuracy_level 4)", "int8", "f32", True, ONNXRUNTIME,
+    Entry("onnxruntime-int8", "onnxruntime", "int8 activations", "int8", "f32", True, ONNXRUNTIME,
           "onnxruntime_peer", "OnnxRuntime", {"accuracy_level": 4}),
     Entry("openvino-bf16", "openvino", "bf16 activations", "bf16", "f32", True, OPENVINO, "openvino_peer", "OpenVino",
           {"dynamic_quantization": 0, "precision": "bf16"}),
-    Entry("openvino-int8", "openvino", "int8 activations (default)", "int8", "f32", True, OPENVINO, "openvino_peer", "OpenVino", {}),
-    Entry("openvino-int8-group", "openvino", "int8 activations, quantized by the weight's groups", "int8", "f32", True, OPENVINO,
+    Entry("openvino-int8", "openvino", "int8 activations", "int8", "f32", True, OPENVINO, "openvino_peer", "OpenVino", {}),
+    Entry("openvino-int8-group", "openvino", "int8 activations, weight's groups", "int8", "f32", True, OPENVINO,
           "openvino_peer", "OpenVino", {"dynamic_quantization": "weight"}),
 )
 

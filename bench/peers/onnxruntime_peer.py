@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # onnxruntime: one model with a MatMulNBits node for each copy, as a network has them: the cost of a call is shared by all.
-# settings: accuracy_level, 1 = fp32 activations, 4 = int8 activations.
+# settings: accuracy_level, 1 = f32 activations, 4 = int8 activations.
 import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper
