@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Measures zenwoq and its peers in one run: the same weights, interleaved, each in a process of its own with its own packed weights.
+# Measures zenwoq and its peers in one run: the same weights, interleaved, each in a process of its own with its own
+# packed weights.
 # How to read the result: bench/results/README.md.
 import argparse
 import datetime
@@ -37,9 +38,11 @@ def numbers(count, least):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(
-        description="Installs the peers from PyPI into an environment of their own, measures them and zenwoq, and prints a table. "
-        "For figures that count: on a machine that does nothing else, under taskset with as many CPUs as threads.")
-    parser.add_argument("--shape", type=numbers(2, 8), action="append", metavar="N,K", help="may be repeated; default: 4096,4096")
+        description="Installs the peers from PyPI into an environment of their own, measures them and zenwoq, and prints "
+        "a table. For figures that count: on a machine that does nothing else, under taskset with as many CPUs as "
+        "threads.")
+    parser.add_argument("--shape", type=numbers(2, 8), action="append", metavar="N,K",
+                        help="may be repeated; default: 4096,4096")
     parser.add_argument("--m", type=numbers(None, 1), default=[1, 4, 16, 64, 128, 512, 2048], metavar="M,...",
                         help="rows of activations; default: 1,4,16,64,128,512,2048")
     parser.add_argument("--group", type=int, default=128, help="group size; default: 128")
@@ -51,7 +54,8 @@ def parse_arguments():
     parser.add_argument("--seconds", type=float, default=0.2, help="of each repetition, at least; default: 0.2")
     parser.add_argument("--cold-mib", type=int, default=0, metavar="MIB",
                         help="of weights to rotate over for M up to 16; default: 256 and 2.5 times the L3")
-    parser.add_argument("--library", type=pathlib.Path, default=REPOSITORY / "build/src/libzenwoq.so", help="default: build/src/libzenwoq.so")
+    parser.add_argument("--library", type=pathlib.Path, default=REPOSITORY / "build/src/libzenwoq.so",
+                        help="default: build/src/libzenwoq.so")
     parser.add_argument("--venv", type=pathlib.Path, default=default_folder(), help=f"default: {default_folder()}")
     parser.add_argument("--python", metavar="PYTHON", help="a Python with the peers you have: installs nothing")
     arguments = parser.parse_args()
@@ -116,18 +120,21 @@ class Session:
             entry = measurement.worker.entry
             figure = bench_json.Spread(measurement.times_us)
             rows.append({
-                "shape": [n, k], "group": group, "m": m, "threads": self._arguments.threads, "implementation": entry.implementation,
-                "mode": entry.mode, "median_us": figure.median, "low_us": figure.low, "high_us": figure.high,
+                "shape": [n, k], "group": group, "m": m, "threads": self._arguments.threads,
+                "implementation": entry.implementation, "mode": entry.mode,
+                "median_us": figure.median, "low_us": figure.low, "high_us": figure.high,
                 "spread": (figure.high - figure.low) / figure.median, "repetitions_us": measurement.times_us,
-                "relative_error": measurement.prepared["relative_error"], "copies": copies, "busy": statistics.median(measurement.busy),
-                "bytes_per_weight": measurement.prepared.get("bytes_per_weight"), "notes": measurement.prepared["notes"]})
+                "busy": statistics.median(measurement.busy), "copies": copies,
+                "relative_error": measurement.prepared["relative_error"],
+                "bytes_per_weight": measurement.prepared.get("bytes_per_weight"),
+                "notes": measurement.prepared["notes"]})
         return rows
 
     def peers(self):
         """Those that run, for the JSON."""
         return [{"key": worker.entry.key, "implementation": worker.entry.implementation, "mode": worker.entry.mode,
-                 "activations": worker.entry.activations, "output": worker.entry.output, "call_us": self.call_us[worker],
-                 **self.about[worker]} for worker in self.workers]
+                 "activations": worker.entry.activations, "output": worker.entry.output,
+                 "call_us": self.call_us[worker], **self.about[worker]} for worker in self.workers]
 
     def zenwoq(self):
         """What zenwoq says of itself and the CPU, or None."""
@@ -170,8 +177,8 @@ class Session:
     def _skip(self, entry, reason, shape=None, m=None):
         where = f", {shape[0]} x {shape[1]}, M = {m}" if shape else ""
         print(f"peers.py: NOT measured: {entry.key}{where}: {reason}", file=sys.stderr, flush=True)
-        self.not_measured.append({"key": entry.key, "implementation": entry.implementation, "mode": entry.mode, "shape": shape, "m": m,
-                                  "reason": reason})
+        self.not_measured.append({"key": entry.key, "implementation": entry.implementation, "mode": entry.mode,
+                                  "shape": shape, "m": m, "reason": reason})
 
 
 def main():
@@ -184,16 +191,17 @@ def main():
         if zenwoq is None:
             print("peers.py: without zenwoq there is nothing to compare with", file=sys.stderr)
             return 1
-        data = {"kind": "peers", "cpu": zenwoq["cpu"], "uarch": zenwoq["uarch"], "tier": zenwoq["tier"], "tuning": zenwoq["tuning"],
-                "l3_bytes": zenwoq["l3_bytes"], "zenwoq_version": zenwoq["version"], "threads": arguments.threads,
+        data = {"kind": "peers", **{key: zenwoq[key] for key in ("cpu", "uarch", "tier", "tuning", "l3_bytes")},
+                "zenwoq_version": zenwoq["version"], "threads": arguments.threads,
                 "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-                "repetitions": arguments.repetitions, "seconds": arguments.seconds, "peers": session.peers(), "rows": [],
-                "not_measured": session.not_measured}
+                "repetitions": arguments.repetitions, "seconds": arguments.seconds, "peers": session.peers(),
+                "rows": [], "not_measured": session.not_measured}
         for shape in arguments.shape:
             for m in sorted(set(arguments.m)):
                 data["rows"] += session.measure(shape, m)
                 data["wall_seconds"] = time.monotonic() - begin
-                print(f"peers.py: {shape[0]} x {shape[1]}, M = {m} done after {data['wall_seconds']:.0f} s", file=sys.stderr, flush=True)
+                done = f"{shape[0]} x {shape[1]}, M = {m} done after {data['wall_seconds']:.0f} s"
+                print(f"peers.py: {done}", file=sys.stderr, flush=True)
                 if arguments.json:
                     # After each M: what is there survives whatever comes.
                     arguments.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# bench/peers.py with zenwoq alone at tiny shapes, the keys of its JSON, and that a peer that is not there is reported. Nothing
-# is timed, and nothing installed.
+# bench/peers.py with zenwoq alone at tiny shapes, the keys of its JSON, and that a peer that is not there is reported.
+# Nothing is timed, and nothing installed.
 #   usage: peers_test.sh LIBZENWOQ_SO
 set -eu
 library=$1
@@ -57,8 +57,8 @@ exec "$python" "\$@"
 PYTHON
 chmod +x "$folder/venv/bin/python"
 # shellcheck disable=SC2086
-expect 0 "NOT measured: onnxruntime-int8: pip install numpy" $tiny --venv "$folder/venv" --only onnxruntime-int8 --shape 64,128 --m 1 \
-  --json "$folder/pip.json"
+expect 0 "NOT measured: onnxruntime-int8: pip install numpy" $tiny --venv "$folder/venv" \
+  --only onnxruntime-int8 --shape 64,128 --m 1 --json "$folder/pip.json"
 expect 1 "without zenwoq there is nothing to compare with" --venv "$folder/all.json/no-folder" --only zenwoq
 
 expect 2 'no peer '"'none'"'; there are zenwoq, torch-dense' --only none
@@ -81,24 +81,29 @@ def load(name):
 
 report = load("all")
 assert report["kind"] == "peers"
-for key in ("cpu", "uarch", "tier", "tuning", "l3_bytes", "zenwoq_version", "threads", "date", "repetitions", "seconds", "wall_seconds"):
+for key in ("cpu", "uarch", "tier", "tuning", "l3_bytes", "zenwoq_version", "threads", "date", "repetitions",
+            "seconds", "wall_seconds"):
     assert report[key] not in (None, ""), key
 assert [peer["key"] for peer in report["peers"]] == ["zenwoq"] and report["peers"][0]["call_us"] > 0, report["peers"]
-assert [(row["shape"], row["m"]) for row in report["rows"]] == [([64, 128], 1), ([64, 128], 3), ([100, 96], 1), ([100, 96], 3)]
+measured = [(row["shape"], row["m"]) for row in report["rows"]]
+assert measured == [([64, 128], 1), ([64, 128], 3), ([100, 96], 1), ([100, 96], 3)], measured
 for row in report["rows"]:
     assert row["implementation"] == "zenwoq" and row["mode"] == "bf16 activations", row
     assert (row["group"], row["threads"], row["copies"] >= 2) == (32, 1, True), row
-    assert 0 < row["low_us"] <= row["median_us"] <= row["high_us"] and len(row["repetitions_us"]) == 2 and row["spread"] >= 0, row
+    assert 0 < row["low_us"] <= row["median_us"] <= row["high_us"] and row["spread"] >= 0, row
+    assert len(row["repetitions_us"]) == 2, row
     assert 0 < row["relative_error"] < 1e-6 and row["busy"] > 0 and row["notes"], row
 missing = {entry["key"]: entry for entry in report["not_measured"]}
-assert list(missing) == ["onnxruntime-f32", "onnxruntime-int8", "openvino-bf16", "openvino-int8", "openvino-int8-group"], missing
+assert list(missing) == ["onnxruntime-f32", "onnxruntime-int8", "openvino-bf16", "openvino-int8",
+                         "openvino-int8-group"], missing
 for key, entry in missing.items():
     # The onnx package may be missing before onnxruntime takes the process down.
     wanted = ("a stub",) if key.startswith("openvino") else ("SIGABRT", "No module named 'onnx'")
     assert any(text in entry["reason"] for text in wanted) and entry["shape"] is None, entry
 report = load("pip")
+pins = " ".join(catalogue.OPERANDS + catalogue.ONNXRUNTIME)
 assert [entry["reason"] for entry in report["not_measured"]] == [
-    f"pip install {' '.join(catalogue.OPERANDS + catalogue.ONNXRUNTIME)}: ERROR: nothing to install from"], report["not_measured"]
+    f"pip install {pins}: ERROR: nothing to install from"], report["not_measured"]
 assert len(report["rows"]) == 1
 
 # What the pictures and the text rely on.

@@ -55,8 +55,8 @@ class Environment:
             return
         print(f"peers.py: installing {' '.join(requirements)}", file=sys.stderr, flush=True)
         self._constraints.write_text("".join(f"{requirement}\n" for requirement in all_requirements))
-        command = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", self._constraints,
-                   *requirements]
+        command = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+                   "--constraint", self._constraints, *requirements]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]

@@ -1,7 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# onnxruntime: one model with a MatMulNBits node for each copy, as a network has them: the cost of a call is shared by all.
+# onnxruntime: one model with a MatMulNBits node for each copy, as a network has them: the cost of a call is shared by
+# all.
 # settings: accuracy_level, 1 = f32 activations, 4 = int8 activations.
 import numpy as np
 import onnxruntime
@@ -50,10 +51,13 @@ class OnnxRuntime(Peer):
         for i in range(problem.copies):
             weight = problem.weight(i)
             # Without zero points a code's value is code - 8.
-            weights.append(helper.make_tensor(f"codes{i}", TensorProto.UINT8, (n, groups, problem.group // 2), weight.codes.tobytes(), raw=True))
-            weights.append(helper.make_tensor(f"scales{i}", TensorProto.FLOAT, (n, groups), weight.scales().tobytes(), raw=True))
-            nodes.append(helper.make_node("MatMulNBits", ["x", f"codes{i}", f"scales{i}"], [f"y{i}"], domain="com.microsoft", K=k, N=n,
-                                          bits=4, block_size=problem.group, accuracy_level=self.settings["accuracy_level"]))
+            weights.append(helper.make_tensor(f"codes{i}", TensorProto.UINT8, (n, groups, problem.group // 2),
+                                              weight.codes.tobytes(), raw=True))
+            weights.append(helper.make_tensor(f"scales{i}", TensorProto.FLOAT, (n, groups), weight.scales().tobytes(),
+                                              raw=True))
+            nodes.append(helper.make_node("MatMulNBits", ["x", f"codes{i}", f"scales{i}"], [f"y{i}"],
+                                          domain="com.microsoft", K=k, N=n, bits=4, block_size=problem.group,
+                                          accuracy_level=self.settings["accuracy_level"]))
             outputs.append(helper.make_tensor_value_info(f"y{i}", TensorProto.FLOAT, ("M", n)))
         inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("M", k))]
         model = helper.make_model(helper.make_graph(nodes, "layers", inputs, outputs, weights),

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# OpenVINO: one model with a compressed matrix product for each copy, as its model compression writes them (i4, f16 scales).
-# settings: dynamic_quantization, the group size of int8 activations: left out = its own choice, 0 = none, "weight" = the weight's;
-# precision, "bf16" or left out.
+# OpenVINO: one model with a compressed matrix product for each copy, as its model compression writes them (i4, f16
+# scales). settings: dynamic_quantization, the group size of int8 activations: left out = its own choice, 0 = none,
+# "weight" = the weight's; precision, "bf16" or left out.
 import collections
 import importlib.metadata
 
@@ -26,7 +26,8 @@ class OpenVino(Peer):
     def prepare(self, problem):
         self.release()
         # Placing threads is left to the system for all peers.
-        options = {"INFERENCE_NUM_THREADS": self.threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False}
+        options = {"INFERENCE_NUM_THREADS": self.threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY",
+                   "ENABLE_CPU_PINNING": False}
         if "dynamic_quantization" in self.settings:
             size = self.settings["dynamic_quantization"]
             options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = problem.group if size == "weight" else size
@@ -61,14 +62,16 @@ class OpenVino(Peer):
         for i in range(problem.copies):
             weight = problem.weight(i)
             signed = weight.codes ^ 0x88  # code - 8 as two's complement; must live until the constant has copied it
-            codes = ops.constant(openvino.Tensor(signed, openvino.Shape([n, k // group, group]), openvino.Type.i4), shared_memory=False)
+            tensor = openvino.Tensor(signed, openvino.Shape([n, k // group, group]), openvino.Type.i4)
+            codes = ops.constant(tensor, shared_memory=False)
             scales = ops.constant(weight.scales().astype(np.float16).reshape(n, k // group, 1))
-            values = ops.reshape(ops.multiply(ops.convert(codes, "f16"), scales), ops.constant(np.array([n, k], np.int64)), False)
+            groups = ops.multiply(ops.convert(codes, "f16"), scales)
+            values = ops.reshape(groups, ops.constant(np.array([n, k], np.int64)), False)
             results.append(ops.result(ops.matmul(x, ops.convert(values, "f32"), False, True)))
         return openvino.Model(results, [x], "layers")
 
     def _require_4_bit(self, copies):
-        """The graph that runs has a FullyConnected node and a 4-bit constant for each copy: nothing was folded or merged."""
+        """The graph that runs: a FullyConnected node and a 4-bit constant for each copy, none folded or merged."""
         nodes = collections.Counter()
         for node in self._compiled.get_runtime_model().get_ordered_ops():
             info = node.get_rt_info()

@@ -30,8 +30,8 @@ class Weight:
         random = np.random.Generator(np.random.PCG64([n, k, group, index]))
         self.group = group
         self.codes = np.frombuffer(random.bytes(n * k // 2), np.uint8).reshape(n, k // 2)
-        mantissas = np.frombuffer(random.bytes(n * (k // group)), np.uint8).reshape(n, k // group).astype(np.uint16) & 0x7F
-        self.scale_bits = mantissas | 0x3B80
+        mantissas = np.frombuffer(random.bytes(n * (k // group)), np.uint8).astype(np.uint16) & 0x7F
+        self.scale_bits = (mantissas | 0x3B80).reshape(n, k // group)
 
     def scales(self):
         """f32 [N, K/group]; exact in bf16, and in f16 too."""
@@ -69,9 +69,10 @@ class Problem:
         return bf16_to_f32(self.x_bits)
 
     def relative_error(self, y, index):
-        """Frobenius norm of y - x W^T over that of x W^T in f64, W copy number index, over at most ERROR_ROWS rows of y [M, N]."""
+        """Frobenius norm of y - x W^T over that of x W^T in f64, at most ERROR_ROWS rows of y [M, N]; W: copy index."""
         weight = self.weight(index)
         rows = np.unique(np.linspace(0, self.m - 1, min(self.m, ERROR_ROWS)).astype(int))
         x = bf16_to_f32(self.x_bits[rows]).astype(np.float64)
-        exact = np.concatenate([x @ weight.values(n, n + BLOCK_ROWS).astype(np.float64).T for n in range(0, self.n, BLOCK_ROWS)], 1)
+        exact = np.concatenate([x @ weight.values(n, n + BLOCK_ROWS).astype(np.float64).T
+                                for n in range(0, self.n, BLOCK_ROWS)], axis=1)
         return float(np.linalg.norm(y[rows].astype(np.float64) - exact) / np.linalg.norm(exact))

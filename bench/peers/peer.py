@@ -19,7 +19,7 @@ class Peer:
         raise NotImplementedError
 
     def prepare(self, problem):
-        """Packs the weights of this problem (copies of them), builds what runs it, and no more: the first run() is a warm-up."""
+        """Packs copies of the weights, builds what runs this problem, and no more: the first run() is a warm-up."""
         raise NotImplementedError
 
     def release(self):

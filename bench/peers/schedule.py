@@ -12,14 +12,16 @@ PAUSE_S = 0.05  # threads of the last peer that still spin fall asleep
 
 
 def cold_bytes(m, l3_bytes, few_rows_bytes):
-    """How much has to pass the caches until the same weights come again. few_rows_bytes: for M up to FEW_ROWS, 0 = our choice."""
+    """How much has to pass the caches until the same weights come again.
+
+    few_rows_bytes: for M up to FEW_ROWS, 0 = our choice."""
     if m <= FEW_ROWS:
         return few_rows_bytes or max(256 << 20, l3_bytes * 5 // 2)
     return min(2 * l3_bytes, few_rows_bytes or 2 * l3_bytes)
 
 
 def copies(n, k, m, l3_bytes, few_rows_bytes):
-    """Copies of W, each with a y of its own: at least two, and so many that 4-bit codes and y in f32 are more than cold_bytes."""
+    """Copies of W, each with a y of its own: at least two, and so many that codes and y in f32 reach cold_bytes."""
     return max(2, math.ceil(cold_bytes(m, l3_bytes, few_rows_bytes) / (n * k / 2 + m * n * 4)))
 
 
@@ -34,9 +36,10 @@ class Measurement:
 
 
 def measure(workers, shape, repetitions, seconds, failed):
-    """Measurements of the workers that did not fail. shape: dict n, k, group, m, copies. failed(worker, text) hears of the others.
+    """Measurements of the workers that did not fail; failed(worker, text) hears of the others.
 
-    Repetitions are interleaved, each starting with another peer: what disturbs the machine for a while disturbs all."""
+    shape: a dict of n, k, group, m, copies. Repetitions are interleaved, each starting with another peer: what
+    disturbs the machine for a while disturbs all."""
     rows = []
     for worker in workers:
         try:

@@ -44,7 +44,7 @@ class TorchPeer(LoopPeer):
 
 
 class TorchDense(TorchPeer):
-    """W rounded to bf16, in the layout that torch.compile packs it into for this M: plain F.linear takes up to 1.6 times as long."""
+    """W rounded to bf16, packed for this M as torch.compile does: plain F.linear takes up to 1.6 times as long."""
 
     _linear = staticmethod(torch.ops.mkldnn._linear_pointwise.default)
 
@@ -68,7 +68,8 @@ class TorchInt4Pack(TorchPeer):
     def pack(self, weight):
         codes = torch.from_numpy(weight.nibbles()).int()
         scales = bf16_tensor(weight.scale_bits).t()
-        scale_and_zero = torch.stack([scales, torch.zeros_like(scales)], 2).contiguous()  # [K/group, N, 2], W = scale * (code - 8) + zero
+        # [K/group, N, 2]; W = scale * (code - 8) + zero
+        scale_and_zero = torch.stack([scales, torch.zeros_like(scales)], 2).contiguous()
         return torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1), weight.group, scale_and_zero
 
     def layer(self, x, packed):

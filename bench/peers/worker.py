@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# A process that runs one peer: python -m peers.worker KEY THREADS SETTINGS-JSON, commands on stdin and answers on stdout, one
-# JSON object a line. An answer has "error" if the command failed; the process then still serves the next.
+# A process that runs one peer: python -m peers.worker KEY THREADS SETTINGS-JSON, commands on stdin and answers on
+# stdout, one JSON object a line. An answer has "error" if the command failed; the process then still serves the next.
 import ctypes
 import gc
 import importlib
@@ -18,7 +18,8 @@ from peers import catalogue
 CALL_COPIES = 32
 WORST_ERROR = 0.05  # more is no rounding: the peer computed something else
 LEAST_WEIGHTS = 1 << 26  # below so many of them, memory says nothing about one
-FOUR_BIT_BYTES = 1.7  # of a weight, at most: packed beside the original is 1.0 to 1.2, unpacked to bf16 2.0
+FOUR_BIT_BYTES = 1.5  # of a weight without scales, at most: packed beside the original is 1.0, unpacked to bf16 2.0
+SCALE_BYTES = 12  # of a group, at most: f32 beside the original, and its sum
 LONG_PASS_S = 0.5  # from here on there is no untimed pass before each timed one
 
 
@@ -55,7 +56,7 @@ class Server:
         return {"call_us": best * 1e6 / CALL_COPIES}
 
     def prepare(self, n, k, group, m, copies):
-        """Packs and warms up. Answers relative_error, notes, and with new weights bytes_per_weight (None if they are too few)."""
+        """Packs and warms up. Answers relative_error, notes, and with new weights bytes_per_weight (None: too few)."""
         new = self._weights_key != (n, k, group)
         if new:
             self._peer.release()
@@ -68,7 +69,7 @@ class Server:
             weights = copies * n * k
             each = (resident_bytes() - before - output_bytes) / weights if weights >= LEAST_WEIGHTS else None
             answer["bytes_per_weight"] = each
-            if self._entry.four_bit and each and each > FOUR_BIT_BYTES:
+            if self._entry.four_bit and each and each > FOUR_BIT_BYTES + SCALE_BYTES / group:
                 raise RuntimeError(f"a weight takes {each:.2f} bytes: it is not kept in 4 bits")
         # The last copy: a peer that took all copies for one would be far off.
         answer["relative_error"] = problem.relative_error(self._peer.output(copies - 1), copies - 1)

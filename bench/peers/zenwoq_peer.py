@@ -14,13 +14,14 @@ ISA_NAMES = {10: "reference", 30: "avx512bf16"}
 
 
 class ContextOptions(ctypes.Structure):
-    _fields_ = [("struct_size", c_size_t), ("threads", c_uint32), ("max_isa", c_int), ("tuning", c_char_p), ("code_bytes_max", c_size_t),
-                ("parallel_for", c_void_p), ("parallel_for_user", c_void_p), ("log", c_void_p), ("log_user", c_void_p)]
+    _fields_ = [("struct_size", c_size_t), ("threads", c_uint32), ("max_isa", c_int), ("tuning", c_char_p),
+                ("code_bytes_max", c_size_t), ("parallel_for", c_void_p), ("parallel_for_user", c_void_p),
+                ("log", c_void_p), ("log_user", c_void_p)]
 
 
 class WeightDesc(ctypes.Structure):
-    _fields_ = [("struct_size", c_size_t), ("n", c_size_t), ("k", c_size_t), ("group_size", c_size_t), ("scale_type", c_int),
-                ("zero_kind", c_int), ("table", c_float * 16)]
+    _fields_ = [("struct_size", c_size_t), ("n", c_size_t), ("k", c_size_t), ("group_size", c_size_t),
+                ("scale_type", c_int), ("zero_kind", c_int), ("table", c_float * 16)]
 
 
 class WeightSource(ctypes.Structure):
@@ -30,21 +31,23 @@ class WeightSource(ctypes.Structure):
 
 
 class RunArgs(ctypes.Structure):
-    _fields_ = [("struct_size", c_size_t), ("m", c_size_t), ("x_type", c_int), ("x", c_void_p), ("ldx", c_size_t), ("x_bytes", c_size_t),
-                ("y", c_void_p), ("ldy", c_size_t), ("y_bytes", c_size_t), ("workspace", c_void_p), ("workspace_bytes", c_size_t)]
+    _fields_ = [("struct_size", c_size_t), ("m", c_size_t), ("x_type", c_int), ("x", c_void_p), ("ldx", c_size_t),
+                ("x_bytes", c_size_t), ("y", c_void_p), ("ldy", c_size_t), ("y_bytes", c_size_t),
+                ("workspace", c_void_p), ("workspace_bytes", c_size_t)]
 
 
 class CpuInfo(ctypes.Structure):
     _fields_ = [("struct_size", c_size_t), ("vendor", c_char * 16), ("brand", c_char * 64), ("uarch", c_char * 16),
-                ("tuning", c_char * 16), ("family", c_uint32), ("model", c_uint32), ("stepping", c_uint32), ("avx2_fma", c_uint32),
-                ("avx512bf16", c_uint32), ("l1d_bytes", c_uint64), ("l2_bytes", c_uint64), ("l3_bytes", c_uint64),
+                ("tuning", c_char * 16), ("family", c_uint32), ("model", c_uint32), ("stepping", c_uint32),
+                ("avx2_fma", c_uint32), ("avx512bf16", c_uint32), ("l1d_bytes", c_uint64), ("l2_bytes", c_uint64),
+                ("l3_bytes", c_uint64),
                 ("cache_source", c_char * 16), ("threads", c_uint32), ("isa", c_int), ("isa_reason", c_char * 192),
                 ("code_memory", c_char * 192)]
 
 
 class KernelInfo(ctypes.Structure):
-    _fields_ = [("struct_size", c_size_t), ("name", c_char * 128), ("isa", c_int), ("address", c_void_p), ("code_bytes", c_size_t),
-                ("generation_ns", c_uint64), ("reason", c_char * 192)]
+    _fields_ = [("struct_size", c_size_t), ("name", c_char * 128), ("isa", c_int), ("address", c_void_p),
+                ("code_bytes", c_size_t), ("generation_ns", c_uint64), ("reason", c_char * 192)]
 
 
 class Zenwoq(LoopPeer):
@@ -66,14 +69,15 @@ class Zenwoq(LoopPeer):
     def about(self):
         cpu = CpuInfo(struct_size=sizeof(CpuInfo))
         self._check(self._library.zenwoq_context_cpu_info(self._context, byref(cpu)))
-        return {"version": self._library.zenwoq_version().decode(), "cpu": cpu.brand.decode().strip(), "uarch": cpu.uarch.decode(),
-                "tier": ISA_NAMES.get(cpu.isa, str(cpu.isa)), "tier_reason": cpu.isa_reason.decode(), "tuning": cpu.tuning.decode(),
-                "l3_bytes": cpu.l3_bytes}
+        return {"version": self._library.zenwoq_version().decode(), "cpu": cpu.brand.decode().strip(),
+                "uarch": cpu.uarch.decode(), "tier": ISA_NAMES.get(cpu.isa, str(cpu.isa)),
+                "tier_reason": cpu.isa_reason.decode(), "tuning": cpu.tuning.decode(), "l3_bytes": cpu.l3_bytes}
 
     def pack(self, weight):
         desc = WeightDesc()
         self._library.zenwoq_weight_desc_init(byref(desc))
-        desc.n, desc.k, desc.group_size, desc.scale_type = weight.codes.shape[0], 2 * weight.codes.shape[1], weight.group, BF16
+        desc.n, desc.k = weight.codes.shape[0], 2 * weight.codes.shape[1]
+        desc.group_size, desc.scale_type = weight.group, BF16
         source = WeightSource()
         self._library.zenwoq_weight_source_init(byref(source))
         source.codes, source.codes_bytes = weight.codes.ctypes.data, weight.codes.nbytes
@@ -121,7 +125,8 @@ class Zenwoq(LoopPeer):
         count, names, index = c_size_t(1), [], 0
         while index < count.value:
             info = KernelInfo(struct_size=sizeof(KernelInfo))
-            self._check(self._library.zenwoq_linear_kernel(self.packed[0], c_size_t(self._m), c_size_t(index), byref(count), byref(info)))
+            self._check(self._library.zenwoq_linear_kernel(
+                self.packed[0], c_size_t(self._m), c_size_t(index), byref(count), byref(info)))
             names.append(info.name.decode())
             index += 1
         return " ".join(names)
