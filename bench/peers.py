@@ -39,8 +39,8 @@ def numbers(count, least):
 def parse_arguments():
     parser = argparse.ArgumentParser(
         description="Installs the peers from PyPI into an environment of their own, measures them and zenwoq, and "
-        "prints a table. For figures that count: on a machine that does nothing else, under taskset with as many CPUs as "
-        "threads.")
+        "prints a table. For figures that count: on a machine that does nothing else, under taskset with as many CPUs "
+        "as threads.")
     parser.add_argument("--shape", type=numbers(2, 8), action="append", metavar="N,K",
                         help="may be repeated; default: 4096,4096")
     parser.add_argument("--m", type=numbers(None, 1), default=[1, 4, 16, 64, 128, 512, 2048], metavar="M,...",
