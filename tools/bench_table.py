@@ -3,19 +3,13 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Prints the JSON of zenwoq-bench as Markdown: percent of the roof by M and group size for each weight, how two threads
-# scale, and all other rows.
+# scale, and all other rows. And that of bench/peers.py: time against peers.
 import argparse
 
 import bench_json
+import peers_table
 from bench_json import unique
-
-
-def print_table(head, lines):
-    print(f"| {' | '.join(head)} |")
-    print(f"|{'---|' * len(head)}")
-    for line in lines:
-        print(f"| {' | '.join(line)} |")
-    print()
+from markdown import print_table
 
 
 def roof_text(row, spread):
@@ -75,13 +69,7 @@ def print_others(reports):
         print_table(["row", "median", "middle half", "counters"], lines)
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Prints the JSON of zenwoq-bench as Markdown tables. Medians of repetitions.")
-    parser.add_argument("files", metavar="FILE.json", nargs="+",
-                        help="of one CPU; rows of a later file replace those of an earlier one")
-    parser.add_argument("--spread", action="store_true", help="show where the middle half of the repetitions lies")
-    arguments = parser.parse_args()
-    reports = bench_json.read_reports(arguments.files)
+def print_reports(reports, spread):
     rows = bench_json.one_machine(reports)
     context = reports[-1].context
     print(f"{reports[-1].cpu}, {bench_json.dates(reports)}, zenwoq {context['zenwoq_version']}, tier {context['tier']}.")
@@ -90,7 +78,7 @@ def main():
         print(f"Roof of {threads} thread{'s' if threads > 1 else ''} at the start: {read} GB/s ({loop}), {peak} GFLOP/s.")
     print()
     for n, k, threads in unique((case.n, case.k, case.threads) for case in rows):
-        print_roofs(rows, n, k, threads, arguments.spread)
+        print_roofs(rows, n, k, threads, spread)
     disturbed = [row for case, row in rows.items() if case.threads == 1 and row.busy < 0.95]
     if disturbed:
         print(f"**{len(disturbed)} of {len(rows)} linear rows shared their CPU with other programs**: the thread ran for less than "
@@ -100,6 +88,25 @@ def main():
     for report in reports:
         for name, message in report.errors.items():
             print(f"Not measured: {name}: {message}")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description="Prints the JSON of zenwoq-bench, and that of bench/peers.py, as Markdown tables. Medians of repetitions.")
+    parser.add_argument("files", metavar="FILE.json", nargs="+",
+                        help="those of zenwoq-bench: of one CPU; rows of a later file replace those of an earlier one")
+    parser.add_argument("--spread", action="store_true", help="show where the middle half of the repetitions lies")
+    arguments = parser.parse_args()
+    files = [(path, bench_json.read_json(path)) for path in arguments.files]
+    reports = [bench_json.as_report(path, data) for path, data in files if not bench_json.is_peers(data)]
+    if reports:
+        print_reports(reports, arguments.spread)
+    for path, data in files:
+        if bench_json.is_peers(data):
+            try:
+                peers_table.print_peers(data, arguments.spread)
+            except (KeyError, TypeError) as error:
+                bench_json.fail(f"{path}: not the JSON of bench/peers.py: {type(error).__name__} {error}")
 
 
 if __name__ == "__main__":

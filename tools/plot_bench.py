@@ -57,7 +57,9 @@ def finish(figure, axes, labels, path):
     handles = {label: found[label] for label in labels if label in found}
     width = 0.7 + 0.075 * max(len(label) for label in handles)  # inches of an entry
     columns = max(1, min(len(handles), int(figure.get_figwidth() / width)))
-    below = (0.25 * math.ceil(len(handles) / columns) + 0.15) / figure.get_figheight()
+    lines = math.ceil(len(handles) / columns)
+    figure.set_figheight(figure.get_figheight() + 0.19 * max(0, lines - 2))  # panels() left room for two
+    below = (0.19 * lines + 0.2) / figure.get_figheight()
     figure.legend(handles.values(), handles.keys(), loc="lower center", ncol=columns, frameon=False, fontsize="small")
     figure.get_layout_engine().set(rect=(0, below, 1, 1 - below), w_pad=0.08, h_pad=0.08)
     figure.savefig(path, dpi=130)

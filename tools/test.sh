@@ -6,7 +6,7 @@
 # UndefinedBehaviorSanitizer, then what runs on threads under ThreadSanitizer. Non-zero if a test failed or none ran.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tools/install_packages.sh python3-matplotlib  # for the test of tools/plot_bench.py alone
+tools/install_packages.sh python3-matplotlib python3-numpy  # for the tests of tools/plot_bench.py and bench/peers.py alone
 meson=$(tools/install_packages.sh --print-meson)
 
 # The test programs of a suite, as ninja names them.

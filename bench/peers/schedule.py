@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# What is measured when: all peers hold the same weights, and take turns.
+import math
+import time
+
+from peers.process import PeerError
+
+FEW_ROWS = 16  # up to here reading weights costs as much as the arithmetic
+PAUSE_S = 0.05  # threads of the last peer that still spin fall asleep
+
+
+def cold_bytes(m, l3_bytes, few_rows_bytes):
+    """How much has to pass the caches until the same weights come again.
+
+    few_rows_bytes: for M up to FEW_ROWS, 0 = our choice."""
+    if m <= FEW_ROWS:
+        return few_rows_bytes or max(256 << 20, l3_bytes * 5 // 2)
+    return min(2 * l3_bytes, few_rows_bytes or 2 * l3_bytes)
+
+
+def copies(n, k, m, l3_bytes, few_rows_bytes):
+    """Copies of W, each with a y of its own: at least two, and so many that codes and y in f32 reach cold_bytes."""
+    return max(2, math.ceil(cold_bytes(m, l3_bytes, few_rows_bytes) / (n * k / 2 + m * n * 4)))
+
+
+class Measurement:
+    """One peer at one shape and M."""
+
+    def __init__(self, worker, prepared):
+        self.worker = worker
+        self.prepared = prepared  # the answer of prepare
+        self.times_us = []  # of a layer, one a repetition
+        self.busy = []
+
+
+def measure(workers, shape, repetitions, seconds, failed):
+    """Measurements of the workers that did not fail; failed(worker, text) hears of the others.
+
+    shape: a dict of n, k, group, m, copies. Repetitions are interleaved, each starting with another peer: what
+    disturbs the machine for a while disturbs all."""
+    rows = []
+    for worker in workers:
+        try:
+            rows.append(Measurement(worker, worker.ask("prepare", **shape)))
+        except PeerError as error:
+            failed(worker, str(error))
+    for repetition in range(repetitions):
+        first = repetition % max(1, len(rows))
+        for row in rows[first:] + rows[:first]:
+            time.sleep(PAUSE_S)
+            try:
+                answer = row.worker.ask("measure", seconds=seconds)
+            except PeerError as error:
+                failed(row.worker, str(error))
+                rows = [other for other in rows if other is not row]
+                continue
+            row.times_us.append(answer["us"])
+            row.busy.append(answer["busy"])
+    return rows

@@ -1,0 +1,125 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# A process that runs one peer: python -m peers.worker KEY THREADS SETTINGS-JSON, commands on stdin and answers on
+# stdout, one JSON object a line. An answer has "error" if the command failed; the process then still serves the next.
+import ctypes
+import gc
+import importlib
+import json
+import math
+import os
+import resource
+import sys
+import time
+
+from peers import catalogue
+
+CALL_COPIES = 32
+WORST_ERROR = 0.05  # more is no rounding: the peer computed something else
+LEAST_WEIGHTS = 1 << 26  # below so many of them, memory says nothing about one
+FOUR_BIT_BYTES = 1.5  # of a weight without scales, at most: packed beside the original is 1.0, unpacked to bf16 2.0
+SCALE_BYTES = 12  # of a group, at most: f32 beside the original, and its sum
+LONG_PASS_S = 0.5  # from here on there is no untimed pass before each timed one
+
+
+def resident_bytes():
+    """Of this process, after all that is free has been given back."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+class Server:
+    def __init__(self, key, threads, settings):
+        self._entry = next(entry for entry in catalogue.ENTRIES if entry.key == key)
+        self._threads = threads
+        # Missing libraries show here, as the command "start" fails.
+        self._settings = {**self._entry.settings, **settings}
+        self._peer = None
+        self._weights_key = None
+
+    def start(self):
+        from peers import operands  # noqa: F401  numpy may be what is missing
+        module = importlib.import_module(f"peers.{self._entry.module}")
+        self._peer = getattr(module, self._entry.class_name)(self._threads, self._settings)
+        return self._peer.about()
+
+    def call(self, k):
+        """Microseconds of a call with hardly any work: 64 x k, one row."""
+        self._prepare(64, k, k, 1, CALL_COPIES)
+        best = math.inf
+        for _ in range(20):
+            best = min(best, self._passes(10))
+        self._peer.release()
+        return {"call_us": best * 1e6 / CALL_COPIES}
+
+    def prepare(self, n, k, group, m, copies):
+        """Packs and warms up. Answers relative_error, notes, and with new weights bytes_per_weight (None: too few)."""
+        new = self._weights_key != (n, k, group)
+        if new:
+            self._peer.release()
+            before = resident_bytes()
+        problem = self._prepare(n, k, group, m, copies)
+        self._weights_key = (n, k, group)
+        answer = {"notes": self._peer.notes()}
+        if new:
+            output_bytes = copies * m * n * (2 if self._entry.output == "bf16" else 4)
+            weights = copies * n * k
+            each = (resident_bytes() - before - output_bytes) / weights if weights >= LEAST_WEIGHTS else None
+            answer["bytes_per_weight"] = each
+            if self._entry.four_bit and each and each > FOUR_BIT_BYTES + SCALE_BYTES / group:
+                raise RuntimeError(f"a weight takes {each:.2f} bytes: it is not kept in 4 bits")
+        # The last copy: a peer that took all copies for one would be far off.
+        answer["relative_error"] = problem.relative_error(self._peer.output(copies - 1), copies - 1)
+        if not answer["relative_error"] < WORST_ERROR:
+            raise RuntimeError(f"wrong result, relative error {answer['relative_error']:.3g}")
+        self._pass_s = self._passes(1)
+        return answer
+
+    def measure(self, seconds):
+        """At least so long, and one pass. Answers us a layer, and busy: CPU time of all threads over time."""
+        if self._pass_s < LONG_PASS_S:
+            self._passes(1)
+        cpu = time.process_time_ns()
+        wall = time.perf_counter_ns()
+        pass_s = self._passes(max(1, math.ceil(seconds / self._pass_s)))
+        busy = (time.process_time_ns() - cpu) / (time.perf_counter_ns() - wall)
+        return {"us": pass_s * 1e6 / self._copies, "busy": busy}
+
+    def _prepare(self, n, k, group, m, copies):
+        from peers.operands import Problem
+        self._weights_key = None
+        self._copies = copies
+        problem = Problem(n, k, group, m, copies)
+        self._peer.prepare(problem)
+        self._peer.run()
+        return problem
+
+    def _passes(self, count):
+        """Seconds of a pass, the mean of so many."""
+        run = self._peer.run
+        start = time.perf_counter_ns()
+        for _ in range(count):
+            run()
+        return (time.perf_counter_ns() - start) * 1e-9 / count
+
+
+def main():
+    # Whatever a library prints goes to stderr: stdout is for answers.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    server = Server(sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]))
+    gc.disable()  # a collection in the middle of a pass would be timed
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = getattr(server, request.pop("command"))(**request)
+        except Exception as error:  # of any library; the command reports it
+            answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:500]}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
