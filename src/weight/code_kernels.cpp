@@ -3,6 +3,11 @@
 //
 // Eight rows x eight steps at a time: each row's nibbles become steps (even k in the low word, odd k in the high word),
 // then an 8 x 8 transposition of 32-bit steps puts the columns of one step side by side.
+//
+// A block is read in 64 places at once and so found by no hardware prefetcher. It is prefetched while the one before it is
+// worked on, and into the second-level cache: rows of a power of two apart would evict each other from the first. On Zen 4
+// prefetches to the first level pack u8 at 3.8 GB/s, to the second at 7.
+//
 // Compiled twice (ZENWOQ_CODE_KERNELS); only local functions, so that no AVX2 code leaks into the portable object.
 #include "weight/code_kernels.h"
 
@@ -13,9 +18,10 @@
 namespace zenwoq {
 namespace {
 
-constexpr std::size_t kTile = 8;           // rows and steps of one transposition
-constexpr std::size_t kLineTiles = 2;      // tiles beside each other whose steps fill a cache line: 16 columns
-constexpr std::size_t kTileNibbleBytes = kTile * kStepK / 2;
+constexpr std::size_t kTile = 8;  // rows and steps of one transposition
+constexpr std::size_t kLine = 64;
+
+inline void prefetch(const std::uint8_t* p) { __builtin_prefetch(p, 0, 2); }  // into the second level
 
 // Nibbles 0, 1, 2 ... 7 of every 32 bits (k ascending) to 0, 2, 4, 6, 1, 3, 5, 7.
 inline Vector256 split_even_odd(Vector256 v) {
@@ -65,28 +71,24 @@ inline void transpose(Vector256 (&v)[kTile]) {
 
 template <zenwoq_code_layout layout>
 bool pack(const CodeBlock& block, std::uint8_t* const* steps, std::size_t count) {
-  constexpr std::size_t kRowBytes = layout == ZENWOQ_CODES_NIBBLES ? kBlockK / 2 : kBlockK;
+  constexpr std::size_t kStepRowBytes = layout == ZENWOQ_CODES_NIBBLES ? kStepK / 2 : kStepK;
+  alignas(64) std::uint8_t packed[kBlockSteps][kStepBytes];
   Vector256 outside = repeat(0);
-  for (std::size_t column = 0; column < kPanelColumns; column += kLineTiles * kTile) {
-    for (std::size_t i = 0; i < kLineTiles * kTile; ++i) {
-      const std::uint8_t* next = block.next_rows + (column + i) * block.row_bytes;
-      // The line of each 64th byte: that of the first belongs to the block before, too.
-      for (std::size_t byte = 63; byte < kRowBytes; byte += 64) __builtin_prefetch(next + byte);
-    }
-    for (std::size_t step = 0; step < count; step += kTile) {
-      Vector256 tiles[kLineTiles][kTile];
-      for (std::size_t t = 0; t < kLineTiles; ++t) {
-        for (std::size_t i = 0; i < kTile; ++i) {
-          const std::uint8_t* row = block.rows + (column + t * kTile + i) * block.row_bytes;
-          tiles[t][i] = split_even_odd(read_codes<layout>(row + step * kRowBytes / kBlockSteps, outside));
-        }
-        transpose(tiles[t]);
+  for (std::size_t column = 0; column < kPanelColumns; column += kTile) {
+    for (std::size_t step = 0; step < kBlockSteps; step += kTile) {
+      Vector256 tile[kTile];
+      for (std::size_t i = 0; i < kTile; ++i) {
+        const std::size_t from = (column + i) * block.row_bytes + step * kStepRowBytes;
+        tile[i] = split_even_odd(read_codes<layout>(block.rows + from, outside));
+        // The line of each 64th byte: the line of the first belongs to the block before, too.
+        if (step * kStepRowBytes % kLine == 0) prefetch(block.next_rows + from + kLine - 1);
       }
-      // Both halves of a line one after the other: a line that is left half written would be written to memory twice.
-      for (std::size_t i = 0; i < kTile && step + i < count; ++i) {
-        for (std::size_t t = 0; t < kLineTiles; ++t) stream(steps[step + i] + (column + t * kTile) * 4, tiles[t][i]);
-      }
+      transpose(tile);
+      for (std::size_t i = 0; i < kTile; ++i) store(packed[step + i] + column * 4, tile[i]);
     }
+  }
+  for (std::size_t step = 0; step < count; ++step) {
+    for (std::size_t byte = 0; byte < kStepBytes; byte += sizeof(Vector256)) stream(steps[step] + byte, load(packed[step] + byte));
   }
   return !any(outside & repeat(0xF0F0F0F0u));
 }
@@ -104,10 +106,14 @@ void unpack_block(const std::uint8_t* const* steps, std::size_t columns, std::ui
   for (std::size_t column = 0; column < columns; column += kTile) {
     for (std::size_t step = 0; step < kBlockSteps; step += kTile) {
       Vector256 tile[kTile];
-      for (std::size_t i = 0; i < kTile; ++i) tile[i] = load(steps[step + i] + column * 4);
+      for (std::size_t i = 0; i < kTile; ++i) {
+        const std::uint8_t* from = steps[step + i] + column * 4;
+        tile[i] = load(from);
+        prefetch(from + kBlockSteps * kStepBytes);  // near enough to where the next block has this step
+      }
       transpose(tile);
       for (std::size_t i = 0; i < kTile; ++i) {
-        store(rows + (column + i) * row_bytes + step / kTile * kTileNibbleBytes, join_even_odd(tile[i]));
+        store(rows + (column + i) * row_bytes + step * kStepK / 2, join_even_odd(tile[i]));
       }
     }
   }

@@ -86,6 +86,14 @@ bool pack_codes(const CodeKernels& kernels, const PanelSource& source, std::uint
 // Where a panel has the scales (or the zeros) of a group, from the panel's start.
 using RowOffset = std::size_t (PanelLayout::*)(std::size_t group) const;
 
+// Both aligned.
+template <std::size_t bytes>
+void stream_row(const void* from, std::uint8_t* to) {
+  for (std::size_t i = 0; i < bytes / 16; ++i) {
+    _mm_stream_si128(reinterpret_cast<__m128i*>(to) + i, _mm_load_si128(static_cast<const __m128i*>(from) + i));
+  }
+}
+
 // Values [columns,G] -> a row of 64 of each group. fix(row) -> whether its values may be; it may change them.
 template <typename Word, typename Fix>
 bool pack_parameters(const PanelSource& source, const std::uint8_t* values, RowOffset row_offset, Word padding, const Fix& fix,
@@ -103,9 +111,7 @@ bool pack_parameters(const PanelSource& source, const std::uint8_t* values, RowO
     }
     for (std::size_t g = 0; g < count; ++g) {
       good &= fix(tile[g]);
-      auto* to = reinterpret_cast<__m128i*>(out + (layout.*row_offset)(first + g));
-      const auto* from = reinterpret_cast<const __m128i*>(tile[g]);
-      for (std::size_t i = 0; i < sizeof tile[g] / sizeof *to; ++i) _mm_stream_si128(to + i, _mm_load_si128(from + i));
+      stream_row<sizeof tile[g]>(tile[g], out + (layout.*row_offset)(first + g));
     }
   }
   return good;
