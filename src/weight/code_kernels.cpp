@@ -72,19 +72,25 @@ inline void transpose(Vector256 (&v)[kTile]) {
 template <zenwoq_code_layout layout>
 bool pack(const CodeBlock& block, std::uint8_t* const* steps, std::size_t count) {
   constexpr std::size_t kStepRowBytes = layout == ZENWOQ_CODES_NIBBLES ? kStepK / 2 : kStepK;
-  alignas(64) std::uint8_t packed[kBlockSteps][kStepBytes];
+  constexpr std::size_t kLineSteps = kLine / kStepRowBytes;
+  alignas(kLine) std::uint8_t packed[kBlockSteps][kStepBytes];
   Vector256 outside = repeat(0);
-  for (std::size_t column = 0; column < kPanelColumns; column += kTile) {
-    for (std::size_t step = 0; step < kBlockSteps; step += kTile) {
-      Vector256 tile[kTile];
+  // One line of every row, then the next line: prefetched lines are used in the order they were asked for.
+  for (std::size_t line = 0; line < kBlockSteps; line += kLineSteps) {
+    for (std::size_t column = 0; column < kPanelColumns; column += kTile) {
       for (std::size_t i = 0; i < kTile; ++i) {
-        const std::size_t from = (column + i) * block.row_bytes + step * kStepRowBytes;
-        tile[i] = split_even_odd(read_codes<layout>(block.rows + from, outside));
-        // The line of each 64th byte: the line of the first belongs to the block before, too.
-        if (step * kStepRowBytes % kLine == 0) prefetch(block.next_rows + from + kLine - 1);
+        // The line of its last byte: where rows are not aligned, the line of the first is also the block's before.
+        prefetch(block.next_rows + (column + i) * block.row_bytes + line * kStepRowBytes + kLine - 1);
       }
-      transpose(tile);
-      for (std::size_t i = 0; i < kTile; ++i) store(packed[step + i] + column * 4, tile[i]);
+      for (std::size_t step = line; step < line + kLineSteps; step += kTile) {
+        Vector256 tile[kTile];
+        for (std::size_t i = 0; i < kTile; ++i) {
+          const std::uint8_t* codes = block.rows + (column + i) * block.row_bytes + step * kStepRowBytes;
+          tile[i] = split_even_odd(read_codes<layout>(codes, outside));
+        }
+        transpose(tile);
+        for (std::size_t i = 0; i < kTile; ++i) store(packed[step + i] + column * 4, tile[i]);
+      }
     }
   }
   for (std::size_t step = 0; step < count; ++step) {

@@ -5,14 +5,13 @@
 //
 // A panel is packed in blocks of 64 columns x 128 k (code_kernels.h); scales and zeros follow, 64 columns of a few groups at
 // a time. What is packed is not read soon: it is stored past the caches, which then hold the source.
-#include <emmintrin.h>
-
 #include <algorithm>
 #include <cstring>
 
 #include "weight/code_kernels.h"
 #include "weight/convert.h"
 #include "weight/packed.h"
+#include "weight/transpose.h"
 
 namespace zenwoq {
 namespace {
@@ -98,20 +97,20 @@ void stream_row(const void* from, std::uint8_t* to) {
 template <typename Word, typename Fix>
 bool pack_parameters(const PanelSource& source, const std::uint8_t* values, RowOffset row_offset, Word padding, const Fix& fix,
                      std::uint8_t* out) {
-  constexpr std::size_t kTileGroups = 16;
-  alignas(64) Word tile[kTileGroups][kPanelColumns];
-  std::fill_n(tile[0], kTileGroups * kPanelColumns, padding);
+  constexpr std::size_t kCount = kTileGroups<Word>;
+  GroupTile<Word> tile;
+  std::fill_n(tile.rows[0], kCount * kPanelColumns, padding);
   const PanelLayout layout = source.header.layout();
   const std::size_t groups = layout.groups();
+  // Read below in 64 places at once, which no hardware prefetcher follows.
+  for (std::size_t byte = 0; byte < source.columns * groups * sizeof(Word); byte += 64) __builtin_prefetch(values + byte, 0, 2);
   bool good = true;
-  for (std::size_t first = 0; first < groups; first += kTileGroups) {
-    const std::size_t count = std::min(kTileGroups, groups - first);
-    for (std::size_t c = 0; c < source.columns; ++c) {
-      for (std::size_t g = 0; g < count; ++g) std::memcpy(&tile[g][c], values + (c * groups + first + g) * sizeof(Word), sizeof(Word));
-    }
+  for (std::size_t first = 0; first < groups; first += kCount) {
+    const std::size_t count = std::min(kCount, groups - first);
+    read_tile(values + first * sizeof(Word), groups * sizeof(Word), source.columns, count, &tile);
     for (std::size_t g = 0; g < count; ++g) {
-      good &= fix(tile[g]);
-      stream_row<sizeof tile[g]>(tile[g], out + (layout.*row_offset)(first + g));
+      good &= fix(tile.rows[g]);
+      stream_row<sizeof tile.rows[g]>(tile.rows[g], out + (layout.*row_offset)(first + g));
     }
   }
   return good;

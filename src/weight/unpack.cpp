@@ -7,6 +7,7 @@
 
 #include "weight/convert.h"
 #include "weight/packed.h"
+#include "weight/transpose.h"
 
 namespace zenwoq {
 namespace {
@@ -39,17 +40,43 @@ void unpack_codes(const CodeKernels& kernels, const PackedView& view, std::size_
   }
 }
 
-// Rows of 64 values, one of each group -> [columns,G].
-void unpack_parameters(const PackedView& view, std::size_t panel, std::size_t size, std::size_t (PanelLayout::*row_offset)(std::size_t) const,
-                       std::uint8_t* values) {
+// Where a panel has the scales (or the zeros) of a group, from the panel's start.
+using RowOffset = std::size_t (PanelLayout::*)(std::size_t group) const;
+
+// A row of 64 values of each group -> [columns,G]. fix(row) may change the values.
+template <typename Word, typename Fix>
+void unpack_parameters(const PackedView& view, std::size_t panel, RowOffset row_offset, const Fix& fix, std::uint8_t* values) {
   const PanelLayout layout = view.header.layout();
   const std::size_t groups = layout.groups();
-  const std::size_t first = panel * kPanelColumns;
-  const std::size_t columns = std::min(kPanelColumns, view.header.n - first);
-  for (std::size_t g = 0; g < groups; ++g) {
-    const std::uint8_t* row = view.panel(panel) + (layout.*row_offset)(g);
-    for (std::size_t c = 0; c < columns; ++c) std::memcpy(values + ((first + c) * groups + g) * size, row + c * size, size);
+  const std::size_t first_column = panel * kPanelColumns;
+  const std::size_t columns = std::min(kPanelColumns, view.header.n - first_column);
+  GroupTile<Word> tile;
+  for (std::size_t first = 0; first < groups; first += kTileGroups<Word>) {
+    const std::size_t count = std::min(kTileGroups<Word>, groups - first);
+    for (std::size_t g = 0; g < count; ++g) {
+      std::memcpy(tile.rows[g], view.panel(panel) + (layout.*row_offset)(first + g), sizeof tile.rows[g]);
+      fix(tile.rows[g]);
+    }
+    write_tile(tile, columns, count, values + (first_column * groups + first) * sizeof(Word), groups * sizeof(Word));
   }
+}
+
+// Scales or offsets.
+void unpack_floats(const PackedView& view, std::size_t panel, RowOffset row_offset, std::uint8_t* values) {
+  if (view.header.scale_bytes() == 4) {
+    unpack_parameters<std::uint32_t>(view, panel, row_offset, [](auto&) {}, values);
+  } else {
+    unpack_parameters<std::uint16_t>(view, panel, row_offset, [](auto&) {}, values);
+  }
+}
+
+void unpack_zeros(const PackedView& view, std::size_t panel, std::uint8_t* zeros) {
+  if (view.header.zero() == ZENWOQ_ZERO_OFFSET) unpack_floats(view, panel, &PanelLayout::zeros, zeros);
+  if (view.header.zero() != ZENWOQ_ZERO_INTEGER) return;
+  const auto subtract = [](std::uint8_t (&row)[kPanelColumns]) {
+    for (std::uint8_t& zero : row) zero = static_cast<std::uint8_t>(8 - zero);
+  };
+  unpack_parameters<std::uint8_t>(view, panel, &PanelLayout::zeros, subtract, zeros);
 }
 
 GroupValues values_of(const PackedHeader& header, const PanelLayout& layout, const std::uint8_t* panel, std::size_t column,
@@ -67,11 +94,9 @@ void unpack(const PackedView& view, std::uint8_t* codes, std::uint8_t* scales, s
   const PackedHeader& header = view.header;
   for (std::size_t panel = 0; panel < header.panels(); ++panel) {
     if (codes != nullptr) unpack_codes(kernels, view, panel, codes);
-    if (scales != nullptr) unpack_parameters(view, panel, header.scale_bytes(), &PanelLayout::scales, scales);
-    if (zeros != nullptr && header.zero_bytes() != 0) unpack_parameters(view, panel, header.zero_bytes(), &PanelLayout::zeros, zeros);
+    if (scales != nullptr) unpack_floats(view, panel, &PanelLayout::scales, scales);
+    if (zeros != nullptr) unpack_zeros(view, panel, zeros);
   }
-  if (zeros == nullptr || header.zero() != ZENWOQ_ZERO_INTEGER) return;
-  for (std::size_t i = 0; i < header.n * header.groups(); ++i) zeros[i] = static_cast<std::uint8_t>(8 - zeros[i]);
 }
 
 void dequantize(const PackedView& view, std::size_t n_begin, std::size_t n_end, float* values, const CodeKernels& kernels) {
