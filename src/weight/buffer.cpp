@@ -12,21 +12,19 @@
 namespace zenwoq {
 namespace {
 
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
-
 std::size_t round_up(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
 }  // namespace
 
 PackedBuffer allocate_packed(std::size_t bytes) {
-  if (bytes > PTRDIFF_MAX - kHugePage) return nullptr;
-  const std::size_t unit = bytes < kHugePage ? ZENWOQ_PACKED_ALIGNMENT : kHugePage;
+  if (bytes > PTRDIFF_MAX - kHugePageBytes) return nullptr;
+  const std::size_t unit = bytes < kHugePageBytes ? ZENWOQ_PACKED_ALIGNMENT : kHugePageBytes;
   // The last huge page is completed where that wastes at most an eighth; otherwise the end lies in small pages.
   std::size_t size = round_up(bytes, unit);
   if (size - bytes > bytes / 8) size = round_up(bytes, ZENWOQ_PACKED_ALIGNMENT);
   PackedBuffer buffer(static_cast<std::uint8_t*>(std::aligned_alloc(unit, size)));
   // Only an advice: without it the weight is as right.
-  if (buffer != nullptr && unit == kHugePage) madvise(buffer.get(), size / kHugePage * kHugePage, MADV_HUGEPAGE);
+  if (buffer != nullptr && unit == kHugePageBytes) madvise(buffer.get(), size / kHugePageBytes * kHugePageBytes, MADV_HUGEPAGE);
   return buffer;
 }
 

@@ -4,11 +4,14 @@
 // Memory for packed weights.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
 
 namespace zenwoq {
+
+inline constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 
 struct FreeDeleter {
   void operator()(void* pointer) const { std::free(pointer); }

@@ -125,24 +125,12 @@ void unpack_block(const std::uint8_t* const* steps, std::size_t columns, std::ui
   }
 }
 
-// The value of each code.
-inline void fill_values(const GroupValues& group, float* by_code) {
-  for (std::size_t code = 0; code < 16; ++code) {
-    const float t = group.table[code];
-    switch (group.zero_kind) {
-      case ZENWOQ_ZERO_NONE: by_code[code] = group.scale * t; break;
-      case ZENWOQ_ZERO_INTEGER: by_code[code] = group.scale * (t + group.added); break;
-      case ZENWOQ_ZERO_OFFSET: by_code[code] = __builtin_fmaf(group.scale, t, group.added); break;
-    }
-  }
-}
-
+template <zenwoq_zero_kind kind>
 void dequantize(const std::uint8_t* nibbles, std::size_t count, const GroupValues& group, float* values) {
-  alignas(32) float by_code[16];
-  fill_values(group, by_code);
   std::size_t i = 0;
 #ifdef __AVX2__
-  const __m256 low = _mm256_load_ps(by_code), high = _mm256_load_ps(by_code + 8);
+  const __m256 low = _mm256_loadu_ps(group.table), high = _mm256_loadu_ps(group.table + 8);
+  const __m256 scale = _mm256_set1_ps(group.scale), added = _mm256_set1_ps(group.added);
   const __m256i shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
   for (; i + 8 <= count; i += 8) {
     int eight;
@@ -150,11 +138,27 @@ void dequantize(const std::uint8_t* nibbles, std::size_t count, const GroupValue
     // Code i at the low end of lane i: a permutation reads three bits of it, and a blend its fourth.
     const __m256i codes = _mm256_srlv_epi32(_mm256_set1_epi32(eight), shifts);
     const __m256 fourth = _mm256_castsi256_ps(_mm256_slli_epi32(codes, 28));
-    _mm256_storeu_ps(values + i, _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, codes), _mm256_permutevar8x32_ps(high, codes), fourth));
+    const __m256 t = _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, codes), _mm256_permutevar8x32_ps(high, codes), fourth);
+    const __m256 value = kind == ZENWOQ_ZERO_NONE      ? _mm256_mul_ps(scale, t)
+                         : kind == ZENWOQ_ZERO_INTEGER ? _mm256_mul_ps(scale, _mm256_add_ps(t, added))
+                                                       : _mm256_fmadd_ps(scale, t, added);
+    _mm256_storeu_ps(values + i, value);
   }
 #endif
   for (; i < count; ++i) {
-    std::memcpy(values + i, &by_code[(nibbles[i / 2] >> (i % 2 * 4)) & 15u], sizeof(float));
+    const float t = group.table[(nibbles[i / 2] >> (i % 2 * 4)) & 15u];
+    const float value = kind == ZENWOQ_ZERO_NONE      ? group.scale * t
+                        : kind == ZENWOQ_ZERO_INTEGER ? group.scale * (t + group.added)
+                                                      : __builtin_fmaf(group.scale, t, group.added);
+    std::memcpy(values + i, &value, sizeof value);
+  }
+}
+
+void dequantize(const std::uint8_t* nibbles, std::size_t count, const GroupValues& group, float* values) {
+  switch (group.zero_kind) {
+    case ZENWOQ_ZERO_NONE: return dequantize<ZENWOQ_ZERO_NONE>(nibbles, count, group, values);
+    case ZENWOQ_ZERO_INTEGER: return dequantize<ZENWOQ_ZERO_INTEGER>(nibbles, count, group, values);
+    case ZENWOQ_ZERO_OFFSET: return dequantize<ZENWOQ_ZERO_OFFSET>(nibbles, count, group, values);
   }
 }
 
