@@ -99,7 +99,6 @@ bool pack_parameters(const PanelSource& source, const std::uint8_t* values, RowO
                      std::uint8_t* out) {
   constexpr std::size_t kCount = kTileGroups<Word>;
   GroupTile<Word> tile;
-  std::fill_n(tile.rows[0], kCount * kPanelColumns, padding);
   const PanelLayout layout = source.header.layout();
   const std::size_t groups = layout.groups();
   // Read below in 64 places at once, which no hardware prefetcher follows.
@@ -107,6 +106,7 @@ bool pack_parameters(const PanelSource& source, const std::uint8_t* values, RowO
   bool good = true;
   for (std::size_t first = 0; first < groups; first += kCount) {
     const std::size_t count = std::min(kCount, groups - first);
+    if (source.columns < kPanelColumns) std::fill_n(tile.rows[0], kCount * kPanelColumns, padding);
     read_tile(values + first * sizeof(Word), groups * sizeof(Word), source.columns, count, &tile);
     for (std::size_t g = 0; g < count; ++g) {
       good &= fix(tile.rows[g]);
