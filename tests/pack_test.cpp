@@ -1,11 +1,17 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Packing and back: codes, scales and zeros come back exactly, whatever the layout of the source and the ranges packed.
+// Packing and back, by every variant of the kernels: the bytes are those of the definition in packed.h, written down again
+// here, whatever the layout of the source, the ranges packed and the threads; everything comes back exactly; a value that
+// cannot be is named. All operands end at pages without access.
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstring>
+#include <limits>
+#include <memory>
+#include <span>
+#include <string>
 
 #include "support/guard_buffer.h"
 #include "support/random_weight.h"
@@ -14,111 +20,406 @@
 namespace zenwoq::test {
 namespace {
 
-RandomWeight any_weight(Rng& rng) {
-  constexpr zenwoq_dtype kTypes[] = {ZENWOQ_F32, ZENWOQ_F16, ZENWOQ_BF16};
-  const std::size_t k = rng() % 4 == 0 ? pick(rng, 100, 600) : pick(rng, 1, 100);
-  return random_weight(rng, pick(rng, 1, 200), k, rng() % 3 == 0 ? 0 : 8 * pick(rng, 1, 40), kTypes[rng() % 3],
-                       static_cast<zenwoq_zero_kind>(rng() % 3));
+struct Variant {
+  const char* name;
+  const CodeKernels* kernels;
+};
+
+// Those this CPU runs.
+std::vector<Variant> variants() {
+  std::vector<Variant> all = {{"portable", &code_kernels_portable}};
+  if (&code_kernels() == &code_kernels_avx2_fma) all.push_back({"avx2_fma", &code_kernels_avx2_fma});
+  return all;
 }
 
-PackedBuffer packed_of(const RandomWeight& weight, const zenwoq_weight_source& source, PackedHeader* header) {
-  EXPECT_TRUE(make_header(weight.desc, header).ok());
-  PackedBuffer packed = allocate_packed(header->total_bytes);
-  std::memset(packed.get(), 0xEE, header->total_bytes);
-  const Status status = pack_rows(*header, source, 0, weight.desc.n, packed.get());
-  EXPECT_TRUE(status.ok()) << status.text();
+RandomWeight any_weight(Rng& rng) {
+  constexpr zenwoq_dtype kTypes[] = {ZENWOQ_F32, ZENWOQ_F16, ZENWOQ_BF16};
+  // Blocks are 128 codes long, lines 64 or 128: sizes at their borders are as likely as others.
+  constexpr std::size_t kSizes[] = {1, 63, 64, 65, 127, 128, 129, 191, 192, 255, 256, 257, 384};
+  const std::size_t k = rng() % 3 == 0 ? kSizes[rng() % std::size(kSizes)] : rng() % 3 == 0 ? pick(rng, 100, 700) : pick(rng, 1, 100);
+  const std::size_t n = rng() % 3 == 0 ? kSizes[rng() % 4] : pick(rng, 1, 200);
+  const std::size_t group = rng() % 4 == 0 ? 0 : rng() % 3 == 0 ? 8 : 8 * pick(rng, 1, 40);
+  return random_weight(rng, n, k, group, kTypes[rng() % 3], static_cast<zenwoq_zero_kind>(rng() % 3));
+}
+
+// The sentence of packed.h, one code after the other, nothing shared with src/ but the header.
+std::vector<std::uint8_t> packed_by_definition(const RandomWeight& weight, const PackedHeader& header) {
+  const auto [n, k] = std::pair(weight.desc.n, weight.desc.k);
+  const std::size_t group = weight.desc.group_size == 0 ? k : weight.desc.group_size;
+  const std::size_t groups = weight.groups();
+  const std::size_t scale_bytes = weight.scales.size() / (n * groups), zero_bytes = weight.zeros.size() / (n * groups);
+  const auto* begin = reinterpret_cast<const std::uint8_t*>(&header);
+  std::vector<std::uint8_t> packed(begin, begin + 256);
+  for (std::size_t panel = 0; panel < (n + 63) / 64; ++panel) {
+    for (std::size_t g = 0; g < groups; ++g) {
+      for (std::size_t step = g * group; step < std::min(k, (g + 1) * group); step += 8) {
+        for (std::size_t column = panel * 64; column < panel * 64 + 64; ++column) {
+          std::uint32_t lane = 0;
+          for (std::size_t i = 0; i < 8; ++i) {
+            const std::uint32_t code = column < n && step + i < k ? weight.code(column, step + i) : 0;
+            lane |= code << (i % 2 * 16 + i / 2 * 4);
+          }
+          for (unsigned byte = 0; byte < 4; ++byte) packed.push_back(static_cast<std::uint8_t>(lane >> (8 * byte)));
+        }
+      }
+      for (std::size_t i = 0; i < 64 * scale_bytes; ++i) {
+        const std::size_t column = panel * 64 + i / scale_bytes;
+        packed.push_back(column < n ? weight.scales[(column * groups + g) * scale_bytes + i % scale_bytes] : 0);
+      }
+      for (std::size_t i = 0; i < 64 * zero_bytes; ++i) {
+        const std::size_t column = panel * 64 + i / zero_bytes;
+        if (weight.desc.zero_kind == ZENWOQ_ZERO_INTEGER) {
+          packed.push_back(static_cast<std::uint8_t>(column < n ? 8 - weight.zero(column, g) : 0));
+        } else {
+          packed.push_back(column < n ? weight.zeros[(column * groups + g) * zero_bytes + i % zero_bytes] : 0);
+        }
+      }
+    }
+  }
+  packed.resize(packed.size() + 64);
   return packed;
 }
 
-TEST(Pack, EverythingComesBackExactly) {
+// A weight's source in guarded, read-only memory.
+class GuardedSource {
+ public:
+  GuardedSource(const RandomWeight& weight, zenwoq_code_layout layout, std::size_t gap)
+      : row_(layout == ZENWOQ_CODES_NIBBLES ? (weight.desc.k + 1) / 2 : weight.desc.k),
+        codes_((weight.desc.n - 1) * (row_ + gap) + row_, 0xFF),  // a gap holds what no layout allows
+        scales_(weight.scales.size()),
+        zeros_(weight.zeros.size()),
+        source_(weight.source()) {
+    for (std::size_t n = 0; n < weight.desc.n; ++n) {
+      std::uint8_t* row = codes_.data() + n * (row_ + gap);
+      if (layout == ZENWOQ_CODES_NIBBLES) std::memcpy(row, weight.codes.data() + n * row_, row_);
+      for (std::size_t k = 0; layout != ZENWOQ_CODES_NIBBLES && k < weight.desc.k; ++k) {
+        const unsigned code = weight.code(n, k);
+        row[k] = static_cast<std::uint8_t>(layout == ZENWOQ_CODES_S8 && code >= 8 ? code | 0xF0 : code);
+      }
+    }
+    std::memcpy(scales_.data(), weight.scales.data(), scales_.size());
+    if (zeros_.size() != 0) std::memcpy(zeros_.data(), weight.zeros.data(), zeros_.size());
+    for (GuardBuffer* buffer : {&codes_, &scales_, &zeros_}) buffer->make_read_only();
+    source_.code_layout = layout;
+    source_.codes = codes_.data(), source_.codes_bytes = codes_.size();
+    source_.codes_row_bytes = gap == 0 && layout == ZENWOQ_CODES_NIBBLES ? 0 : row_ + gap;
+    source_.scales = scales_.data();
+    if (zeros_.size() != 0) source_.zeros = zeros_.data();
+  }
+
+  const zenwoq_weight_source& source() const { return source_; }
+
+ private:
+  std::size_t row_;
+  GuardBuffer codes_, scales_, zeros_;
+  zenwoq_weight_source source_;
+};
+
+PackedHeader header_of(const RandomWeight& weight) {
+  PackedHeader header;
+  EXPECT_TRUE(make_header(weight.desc, &header).ok());
+  return header;
+}
+
+TEST(Pack, EveryVariantGivesTheBytesOfTheDefinition) {
   Rng rng(4);
-  for (int i = 0; i < 300; ++i) {
+  for (int i = 0; i < 200; ++i) {
     const RandomWeight weight = any_weight(rng);
-    PackedHeader header;
-    const PackedBuffer packed = packed_of(weight, weight.source(), &header);
-    PackedView view;
-    const Status status = open_packed(packed.get(), header.total_bytes, &view);
-    ASSERT_TRUE(status.ok()) << status.text();
-    std::vector<std::uint8_t> codes(weight.codes.size()), scales(weight.scales.size()), zeros(weight.zeros.size());
-    unpack(view, codes.data(), scales.data(), zeros.empty() ? nullptr : zeros.data());
-    std::vector<std::uint8_t> expected = weight.codes;
-    for (std::size_t n = 0; weight.desc.k % 2 != 0 && n < weight.desc.n; ++n) expected[(n + 1) * ((weight.desc.k + 1) / 2) - 1] &= 15;
-    ASSERT_EQ(codes, expected) << weight_text(header);
-    ASSERT_EQ(scales, weight.scales);
-    ASSERT_EQ(zeros, weight.zeros);
+    const PackedHeader header = header_of(weight);
+    const std::vector<std::uint8_t> expected = packed_by_definition(weight, header);
+    ASSERT_EQ(expected.size(), header.total_bytes);
+    for (const zenwoq_code_layout layout : {ZENWOQ_CODES_NIBBLES, ZENWOQ_CODES_U8, ZENWOQ_CODES_S8}) {
+      const GuardedSource source(weight, layout, rng() % 2 == 0 ? 0 : pick(rng, 1, 80));
+      ASSERT_TRUE(check_source(header, source.source()).ok());
+      for (const Variant& variant : variants()) {
+        GuardBuffer packed(header.total_bytes, 0xEE);
+        const Status status = pack_rows(header, source.source(), 0, weight.desc.n, packed.data(), *variant.kernels);
+        ASSERT_TRUE(status.ok()) << status.text();
+        ASSERT_EQ(std::memcmp(packed.data(), expected.data(), expected.size()), 0)
+            << variant.name << " layout " << layout << " " << header.n << " x " << header.k << " " << weight_text(header);
+      }
+    }
   }
 }
 
-TEST(Pack, SourceLayoutsAndRangesGiveTheSameBytes) {
+TEST(Pack, RangesInAnyOrderGiveTheSameBytes) {
   Rng rng(5);
-  for (int i = 0; i < 150; ++i) {
+  for (int i = 0; i < 50; ++i) {
     const RandomWeight weight = any_weight(rng);
-    const std::size_t n = weight.desc.n, k = weight.desc.k;
-    PackedHeader header;
-    const PackedBuffer expected = packed_of(weight, weight.source(), &header);
-    // One code a byte, signed and unsigned, at the end of a page, rows apart.
-    const std::size_t stride = k + rng() % 20;
-    GuardBuffer bytes((n - 1) * stride + k);
-    for (const zenwoq_code_layout layout : {ZENWOQ_CODES_U8, ZENWOQ_CODES_S8}) {
-      for (std::size_t row = 0; row < n; ++row) {
-        for (std::size_t column = 0; column < k; ++column) {
-          const unsigned code = weight.code(row, column);
-          bytes.data()[row * stride + column] = static_cast<std::uint8_t>(layout == ZENWOQ_CODES_S8 && code >= 8 ? code | 0xF0 : code);
-        }
-      }
-      zenwoq_weight_source source = weight.source();
-      source.code_layout = layout;
-      source.codes = bytes.data();
-      source.codes_bytes = bytes.size();
-      source.codes_row_bytes = stride;
-      const PackedBuffer packed = packed_of(weight, source, &header);
-      ASSERT_EQ(std::memcmp(packed.get(), expected.get(), header.total_bytes), 0) << n << " x " << k << " layout " << layout;
-    }
-    PackedBuffer parts = allocate_packed(header.total_bytes);
-    for (std::size_t begin = (n - 1) / 64 * 64;; begin -= 64) {  // ranges in any order
-      ASSERT_TRUE(pack_rows(header, weight.source(), begin, std::min(n, begin + 64), parts.get()).ok());
+    const PackedHeader header = header_of(weight);
+    GuardBuffer packed(header.total_bytes, 0xEE);
+    for (std::size_t begin = (header.n - 1) / 64 * 64;; begin -= 64) {
+      ASSERT_TRUE(pack_rows(header, weight.source(), begin, std::min(header.n, begin + 64), packed.data()).ok());
       if (begin == 0) break;
     }
-    ASSERT_EQ(std::memcmp(parts.get(), expected.get(), header.total_bytes), 0);
+    ASSERT_EQ(std::memcmp(packed.data(), packed_by_definition(weight, header).data(), header.total_bytes), 0);
   }
 }
 
-TEST(Pack, ReadsNothingBehindTheSource) {
+TEST(Pack, EverythingComesBackExactly) {
   Rng rng(6);
-  for (int i = 0; i < 100; ++i) {
+  for (int i = 0; i < 200; ++i) {
     const RandomWeight weight = any_weight(rng);
-    GuardBuffer codes(weight.codes.size()), scales(weight.scales.size()), zeros(weight.zeros.size());
-    std::memcpy(codes.data(), weight.codes.data(), codes.size());
-    std::memcpy(scales.data(), weight.scales.data(), scales.size());
-    if (zeros.size() != 0) std::memcpy(zeros.data(), weight.zeros.data(), zeros.size());
-    zenwoq_weight_source source = weight.source();
-    source.codes = codes.data(), source.scales = scales.data();
-    if (zeros.size() != 0) source.zeros = zeros.data();
-    PackedHeader header, same;
-    const PackedBuffer packed = packed_of(weight, source, &header);
-    ASSERT_EQ(std::memcmp(packed.get(), packed_of(weight, weight.source(), &same).get(), header.total_bytes), 0);
+    const PackedHeader header = header_of(weight);
+    const std::vector<std::uint8_t> bytes = packed_by_definition(weight, header);
+    GuardBuffer packed(bytes.size());
+    std::memcpy(packed.data(), bytes.data(), bytes.size());
+    packed.make_read_only();
+    PackedView view;
+    ASSERT_TRUE(open_packed(packed.data(), packed.size(), &view).ok());
+    std::vector<std::uint8_t> expected = weight.codes;
+    const std::size_t row_bytes = (header.k + 1) / 2;
+    for (std::size_t n = 0; header.k % 2 != 0 && n < header.n; ++n) expected[(n + 1) * row_bytes - 1] &= 15;
+    for (const Variant& variant : variants()) {
+      GuardBuffer codes(weight.codes.size()), scales(weight.scales.size()), zeros(weight.zeros.size());
+      unpack(view, codes.data(), scales.data(), zeros.size() == 0 ? nullptr : zeros.data(), *variant.kernels);
+      ASSERT_EQ(std::memcmp(codes.data(), expected.data(), codes.size()), 0) << variant.name << " " << header.n << " x " << header.k;
+      ASSERT_EQ(std::memcmp(scales.data(), weight.scales.data(), scales.size()), 0) << variant.name << " " << weight_text(header);
+      if (zeros.size() == 0) continue;
+      ASSERT_EQ(std::memcmp(zeros.data(), weight.zeros.data(), zeros.size()), 0) << variant.name << " " << weight_text(header);
+    }
   }
+}
+
+// By the header's formula: double holds the product of two floats exactly, so that the conversion is the one rounding.
+float dequantized_by_definition(const RandomWeight& weight, std::size_t n, std::size_t k) {
+  const std::size_t g = weight.desc.group_size == 0 ? 0 : k / weight.desc.group_size;
+  const float t = weight.desc.table[weight.code(n, k)];
+  const double scale = weight.scale(n, g);
+  switch (weight.desc.zero_kind) {
+    case ZENWOQ_ZERO_NONE: return static_cast<float>(scale * t);
+    case ZENWOQ_ZERO_INTEGER: return static_cast<float>(scale * (t + static_cast<float>(8 - weight.zero(n, g))));
+    case ZENWOQ_ZERO_OFFSET: return std::fma(weight.scale(n, g), t, weight.offset(n, g));
+  }
+  return 0;
 }
 
 TEST(Pack, DequantizesWithOneRounding) {
   Rng rng(7);
   for (int i = 0; i < 100; ++i) {
     const RandomWeight weight = any_weight(rng);
-    PackedHeader header;
-    const PackedBuffer packed = packed_of(weight, weight.source(), &header);
-    std::vector<float> values(weight.desc.n * weight.desc.k);
-    dequantize({header, packed.get()}, 0, weight.desc.n, values.data());
-    for (std::size_t n = 0; n < weight.desc.n; ++n) {
-      for (std::size_t k = 0; k < weight.desc.k; ++k) {
-        const std::size_t g = k / header.group();
-        const float t = weight.desc.table[weight.code(n, k)];
-        const double scale = weight.scale(n, g);
-        float expected = static_cast<float>(scale * t);
-        if (weight.desc.zero_kind == ZENWOQ_ZERO_INTEGER) expected = static_cast<float>(scale * (t + static_cast<float>(8 - weight.zero(n, g))));
-        if (weight.desc.zero_kind == ZENWOQ_ZERO_OFFSET) expected = std::fma(weight.scale(n, g), t, weight.offset(n, g));
-        ASSERT_EQ(values[n * weight.desc.k + k], expected) << n << " " << k;
+    const PackedHeader header = header_of(weight);
+    const std::vector<std::uint8_t> packed = packed_by_definition(weight, header);
+    const std::size_t begin = rng() % 2 == 0 ? 0 : rng() % header.n;
+    const std::size_t end = rng() % 2 == 0 ? header.n : pick(rng, begin + 1, header.n);
+    for (const Variant& variant : variants()) {
+      GuardBuffer buffer((end - begin) * header.k * sizeof(float));
+      auto* values = reinterpret_cast<float*>(buffer.data());
+      dequantize({header, packed.data()}, begin, end, values, *variant.kernels);
+      for (std::size_t n = begin; n < end; ++n) {
+        for (std::size_t k = 0; k < header.k; ++k) {
+          ASSERT_EQ(values[(n - begin) * header.k + k], dequantized_by_definition(weight, n, k)) << variant.name << " " << n << " " << k;
+        }
       }
     }
+  }
+}
+
+// A weight whose values are all right, to be spoiled by a test, and the error that packing it gives in every variant.
+class Spoiled {
+ public:
+  Spoiled(zenwoq_code_layout layout, zenwoq_dtype scale_type, zenwoq_zero_kind zero_kind, std::size_t n = 64 + 35)
+      : weight_(random_weight(rng_, n, kK, kGroup, scale_type, zero_kind)), codes_(n * kK, 3), source_(weight_.source()) {
+    if (layout == ZENWOQ_CODES_NIBBLES) return;
+    source_.code_layout = layout;
+    source_.codes = codes_.data(), source_.codes_bytes = codes_.size();
+  }
+  static constexpr std::size_t kK = 128 + 64 + 37, kGroup = 16, kGroups = 15;
+
+  void spoil_code(std::size_t n, std::size_t k, int value) { codes_[n * kK + k] = static_cast<std::uint8_t>(value); }
+  template <typename Word>
+  void spoil_scale(std::size_t n, std::size_t g, Word bits) { std::memcpy(&weight_.scales[(n * kGroups + g) * sizeof bits], &bits, sizeof bits); }
+  template <typename Word>
+  void spoil_zero(std::size_t n, std::size_t g, Word bits) { std::memcpy(&weight_.zeros[(n * kGroups + g) * sizeof bits], &bits, sizeof bits); }
+
+  const RandomWeight& weight() const { return weight_; }
+  const zenwoq_weight_source& source() const { return source_; }
+
+  void expect_error(const std::string& text) const {
+    for (const Variant& variant : variants()) {
+      const PackedHeader header = header_of(weight_);
+      const PackedBuffer packed = allocate_packed(header.total_bytes);
+      const Status status = pack_rows(header, source_, 0, header.n, packed.get(), *variant.kernels);
+      EXPECT_EQ(status.code(), ZENWOQ_ERROR_INVALID_ARGUMENT);
+      EXPECT_EQ(status.text(), text) << variant.name;
+    }
+  }
+
+ private:
+  Rng rng_{8};
+  RandomWeight weight_;
+  std::vector<std::uint8_t> codes_;
+  zenwoq_weight_source source_;
+};
+
+TEST(PackErrors, ACodeOutOfRangeIsNamedWhereverItIs) {
+  struct Case {
+    zenwoq_code_layout layout;
+    const char* range;
+    std::vector<int> values;
+  };
+  const Case cases[] = {{ZENWOQ_CODES_U8, "0..15", {16, 32, 64, 128, 255}}, {ZENWOQ_CODES_S8, "-8..7", {-9, -128, 8, 127}}};
+  for (const Case& c : cases) {
+    std::size_t next = 0;
+    // Whole and partial panels; first and last code of a row, of a block, of a line, of half a vector, of the rest.
+    for (const std::size_t n : {0, 7, 8, 63, 64, 98}) {
+      for (const std::size_t k : {0, 15, 16, 31, 32, 63, 64, 127, 128, 191, 192, 228}) {
+        const int value = c.values[next++ % c.values.size()];
+        Spoiled spoiled(c.layout, ZENWOQ_BF16, ZENWOQ_ZERO_NONE);
+        spoiled.spoil_code(n, k, value);
+        spoiled.expect_error(fmt::format("code {} at row {}, column {}: must be in {}", value, n, k, c.range));
+      }
+    }
+  }
+}
+
+TEST(PackErrors, AScaleOrOffsetThatIsNotFiniteIsNamedWhereverItIs) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const std::size_t n : {0, 7, 63, 64, 98}) {
+    for (const std::size_t g : {0, 3, 7, 8, 13, 14}) {
+      const std::string place = fmt::format("at row {}, group {}: must be finite", n, g);
+      Spoiled f32(ZENWOQ_CODES_NIBBLES, ZENWOQ_F32, ZENWOQ_ZERO_NONE);
+      f32.spoil_scale(n, g, std::numeric_limits<float>::quiet_NaN());
+      f32.expect_error("scale nan " + place);
+      Spoiled f16(ZENWOQ_CODES_NIBBLES, ZENWOQ_F16, ZENWOQ_ZERO_OFFSET);
+      f16.spoil_zero<std::uint16_t>(n, g, 0xFC00);
+      f16.expect_error("offset -inf " + place);
+      Spoiled bf16(ZENWOQ_CODES_NIBBLES, ZENWOQ_BF16, ZENWOQ_ZERO_OFFSET);
+      bf16.spoil_scale<std::uint16_t>(n, g, 0x7F80);
+      bf16.expect_error("scale inf " + place);
+      Spoiled offset(ZENWOQ_CODES_NIBBLES, ZENWOQ_F32, ZENWOQ_ZERO_OFFSET);
+      offset.spoil_zero(n, g, infinity);
+      offset.expect_error("offset inf " + place);
+    }
+  }
+}
+
+TEST(PackErrors, AZeroOutsideItsRangeIsNamedWhereverItIs) {
+  for (const std::size_t n : {0, 15, 63, 64, 98}) {
+    for (const std::size_t g : {0, 7, 14}) {
+      for (const int zero : {-1, -128, 17, 127}) {
+        Spoiled spoiled(ZENWOQ_CODES_NIBBLES, ZENWOQ_BF16, ZENWOQ_ZERO_INTEGER);
+        spoiled.spoil_zero(n, g, static_cast<std::int8_t>(zero));
+        spoiled.expect_error(fmt::format("zero {} at row {}, group {}: must be in 0..16", zero, n, g));
+      }
+    }
+  }
+}
+
+TEST(PackErrors, TheFirstOfSeveralIsNamed) {
+  Spoiled spoiled(ZENWOQ_CODES_U8, ZENWOQ_BF16, ZENWOQ_ZERO_INTEGER);
+  spoiled.spoil_code(70, 0, 200);
+  spoiled.spoil_zero(1, 1, std::int8_t{20});
+  spoiled.expect_error("zero 20 at row 1, group 1: must be in 0..16");  // the panel before that of the code
+  spoiled.spoil_scale<std::uint16_t>(2, 3, 0x7F80);
+  spoiled.expect_error("scale inf at row 2, group 3: must be finite");  // in a panel: codes, scales, zeros
+  spoiled.spoil_code(20, 1, 99);
+  spoiled.expect_error("code 99 at row 20, column 1: must be in 0..15");
+  spoiled.spoil_code(9, 200, 77);
+  spoiled.expect_error("code 77 at row 9, column 200: must be in 0..15");  // a lower row counts more than a lower column
+  spoiled.spoil_code(9, 100, 55);
+  spoiled.expect_error("code 55 at row 9, column 100: must be in 0..15");
+}
+
+struct HandleDeleter {
+  void operator()(zenwoq_context* context) const { zenwoq_context_destroy(context); }
+  void operator()(zenwoq_weight* weight) const { zenwoq_weight_destroy(weight); }
+};
+using ContextHandle = std::unique_ptr<zenwoq_context, HandleDeleter>;
+using WeightHandle = std::unique_ptr<zenwoq_weight, HandleDeleter>;
+
+// The library's own threads, and a caller's that runs tasks from the last to the first.
+std::vector<ContextHandle> some_contexts() {
+  std::vector<ContextHandle> contexts;
+  for (const unsigned threads : {1u, 2u, 5u, 6u}) {
+    zenwoq_context_options options;
+    zenwoq_context_options_init(&options);
+    options.threads = threads;
+    if (threads == 6) {
+      options.parallel_for = [](void*, size_t n, void (*task)(void*, size_t), void* arg) {
+        while (n-- > 0) task(arg, n);
+      };
+    }
+    zenwoq_context* context = nullptr;
+    EXPECT_EQ(zenwoq_context_create(&options, &context), ZENWOQ_OK) << zenwoq_last_error();
+    contexts.emplace_back(context);
+  }
+  return contexts;
+}
+
+std::span<const std::uint8_t> bytes_of(const zenwoq_weight* weight) {
+  const void* packed = nullptr;
+  std::size_t bytes = 0;
+  EXPECT_EQ(zenwoq_weight_packed(weight, &packed, &bytes), ZENWOQ_OK);
+  return {static_cast<const std::uint8_t*>(packed), bytes};
+}
+
+TEST(WeightCreate, PacksTheSameBytesOnAnyThreads) {
+  Rng rng(9);
+  const std::vector<ContextHandle> contexts = some_contexts();
+  for (const std::size_t n : {1, 64, 700, 64 * 40 + 3, 64 * 300}) {  // the last: tasks of several panels, huge pages
+    const RandomWeight weight = random_weight(rng, n, n < 5000 ? 100 : 300, 32, ZENWOQ_F16, ZENWOQ_ZERO_INTEGER);
+    const zenwoq_weight_source source = weight.source();
+    const std::vector<std::uint8_t> expected = packed_by_definition(weight, header_of(weight));
+    for (const ContextHandle& context : contexts) {
+      zenwoq_weight* created = nullptr;
+      ASSERT_EQ(zenwoq_weight_create(context.get(), &weight.desc, &source, &created), ZENWOQ_OK) << zenwoq_last_error();
+      const WeightHandle handle(created);
+      ASSERT_EQ(bytes_of(created).size(), expected.size());
+      ASSERT_EQ(std::memcmp(bytes_of(created).data(), expected.data(), expected.size()), 0) << n;
+      // Opened as a copy, from a place that packed bytes cannot be used at.
+      std::vector<std::uint8_t> shifted(expected.size() + 1);
+      std::memcpy(shifted.data() + 1, expected.data(), expected.size());
+      zenwoq_weight* copy = nullptr;
+      ASSERT_EQ(zenwoq_weight_open(shifted.data() + 1, expected.size(), ZENWOQ_COPY, &copy), ZENWOQ_OK) << zenwoq_last_error();
+      const WeightHandle copy_handle(copy);
+      ASSERT_EQ(std::memcmp(bytes_of(copy).data(), expected.data(), expected.size()), 0) << n;
+    }
+  }
+}
+
+TEST(WeightCreate, GivesTheErrorOfPackingRowAfterRow) {
+  Rng rng(10);
+  const std::vector<ContextHandle> contexts = some_contexts();
+  for (int i = 0; i < 20; ++i) {
+    Spoiled spoiled(ZENWOQ_CODES_S8, ZENWOQ_BF16, ZENWOQ_ZERO_INTEGER, 64 * 30);
+    for (std::size_t count = pick(rng, 1, 5); count > 0; --count) {
+      const std::size_t n = rng() % (64 * 30);
+      switch (rng() % 3) {
+        case 0: spoiled.spoil_code(n, rng() % Spoiled::kK, 8); break;
+        case 1: spoiled.spoil_scale<std::uint16_t>(n, rng() % Spoiled::kGroups, 0x7F80); break;
+        default: spoiled.spoil_zero(n, rng() % Spoiled::kGroups, std::int8_t{17}); break;
+      }
+    }
+    const PackedHeader header = header_of(spoiled.weight());
+    const PackedBuffer packed = allocate_packed(header.total_bytes);
+    ASSERT_EQ(zenwoq_weight_pack(&spoiled.weight().desc, &spoiled.source(), 0, header.n, packed.get(), header.total_bytes),
+              ZENWOQ_ERROR_INVALID_ARGUMENT);
+    const std::string expected = zenwoq_last_error();
+    for (const ContextHandle& context : contexts) {
+      auto* created = reinterpret_cast<zenwoq_weight*>(8);
+      EXPECT_EQ(zenwoq_weight_create(context.get(), &spoiled.weight().desc, &spoiled.source(), &created), ZENWOQ_ERROR_INVALID_ARGUMENT);
+      EXPECT_EQ(created, nullptr);
+      EXPECT_EQ(zenwoq_last_error(), expected);
+    }
+  }
+}
+
+TEST(PackedBuffer, IsAlignedForHugePagesFrom2MiBOn) {
+  constexpr std::size_t kMiB = std::size_t{1} << 20;
+  for (const std::size_t bytes : {std::size_t{64}, kMiB, 2 * kMiB - 64}) {
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(allocate_packed(bytes).get()) % 64, 0u);
+  }
+  for (const std::size_t bytes : {2 * kMiB, 2 * kMiB + 64, 4 * kMiB - 64, 33 * kMiB}) {
+    const PackedBuffer buffer = allocate_packed(bytes);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(buffer.get()) % (2 * kMiB), 0u);
+    std::memset(buffer.get(), 1, bytes);
+  }
+}
+
+TEST(PackedBuffer, IsNullWhereThereIsNoMemory) {
+  for (const std::size_t bytes : {std::size_t{PTRDIFF_MAX}, std::size_t{PTRDIFF_MAX} / 64 * 64, std::size_t{1} << 60}) {
+    EXPECT_EQ(allocate_packed(bytes), nullptr);
   }
 }
 

@@ -3,7 +3,6 @@
 //
 // Weights at the C boundary: describe, pack, open, unpack.
 #include <atomic>
-#include <mutex>
 
 #include "api/boundary.h"
 #include "reference/mxcsr.h"
@@ -42,28 +41,32 @@ Status check_output(const char* name, const void* buffer, std::size_t bytes, std
   return {};
 }
 
-// Packs panels on the context's threads; the first error by panel is kept.
+// Packs on the context's threads. The error is the one that a single thread would find first.
 Status pack_parallel(Context& context, const PackedHeader& header, const zenwoq_weight_source& source, std::uint8_t* packed) {
-  constexpr std::size_t kPanelsPerTask = 4;
+  // Tasks of a huge page, so that two threads seldom make the same page and one of them in vain; smaller ones where that
+  // would leave threads without work.
+  const std::size_t page_panels = kHugePageBytes / header.panel_bytes;
+  const std::size_t share = header.panels() / (4 * std::size_t{context.threads()});
   struct Job {
     const PackedHeader& header;
     const zenwoq_weight_source& source;
     std::uint8_t* packed;
-    std::mutex mutex;
-    std::size_t failed_at = SIZE_MAX;
-    Status status;
-  } job{header, source, packed, {}, SIZE_MAX, {}};
+    std::size_t task_panels;
+    std::atomic<std::size_t> failed;  // the first task that failed
+
+    std::size_t begin(std::size_t i) const { return i * task_panels; }
+    std::size_t end(std::size_t i) const { return std::min(begin(i) + task_panels, header.panels()); }
+  } job{header, source, packed, std::max<std::size_t>(1, std::min(share, page_panels)), SIZE_MAX};
+  // Tasks run on threads that expect no exception: they only take down that they failed.
   const auto task = [](void* arg, std::size_t i) {
     Job& j = *static_cast<Job*>(arg);
-    const std::size_t begin = i * kPanelsPerTask * kPanelColumns;
-    const std::size_t end = std::min<std::size_t>(begin + kPanelsPerTask * kPanelColumns, j.header.n);
-    Status status = pack_rows(j.header, j.source, begin, end, j.packed);
-    if (status.ok()) return;
-    const std::lock_guard lock(j.mutex);
-    if (i < j.failed_at) j.failed_at = i, j.status = std::move(status);
+    if (pack_panels(j.header, j.source, j.begin(i), j.end(i), j.packed, code_kernels())) return;
+    std::size_t first = j.failed;
+    while (i < first && !j.failed.compare_exchange_weak(first, i)) {}
   };
-  context.parallel_for((header.panels() + kPanelsPerTask - 1) / kPanelsPerTask, task, &job);
-  return job.status;
+  context.parallel_for((header.panels() + job.task_panels - 1) / job.task_panels, task, &job);
+  const std::size_t failed = job.failed;
+  return failed == SIZE_MAX ? Status() : source_error(header, source, job.begin(failed), job.end(failed));
 }
 
 }  // namespace

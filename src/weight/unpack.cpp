@@ -3,78 +3,121 @@
 //
 // Packed weights back to codes, scales and zeros as they came, or to f32 values.
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "weight/convert.h"
 #include "weight/packed.h"
+#include "weight/transpose.h"
 
 namespace zenwoq {
 namespace {
 
-unsigned code_at(const PackedView& view, std::size_t n, std::size_t k) {
-  std::uint32_t lane;
-  const std::size_t column = n % kPanelColumns;
-  std::memcpy(&lane, view.panel(n / kPanelColumns) + view.header.layout().step(k / kStepK) + column * 4, 4);
-  const unsigned pair = (k % kStepK) / 2;
-  return (lane >> (16 * (k % 2) + 4 * pair)) & 15u;
+// Block by block, all steps of one block: those past the panel's end are the first, to be overlooked.
+void find_steps(const PanelLayout& layout, const std::uint8_t* panel, std::size_t first, const std::uint8_t* (&steps)[kBlockSteps]) {
+  for (std::size_t i = 0; i < kBlockSteps; ++i) steps[i] = panel + layout.step(first + i < layout.steps() ? first + i : first);
 }
 
-const std::uint8_t* scale_at(const PackedView& view, std::size_t n, std::size_t g) {
-  return view.panel(n / kPanelColumns) + view.header.layout().scales(g) + n % kPanelColumns * view.header.scale_bytes();
-}
-
-const std::uint8_t* zero_at(const PackedView& view, std::size_t n, std::size_t g) {
-  return view.panel(n / kPanelColumns) + view.header.layout().zeros(g) + n % kPanelColumns * view.header.zero_bytes();
-}
-
-int integer_zero(const PackedView& view, std::size_t n, std::size_t g) {
-  return 8 - static_cast<std::int8_t>(*zero_at(view, n, g));
-}
-
-}  // namespace
-
-void unpack(const PackedView& view, std::uint8_t* codes, std::uint8_t* scales, std::uint8_t* zeros) {
+void unpack_codes(const CodeKernels& kernels, const PackedView& view, std::size_t panel, std::uint8_t* codes) {
   const PackedHeader& header = view.header;
+  const PanelLayout layout = header.layout();
   const std::size_t row_bytes = (header.k + 1) / 2;
-  const std::size_t size = header.scale_bytes();
-  for (std::size_t n = 0; n < header.n; ++n) {
-    for (std::size_t k = 0; codes != nullptr && k < header.k; k += 2) {
-      const unsigned high = k + 1 < header.k ? code_at(view, n, k + 1) : 0;
-      codes[n * row_bytes + k / 2] = static_cast<std::uint8_t>(code_at(view, n, k) | (high << 4));
+  const std::size_t columns = std::min(kPanelColumns, header.n - panel * kPanelColumns);
+  std::uint8_t* rows = codes + panel * kPanelColumns * row_bytes;
+  for (std::size_t k = 0; k < header.k; k += kBlockK) {
+    const std::uint8_t* steps[kBlockSteps];
+    find_steps(layout, view.panel(panel), k / kStepK, steps);
+    const std::size_t count = std::min(kBlockK, header.k - k);
+    if (count == kBlockK && columns == kPanelColumns) {
+      kernels.unpack_block(steps, kPanelColumns, rows + k / 2, row_bytes);
+      continue;
     }
-    for (std::size_t g = 0; g < header.groups(); ++g) {
-      const std::size_t to = n * header.groups() + g;
-      if (scales != nullptr) std::memcpy(scales + to * size, scale_at(view, n, g), size);
-      if (zeros == nullptr || header.zero() == ZENWOQ_ZERO_NONE) continue;
-      if (header.zero() == ZENWOQ_ZERO_INTEGER) {
-        zeros[to] = static_cast<std::uint8_t>(integer_zero(view, n, g));
-      } else {
-        std::memcpy(zeros + to * size, zero_at(view, n, g), size);
-      }
+    alignas(64) std::uint8_t partial[kPanelColumns][kBlockK / 2];
+    kernels.unpack_block(steps, kPanelColumns, partial[0], sizeof partial[0]);
+    for (std::size_t c = 0; c < columns; ++c) {
+      if (count % 2 != 0) partial[c][count / 2] &= 0x0F;
+      std::memcpy(rows + c * row_bytes + k / 2, partial[c], (count + 1) / 2);
     }
   }
 }
 
-void dequantize(const PackedView& view, std::size_t n_begin, std::size_t n_end, float* values) {
+// Where a panel has the scales (or the zeros) of a group, from the panel's start.
+using RowOffset = std::size_t (PanelLayout::*)(std::size_t group) const;
+
+// A row of 64 values of each group -> [columns,G]. fix(row) may change the values.
+template <typename Word, typename Fix>
+void unpack_parameters(const PackedView& view, std::size_t panel, RowOffset row_offset, const Fix& fix, std::uint8_t* values) {
+  const PanelLayout layout = view.header.layout();
+  const std::size_t groups = layout.groups();
+  const std::size_t first_column = panel * kPanelColumns;
+  const std::size_t columns = std::min(kPanelColumns, view.header.n - first_column);
+  GroupTile<Word> tile;
+  for (std::size_t first = 0; first < groups; first += kTileGroups<Word>) {
+    const std::size_t count = std::min(kTileGroups<Word>, groups - first);
+    for (std::size_t g = 0; g < count; ++g) {
+      std::memcpy(tile.rows[g], view.panel(panel) + (layout.*row_offset)(first + g), sizeof tile.rows[g]);
+      fix(tile.rows[g]);
+    }
+    write_tile(tile, columns, count, values + (first_column * groups + first) * sizeof(Word), groups * sizeof(Word));
+  }
+}
+
+// Scales or offsets.
+void unpack_floats(const PackedView& view, std::size_t panel, RowOffset row_offset, std::uint8_t* values) {
+  if (view.header.scale_bytes() == 4) {
+    unpack_parameters<std::uint32_t>(view, panel, row_offset, [](auto&) {}, values);
+  } else {
+    unpack_parameters<std::uint16_t>(view, panel, row_offset, [](auto&) {}, values);
+  }
+}
+
+void unpack_zeros(const PackedView& view, std::size_t panel, std::uint8_t* zeros) {
+  if (view.header.zero() == ZENWOQ_ZERO_OFFSET) unpack_floats(view, panel, &PanelLayout::zeros, zeros);
+  if (view.header.zero() != ZENWOQ_ZERO_INTEGER) return;
+  const auto subtract = [](std::uint8_t (&row)[kPanelColumns]) {
+    for (std::uint8_t& zero : row) zero = static_cast<std::uint8_t>(8 - zero);
+  };
+  unpack_parameters<std::uint8_t>(view, panel, &PanelLayout::zeros, subtract, zeros);
+}
+
+GroupValues values_of(const PackedHeader& header, const PanelLayout& layout, const std::uint8_t* panel, std::size_t column,
+                      std::size_t g) {
+  GroupValues values = {header.table, header.zero(), load_as_f32(header.scale(), panel + layout.scales(g), column), 0};
+  const std::uint8_t* zeros = panel + layout.zeros(g);
+  if (header.zero() == ZENWOQ_ZERO_INTEGER) values.added = static_cast<std::int8_t>(zeros[column]);
+  if (header.zero() == ZENWOQ_ZERO_OFFSET) values.added = load_as_f32(header.scale(), zeros, column);
+  return values;
+}
+
+}  // namespace
+
+void unpack(const PackedView& view, std::uint8_t* codes, std::uint8_t* scales, std::uint8_t* zeros, const CodeKernels& kernels) {
   const PackedHeader& header = view.header;
-  for (std::size_t n = n_begin; n < n_end; ++n) {
-    for (std::size_t g = 0; g < header.groups(); ++g) {
-      const float scale = load_as_f32(header.scale(), scale_at(view, n, g), 0);
-      float by_code[16];
-      for (unsigned code = 0; code < 16; ++code) {
-        const float t = header.table[code];
-        switch (header.zero()) {
-          case ZENWOQ_ZERO_NONE: by_code[code] = scale * t; break;
-          case ZENWOQ_ZERO_INTEGER: by_code[code] = scale * (t + static_cast<float>(8 - integer_zero(view, n, g))); break;
-          case ZENWOQ_ZERO_OFFSET:
-            by_code[code] = std::fma(scale, t, load_as_f32(header.scale(), zero_at(view, n, g), 0));
-            break;
+  for (std::size_t panel = 0; panel < header.panels(); ++panel) {
+    if (codes != nullptr) unpack_codes(kernels, view, panel, codes);
+    if (scales != nullptr) unpack_floats(view, panel, &PanelLayout::scales, scales);
+    if (zeros != nullptr) unpack_zeros(view, panel, zeros);
+  }
+}
+
+void dequantize(const PackedView& view, std::size_t n_begin, std::size_t n_end, float* values, const CodeKernels& kernels) {
+  constexpr std::size_t kRows = 8;  // unpacked at a time
+  const PackedHeader& header = view.header;
+  const PanelLayout layout = header.layout();
+  for (std::size_t first = n_begin / kRows * kRows; first < n_end; first += kRows) {
+    const std::uint8_t* panel = view.panel(first / kPanelColumns);
+    for (std::size_t k = 0; k < header.k; k += kBlockK) {
+      const std::uint8_t* steps[kBlockSteps];
+      find_steps(layout, panel + first % kPanelColumns * 4, k / kStepK, steps);
+      alignas(64) std::uint8_t nibbles[kRows][kBlockK / 2];
+      kernels.unpack_block(steps, kRows, nibbles[0], sizeof nibbles[0]);
+      const std::size_t end = std::min(header.k, k + kBlockK);
+      for (std::size_t n = std::max(first, n_begin); n < std::min(first + kRows, n_end); ++n) {
+        for (std::size_t i = k, next; i < end; i = next) {  // one group, or what the block has of it
+          const std::size_t g = i / header.group();
+          next = std::min(end, (g + 1) * header.group());
+          kernels.dequantize(&nibbles[n - first][(i - k) / 2], next - i, values_of(header, layout, panel, n % kPanelColumns, g),
+                             values + (n - n_begin) * header.k + i);
         }
-      }
-      const std::size_t end = std::min<std::size_t>(header.k, (g + 1) * header.group());
-      for (std::size_t k = g * header.group(); k < end; ++k) {
-        std::memcpy(values + (n - n_begin) * header.k + k, &by_code[code_at(view, n, k)], sizeof(float));  // any alignment
       }
     }
   }

@@ -4,26 +4,14 @@
 // A weight that is ready to run: a checked view of packed bytes, owned or borrowed.
 #pragma once
 
-#include <cstdlib>
 #include <memory>
 #include <string>
 
+#include "weight/buffer.h"
 #include "weight/convert.h"
 #include "weight/packed.h"
 
 namespace zenwoq {
-
-struct FreeDeleter {
-  void operator()(void* pointer) const { std::free(pointer); }
-};
-using PackedBuffer = std::unique_ptr<std::uint8_t, FreeDeleter>;
-
-// 64-byte aligned; NULL if there is no memory.
-inline PackedBuffer allocate_packed(std::size_t bytes) {
-  if (bytes > PTRDIFF_MAX - ZENWOQ_PACKED_ALIGNMENT) return nullptr;
-  const std::size_t rounded = (bytes + ZENWOQ_PACKED_ALIGNMENT - 1) / ZENWOQ_PACKED_ALIGNMENT * ZENWOQ_PACKED_ALIGNMENT;
-  return PackedBuffer(static_cast<std::uint8_t*>(std::aligned_alloc(ZENWOQ_PACKED_ALIGNMENT, rounded)));
-}
 
 class Weight {
  public:

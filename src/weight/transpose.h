@@ -1,0 +1,76 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Scales and zeros between [columns,G] and rows of 64 columns.
+#pragma once
+
+#include <emmintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "weight/panel_layout.h"
+
+namespace zenwoq {
+
+// As many groups as a vector has values.
+template <typename Word>
+inline constexpr std::size_t kTileGroups = 16 / sizeof(Word);
+
+// The values of a few groups, as a panel has them.
+template <typename Word>
+struct GroupTile {
+  alignas(64) Word rows[kTileGroups<Word>][kPanelColumns];
+};
+
+template <typename Word>
+__m128i interleave_low(__m128i a, __m128i b) {
+  return sizeof(Word) == 1 ? _mm_unpacklo_epi8(a, b) : sizeof(Word) == 2 ? _mm_unpacklo_epi16(a, b) : _mm_unpacklo_epi32(a, b);
+}
+
+template <typename Word>
+__m128i interleave_high(__m128i a, __m128i b) {
+  return sizeof(Word) == 1 ? _mm_unpackhi_epi8(a, b) : sizeof(Word) == 2 ? _mm_unpackhi_epi16(a, b) : _mm_unpackhi_epi32(a, b);
+}
+
+// A square of values of any alignment: interleaving its upper with its lower half transposes it in log2(side) rounds.
+template <typename Word>
+void transpose_square(const void* from, std::size_t from_row_bytes, void* to, std::size_t to_row_bytes) {
+  constexpr std::size_t kSide = kTileGroups<Word>;
+  __m128i v[kSide], mixed[kSide];
+  for (std::size_t i = 0; i < kSide; ++i) std::memcpy(&v[i], static_cast<const char*>(from) + i * from_row_bytes, 16);
+  for (std::size_t round = 1; round < kSide; round *= 2) {
+    for (std::size_t i = 0; i < kSide / 2; ++i) {
+      mixed[2 * i] = interleave_low<Word>(v[i], v[i + kSide / 2]);
+      mixed[2 * i + 1] = interleave_high<Word>(v[i], v[i + kSide / 2]);
+    }
+    std::memcpy(v, mixed, sizeof v);
+  }
+  for (std::size_t i = 0; i < kSide; ++i) std::memcpy(static_cast<char*>(to) + i * to_row_bytes, &v[i], 16);
+}
+
+// values: of the first of `columns` columns and `count` groups, columns row_bytes apart. Other columns are left alone.
+template <typename Word>
+void read_tile(const std::uint8_t* values, std::size_t row_bytes, std::size_t columns, std::size_t count, GroupTile<Word>* tile) {
+  std::size_t c = 0;
+  if (count == kTileGroups<Word>) {
+    for (; c + count <= columns; c += count) transpose_square<Word>(values + c * row_bytes, row_bytes, &tile->rows[0][c], sizeof tile->rows[0]);
+  }
+  for (; c < columns; ++c) {
+    for (std::size_t g = 0; g < count; ++g) std::memcpy(&tile->rows[g][c], values + c * row_bytes + g * sizeof(Word), sizeof(Word));
+  }
+}
+
+template <typename Word>
+void write_tile(const GroupTile<Word>& tile, std::size_t columns, std::size_t count, std::uint8_t* values, std::size_t row_bytes) {
+  std::size_t c = 0;
+  if (count == kTileGroups<Word>) {
+    for (; c + count <= columns; c += count) transpose_square<Word>(&tile.rows[0][c], sizeof tile.rows[0], values + c * row_bytes, row_bytes);
+  }
+  for (; c < columns; ++c) {
+    for (std::size_t g = 0; g < count; ++g) std::memcpy(values + c * row_bytes + g * sizeof(Word), &tile.rows[g][c], sizeof(Word));
+  }
+}
+
+}  // namespace zenwoq
