@@ -75,15 +75,15 @@ void linear_row(benchmark::State& state, Session& session, const LinearCase& c) 
   Layers layers(session, c);
   const Work work(c.format, c.m);
   RoofMeter& meter = session.roof_meter(c.format, c.threads);
-  // Clocks and neighbours drift by more than we want to tell apart. So every repetition has its own roof, measured right
-  // before and right after its layers; the better one counts, which is against us.
+  // Clocks and neighbours drift by more than we want to tell apart. So every repetition has its own roof, the mean of what
+  // is measured right before and right after its layers.
   const Roof before = meter.measure_for(work);
   layers.run(layers.count() - 1);  // the last one: the loop begins with the copies that were touched longest ago
   std::size_t i = 0;
   const auto start = std::chrono::steady_clock::now();
   for (auto _ : state) layers.run(i++);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  set_counters(state, work, before.best(meter.measure_for(work)), seconds / static_cast<double>(i));
+  set_counters(state, work, before.mean(meter.measure_for(work)), seconds / static_cast<double>(i));
   state.counters["bytes_per_weight"] = layers.bytes_per_weight();
   state.SetLabel(fmt::format("tier={} cpu={} {}", session.tier(), session.cpu().uarch, layers.kernels()));
 }

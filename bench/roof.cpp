@@ -15,7 +15,7 @@ constexpr double kDotFlops = 64;    // 16 columns x 2 k x (multiply, add)
 constexpr std::size_t kCodeBytes = std::size_t{1} << 20;
 constexpr std::size_t kChunkBytes = std::size_t{4} << 20;
 constexpr std::size_t kLoopsKept = 4;
-constexpr int kPasses = 2;          // of each kept loop, the best counts
+constexpr std::size_t kPasses = 3;  // of each kept loop: its rate is their median, as layers are rated by their median
 constexpr double kFar = 2;           // a side at less than half of the other's time is not measured again: it costs time
 constexpr std::size_t kDotBlocks = 4000;        // about 15 us
 constexpr std::size_t kDotTasksPerThread = 64;  // about 1 ms in all
@@ -76,18 +76,22 @@ Roof RoofMeter::measure_for(const Work& work) {
   return measure(!first_.known() || read_seconds * kFar > dot_seconds, !first_.known() || dot_seconds * kFar > read_seconds);
 }
 
-// Loops take turns, so that a disturbance does not fall on one of them alone.
+// Loops take turns, so that a disturbance does not fall on one of them alone. The best loop counts.
 Roof RoofMeter::measure(bool reads, bool dots) {
-  Roof roof{reads ? 0 : first_.bytes_per_second, dots ? 0 : first_.slots_per_second};
-  for (int pass = 0; pass < kPasses; ++pass) {
-    for (std::size_t i = 0; reads && i < reads_.size(); ++i) {
-      roof.bytes_per_second = std::max(roof.bytes_per_second, read_rate(*reads_[i].loop));
+  const auto best_median = [](const auto& rated, const auto& rate) {
+    std::vector<std::vector<double>> rates(rated.size());
+    for (std::size_t pass = 0; pass < kPasses; ++pass) {
+      for (std::size_t i = 0; i < rated.size(); ++i) rates[i].push_back(rate(*rated[i].loop));
     }
-    for (std::size_t i = 0; dots && i < dots_.size(); ++i) {
-      roof.slots_per_second = std::max(roof.slots_per_second, dot_rate(*dots_[i].loop));
+    double best = 0;
+    for (std::vector<double>& of_loop : rates) {
+      std::nth_element(of_loop.begin(), of_loop.begin() + kPasses / 2, of_loop.end());
+      best = std::max(best, of_loop[kPasses / 2]);
     }
-  }
-  return roof;
+    return best;
+  };
+  return {reads ? best_median(reads_, [this](const ReadLoop& loop) { return read_rate(loop); }) : first_.bytes_per_second,
+          dots ? best_median(dots_, [this](const DotLoop& loop) { return dot_rate(loop); }) : first_.slots_per_second};
 }
 
 // Every buffer once, from the first to the last.

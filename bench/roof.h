@@ -31,9 +31,9 @@ struct Roof {
   double bytes_per_second = 0;
   double slots_per_second = 0;
 
-  // Of two measurements of the same machine: what it could do at its best.
-  Roof best(const Roof& other) const {
-    return {std::max(bytes_per_second, other.bytes_per_second), std::max(slots_per_second, other.slots_per_second)};
+  // Between two measurements of the same machine, for what ran between them.
+  Roof mean(const Roof& other) const {
+    return {(bytes_per_second + other.bytes_per_second) / 2, (slots_per_second + other.slots_per_second) / 2};
   }
   bool known() const { return bytes_per_second > 0 && slots_per_second > 0; }
   double seconds(const Work& work) const { return std::max(work.bytes / bytes_per_second, work.slots / slots_per_second); }
