@@ -88,7 +88,8 @@ WeightHandle large_weight(Session& session) {
 void unpack_row(benchmark::State& state, Session& session) {
   const Format format = large_format(session);
   const WeightHandle weight = large_weight(session);
-  std::vector<std::uint8_t> codes(format.n * format.k / 2), scales(format.n * format.groups() * dtype_bytes(format.scale));
+  std::vector<std::uint8_t> codes(format.n * format.k / 2);
+  std::vector<std::uint8_t> scales(format.n * format.groups() * dtype_bytes(format.scale));
   measure(state, packed_bytes_of(format.desc()), [&] {
     check(zenwoq_weight_unpack(weight.get(), codes.data(), codes.size(), scales.data(), scales.size(), nullptr, 0));
   });

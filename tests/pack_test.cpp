@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Packing and back, by every variant of the kernels: the bytes are those of the definition in packed.h, written down again
-// here, whatever the layout of the source, the ranges packed and the threads; everything comes back exactly; a value that
-// cannot be is named. All operands end at pages without access.
+// Packing and back, by every variant of the kernels: the bytes are those of the definition in packed.h, written down
+// again here, whatever the layout of the source, the ranges packed and the threads; everything comes back exactly; a
+// value that cannot be is named. All operands end at pages without access.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -36,7 +36,9 @@ RandomWeight any_weight(Rng& rng) {
   constexpr zenwoq_dtype kTypes[] = {ZENWOQ_F32, ZENWOQ_F16, ZENWOQ_BF16};
   // Blocks are 128 codes long, lines 64 or 128: sizes at their borders are as likely as others.
   constexpr std::size_t kSizes[] = {1, 63, 64, 65, 127, 128, 129, 191, 192, 255, 256, 257, 384};
-  const std::size_t k = rng() % 3 == 0 ? kSizes[rng() % std::size(kSizes)] : rng() % 3 == 0 ? pick(rng, 100, 700) : pick(rng, 1, 100);
+  const std::size_t k = rng() % 3 == 0   ? kSizes[rng() % std::size(kSizes)]
+                        : rng() % 3 == 0 ? pick(rng, 100, 700)
+                                         : pick(rng, 1, 100);
   const std::size_t n = rng() % 3 == 0 ? kSizes[rng() % 4] : pick(rng, 1, 200);
   const std::size_t group = rng() % 4 == 0 ? 0 : rng() % 3 == 0 ? 8 : 8 * pick(rng, 1, 40);
   return random_weight(rng, n, k, group, kTypes[rng() % 3], static_cast<zenwoq_zero_kind>(rng() % 3));
@@ -121,6 +123,10 @@ PackedHeader header_of(const RandomWeight& weight) {
   return header;
 }
 
+std::string name_of(const PackedHeader& header) {
+  return fmt::format("{} x {} {}", header.n, header.k, weight_text(header));
+}
+
 TEST(Pack, EveryVariantGivesTheBytesOfTheDefinition) {
   Rng rng(4);
   for (int i = 0; i < 200; ++i) {
@@ -136,7 +142,7 @@ TEST(Pack, EveryVariantGivesTheBytesOfTheDefinition) {
         const Status status = pack_rows(header, source.source(), 0, weight.desc.n, packed.data(), *variant.kernels);
         ASSERT_TRUE(status.ok()) << status.text();
         ASSERT_EQ(std::memcmp(packed.data(), expected.data(), expected.size()), 0)
-            << variant.name << " layout " << layout << " " << header.n << " x " << header.k << " " << weight_text(header);
+            << variant.name << " layout " << layout << " " << name_of(header);
       }
     }
   }
@@ -173,10 +179,12 @@ TEST(Pack, EverythingComesBackExactly) {
     for (const Variant& variant : variants()) {
       GuardBuffer codes(weight.codes.size()), scales(weight.scales.size()), zeros(weight.zeros.size());
       unpack(view, codes.data(), scales.data(), zeros.size() == 0 ? nullptr : zeros.data(), *variant.kernels);
-      ASSERT_EQ(std::memcmp(codes.data(), expected.data(), codes.size()), 0) << variant.name << " " << header.n << " x " << header.k;
-      ASSERT_EQ(std::memcmp(scales.data(), weight.scales.data(), scales.size()), 0) << variant.name << " " << weight_text(header);
-      if (zeros.size() == 0) continue;
-      ASSERT_EQ(std::memcmp(zeros.data(), weight.zeros.data(), zeros.size()), 0) << variant.name << " " << weight_text(header);
+      SCOPED_TRACE(fmt::format("{} {}", variant.name, name_of(header)));
+      ASSERT_EQ(std::memcmp(codes.data(), expected.data(), codes.size()), 0);
+      ASSERT_EQ(std::memcmp(scales.data(), weight.scales.data(), scales.size()), 0);
+      if (zeros.size() != 0) {
+        ASSERT_EQ(std::memcmp(zeros.data(), weight.zeros.data(), zeros.size()), 0);
+      }
     }
   }
 }
@@ -208,7 +216,8 @@ TEST(Pack, DequantizesWithOneRounding) {
       dequantize({header, packed.data()}, begin, end, values, *variant.kernels);
       for (std::size_t n = begin; n < end; ++n) {
         for (std::size_t k = 0; k < header.k; ++k) {
-          ASSERT_EQ(values[(n - begin) * header.k + k], dequantized_by_definition(weight, n, k)) << variant.name << " " << n << " " << k;
+          ASSERT_EQ(values[(n - begin) * header.k + k], dequantized_by_definition(weight, n, k))
+              << variant.name << " " << name_of(header) << " at " << n << ", " << k;
         }
       }
     }
@@ -219,7 +228,9 @@ TEST(Pack, DequantizesWithOneRounding) {
 class Spoiled {
  public:
   Spoiled(zenwoq_code_layout layout, zenwoq_dtype scale_type, zenwoq_zero_kind zero_kind, std::size_t n = 64 + 35)
-      : weight_(random_weight(rng_, n, kK, kGroup, scale_type, zero_kind)), codes_(n * kK, 3), source_(weight_.source()) {
+      : weight_(random_weight(rng_, n, kK, kGroup, scale_type, zero_kind)),
+        codes_(n * kK, 3),
+        source_(weight_.source()) {
     if (layout == ZENWOQ_CODES_NIBBLES) return;
     source_.code_layout = layout;
     source_.codes = codes_.data(), source_.codes_bytes = codes_.size();
@@ -228,9 +239,13 @@ class Spoiled {
 
   void spoil_code(std::size_t n, std::size_t k, int value) { codes_[n * kK + k] = static_cast<std::uint8_t>(value); }
   template <typename Word>
-  void spoil_scale(std::size_t n, std::size_t g, Word bits) { std::memcpy(&weight_.scales[(n * kGroups + g) * sizeof bits], &bits, sizeof bits); }
+  void spoil_scale(std::size_t n, std::size_t g, Word bits) {
+    std::memcpy(&weight_.scales[(n * kGroups + g) * sizeof bits], &bits, sizeof bits);
+  }
   template <typename Word>
-  void spoil_zero(std::size_t n, std::size_t g, Word bits) { std::memcpy(&weight_.zeros[(n * kGroups + g) * sizeof bits], &bits, sizeof bits); }
+  void spoil_zero(std::size_t n, std::size_t g, Word bits) {
+    std::memcpy(&weight_.zeros[(n * kGroups + g) * sizeof bits], &bits, sizeof bits);
+  }
 
   const RandomWeight& weight() const { return weight_; }
   const zenwoq_weight_source& source() const { return source_; }
@@ -258,7 +273,8 @@ TEST(PackErrors, ACodeOutOfRangeIsNamedWhereverItIs) {
     const char* range;
     std::vector<int> values;
   };
-  const Case cases[] = {{ZENWOQ_CODES_U8, "0..15", {16, 32, 64, 128, 255}}, {ZENWOQ_CODES_S8, "-8..7", {-9, -128, 8, 127}}};
+  const Case cases[] = {{ZENWOQ_CODES_U8, "0..15", {16, 32, 64, 128, 255}},
+                        {ZENWOQ_CODES_S8, "-8..7", {-9, -128, 8, 127}}};
   for (const Case& c : cases) {
     std::size_t next = 0;
     // Whole and partial panels; first and last code of a row, of a block, of a line, of half a vector, of the rest.
@@ -316,7 +332,7 @@ TEST(PackErrors, TheFirstOfSeveralIsNamed) {
   spoiled.spoil_code(20, 1, 99);
   spoiled.expect_error("code 99 at row 20, column 1: must be in 0..15");
   spoiled.spoil_code(9, 200, 77);
-  spoiled.expect_error("code 77 at row 9, column 200: must be in 0..15");  // a lower row counts more than a lower column
+  spoiled.expect_error("code 77 at row 9, column 200: must be in 0..15");  // rows before columns
   spoiled.spoil_code(9, 100, 55);
   spoiled.expect_error("code 55 at row 9, column 100: must be in 0..15");
 }
@@ -371,7 +387,7 @@ TEST(WeightCreate, PacksTheSameBytesOnAnyThreads) {
       std::vector<std::uint8_t> shifted(expected.size() + 1);
       std::memcpy(shifted.data() + 1, expected.data(), expected.size());
       zenwoq_weight* copy = nullptr;
-      ASSERT_EQ(zenwoq_weight_open(shifted.data() + 1, expected.size(), ZENWOQ_COPY, &copy), ZENWOQ_OK) << zenwoq_last_error();
+      ASSERT_EQ(zenwoq_weight_open(shifted.data() + 1, expected.size(), ZENWOQ_COPY, &copy), ZENWOQ_OK);
       const WeightHandle copy_handle(copy);
       ASSERT_EQ(std::memcmp(bytes_of(copy).data(), expected.data(), expected.size()), 0) << n;
     }
@@ -391,14 +407,14 @@ TEST(WeightCreate, GivesTheErrorOfPackingRowAfterRow) {
         default: spoiled.spoil_zero(n, rng() % Spoiled::kGroups, std::int8_t{17}); break;
       }
     }
-    const PackedHeader header = header_of(spoiled.weight());
-    const PackedBuffer packed = allocate_packed(header.total_bytes);
-    ASSERT_EQ(zenwoq_weight_pack(&spoiled.weight().desc, &spoiled.source(), 0, header.n, packed.get(), header.total_bytes),
-              ZENWOQ_ERROR_INVALID_ARGUMENT);
+    const zenwoq_weight_desc& desc = spoiled.weight().desc;
+    const std::size_t bytes = header_of(spoiled.weight()).total_bytes;
+    const PackedBuffer packed = allocate_packed(bytes);
+    ASSERT_EQ(zenwoq_weight_pack(&desc, &spoiled.source(), 0, desc.n, packed.get(), bytes), ZENWOQ_ERROR_INVALID_ARGUMENT);
     const std::string expected = zenwoq_last_error();
     for (const ContextHandle& context : contexts) {
       auto* created = reinterpret_cast<zenwoq_weight*>(8);
-      EXPECT_EQ(zenwoq_weight_create(context.get(), &spoiled.weight().desc, &spoiled.source(), &created), ZENWOQ_ERROR_INVALID_ARGUMENT);
+      EXPECT_EQ(zenwoq_weight_create(context.get(), &desc, &spoiled.source(), &created), ZENWOQ_ERROR_INVALID_ARGUMENT);
       EXPECT_EQ(created, nullptr);
       EXPECT_EQ(zenwoq_last_error(), expected);
     }

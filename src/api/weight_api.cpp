@@ -42,9 +42,10 @@ Status check_output(const char* name, const void* buffer, std::size_t bytes, std
 }
 
 // Packs on the context's threads. The error is the one that a single thread would find first.
-Status pack_parallel(Context& context, const PackedHeader& header, const zenwoq_weight_source& source, std::uint8_t* packed) {
-  // Tasks of a huge page, so that two threads seldom make the same page and one of them in vain; smaller ones where that
-  // would leave threads without work.
+Status pack_parallel(Context& context, const PackedHeader& header, const zenwoq_weight_source& source,
+                     std::uint8_t* packed) {
+  // Tasks of a huge page, so that two threads seldom make the same page and one of them in vain; smaller ones where
+  // that would leave threads without work.
   const std::size_t page_panels = kHugePageBytes / header.panel_bytes;
   const std::size_t share = header.panels() / (4 * std::size_t{context.threads()});
   struct Job {

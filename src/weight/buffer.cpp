@@ -23,8 +23,9 @@ PackedBuffer allocate_packed(std::size_t bytes) {
   std::size_t size = round_up(bytes, unit);
   if (size - bytes > bytes / 8) size = round_up(bytes, ZENWOQ_PACKED_ALIGNMENT);
   PackedBuffer buffer(static_cast<std::uint8_t*>(std::aligned_alloc(unit, size)));
-  // Only an advice: without it the weight is as right.
-  if (buffer != nullptr && unit == kHugePageBytes) madvise(buffer.get(), size / kHugePageBytes * kHugePageBytes, MADV_HUGEPAGE);
+  if (buffer != nullptr && unit == kHugePageBytes) {
+    madvise(buffer.get(), size / kHugePageBytes * kHugePageBytes, MADV_HUGEPAGE);  // in vain is no error
+  }
   return buffer;
 }
 

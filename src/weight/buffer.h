@@ -18,8 +18,8 @@ struct FreeDeleter {
 };
 using PackedBuffer = std::unique_ptr<std::uint8_t, FreeDeleter>;
 
-// 64-byte aligned, and in huge pages from 2 MiB on where the system has them; NULL if there is no memory. The pages are not
-// touched: each thread that packs makes its own.
+// 64-byte aligned, and in huge pages from 2 MiB on where the system has them; NULL if there is no memory. No page is
+// touched yet.
 PackedBuffer allocate_packed(std::size_t bytes);
 
 }  // namespace zenwoq

@@ -4,9 +4,9 @@
 // Eight rows x eight steps at a time: each row's nibbles become steps (even k in the low word, odd k in the high word),
 // then an 8 x 8 transposition of 32-bit steps puts the columns of one step side by side.
 //
-// A block is read in 64 places at once and so found by no hardware prefetcher. It is prefetched while the one before it is
-// worked on, and into the second-level cache: rows of a power of two apart would evict each other from the first. On Zen 4
-// prefetches to the first level pack u8 at 3.8 GB/s, to the second at 7.
+// A block is read in 64 places at once and so found by no hardware prefetcher. It is prefetched while the one before it
+// is worked on, and into the second-level cache: rows a power of two apart would evict each other from the first. Zen 4
+// packs u8 at 3.8 GB/s with prefetches into the first level, at 7 with these.
 //
 // Compiled twice (ZENWOQ_CODE_KERNELS); only local functions, so that no AVX2 code leaks into the portable object.
 #include "weight/code_kernels.h"
@@ -26,7 +26,8 @@ inline void prefetch(const std::uint8_t* p) { __builtin_prefetch(p, 0, 2); }  //
 // Nibbles 0, 1, 2 ... 7 of every 32 bits (k ascending) to 0, 2, 4, 6, 1, 3, 5, 7.
 inline Vector256 split_even_odd(Vector256 v) {
   v = swap_middle_bytes(v);  // bytes with k = (0,1) (4,5) (2,3) (6,7)
-  const Vector256 swapped = (v ^ shift_right<12>(v)) & repeat(0x0000F0F0u);  // odd of the low word with even of the high
+  // Odd k of the low word change places with even k of the high word.
+  const Vector256 swapped = (v ^ shift_right<12>(v)) & repeat(0x0000F0F0u);
   return v ^ swapped ^ shift_left<12>(swapped);
 }
 
@@ -35,15 +36,19 @@ inline Vector256 join_even_odd(Vector256 v) {
   return swap_middle_bytes(v ^ swapped ^ shift_left<12>(swapped));
 }
 
-// 64 codes of a row as nibbles. Bits of `outside` that are in 0xF0 become set where a byte is outside its layout's range.
+// 64 codes of a row as nibbles. A byte outside its layout's range sets bits of `outside` that are in 0xF0.
 template <zenwoq_code_layout layout>
 inline Vector256 read_codes(const std::uint8_t* codes, Vector256& outside) {
   if constexpr (layout == ZENWOQ_CODES_NIBBLES) {
     return load(codes);
   } else {
     const auto join_pairs = [&](Vector256 bytes) {  // two codes in the low byte of each word
-      outside = outside | (layout == ZENWOQ_CODES_S8 ? add_bytes(bytes, repeat(0x08080808u)) : bytes);  // -8..7 to 0..15
-      if (layout == ZENWOQ_CODES_S8) bytes = bytes & repeat(0x0F0F0F0Fu);
+      if constexpr (layout == ZENWOQ_CODES_S8) {
+        outside = outside | add_bytes(bytes, repeat(0x08080808u));  // -8..7 as 0..15
+        bytes = bytes & repeat(0x0F0F0F0Fu);
+      } else {
+        outside = outside | bytes;
+      }
       return (bytes | shift_right<4>(bytes)) & repeat(0x00FF00FFu);
     };
     // Quarters 0 and 2, 1 and 3: narrowing works in each half of a vector.
@@ -94,7 +99,9 @@ bool pack(const CodeBlock& block, std::uint8_t* const* steps, std::size_t count)
     }
   }
   for (std::size_t step = 0; step < count; ++step) {
-    for (std::size_t byte = 0; byte < kStepBytes; byte += sizeof(Vector256)) stream(steps[step] + byte, load(packed[step] + byte));
+    for (std::size_t byte = 0; byte < kStepBytes; byte += sizeof(Vector256)) {
+      stream(steps[step] + byte, load(packed[step] + byte));
+    }
   }
   return !any(outside & repeat(0xF0F0F0F0u));
 }
@@ -138,7 +145,8 @@ void dequantize(const std::uint8_t* nibbles, std::size_t count, const GroupValue
     // Code i at the low end of lane i: a permutation reads three bits of it, and a blend its fourth.
     const __m256i codes = _mm256_srlv_epi32(_mm256_set1_epi32(eight), shifts);
     const __m256 fourth = _mm256_castsi256_ps(_mm256_slli_epi32(codes, 28));
-    const __m256 t = _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, codes), _mm256_permutevar8x32_ps(high, codes), fourth);
+    const __m256 below_8 = _mm256_permutevar8x32_ps(low, codes), from_8 = _mm256_permutevar8x32_ps(high, codes);
+    const __m256 t = _mm256_blendv_ps(below_8, from_8, fourth);
     const __m256 value = kind == ZENWOQ_ZERO_NONE      ? _mm256_mul_ps(scale, t)
                          : kind == ZENWOQ_ZERO_INTEGER ? _mm256_mul_ps(scale, _mm256_add_ps(t, added))
                                                        : _mm256_fmadd_ps(scale, t, added);

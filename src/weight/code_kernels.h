@@ -38,7 +38,8 @@ struct CodeKernels {
   bool (*pack_block)(const CodeBlock& block, std::uint8_t* const* steps, std::size_t count);
 
   // `columns` (a multiple of 8) of 16 steps, from the column that steps point to on, into rows of 64 bytes of nibbles.
-  void (*unpack_block)(const std::uint8_t* const* steps, std::size_t columns, std::uint8_t* rows, std::size_t row_bytes);
+  void (*unpack_block)(const std::uint8_t* const* steps, std::size_t columns, std::uint8_t* rows,
+                       std::size_t row_bytes);
 
   // `count` codes as f32 values, one rounding each; values of any alignment.
   void (*dequantize)(const std::uint8_t* nibbles, std::size_t count, const GroupValues& group, float* values);

@@ -3,8 +3,8 @@
 //
 // Codes, scales and zeros of [N,K] into panels.
 //
-// A panel is packed in blocks of 64 columns x 128 k (code_kernels.h); scales and zeros follow, 64 columns of a few groups at
-// a time. What is packed is not read soon: it is stored past the caches, which then hold the source.
+// A panel is packed in blocks of 64 columns x 128 k (code_kernels.h), then its scales and zeros, 64 columns of a few
+// groups at a time. What is packed is not read soon: it is stored past the caches, which then hold the source.
 #include <algorithm>
 #include <cstring>
 
@@ -95,14 +95,15 @@ void stream_row(const void* from, std::uint8_t* to) {
 
 // Values [columns,G] -> a row of 64 of each group. fix(row) -> whether its values may be; it may change them.
 template <typename Word, typename Fix>
-bool pack_parameters(const PanelSource& source, const std::uint8_t* values, RowOffset row_offset, Word padding, const Fix& fix,
-                     std::uint8_t* out) {
+bool pack_parameters(const PanelSource& source, const std::uint8_t* values, RowOffset row_offset, Word padding,
+                     const Fix& fix, std::uint8_t* out) {
   constexpr std::size_t kCount = kTileGroups<Word>;
   GroupTile<Word> tile;
   const PanelLayout layout = source.header.layout();
   const std::size_t groups = layout.groups();
   // Read below in 64 places at once, which no hardware prefetcher follows.
-  for (std::size_t byte = 0; byte < source.columns * groups * sizeof(Word); byte += 64) __builtin_prefetch(values + byte, 0, 2);
+  const std::size_t bytes = source.columns * groups * sizeof(Word);
+  for (std::size_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(values + byte, 0, 2);
   bool good = true;
   for (std::size_t first = 0; first < groups; first += kCount) {
     const std::size_t count = std::min(kCount, groups - first);
@@ -117,7 +118,8 @@ bool pack_parameters(const PanelSource& source, const std::uint8_t* values, RowO
 }
 
 template <typename Word>
-bool pack_floats(const PanelSource& source, const std::uint8_t* values, RowOffset row_offset, Word exponent, std::uint8_t* out) {
+bool pack_floats(const PanelSource& source, const std::uint8_t* values, RowOffset row_offset, Word exponent,
+                 std::uint8_t* out) {
   const auto all_finite = [exponent](const Word (&row)[kPanelColumns]) {
     bool infinite = false;
     for (const Word bits : row) infinite |= (bits & exponent) == exponent;
@@ -156,7 +158,8 @@ Status code_error(const PanelSource& source) {
       const std::uint8_t byte = source.codes[c * source.row_bytes + k];
       const int value = is_signed ? static_cast<std::int8_t>(byte) : byte;
       if (is_signed ? value < -8 || value > 7 : value > 15) {
-        return invalid("code {} at row {}, column {}: must be in {}", value, source.first + c, k, is_signed ? "-8..7" : "0..15");
+        return invalid("code {} at row {}, column {}: must be in {}", value, source.first + c, k,
+                       is_signed ? "-8..7" : "0..15");
       }
     }
   }
@@ -233,7 +236,8 @@ bool pack_panels(const PackedHeader& header, const zenwoq_weight_source& source,
   return true;
 }
 
-Status source_error(const PackedHeader& header, const zenwoq_weight_source& source, std::size_t begin, std::size_t end) {
+Status source_error(const PackedHeader& header, const zenwoq_weight_source& source, std::size_t begin,
+                    std::size_t end) {
   for (std::size_t i = begin; i < end; ++i) {
     const PanelSource panel(header, source, i);
     Status status = code_error(panel);

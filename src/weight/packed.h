@@ -75,13 +75,14 @@ Status open_packed(const void* packed, std::size_t bytes, PackedView* view);
 // Checks that every array of `source` is there and large enough. Errors: INVALID_ARGUMENT, OVERFLOW, BUFFER_TOO_SMALL.
 Status check_source(const PackedHeader& header, const zenwoq_weight_source& source);
 
-// Packs panels [begin, end) of a checked source; the range that starts at 0 writes the header. False: a value of the source
-// cannot be, which source_error names; then the panels are unspecified. Neither allocates nor throws.
+// Packs panels [begin, end) of a checked source; the range that starts at 0 writes the header. False: a value of the
+// source cannot be, which source_error names; then the panels are unspecified. Neither allocates nor throws.
 bool pack_panels(const PackedHeader& header, const zenwoq_weight_source& source, std::size_t begin, std::size_t end,
                  std::uint8_t* packed, const CodeKernels& kernels);
 
 // The first value that cannot be in panels [begin, end): by panel, then codes, scales, zeros, then row, then k or group.
-Status source_error(const PackedHeader& header, const zenwoq_weight_source& source, std::size_t begin, std::size_t end);
+Status source_error(const PackedHeader& header, const zenwoq_weight_source& source, std::size_t begin,
+                    std::size_t end);
 
 // Both for rows [n_begin, n_end), whole panels. Errors: INVALID_ARGUMENT for values that cannot be.
 Status pack_rows(const PackedHeader& header, const zenwoq_weight_source& source, std::size_t n_begin, std::size_t n_end,

@@ -26,12 +26,14 @@ struct GroupTile {
 
 template <typename Word>
 __m128i interleave_low(__m128i a, __m128i b) {
-  return sizeof(Word) == 1 ? _mm_unpacklo_epi8(a, b) : sizeof(Word) == 2 ? _mm_unpacklo_epi16(a, b) : _mm_unpacklo_epi32(a, b);
+  if constexpr (sizeof(Word) == 1) return _mm_unpacklo_epi8(a, b);
+  return sizeof(Word) == 2 ? _mm_unpacklo_epi16(a, b) : _mm_unpacklo_epi32(a, b);
 }
 
 template <typename Word>
 __m128i interleave_high(__m128i a, __m128i b) {
-  return sizeof(Word) == 1 ? _mm_unpackhi_epi8(a, b) : sizeof(Word) == 2 ? _mm_unpackhi_epi16(a, b) : _mm_unpackhi_epi32(a, b);
+  if constexpr (sizeof(Word) == 1) return _mm_unpackhi_epi8(a, b);
+  return sizeof(Word) == 2 ? _mm_unpackhi_epi16(a, b) : _mm_unpackhi_epi32(a, b);
 }
 
 // A square of values of any alignment: interleaving its upper with its lower half transposes it in log2(side) rounds.
@@ -52,24 +54,31 @@ void transpose_square(const void* from, std::size_t from_row_bytes, void* to, st
 
 // values: of the first of `columns` columns and `count` groups, columns row_bytes apart. Other columns are left alone.
 template <typename Word>
-void read_tile(const std::uint8_t* values, std::size_t row_bytes, std::size_t columns, std::size_t count, GroupTile<Word>* tile) {
+void read_tile(const std::uint8_t* values, std::size_t row_bytes, std::size_t columns, std::size_t count,
+               GroupTile<Word>* tile) {
+  auto& rows = tile->rows;
   std::size_t c = 0;
-  if (count == kTileGroups<Word>) {
-    for (; c + count <= columns; c += count) transpose_square<Word>(values + c * row_bytes, row_bytes, &tile->rows[0][c], sizeof tile->rows[0]);
+  for (; count == kTileGroups<Word> && c + count <= columns; c += count) {
+    transpose_square<Word>(values + c * row_bytes, row_bytes, &rows[0][c], sizeof rows[0]);
   }
   for (; c < columns; ++c) {
-    for (std::size_t g = 0; g < count; ++g) std::memcpy(&tile->rows[g][c], values + c * row_bytes + g * sizeof(Word), sizeof(Word));
+    const std::uint8_t* column = values + c * row_bytes;
+    for (std::size_t g = 0; g < count; ++g) std::memcpy(&rows[g][c], column + g * sizeof(Word), sizeof(Word));
   }
 }
 
+// The inverse.
 template <typename Word>
-void write_tile(const GroupTile<Word>& tile, std::size_t columns, std::size_t count, std::uint8_t* values, std::size_t row_bytes) {
+void write_tile(const GroupTile<Word>& tile, std::size_t columns, std::size_t count, std::uint8_t* values,
+                std::size_t row_bytes) {
+  const auto& rows = tile.rows;
   std::size_t c = 0;
-  if (count == kTileGroups<Word>) {
-    for (; c + count <= columns; c += count) transpose_square<Word>(&tile.rows[0][c], sizeof tile.rows[0], values + c * row_bytes, row_bytes);
+  for (; count == kTileGroups<Word> && c + count <= columns; c += count) {
+    transpose_square<Word>(&rows[0][c], sizeof rows[0], values + c * row_bytes, row_bytes);
   }
   for (; c < columns; ++c) {
-    for (std::size_t g = 0; g < count; ++g) std::memcpy(values + c * row_bytes + g * sizeof(Word), &tile.rows[g][c], sizeof(Word));
+    std::uint8_t* column = values + c * row_bytes;
+    for (std::size_t g = 0; g < count; ++g) std::memcpy(column + g * sizeof(Word), &rows[g][c], sizeof(Word));
   }
 }
 

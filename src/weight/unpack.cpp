@@ -12,10 +12,15 @@
 namespace zenwoq {
 namespace {
 
-// Block by block, all steps of one block: those past the panel's end are the first, to be overlooked.
-void find_steps(const PanelLayout& layout, const std::uint8_t* panel, std::size_t first, const std::uint8_t* (&steps)[kBlockSteps]) {
-  for (std::size_t i = 0; i < kBlockSteps; ++i) steps[i] = panel + layout.step(first + i < layout.steps() ? first + i : first);
-}
+// The steps of a block; where the panel ends before, the first one again.
+struct BlockSteps {
+  BlockSteps(const PanelLayout& layout, const std::uint8_t* panel, std::size_t first) {
+    for (std::size_t i = 0; i < kBlockSteps; ++i) {
+      at[i] = panel + layout.step(first + i < layout.steps() ? first + i : first);
+    }
+  }
+  const std::uint8_t* at[kBlockSteps];
+};
 
 void unpack_codes(const CodeKernels& kernels, const PackedView& view, std::size_t panel, std::uint8_t* codes) {
   const PackedHeader& header = view.header;
@@ -24,15 +29,14 @@ void unpack_codes(const CodeKernels& kernels, const PackedView& view, std::size_
   const std::size_t columns = std::min(kPanelColumns, header.n - panel * kPanelColumns);
   std::uint8_t* rows = codes + panel * kPanelColumns * row_bytes;
   for (std::size_t k = 0; k < header.k; k += kBlockK) {
-    const std::uint8_t* steps[kBlockSteps];
-    find_steps(layout, view.panel(panel), k / kStepK, steps);
+    const BlockSteps steps(layout, view.panel(panel), k / kStepK);
     const std::size_t count = std::min(kBlockK, header.k - k);
     if (count == kBlockK && columns == kPanelColumns) {
-      kernels.unpack_block(steps, kPanelColumns, rows + k / 2, row_bytes);
+      kernels.unpack_block(steps.at, kPanelColumns, rows + k / 2, row_bytes);
       continue;
     }
     alignas(64) std::uint8_t partial[kPanelColumns][kBlockK / 2];
-    kernels.unpack_block(steps, kPanelColumns, partial[0], sizeof partial[0]);
+    kernels.unpack_block(steps.at, kPanelColumns, partial[0], sizeof partial[0]);
     for (std::size_t c = 0; c < columns; ++c) {
       if (count % 2 != 0) partial[c][count / 2] &= 0x0F;
       std::memcpy(rows + c * row_bytes + k / 2, partial[c], (count + 1) / 2);
@@ -45,7 +49,8 @@ using RowOffset = std::size_t (PanelLayout::*)(std::size_t group) const;
 
 // A row of 64 values of each group -> [columns,G]. fix(row) may change the values.
 template <typename Word, typename Fix>
-void unpack_parameters(const PackedView& view, std::size_t panel, RowOffset row_offset, const Fix& fix, std::uint8_t* values) {
+void unpack_parameters(const PackedView& view, std::size_t panel, RowOffset row_offset, const Fix& fix,
+                       std::uint8_t* values) {
   const PanelLayout layout = view.header.layout();
   const std::size_t groups = layout.groups();
   const std::size_t first_column = panel * kPanelColumns;
@@ -79,8 +84,8 @@ void unpack_zeros(const PackedView& view, std::size_t panel, std::uint8_t* zeros
   unpack_parameters<std::uint8_t>(view, panel, &PanelLayout::zeros, subtract, zeros);
 }
 
-GroupValues values_of(const PackedHeader& header, const PanelLayout& layout, const std::uint8_t* panel, std::size_t column,
-                      std::size_t g) {
+GroupValues values_of(const PackedHeader& header, const PanelLayout& layout, const std::uint8_t* panel,
+                      std::size_t column, std::size_t g) {
   GroupValues values = {header.table, header.zero(), load_as_f32(header.scale(), panel + layout.scales(g), column), 0};
   const std::uint8_t* zeros = panel + layout.zeros(g);
   if (header.zero() == ZENWOQ_ZERO_INTEGER) values.added = static_cast<std::int8_t>(zeros[column]);
@@ -90,7 +95,8 @@ GroupValues values_of(const PackedHeader& header, const PanelLayout& layout, con
 
 }  // namespace
 
-void unpack(const PackedView& view, std::uint8_t* codes, std::uint8_t* scales, std::uint8_t* zeros, const CodeKernels& kernels) {
+void unpack(const PackedView& view, std::uint8_t* codes, std::uint8_t* scales, std::uint8_t* zeros,
+            const CodeKernels& kernels) {
   const PackedHeader& header = view.header;
   for (std::size_t panel = 0; panel < header.panels(); ++panel) {
     if (codes != nullptr) unpack_codes(kernels, view, panel, codes);
@@ -99,24 +105,25 @@ void unpack(const PackedView& view, std::uint8_t* codes, std::uint8_t* scales, s
   }
 }
 
-void dequantize(const PackedView& view, std::size_t n_begin, std::size_t n_end, float* values, const CodeKernels& kernels) {
+void dequantize(const PackedView& view, std::size_t n_begin, std::size_t n_end, float* values,
+                const CodeKernels& kernels) {
   constexpr std::size_t kRows = 8;  // unpacked at a time
   const PackedHeader& header = view.header;
   const PanelLayout layout = header.layout();
   for (std::size_t first = n_begin / kRows * kRows; first < n_end; first += kRows) {
     const std::uint8_t* panel = view.panel(first / kPanelColumns);
     for (std::size_t k = 0; k < header.k; k += kBlockK) {
-      const std::uint8_t* steps[kBlockSteps];
-      find_steps(layout, panel + first % kPanelColumns * 4, k / kStepK, steps);
+      const BlockSteps steps(layout, panel + first % kPanelColumns * 4, k / kStepK);
       alignas(64) std::uint8_t nibbles[kRows][kBlockK / 2];
-      kernels.unpack_block(steps, kRows, nibbles[0], sizeof nibbles[0]);
+      kernels.unpack_block(steps.at, kRows, nibbles[0], sizeof nibbles[0]);
       const std::size_t end = std::min(header.k, k + kBlockK);
       for (std::size_t n = std::max(first, n_begin); n < std::min(first + kRows, n_end); ++n) {
         for (std::size_t i = k, next; i < end; i = next) {  // one group, or what the block has of it
           const std::size_t g = i / header.group();
           next = std::min(end, (g + 1) * header.group());
-          kernels.dequantize(&nibbles[n - first][(i - k) / 2], next - i, values_of(header, layout, panel, n % kPanelColumns, g),
-                             values + (n - n_begin) * header.k + i);
+          const GroupValues group = values_of(header, layout, panel, n % kPanelColumns, g);
+          float* to = values + (n - n_begin) * header.k + i;
+          kernels.dequantize(&nibbles[n - first][(i - k) / 2], next - i, group, to);
         }
       }
     }
