@@ -61,7 +61,7 @@ void pack_row(benchmark::State& state, Session& session, zenwoq_code_layout layo
   measure(state, job.bytes, [&] { context.parallel_for(tasks, task, &job); });
 }
 
-// What a program waits for when it loads a layer: new memory, and the context's own threads.
+// What a program waits for when it loads a layer and gives it back: new memory, and the context's own threads.
 void create_row(benchmark::State& state, Session& session, unsigned threads) {
   const Format format = large_format(session);
   const Source source(format, ZENWOQ_CODES_NIBBLES);

@@ -35,7 +35,7 @@ std::string unsupported_reason(const KernelKey& key) {
   }
   if (!VectorMap(key).fits()) return fmt::format("tile m{}x{} does not fit 32 vector registers", tile.rows, tile.strips);
   if (!key.per_channel() && key.group % kStepK != 0) return fmt::format("group {}: must be a multiple of 8", key.group);
-  // Two panels of codes and of f32 scales must be reached by 32-bit displacements.
+  // Two panels of codes, f32 scales and f32 offsets must be reached by 32-bit displacements.
   constexpr std::uint64_t kMaxK = std::uint64_t{1} << 21;
   if (key.k > kMaxK) return fmt::format("k = {}: kernels are generated up to {}", key.k, kMaxK);
   if (key.output_type == ZENWOQ_F16) return "output f16: must be f32 or bf16";
@@ -67,7 +67,8 @@ GemmAvx512::GemmAvx512(const KernelKey& key, std::uint8_t* buffer, std::size_t c
   const auto reserve = [&next](std::uint32_t bytes) { return std::exchange(next, next + bytes); };
   local_.totals = reserve(v_.totals_in_memory() ? key.tile.rows * key.tile.strips * 64 : 0);
   local_.x_tail = reserve(key.k % kStepK != 0 ? key.tile.rows * kStepXBytes : 0);
-  for (std::uint32_t* slot : {&local_.x, &local_.panel, &local_.xsum, &local_.xsum_bytes, &local_.bias, &local_.y, &local_.ldy_bytes, &local_.columns}) {
+  for (std::uint32_t* slot : {&local_.x, &local_.panel, &local_.xsum, &local_.xsum_bytes, &local_.bias, &local_.y,
+                              &local_.ldy_bytes, &local_.columns}) {
     *slot = reserve(8);
   }
   local_.bytes = (next + 63) / 64 * 64;
@@ -167,7 +168,9 @@ void GemmAvx512::all_groups() {
 void GemmAvx512::one_group(const Group& group) {
   note("group sums = +0");
   for (std::uint32_t row = 0; row < key_.tile.rows; ++row) {
-    for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) vpxord(v_.acc(row, strip), v_.acc(row, strip), v_.acc(row, strip));
+    for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) {
+      vpxord(v_.acc(row, strip), v_.acc(row, strip), v_.acc(row, strip));
+    }
   }
   multiply_steps(group.steps);
   if (group.partial) {
@@ -269,7 +272,9 @@ void GemmAvx512::multiply_pair(std::uint32_t step, std::uint32_t pair, bool x_fr
 
 // totals += scale * (acc + (8 - zero) * xsum), or totals += scale * acc, then offset * xsum.
 void GemmAvx512::flush_group() {
-  for (std::uint32_t line = 0; line < layout_.parameter_bytes() / kStripBytes; ++line) prefetch(r_.codes + line * u32(kStripBytes), line);
+  for (std::uint32_t line = 0; line < layout_.parameter_bytes() / kStripBytes; ++line) {
+    prefetch(r_.codes + line * u32(kStripBytes), line);
+  }
   for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) {
     note("flush: scales of strip {}", strip);
     load_parameters(v_.scale(), key_.scale_type, r_.scales, strip);

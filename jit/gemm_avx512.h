@@ -5,9 +5,9 @@
 //
 //   y[r,n] = sum over groups g of  scale[g,n] * (sum over k in g of x[r,k] * t[n,k]  + zero term)   (+ bias[n])
 //
-// Operands: GemmArgs (gemm_args.h), panels as in src/weight/packed.h and panel_layout.h. One step is 8 k: for each strip of 16 columns 64
-// bytes of codes, shifted by 0, 4, 8, 12 bits and looked up in a table of 32 bf16 (the 16 values twice, so the fifth
-// index bit does not matter and no mask is needed): four vectors of (k, k+1) pairs for vdpbf16ps.
+// Operands: GemmArgs (gemm_args.h), panels as in src/weight/packed.h and panel_layout.h. One step is 8 k: for each strip
+// of 16 columns 64 bytes of codes, shifted by 0, 4, 8, 12 bits and looked up in a table of 32 bf16 (the 16 values twice, so
+// the fifth index bit does not matter and no mask is needed): four vectors of (k, k+1) pairs for vdpbf16ps.
 //
 // Idea: a 4-bit code needs one permute for 32 weights, and the scale is applied to the f32 sum of a group, not to each
 // weight, so weights stay exact and cost nothing per weight.

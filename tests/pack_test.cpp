@@ -216,7 +216,8 @@ TEST(Pack, DequantizesWithOneRounding) {
       dequantize({header, packed.data()}, begin, end, values, *variant.kernels);
       for (std::size_t n = begin; n < end; ++n) {
         for (std::size_t k = 0; k < header.k; ++k) {
-          ASSERT_EQ(values[(n - begin) * header.k + k], dequantized_by_definition(weight, n, k))
+          const float expected = dequantized_by_definition(weight, n, k);
+          ASSERT_EQ(std::bit_cast<std::uint32_t>(values[(n - begin) * header.k + k]), std::bit_cast<std::uint32_t>(expected))
               << variant.name << " " << name_of(header) << " at " << n << ", " << k;
         }
       }
@@ -424,10 +425,13 @@ TEST(WeightCreate, GivesTheErrorOfPackingRowAfterRow) {
 TEST(PackedBuffer, IsAlignedForHugePagesFrom2MiBOn) {
   constexpr std::size_t kMiB = std::size_t{1} << 20;
   for (const std::size_t bytes : {std::size_t{64}, kMiB, 2 * kMiB - 64}) {
-    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(allocate_packed(bytes).get()) % 64, 0u);
+    const PackedBuffer buffer = allocate_packed(bytes);
+    ASSERT_NE(buffer, nullptr);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(buffer.get()) % 64, 0u);
   }
   for (const std::size_t bytes : {2 * kMiB, 2 * kMiB + 64, 4 * kMiB - 64, 33 * kMiB}) {
     const PackedBuffer buffer = allocate_packed(bytes);
+    ASSERT_NE(buffer, nullptr);
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(buffer.get()) % (2 * kMiB), 0u);
     std::memset(buffer.get(), 1, bytes);
   }

@@ -41,15 +41,19 @@ TEST_P(PlanTest, EveryTileOfTheTableIsAKernel) {
   for (std::uint32_t rows = 1; rows <= tuning().max_rows; ++rows) {
     for (const std::uint64_t panels : {1, 2}) {
       for (const std::uint64_t group : {8, 128, 1024}) {
-        KernelKey key;
-        key.k = 1024;
-        key.group = group;
-        key.scale_type = ZENWOQ_BF16;
-        key.output_type = ZENWOQ_F32;
-        key.tile = {rows, strips_of(rows, panels, tuning())};
-        key.tuning = GetParam();
-        EXPECT_EQ(unsupported_reason(key), "") << key.name();
-        EXPECT_LE(key.tile.strips, panels * kPanelStrips) << key.name();
+        for (const zenwoq_zero_kind zero_kind : {ZENWOQ_ZERO_NONE, ZENWOQ_ZERO_INTEGER, ZENWOQ_ZERO_OFFSET}) {
+          KernelKey key;
+          key.k = 1024;
+          key.group = group;
+          key.scale_type = ZENWOQ_BF16;
+          key.zero_kind = zero_kind;
+          key.output_type = ZENWOQ_F32;
+          key.bias = true;
+          key.tile = {rows, strips_of(rows, panels, tuning())};
+          key.tuning = GetParam();
+          EXPECT_EQ(unsupported_reason(key), "") << key.name();
+          EXPECT_LE(key.tile.strips, panels * kPanelStrips) << key.name();
+        }
       }
     }
   }

@@ -76,12 +76,15 @@ def print_reports(reports, spread):
     for threads in unique(case.threads for case in rows):
         read, loop, peak = (context.get(f"{key}_t{threads}", "?") for key in ("read_gb_per_s", "read_loop", "peak_gflop_per_s"))
         print(f"Roof of {threads} thread{'s' if threads > 1 else ''} at the start: {read} GB/s ({loop}), {peak} GFLOP/s.")
+    if int(context["cold_bytes"]) < 2 * int(context["l3_bytes"].split()[0]):
+        print("**The weights were not cold**: fewer bytes of them than twice the L3.")
     print()
     for n, k, threads in unique((case.n, case.k, case.threads) for case in rows):
         print_roofs(rows, n, k, threads, spread)
-    disturbed = [row for case, row in rows.items() if case.threads == 1 and row.busy < 0.95]
+    alone = [row for case, row in rows.items() if case.threads == 1]
+    disturbed = [row for row in alone if row.busy < 0.95]
     if disturbed:
-        print(f"**{len(disturbed)} of {len(rows)} linear rows shared their CPU with other programs**: the thread ran for less than "
+        print(f"**{len(disturbed)} of {len(alone)} linear rows of one thread shared their CPU with other programs**: the thread ran for less than "
               "95 % of the time.\n")
     print_scaling(rows)
     print_others(reports)

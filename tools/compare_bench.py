@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Names what became slower from one JSON file of zenwoq-bench to another. Exit status: 0 nothing did, 1 something did,
+# Names what became slower from one JSON file of zenwoq-bench to another. Exit status: 0 nothing did, 1 something did or failed,
 # 2 the files cannot be compared.
 import argparse
 
@@ -63,8 +63,10 @@ def main():
     for name in old.rows:
         if name not in new.rows:
             print(f"missing: {name} is only in {old.path}")
-    print(f"{len(common)} rows compared, {len(regressions)} regressions beyond {arguments.threshold:g} %")
-    return 1 if regressions else 0
+    for name, message in new.errors.items():
+        print(f"error: {name}: {message}")
+    print(f"{len(common)} rows compared, {len(regressions)} regressions beyond {arguments.threshold:g} %, {len(new.errors)} errors")
+    return 1 if regressions or new.errors else 0
 
 
 if __name__ == "__main__":

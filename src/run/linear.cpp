@@ -97,7 +97,8 @@ Linear::Activations Linear::prepare_activations(const RunArguments& args, std::u
     for (std::uint64_t row = begin; convert && row < end; ++row) {
       const auto* from = static_cast<const std::uint8_t*>(args.x) + row * args.ldx_bytes;
       std::uint8_t* to = converted + row * header.k * 2;
-      args.x_type == ZENWOQ_F32 ? convert_to_bf16<ZENWOQ_F32>(from, header.k, to) : convert_to_bf16<ZENWOQ_F16>(from, header.k, to);
+      args.x_type == ZENWOQ_F32 ? convert_to_bf16<ZENWOQ_F32>(from, header.k, to)
+                                : convert_to_bf16<ZENWOQ_F16>(from, header.k, to);
     }
     if (sum) sum_groups(result.x + begin * result.ldx_bytes, result.ldx_bytes, end - begin, header.k, header.group(), xsum + begin, args.m);
   };

@@ -6,20 +6,21 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 
 namespace zenwoq {
 
 inline constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 
-struct FreeDeleter {
-  void operator()(void* pointer) const { std::free(pointer); }
+// Frees memory of the heap, or unmaps so many bytes.
+struct PackedDeleter {
+  std::size_t mapped_bytes = 0;
+  void operator()(std::uint8_t* memory) const;
 };
-using PackedBuffer = std::unique_ptr<std::uint8_t, FreeDeleter>;
+using PackedBuffer = std::unique_ptr<std::uint8_t, PackedDeleter>;
 
-// 64-byte aligned, and in huge pages from 2 MiB on where the system has them; NULL if there is no memory. No page is
-// touched yet.
+// 64-byte aligned, and from 2 MiB on a mapping of its own, in huge pages where the system has them; NULL if there is no
+// memory. The pages are not touched: each thread that packs makes its own.
 PackedBuffer allocate_packed(std::size_t bytes);
 
 }  // namespace zenwoq

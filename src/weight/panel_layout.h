@@ -28,8 +28,9 @@ inline constexpr std::size_t kStepBytes = kStripBytes * kPanelStrips;
 // Bytes from the start of a panel. 64 scales or zeros of any type are whole cache lines, so all of it is 64-byte aligned.
 class PanelLayout {
  public:
-  // k >= 1 in groups of `group`, a multiple of 8 where it is less than k (the last may be shorter); bytes of one scale and of one zero, 0 where there are none.
-  PanelLayout(std::size_t k, std::size_t group, std::size_t scale_bytes, std::size_t zero_bytes)
+  // k >= 1 in groups of `group`, a multiple of 8 where it is less than k (the last may be shorter); bytes of one scale and
+  // of one zero, 0 where there are none.
+  ZENWOQ_INLINE PanelLayout(std::size_t k, std::size_t group, std::size_t scale_bytes, std::size_t zero_bytes)
       : steps_((k + kStepK - 1) / kStepK),
         group_steps_(group < k ? group / kStepK : steps_),
         scale_row_bytes_(kPanelColumns * scale_bytes),
