@@ -59,6 +59,21 @@ TEST_P(PlanTest, EveryTileOfTheTableIsAKernel) {
   }
 }
 
+TEST_P(PlanTest, ActivationsThatStayFitUnlessOneBlockIsTooLarge) {
+  for (const std::uint64_t m : {1, 7, 100, 2048}) {
+    const RowBlocks blocks = cut_rows(m, tuning());
+    for (const std::uint64_t row_bytes : {2, 8192, 1 << 20}) {
+      const std::uint64_t kept = blocks_that_stay(blocks, row_bytes, tuning());
+      ASSERT_GE(kept, 1u);
+      if (tuning().x_bytes_kept == 0) {
+        EXPECT_EQ(kept, blocks.count);
+      } else if (kept > 1) {
+        EXPECT_LE(kept * blocks.rows * row_bytes, tuning().x_bytes_kept) << m << " " << row_bytes;
+      }
+    }
+  }
+}
+
 TEST_P(PlanTest, TasksAreNoMoreThanBlocksTimesPanels) {
   constexpr std::uint64_t kMany = std::uint64_t{1} << 40;  // multiply-adds: worth waking for
   for (const std::uint64_t m : {1, 7, 100, 2048}) {

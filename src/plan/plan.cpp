@@ -27,6 +27,11 @@ std::uint32_t strips_of(std::uint64_t rows, std::uint64_t panels, const CpuTunin
   return panels < 2 ? std::min(strips, 4u) : strips;
 }
 
+std::uint64_t blocks_that_stay(const RowBlocks& blocks, std::uint64_t row_bytes, const CpuTuning& tuning) {
+  if (tuning.x_bytes_kept == 0) return std::max<std::uint64_t>(blocks.count, 1);
+  return std::max<std::uint64_t>(tuning.x_bytes_kept / row_bytes / std::max<std::uint64_t>(blocks.rows, 1), 1);
+}
+
 TaskGrid cut_tasks(const RowBlocks& blocks, std::uint64_t panels, std::uint64_t macs, unsigned threads) {
   if (threads <= 1 || macs < kMacsWorthWaking) return {};
   const std::uint64_t wanted = threads * kTasksPerThread;

@@ -33,6 +33,9 @@ RowBlocks cut_rows(std::uint64_t m, const CpuTuning& tuning);
 // Strips of the tile for a block of `rows`, where `panels` panels follow each other.
 std::uint32_t strips_of(std::uint64_t rows, std::uint64_t panels, const CpuTuning& tuning);
 
+// How many blocks visit all panels together, where a row of activations has `row_bytes`; at least 1.
+std::uint64_t blocks_that_stay(const RowBlocks& blocks, std::uint64_t row_bytes, const CpuTuning& tuning);
+
 // `macs` multiply-adds in all: runs too short to be worth waking a thread stay whole.
 TaskGrid cut_tasks(const RowBlocks& blocks, std::uint64_t panels, std::uint64_t macs, unsigned threads);
 

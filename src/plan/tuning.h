@@ -31,6 +31,9 @@ struct CpuTuning {
   std::uint32_t unrolled_dots;   // dot products a loop body may have: steps are unrolled by a power of two
   std::uint32_t small_rows = 0;  // M up to twice this is cut into blocks of at most this many rows; 0 = as larger M
   std::array<Prefetch, 4> prefetch_few = {};  // tiles of 1, 2 and 3 rows instead of the above, where bytes are given
+  // Rows whose activations together have at most this many bytes visit all panels before the next rows do; 0 = all rows
+  // visit a panel before the next panel.
+  std::uint64_t x_bytes_kept = 0;
   std::uint32_t decode_first_rows = 0;  // tiles of at most this many rows decode all strips, then multiply
 
   Prefetch prefetch_for(std::uint32_t rows) const {

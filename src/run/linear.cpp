@@ -38,6 +38,7 @@ struct Linear::Run {
   RowBlocks blocks;
   TaskGrid grid;
   std::uint64_t panel_grain;  // task borders never part two panels that one tile takes
+  std::uint64_t blocks_kept;  // whose activations stay in the cache from panel to panel
 };
 
 Linear::Linear(std::shared_ptr<Context> context, std::shared_ptr<const Weight> weight, zenwoq_dtype output_type,
@@ -72,7 +73,8 @@ void Linear::run(const RunArguments& args, std::uint8_t* workspace) {
   const std::uint64_t grain = blocks.count == 1 && strips_of(args.m, header.panels(), tuning_) > kPanelStrips ? 2 : 1;
   const std::uint64_t macs = args.m * header.n * header.k;  // an estimate: overflow only means fewer tasks
   const TaskGrid grid = cut_tasks(blocks, (header.panels() + grain - 1) / grain, macs, context_->threads());
-  const Run run{args, prepare_activations(args, workspace), blocks, grid, grain};
+  const std::uint64_t kept = blocks_that_stay(blocks, header.k * 2, tuning_);
+  const Run run{args, prepare_activations(args, workspace), blocks, grid, grain, kept};
   auto task = [&](std::size_t i) { run_task(run, i); };
   parallel(*context_, grid.count(), task);
 }
@@ -106,7 +108,8 @@ Linear::Activations Linear::prepare_activations(const RunArguments& args, std::u
   return result;
 }
 
-// All blocks of the part on one panel before the next: its codes stay in the L2 cache.
+// Some blocks of the part on one panel, then on the next: the panel stays in the L2 cache from block to block, the blocks'
+// activations from panel to panel.
 void Linear::run_task(const Run& run, std::size_t task) {
   const std::uint64_t block_part = task % run.grid.block_parts;
   const std::uint64_t panel_part = task / run.grid.block_parts;
@@ -116,8 +119,11 @@ void Linear::run_task(const Run& run, std::size_t task) {
   const std::uint64_t panel_begin = part_border(panels, panel_part, run.grid.panel_parts, run.panel_grain);
   const std::uint64_t panel_end = part_border(panels, panel_part + 1, run.grid.panel_parts, run.panel_grain);
   if (block_end - block_begin == 1) return run_block(run, block_begin, panel_begin, panel_end);
-  for (std::uint64_t panel = panel_begin; panel < panel_end; ++panel) {
-    for (std::uint64_t block = block_begin; block < block_end; ++block) run_block(run, block, panel, panel + 1);
+  for (std::uint64_t first = block_begin, last; first < block_end; first = last) {
+    last = std::min(block_end, first + run.blocks_kept);
+    for (std::uint64_t panel = panel_begin; panel < panel_end; ++panel) {
+      for (std::uint64_t block = first; block < last; ++block) run_block(run, block, panel, panel + 1);
+    }
   }
 }
 
