@@ -87,12 +87,35 @@ class _BlocksOnCpu:
         return x @ dense.T
 
 
+def _llama(config: Any) -> list[Any]:
+    """What transformers needs to keep a Llama's weights packed; it has this for a few newer architectures only.
+
+    llama.cpp interleaves the two halves of each head's rows in the query and key projections.
+    """
+    from transformers.core_model_loading import WeightConverter, WeightRenaming
+    from transformers.integrations.gguf.gguf_conversion_mapping import DENSE_DECODER_RENAMINGS, PermuteRows
+
+    norms = {
+        r"^output_norm\.": "model.norm.",
+        r"\.attn_norm\.": ".input_layernorm.",
+        r"\.ffn_norm\.": ".post_attention_layernorm.",
+    }
+    heads = {"q": config.num_attention_heads, "k": config.num_key_value_heads}
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    mapping = [*DENSE_DECODER_RENAMINGS, *(WeightRenaming(pattern, name) for pattern, name in norms.items())]
+    for part, count in heads.items():
+        rows = torch.arange(count * head_dim, device="cpu").reshape(count, head_dim // 2, 2).transpose(1, 2).reshape(-1)
+        name = f"self_attn.{part}_proj.weight"
+        mapping.append(WeightConverter(source_patterns=name, target_patterns=name, operations=[PermuteRows(rows)]))
+    return mapping
+
+
 @contextlib.contextmanager
 def keep_gguf_packed() -> Iterator[None]:
     """While it is active, transformers keeps Q4_0 and Q4_1 weights of a GGUF file in their blocks.
 
-    transformers unpacks them at load where it finds no kernel for the device, as on CPUs; then there is nothing left for
-    :func:`optimize` to take over exactly::
+    transformers unpacks them at load where it finds no kernel for the device, as on CPUs, or does not know how to keep them
+    for the architecture (Llama is added here); then there is nothing left for :func:`optimize` to take over exactly::
 
         with zenwoq.torch.keep_gguf_packed():
             model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, attn_implementation="sdpa")
@@ -105,6 +128,7 @@ def keep_gguf_packed() -> Iterator[None]:
     """
     try:
         from transformers.integrations.gguf import kernels
+        from transformers.integrations.gguf.gguf_conversion_mapping import GGUF_ARCHS
         from transformers.integrations.gguf.utils import GgufLinear  # noqa: F401
     except ImportError as error:
         raise ImportError("this version of transformers has no packed GGUF layers") from error
@@ -113,9 +137,13 @@ def keep_gguf_packed() -> Iterator[None]:
     before = kernels._gguf_kernel
     kernel = _BlocksOnCpu()
     kernels._gguf_kernel = kernel
+    added = "llama" not in GGUF_ARCHS
+    GGUF_ARCHS.setdefault("llama", _llama)
     try:
         yield
     finally:
         kernel.active = False
+        if added:
+            del GGUF_ARCHS["llama"]
         if before:
             kernels._gguf_kernel = before
