@@ -197,6 +197,7 @@ void run_into(const Rows& x, const Tensor& packed, const std::optional<Tensor>& 
 
 Rows check_x(const Tensor& x, int64_t n) {
   check_cpu("x", x);
+  (void)float_dtype("x", x);
   check(n >= 1, "zenwoq::linear: n is ", n, ", must be at least 1");
   return as_rows("x", x);
 }

@@ -21,6 +21,7 @@ _LAYOUTS = {"nibbles": CodeLayout.NIBBLES, "u8": CodeLayout.U8, "s8": CodeLayout
 _TABLES = {"minus_8": CodeTable.MINUS_8, "twos_complement": CodeTable.TWOS_COMPLEMENT, "unsigned": CodeTable.UNSIGNED}
 _PANEL_ROWS = 64  # packing ranges of rows start and end at multiples of it
 _ALIGNMENT = 64
+_BYTES_WORTH_THREADS = 1 << 20  # less is packed before threads have started
 
 
 def _table(table: TableName | Sequence[float]) -> Any:
@@ -106,7 +107,7 @@ class WeightParts:
         """Packs into 64-byte aligned memory, ranges of rows on so many threads."""
         n = self.desc.n
         panels = -(-n // _PANEL_ROWS)
-        parts = max(1, min(panels, threads * 4 if threads > 1 else 1))
+        parts = min(panels, threads * 4) if threads > 1 and size >= _BYTES_WORTH_THREADS else 1
         borders = [min(n, panels * i // parts * _PANEL_ROWS) for i in range(parts)] + [n]
         desc, source = byref(self.desc), byref(self.source)
 
