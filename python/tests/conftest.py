@@ -72,7 +72,7 @@ FLOWS = (
 )
 
 
-def tiny_llama(dtype: object = None):  # noqa: ANN201
+def tiny_llama(dtype: object = None):
     """A whole Llama of two layers, with random weights and tied embeddings."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -93,10 +93,9 @@ def tiny_llama(dtype: object = None):  # noqa: ANN201
     return LlamaForCausalLM(config).to(dtype or torch.bfloat16).eval()
 
 
-def random_packed(n: int, k: int, group: int = 32):  # noqa: ANN201
+def random_packed(n: int, k: int, group: int = 32):
     """A packed weight as torch's tensor."""
     import torch
-
     import zenwoq
 
     generator = torch.Generator().manual_seed(n * k)
@@ -106,8 +105,8 @@ def random_packed(n: int, k: int, group: int = 32):  # noqa: ANN201
     return torch.frombuffer(bytearray(weight.packed), dtype=torch.uint8).clone()
 
 
-def bound_of(weight: object, x: object):  # noqa: ANN201
-    """The f64 product of a zenwoq.Weight and bf16 rows, and the bound that src/reference/arithmetic.md derives for f32."""
+def bound_of(weight: object, x: object):
+    """The f64 product of a weight and bf16 rows, and the bound that src/reference/arithmetic.md derives for f32."""
     import numpy as np
     import torch
 

@@ -11,7 +11,6 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
-
 import zenwoq
 
 RNG = np.random.default_rng(7)
@@ -25,7 +24,10 @@ def weight_of(n: int = 70, k: int = 96, group: int = 32) -> tuple[zenwoq.Weight,
 
 def test_torch_is_not_imported():
     code = "import sys, zenwoq; zenwoq.cpu_info(); print('torch' in sys.modules, 'numpy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False False\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "False False\n"
+    )
 
 
 def test_cpu_info():
@@ -43,7 +45,9 @@ def test_products_are_exact_where_they_can_be():
     assert np.array_equal(weight.dequantize(3, 66), dense[3:66])
     assert np.array_equal(zenwoq.linear(x, weight), expected)
     assert np.array_equal(zenwoq.linear(x, weight, bias), expected + bias)
-    assert np.array_equal(zenwoq.linear(x.astype(np.float16), weight, bias.astype(np.float16), threads=1), expected + bias)
+    assert np.array_equal(
+        zenwoq.linear(x.astype(np.float16), weight, bias.astype(np.float16), threads=1), expected + bias
+    )
     out = np.zeros((5, 70), np.float32)
     assert zenwoq.linear(x.astype(ml_dtypes.bfloat16), weight, out=out) is out
     assert np.array_equal(out, expected)

@@ -9,11 +9,10 @@ import time
 
 import pytest
 import torch
+import zenwoq.torch
 from conftest import configs, tiny_llama
 from safetensors.torch import load_file, save_file
 from torchao.quantization import quantize_
-
-import zenwoq.torch
 
 
 def optimised(flow: str = "intx-group") -> torch.nn.Module:
@@ -89,7 +88,7 @@ def test_refusals(tmp_path):
     zenwoq.torch.save(model, path)
     mixed = torch.nn.ModuleDict({"a": model.model.layers[0].mlp.up_proj, "b": torch.nn.Linear(64, 32).bfloat16()})
     quantize_(mixed, configs(32)["intx-group"]())
-    with pytest.raises(ValueError, match="b.weight is a"):
+    with pytest.raises(ValueError, match=r"b\.weight is a"):
         zenwoq.torch.save(mixed, tmp_path / "mixed.safetensors")
     assert list(tmp_path.iterdir()) == [path]
 
@@ -97,7 +96,7 @@ def test_refusals(tmp_path):
     save_file({"x": torch.zeros(3)}, other)
     with pytest.raises(ValueError, match="no checkpoint of zenwoq"):
         zenwoq.torch.load(skeleton(), other)
-    with pytest.raises(ValueError, match="no layer|is of another model"):
+    with pytest.raises(ValueError, match=r"no layer|is of another model"):
         zenwoq.torch.load(torch.nn.Sequential(torch.nn.Linear(3, 3)), path)
 
     data = bytearray(path.read_bytes())

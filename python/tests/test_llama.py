@@ -8,10 +8,9 @@ import os
 
 import pytest
 import torch
+import zenwoq.torch
 from conftest import FLOWS, configs, tiny_llama
 from torchao.quantization import quantize_
-
-import zenwoq.torch
 
 
 def quantized(flow: str, dtype: torch.dtype) -> torch.nn.Module:
@@ -104,7 +103,9 @@ def _prompt(tokenizer: object) -> dict:
     return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
 
 
-@pytest.mark.skipif(not os.environ.get("ZENWOQ_SLOW_TESTS"), reason="set ZENWOQ_SLOW_TESTS for the real model in each flow")
+@pytest.mark.skipif(
+    not os.environ.get("ZENWOQ_SLOW_TESTS"), reason="set ZENWOQ_SLOW_TESTS for the real model in each flow"
+)
 @pytest.mark.parametrize("flow", ["intx-group", "intx-channel", "opaque"])
 def test_real_model_in_each_flow(smollm2, flow):
     from transformers import AutoModelForCausalLM
@@ -113,7 +114,9 @@ def test_real_model_in_each_flow(smollm2, flow):
     model = AutoModelForCausalLM.from_pretrained(
         folder, gguf_file=file, attn_implementation="sdpa", dtype=torch.bfloat16
     )
-    quantize_(model, configs(64)[flow](), lambda module, name: isinstance(module, torch.nn.Linear) and "lm_head" not in name)
+    quantize_(
+        model, configs(64)[flow](), lambda module, name: isinstance(module, torch.nn.Linear) and "lm_head" not in name
+    )
     ids = torch.arange(100, 116)[None]
     with torch.no_grad():
         expected = model(ids).logits.float()

@@ -9,10 +9,9 @@ import os
 import numpy as np
 import pytest
 import torch
-from conftest import random_packed
-
 import zenwoq
 import zenwoq.torch
+from conftest import random_packed
 
 N, K = 200, 96
 linear = torch.ops.zenwoq.linear.default

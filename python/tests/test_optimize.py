@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
+import zenwoq.torch
 from conftest import FLOWS, bound_of, configs, real_weights
 from torchao.quantization import (
     Int8DynamicActivationIntxWeightConfig,
@@ -17,8 +19,6 @@ from torchao.quantization import (
     PerGroup,
     quantize_,
 )
-
-import zenwoq.torch
 
 
 def model_of_real_layers(dtype: torch.dtype = torch.bfloat16) -> torch.nn.Module:
@@ -89,13 +89,16 @@ def test_what_is_not_understood_is_left_and_named():
             return 2 * super().forward(x)
 
     model["own_forward"] = Doubled(64, 32).bfloat16()
-    only = {name: (lambda name: lambda _, full: full == name)(name) for name in model}
+
+    def only(name: str) -> Callable[[torch.nn.Module, str], bool]:
+        return lambda _, full: full == name
+
     int4 = {"weight_dtype": torch.int4}
-    quantize_(model, IntxWeightOnlyConfig(weight_dtype=torch.int8, granularity=PerAxis(0)), only["int8"])
-    quantize_(model, Int8DynamicActivationIntxWeightConfig(**int4, weight_granularity=PerGroup(32)), only["dynamic"])
-    quantize_(model, IntxWeightOnlyConfig(**int4, granularity=PerGroup(4)), only["odd_group"])
-    quantize_(model, IntxWeightOnlyConfig(**int4, granularity=PerGroup(32)), only["own_forward"])
-    before = {name: layer for name, layer in model.items()}
+    quantize_(model, IntxWeightOnlyConfig(weight_dtype=torch.int8, granularity=PerAxis(0)), only("int8"))
+    quantize_(model, Int8DynamicActivationIntxWeightConfig(**int4, weight_granularity=PerGroup(32)), only("dynamic"))
+    quantize_(model, IntxWeightOnlyConfig(**int4, granularity=PerGroup(4)), only("odd_group"))
+    quantize_(model, IntxWeightOnlyConfig(**int4, granularity=PerGroup(32)), only("own_forward"))
+    before = dict(model.items())
     report = zenwoq.torch.optimize(model, progress=False)
     assert not report.replaced and dict(model.items()) == before
     reasons = {layer.name: layer.result for layer in report.left}
@@ -171,7 +174,10 @@ def test_hooks_and_mode_are_kept():
 
 def test_classes_of_other_versions_are_known_by_name():
     model = torch.nn.Sequential(torch.nn.Linear(64, 32, bias=False).bfloat16())
-    quantize_(model, IntxWeightOnlyConfig(weight_dtype=torch.int4, mapping_type=MappingType.ASYMMETRIC, granularity=PerGroup(32)))
+    quantize_(
+        model,
+        IntxWeightOnlyConfig(weight_dtype=torch.int4, mapping_type=MappingType.ASYMMETRIC, granularity=PerGroup(32)),
+    )
     new = model[0].weight
     expected = new.dequantize()
 
@@ -189,7 +195,7 @@ def test_classes_of_other_versions_are_known_by_name():
 
 
 def test_opaque_weights_packed_for_another_cpu_are_read_or_refused():
-    """ATen here reads blocks of 64 rows (or 32); those of another machine come out wrong, and must not pass silently."""
+    """ATen reads blocks of 64 rows here (or 32); those of another machine must not pass silently."""
     from zenwoq.torch._torchao import _unpack_blocks, unpack_opaque
 
     n, k, group = 144, 96, 32
