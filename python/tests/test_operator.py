@@ -102,7 +102,7 @@ def test_refusals(packed):
     refuses("bias must be float32", x, packed, torch.zeros(N, dtype=torch.int32), N)
     refuses("at least one dimension", torch.tensor(1.0), packed, None, N)
     refuses("cut short", x, packed[:-1], None, N)
-    refuses("cut short|header alone", x, packed[:0], None, N)
+    refuses("contiguous 1-D uint8", x, packed[:0], None, N)
     for position in (0, 9, 20, 100, 255):
         damaged = packed.clone()
         damaged[position] ^= 0x40

@@ -159,10 +159,11 @@ def unpack_opaque(qdata: torch.Tensor, n: int, k: int, group: int, scale_and_zer
     x[torch.arange(len(columns)), columns] = 1
     expected = torch.ops.aten._weight_int4pack_mm_for_cpu(x, qdata, group, scale_and_zero).float()
     scale, zero = (scale_and_zero[torch.tensor(columns) // group, :, i].float() for i in (0, 1))
+    rounding = torch.finfo(scale_and_zero.dtype).eps * (8 * scale.abs() + zero.abs())
     for rows in dict.fromkeys((rows_first, 64, 32, 0)):
         codes = _unpack_blocks(qdata, n, k, rows)
         values = (codes[:, columns].t().float() - 8) * scale + zero
-        if torch.equal(values.to(scale_and_zero.dtype).float(), expected):
+        if bool(((values - expected).abs() <= rounding).all()):
             return codes
     raise ValueError(f"qdata of {n} x {k} is in no layout that ATen reads with {capability}")
 
