@@ -303,6 +303,101 @@ TEST_F(Api, WorkspaceIsAskedForAndChecked) {
   EXPECT_ERROR(zenwoq_linear_workspace_bytes(linear_, SIZE_MAX / 8, ZENWOQ_F32, &bytes), ZENWOQ_ERROR_OVERFLOW, "workspace of m =");
 }
 
+// The bits of a linear, from bytes at any address, for every bias type and number of threads.
+TEST_F(Api, PackedBytesRunAsALinearOfThem) {
+  constexpr size_t kM = 5;
+  std::vector<uint16_t> x(kM * kK);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<uint16_t>(0x3F80 + i % 97);
+  args_.m = kM, args_.x = x.data(), args_.x_bytes = x.size() * 2;
+  std::vector<uint8_t> bias(kN * 4 + 1);
+  for (size_t i = 0; i < bias.size(); ++i) bias[i] = static_cast<uint8_t>(i % 60);
+  size_t bytes = 0;
+  const void* packed_bytes = nullptr;
+  ASSERT_EQ(zenwoq_weight_packed(weight_, &packed_bytes, &bytes), ZENWOQ_OK);
+  std::vector<uint8_t> memory(bytes + 64);
+  for (const zenwoq_dtype type : {ZENWOQ_F32, ZENWOQ_F16, ZENWOQ_BF16}) {
+    for (const size_t shift : {0, 1, 32}) {
+      std::memcpy(memory.data() + shift, packed_bytes, bytes);
+      zenwoq_packed packed;
+      zenwoq_packed_init(&packed);
+      packed.packed = memory.data() + shift, packed.packed_bytes = bytes, packed.n = kN, packed.k = kK;
+      zenwoq_linear_desc desc;
+      zenwoq_linear_desc_init(&desc);
+      desc.bias_type = type;
+      if (shift != 32) desc.bias = bias.data() + shift, desc.bias_bytes = kN * 4;
+      zenwoq_linear* linear = nullptr;
+      ASSERT_EQ(zenwoq_linear_create(context_, weight_, &desc, &linear), ZENWOQ_OK) << zenwoq_last_error();
+      std::vector<float> expected(kM * kN), y(kM * kN);
+      args_.y = expected.data(), args_.y_bytes = expected.size() * 4;
+      ASSERT_EQ(zenwoq_linear_run(linear, &args_), ZENWOQ_OK) << zenwoq_last_error();
+      zenwoq_linear_destroy(linear);
+      for (args_.threads = 0; args_.threads < 4; ++args_.threads) {
+        args_.y = y.data();
+        std::fill(y.begin(), y.end(), 7.0f);
+        ASSERT_EQ(zenwoq_packed_run(context_, &packed, &desc, &args_), ZENWOQ_OK) << zenwoq_last_error();
+        EXPECT_EQ(std::memcmp(y.data(), expected.data(), y.size() * 4), 0) << type << ", " << shift << ", " << args_.threads;
+      }
+      args_.threads = 0;
+    }
+  }
+}
+
+TEST_F(Api, PackedRunErrors) {
+  zenwoq_packed packed;
+  zenwoq_packed_init(&packed);
+  ASSERT_EQ(zenwoq_weight_packed(weight_, &packed.packed, &packed.packed_bytes), ZENWOQ_OK);
+  packed.n = kN, packed.k = kK;
+  zenwoq_linear_desc desc;
+  zenwoq_linear_desc_init(&desc);
+  const zenwoq_packed good = packed;
+  const zenwoq_run_args good_args = args_;
+  const auto expect = [&](zenwoq_status status, const char* text) {
+    std::fill(y_.begin(), y_.end(), 7.0f);
+    EXPECT_ERROR(zenwoq_packed_run(context_, &packed, &desc, &args_), status, text);
+    EXPECT_EQ(y_, std::vector<float>(y_.size(), 7.0f)) << text;
+    packed = good, args_ = good_args;
+    zenwoq_linear_desc_init(&desc);
+  };
+  EXPECT_ERROR(zenwoq_packed_run(nullptr, &packed, &desc, &args_), ZENWOQ_ERROR_INVALID_ARGUMENT, "context is NULL");
+  EXPECT_ERROR(zenwoq_packed_run(context_, nullptr, &desc, &args_), ZENWOQ_ERROR_INVALID_ARGUMENT, "zenwoq_packed is NULL");
+  EXPECT_ERROR(zenwoq_packed_run(context_, &packed, &desc, nullptr), ZENWOQ_ERROR_INVALID_ARGUMENT, "zenwoq_run_args is NULL");
+  packed.struct_size = 3;
+  expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "struct_size is 3");
+  packed.packed = nullptr;
+  expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "packed->packed is NULL");
+  packed.packed_bytes = 300;
+  expect(ZENWOQ_ERROR_BAD_PACKED, "cut short");
+  packed.packed = x_.data(), packed.packed_bytes = 96;
+  expect(ZENWOQ_ERROR_BAD_PACKED, "96 bytes");
+  packed.n = 71;
+  expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "packed weight of n = 70, k = 48, the caller expects n = 71, k = 48");
+  desc.output_type = ZENWOQ_F16;
+  expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "output_type 2");
+  desc.bias = scales_.data(), desc.bias_bytes = kN * 4 - 1;
+  expect(ZENWOQ_ERROR_BUFFER_TOO_SMALL, "bias_bytes is 279, 280 are needed");
+  args_.workspace = &desc, args_.workspace_bytes = 9;
+  expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "take none");
+  args_.x_bytes = 191;
+  expect(ZENWOQ_ERROR_BUFFER_TOO_SMALL, "x_bytes is 191, 192 are needed");
+  args_.m = SIZE_MAX / 8;
+  expect(ZENWOQ_ERROR_OVERFLOW, "overflow");
+  args_.m = 0, args_.x = nullptr, args_.y = nullptr;
+  EXPECT_EQ(zenwoq_packed_run(context_, &packed, nullptr, &args_), ZENWOQ_OK) << zenwoq_last_error();
+}
+
+TEST_F(Api, PackedBytesDescribeThemselves) {
+  zenwoq_packed packed;
+  zenwoq_packed_init(&packed);
+  ASSERT_EQ(zenwoq_weight_packed(weight_, &packed.packed, &packed.packed_bytes), ZENWOQ_OK);
+  zenwoq_weight_desc desc{};
+  EXPECT_ERROR(zenwoq_packed_describe(&packed, &desc), ZENWOQ_ERROR_INVALID_ARGUMENT, "struct_size is 0");
+  desc.struct_size = sizeof desc;
+  ASSERT_EQ(zenwoq_packed_describe(&packed, &desc), ZENWOQ_OK) << zenwoq_last_error();
+  EXPECT_EQ(std::memcmp(&desc, &desc_, sizeof desc), 0);
+  packed.packed_bytes -= 1;
+  EXPECT_ERROR(zenwoq_packed_describe(&packed, &desc), ZENWOQ_ERROR_BAD_PACKED, "cut short");
+}
+
 TEST_F(Api, UnpackAndDequantizeErrors) {
   std::vector<uint8_t> codes(kN * kK / 2);
   EXPECT_ERROR(zenwoq_weight_unpack(weight_, codes.data(), codes.size() - 1, nullptr, 0, nullptr, 0), ZENWOQ_ERROR_BUFFER_TOO_SMALL,

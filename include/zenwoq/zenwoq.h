@@ -246,6 +246,7 @@ typedef struct zenwoq_run_args {
   size_t y_bytes;
   void *workspace; /* NULL = the library's own scratch, kept for the next run */
   size_t workspace_bytes;
+  uint32_t threads; /* this run's, at most the context's; 0 = the context's */
 } zenwoq_run_args;
 
 ZENWOQ_API void zenwoq_run_args_init(zenwoq_run_args *args); /* zeroes, struct_size, x_type bf16 */
@@ -258,6 +259,29 @@ ZENWOQ_API zenwoq_status zenwoq_linear_workspace_bytes(const zenwoq_linear *line
 /* y = x * W^T + bias. x, y and workspace must not overlap. Allocates nothing once the kernels exist and a workspace is
  * given. Errors: INVALID_ARGUMENT, OVERFLOW, BUFFER_TOO_SMALL, OUT_OF_MEMORY (own scratch). */
 ZENWOQ_API zenwoq_status zenwoq_linear_run(zenwoq_linear *linear, const zenwoq_run_args *args);
+
+/* ---- Packed bytes without handles ------------------------------------------------------------------------------ */
+
+/* Packed bytes as a caller holds them, borrowed for the length of one call: any alignment, 64 bytes is the fastest. */
+typedef struct zenwoq_packed {
+  size_t struct_size;
+  const void *packed;
+  size_t packed_bytes;
+  size_t n, k; /* the shape that the caller takes the weight to have: another one in the header is an error */
+} zenwoq_packed;
+
+ZENWOQ_API void zenwoq_packed_init(zenwoq_packed *packed); /* zeroes, struct_size */
+
+/* Shape and types of packed bytes, checked as in zenwoq_weight_open; packed->n and k are not looked at.
+ * Errors: INVALID_ARGUMENT, BAD_PACKED. */
+ZENWOQ_API zenwoq_status zenwoq_packed_describe(const zenwoq_packed *packed, zenwoq_weight_desc *desc);
+
+/* The same bits as a linear made from the same bytes and desc (NULL: f32, no bias), for runtimes whose weights are
+ * tensors that may move or change between two calls: nothing is kept of packed or bias, the header is checked at each
+ * call, and the context finds the kernels. Allocates nothing once the kernels and the library's scratch are there;
+ * args->workspace must be NULL. Errors: those of zenwoq_weight_open, zenwoq_linear_create and zenwoq_linear_run. */
+ZENWOQ_API zenwoq_status zenwoq_packed_run(zenwoq_context *context, const zenwoq_packed *packed, const zenwoq_linear_desc *desc,
+                                           const zenwoq_run_args *args);
 
 /* ---- Inspection --------------------------------------------------------------------------------------------- */
 

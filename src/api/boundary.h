@@ -20,6 +20,7 @@ struct zenwoq_context {
 };
 struct zenwoq_weight {
   std::shared_ptr<const zenwoq::Weight> weight;
+  const std::string text = zenwoq::weight_text(weight->header());
 };
 struct zenwoq_linear {
   std::shared_ptr<zenwoq::Linear> linear;

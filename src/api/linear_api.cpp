@@ -11,7 +11,19 @@ namespace {
 
 constexpr std::size_t kStackWorkspace = 8192;  // runs that need no more bring it themselves
 
-Status read_bias(const zenwoq_linear_desc& desc, const PackedHeader& header, std::vector<float>* bias) {
+// desc may be NULL (all defaults).
+Status read_linear_desc(const zenwoq_linear_desc* desc, zenwoq_linear_desc* out) {
+  zenwoq_linear_desc_init(out);
+  if (desc != nullptr) {
+    if (Status status = read_struct("zenwoq_linear_desc", desc, out); !status.ok()) return status;
+  }
+  if (out->output_type != ZENWOQ_F32 && out->output_type != ZENWOQ_BF16) {
+    return invalid("output_type {}: must be ZENWOQ_F32 (1) or ZENWOQ_BF16 (3)", static_cast<int>(out->output_type));
+  }
+  return {};
+}
+
+Status check_bias(const zenwoq_linear_desc& desc, const PackedHeader& header) {
   if (desc.bias == nullptr) return {};
   if (!is_dtype(desc.bias_type)) {
     return invalid("bias_type {}: must be ZENWOQ_F32 (1), ZENWOQ_F16 (2) or ZENWOQ_BF16 (3)", static_cast<int>(desc.bias_type));
@@ -20,9 +32,15 @@ Status read_bias(const zenwoq_linear_desc& desc, const PackedHeader& header, std
   if (desc.bias_bytes < needed) {
     return {ZENWOQ_ERROR_BUFFER_TOO_SMALL, fmt::format("bias_bytes is {}, {} are needed", desc.bias_bytes, needed)};
   }
-  bias->resize(header.n);
-  for (std::size_t n = 0; n < header.n; ++n) (*bias)[n] = load_as_f32(desc.bias_type, desc.bias, n);
   return {};
+}
+
+void load_bias(const zenwoq_linear_desc& desc, std::size_t n, float* bias) {
+  if (desc.bias_type == ZENWOQ_BF16) {  // by far the most common type: a loop of its own, which compilers make vectors of
+    for (std::size_t i = 0; i < n; ++i) bias[i] = load_as_f32(ZENWOQ_BF16, desc.bias, i);
+    return;
+  }
+  for (std::size_t i = 0; i < n; ++i) bias[i] = load_as_f32(desc.bias_type, desc.bias, i);
 }
 
 // Bytes of `rows` rows of `columns` elements, `ld` elements apart. Errors: INVALID_ARGUMENT, OVERFLOW.
@@ -81,7 +99,61 @@ Status check_run(const Linear& linear, zenwoq_run_args* args, RunArguments* run,
       overlap(args->x, x_bytes, args->workspace, used)) {
     return invalid("x at {}, y at {} and workspace at {} overlap", fmt::ptr(args->x), fmt::ptr(args->y), fmt::ptr(args->workspace));
   }
-  *run = {args->m, args->x_type, args->x, ldx * dtype_bytes(args->x_type), args->y, ldy * dtype_bytes(linear.output_type())};
+  const unsigned threads = linear.context().threads();
+  *run = {args->m, args->x_type, args->x, ldx * dtype_bytes(args->x_type), args->y, ldy * dtype_bytes(linear.output_type()),
+          args->threads == 0 ? threads : std::min(args->threads, threads)};
+  return {};
+}
+
+// Calls body(workspace) with so many bytes: the caller's, or from the stack for a few and from the context for more.
+template <typename Body>
+void with_workspace(Context& context, std::size_t bytes, void* callers, Body&& body) {
+  if (bytes <= kStackWorkspace) {
+    alignas(64) std::uint8_t on_stack[kStackWorkspace];
+    body(on_stack);
+  } else if (callers != nullptr) {
+    body(static_cast<std::uint8_t*>(callers));
+  } else {
+    const Scratch::Lease lease(context.scratch(), bytes);
+    body(lease.data());
+  }
+}
+
+Status open_view(const zenwoq_packed& packed, PackedView* view) {
+  if (Status status = check_pointer("packed->packed", packed.packed); !status.ok()) return status;
+  return open_packed(packed.packed, packed.packed_bytes, view);
+}
+
+Status run_packed(Context& context, const zenwoq_packed& packed, const zenwoq_linear_desc& desc, zenwoq_run_args args) {
+  PackedView view;
+  if (Status status = open_view(packed, &view); !status.ok()) return status;
+  const PackedHeader& header = view.header;
+  if (header.n != packed.n || header.k != packed.k) {
+    return invalid("packed weight of n = {}, k = {}, the caller expects n = {}, k = {}", header.n, header.k, packed.n, packed.k);
+  }
+  if (Status status = check_bias(desc, header); !status.ok()) return status;
+  if (args.workspace != nullptr || args.workspace_bytes != 0) {
+    return invalid("workspace at {} with {} bytes: runs of packed bytes take none", fmt::ptr(args.workspace), args.workspace_bytes);
+  }
+  const bool padded = desc.bias_type == ZENWOQ_F32 && header.n % kPanelColumns == 0 &&
+                      reinterpret_cast<std::uintptr_t>(desc.bias) % alignof(float) == 0;
+  const std::size_t bias_bytes = desc.bias == nullptr || padded ? 0 : header.panels() * kPanelColumns * sizeof(float);
+
+  const Weight weight(view, nullptr);
+  const float* bias = bias_bytes != 0 ? nullptr : static_cast<const float*>(desc.bias);
+  Linear linear(context, weight, desc.output_type, bias);
+  std::size_t workspace = 0;
+  RunArguments run;
+  if (Status status = check_run(linear, &args, &run, &workspace); !status.ok()) return status;
+  if (args.m == 0) return {};
+  // Both fit: they are of buffers that exist, x and bias.
+  with_workspace(context, *linear.workspace_bytes(args.m, args.x_type) + bias_bytes, nullptr, [&](std::uint8_t* memory) {
+    if (bias_bytes == 0) return linear.run(run, memory);
+    auto* loaded = reinterpret_cast<float*>(memory);
+    load_bias(desc, header.n, loaded);
+    std::fill(loaded + header.n, loaded + bias_bytes / sizeof(float), 0.0f);
+    Linear(context, weight, desc.output_type, loaded).run(run, memory + bias_bytes);
+  });
   return {};
 }
 
@@ -124,15 +196,11 @@ zenwoq_status zenwoq_linear_create(zenwoq_context* context, zenwoq_weight* weigh
     if (Status status = check_pointer("context", context); !status.ok()) return status;
     if (Status status = check_pointer("weight", weight); !status.ok()) return status;
     zenwoq_linear_desc d;
-    zenwoq_linear_desc_init(&d);
-    if (desc != nullptr) {
-      if (Status status = read_struct("zenwoq_linear_desc", desc, &d); !status.ok()) return status;
-    }
-    if (d.output_type != ZENWOQ_F32 && d.output_type != ZENWOQ_BF16) {
-      return invalid("output_type {}: must be ZENWOQ_F32 (1) or ZENWOQ_BF16 (3)", static_cast<int>(d.output_type));
-    }
-    std::vector<float> bias;
-    if (Status status = read_bias(d, weight->weight->header(), &bias); !status.ok()) return status;
+    if (Status status = read_linear_desc(desc, &d); !status.ok()) return status;
+    const PackedHeader& header = weight->weight->header();
+    if (Status status = check_bias(d, header); !status.ok()) return status;
+    std::vector<float> bias(d.bias == nullptr ? 0 : header.n);
+    load_bias(d, bias.size(), bias.data());
     *linear = new zenwoq_linear{
         std::make_shared<Linear>(context->context, weight->weight, d.output_type, std::move(bias))};
     return {};
@@ -170,16 +238,38 @@ zenwoq_status zenwoq_linear_run(zenwoq_linear* linear, const zenwoq_run_args* ar
     std::size_t workspace = 0;
     if (Status status = check_run(l, &a, &run, &workspace); !status.ok()) return status;
     if (a.m == 0) return {};
-    if (workspace == 0) {
-      alignas(64) std::uint8_t on_stack[kStackWorkspace];
-      l.run(run, on_stack);
-    } else if (a.workspace != nullptr) {
-      l.run(run, static_cast<std::uint8_t*>(a.workspace));
-    } else {
-      const Scratch::Lease lease(l.context().scratch(), workspace);
-      l.run(run, lease.data());
-    }
+    with_workspace(l.context(), workspace, a.workspace, [&](std::uint8_t* memory) { l.run(run, memory); });
     return {};
+  });
+}
+
+void zenwoq_packed_init(zenwoq_packed* packed) {
+  if (packed == nullptr) return;
+  *packed = {};
+  packed->struct_size = sizeof *packed;
+}
+
+zenwoq_status zenwoq_packed_describe(const zenwoq_packed* packed, zenwoq_weight_desc* desc) {
+  return at_boundary([&]() -> Status {
+    zenwoq_packed p;
+    if (Status status = read_struct("zenwoq_packed", packed, &p); !status.ok()) return status;
+    PackedView view;
+    if (Status status = open_view(p, &view); !status.ok()) return status;
+    return write_struct("zenwoq_weight_desc", description(view.header), desc);
+  });
+}
+
+zenwoq_status zenwoq_packed_run(zenwoq_context* context, const zenwoq_packed* packed, const zenwoq_linear_desc* desc,
+                                const zenwoq_run_args* args) {
+  return at_boundary([&]() -> Status {
+    if (Status status = check_pointer("context", context); !status.ok()) return status;
+    zenwoq_packed p;
+    zenwoq_linear_desc d;
+    zenwoq_run_args a;
+    if (Status status = read_struct("zenwoq_packed", packed, &p); !status.ok()) return status;
+    if (Status status = read_linear_desc(desc, &d); !status.ok()) return status;
+    if (Status status = read_struct("zenwoq_run_args", args, &a); !status.ok()) return status;
+    return run_packed(*context->context, p, d, a);
   });
 }
 

@@ -185,7 +185,7 @@ zenwoq_status zenwoq_weight_describe(const zenwoq_weight* weight, zenwoq_weight_
 }
 
 const char* zenwoq_weight_text(const zenwoq_weight* weight) {
-  return weight == nullptr ? nullptr : weight->weight->text().c_str();
+  return weight == nullptr ? nullptr : weight->text.c_str();
 }
 
 zenwoq_status zenwoq_weight_packed(const zenwoq_weight* weight, const void** packed, size_t* packed_bytes) {

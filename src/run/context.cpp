@@ -4,6 +4,9 @@
 // Choice of the tier, and the loop that runs on the pool or on the caller's threads.
 #include "run/context.h"
 
+#include <algorithm>
+#include <atomic>
+
 #include "gemm_avx512.h"
 
 namespace zenwoq {
@@ -50,6 +53,23 @@ void Context::parallel_for(std::size_t n, void (*task)(void* arg, std::size_t i)
   if (n == 1) return task(arg, 0);
   if (settings_.parallel_for != nullptr) return settings_.parallel_for(settings_.parallel_for_user, n, task, arg);
   pool_->parallel_for(n, task, arg);
+}
+
+void Context::parallel_for(std::size_t n, unsigned threads, void (*task)(void* arg, std::size_t i), void* arg) {
+  if (n == 1 || (pool_ != nullptr && threads >= pool_->threads())) return parallel_for(n, task, arg);
+  // One loop a thread, each takes what is next: many a caller's parallel-for shares indices out beforehand, and then the
+  // loop would end with the slowest thread.
+  struct Loop {
+    std::size_t n;
+    void (*task)(void* arg, std::size_t i);
+    void* arg;
+    std::atomic<std::size_t> next{0};
+  } loop{n, task, arg};
+  const auto take_tasks = [](void* shared, std::size_t) {
+    Loop& l = *static_cast<Loop*>(shared);
+    for (std::size_t i; (i = l.next.fetch_add(1, std::memory_order_relaxed)) < l.n;) l.task(l.arg, i);
+  };
+  parallel_for(std::min<std::size_t>(n, threads), take_tasks, &loop);
 }
 
 }  // namespace zenwoq

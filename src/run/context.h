@@ -52,6 +52,8 @@ class Context {
 
   // task(arg, i) once for every i in [0, n), on the pool or the caller's threads.
   void parallel_for(std::size_t n, void (*task)(void* arg, std::size_t i), void* arg);
+  // The same on at most so many threads at once.
+  void parallel_for(std::size_t n, unsigned threads, void (*task)(void* arg, std::size_t i), void* arg);
 
  private:
   void choose_tier(bool code_runs);

@@ -24,10 +24,21 @@ void convert_to_bf16(const std::uint8_t* __restrict x, std::uint64_t count, std:
   }
 }
 
-// Calls body(i) for i in [0, n) on the context's threads.
+// Calls body(i) for i in [0, n) on at most so many of the context's threads.
 template <typename Body>
-void parallel(Context& context, std::size_t n, Body& body) {
-  context.parallel_for(n, [](void* arg, std::size_t i) { (*static_cast<Body*>(arg))(i); }, &body);
+void parallel(Context& context, std::size_t n, unsigned threads, Body& body) {
+  context.parallel_for(n, threads, [](void* arg, std::size_t i) { (*static_cast<Body*>(arg))(i); }, &body);
+}
+
+std::vector<float> pad_to_panels(std::vector<float> bias, const PackedHeader& header) {
+  if (!bias.empty()) bias.resize(header.panels() * kPanelColumns, 0.0f);
+  return bias;
+}
+
+// A pointer that owns nothing, without the allocation of a count.
+template <typename T>
+std::shared_ptr<T> borrow(T& object) {
+  return std::shared_ptr<T>(std::shared_ptr<void>(), &object);
 }
 
 }  // namespace
@@ -46,10 +57,16 @@ Linear::Linear(std::shared_ptr<Context> context, std::shared_ptr<const Weight> w
     : context_(std::move(context)),
       weight_(std::move(weight)),
       output_type_(output_type),
-      bias_(std::move(bias)),
-      tuning_(tuning_of(context_->tuning())) {
-  if (!bias_.empty()) bias_.resize(weight_->header().panels() * kPanelColumns, 0.0f);
-}
+      own_bias_(pad_to_panels(std::move(bias), weight_->header())),
+      bias_(own_bias_.empty() ? nullptr : own_bias_.data()),
+      tuning_(tuning_of(context_->tuning())) {}
+
+Linear::Linear(Context& context, const Weight& weight, zenwoq_dtype output_type, const float* padded_bias)
+    : context_(borrow(context)),
+      weight_(borrow(weight)),
+      output_type_(output_type),
+      bias_(padded_bias),
+      tuning_(tuning_of(context.tuning())) {}
 
 std::optional<std::size_t> Linear::workspace_bytes(std::uint64_t m, zenwoq_dtype x_type) const {
   const PackedHeader& header = weight_->header();
@@ -72,11 +89,11 @@ void Linear::run(const RunArguments& args, std::uint8_t* workspace) {
   const RowBlocks blocks = cut_rows(args.m, tuning_);
   const std::uint64_t grain = blocks.count == 1 && strips_of(args.m, header.panels(), tuning_) > kPanelStrips ? 2 : 1;
   const std::uint64_t macs = args.m * header.n * header.k;  // an estimate: overflow only means fewer tasks
-  const TaskGrid grid = cut_tasks(blocks, (header.panels() + grain - 1) / grain, macs, context_->threads());
+  const TaskGrid grid = cut_tasks(blocks, (header.panels() + grain - 1) / grain, macs, args.threads);
   const std::uint64_t kept = blocks_that_stay(blocks, header.k * 2, tuning_);
   const Run run{args, prepare_activations(args, workspace), blocks, grid, grain, kept};
   auto task = [&](std::size_t i) { run_task(run, i); };
-  parallel(*context_, grid.count(), task);
+  parallel(*context_, grid.count(), args.threads, task);
 }
 
 // Rows to bf16 where they are not, and their group sums where the weight has zeros.
@@ -92,7 +109,7 @@ Linear::Activations Linear::prepare_activations(const RunArguments& args, std::u
   auto* xsum = reinterpret_cast<float*>(aligned + (convert ? round_up(header.k * 2 * args.m) : 0));
   if (convert) result.x = converted, result.ldx_bytes = header.k * 2;
   if (sum) result.xsum = xsum;
-  const std::uint64_t parts = header.k * args.m < kElementsWorthWaking ? 1 : std::min<std::uint64_t>(args.m, context_->threads());
+  const std::uint64_t parts = header.k * args.m < kElementsWorthWaking ? 1 : std::min<std::uint64_t>(args.m, args.threads);
   auto prepare = [&](std::size_t part) {
     const std::uint64_t begin = part_border(args.m, part, parts, 1);
     const std::uint64_t end = part_border(args.m, part + 1, parts, 1);
@@ -104,7 +121,7 @@ Linear::Activations Linear::prepare_activations(const RunArguments& args, std::u
     }
     if (sum) sum_groups(result.x + begin * result.ldx_bytes, result.ldx_bytes, end - begin, header.k, header.group(), xsum + begin, args.m);
   };
-  parallel(*context_, parts, prepare);
+  parallel(*context_, parts, args.threads, prepare);
   return result;
 }
 
@@ -147,7 +164,7 @@ void Linear::run_tile(const Run& run, std::uint64_t block, Tile tile, std::uint6
   args.panels = view.panel(panel_begin);
   args.xsum = run.activations.xsum == nullptr ? nullptr : run.activations.xsum + row;
   args.xsum_bytes = run.args.m * 4;
-  args.bias = bias_.empty() ? nullptr : bias_.data() + column;
+  args.bias = bias_ == nullptr ? nullptr : bias_ + column;
   args.y = static_cast<std::uint8_t*>(run.args.y) + row * run.args.ldy_bytes + column * dtype_bytes(output_type_);
   args.ldy_bytes = run.args.ldy_bytes;
   args.columns = std::min<std::uint64_t>(view.header.n, panel_end * kPanelColumns) - column;
@@ -168,7 +185,7 @@ KernelKey Linear::key_of(Tile tile) const {
   key.zero_kind = header.zero();
   key.tile = tile;
   key.output_type = output_type_;
-  key.bias = !bias_.empty();
+  key.bias = bias_ != nullptr;
   key.tuning = context_->tuning();
   return key;
 }

@@ -25,6 +25,7 @@ struct RunArguments {
   std::uint64_t ldx_bytes;
   void* y;
   std::uint64_t ldy_bytes;
+  unsigned threads;  // at least 1
 };
 
 class Linear {
@@ -32,6 +33,11 @@ class Linear {
   // bias: [N] in f32, or empty. Throws bad_alloc.
   Linear(std::shared_ptr<Context> context, std::shared_ptr<const Weight> weight, zenwoq_dtype output_type,
          std::vector<float> bias);
+
+  // All of it borrowed, for one run: allocates nothing. padded_bias: whole panels of f32, or NULL.
+  Linear(Context& context, const Weight& weight, zenwoq_dtype output_type, const float* padded_bias);
+  Linear(const Linear&) = delete;
+  Linear& operator=(const Linear&) = delete;
 
   const Weight& weight() const { return *weight_; }
   Context& context() const { return *context_; }
@@ -66,7 +72,8 @@ class Linear {
   const std::shared_ptr<Context> context_;
   const std::shared_ptr<const Weight> weight_;
   const zenwoq_dtype output_type_;
-  std::vector<float> bias_;  // padded to whole panels, or empty
+  const std::vector<float> own_bias_;
+  const float* const bias_;  // padded to whole panels, or NULL
   const CpuTuning& tuning_;
   // [rows][0: within a panel, 1: two panels at once]: the registry is asked once a tile.
   std::array<std::array<std::atomic<const Kernel*>, 2>, kMaxTileRows + 1> kernels_{};

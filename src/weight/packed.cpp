@@ -72,9 +72,10 @@ Status check_description(const zenwoq_weight_desc& desc) {
 
 Status make_header(const zenwoq_weight_desc& desc, PackedHeader* header) {
   if (Status status = check_description(desc); !status.ok()) return status;
-  const Status too_large = {ZENWOQ_ERROR_OVERFLOW, fmt::format("weight of n = {}, k = {}: its packed bytes exceed {}", desc.n,
-                                                               desc.k, kMaxBytes)};
-  if (desc.n > kMaxBytes / 2 || desc.k > kMaxBytes / 2) return too_large;  // the roundings up below cannot wrap
+  const auto too_large = [&] {
+    return Status(ZENWOQ_ERROR_OVERFLOW, fmt::format("weight of n = {}, k = {}: its packed bytes exceed {}", desc.n, desc.k, kMaxBytes));
+  };
+  if (desc.n > kMaxBytes / 2 || desc.k > kMaxBytes / 2) return too_large();  // the roundings up below cannot wrap
 
   *header = PackedHeader{};
   std::memcpy(header->magic, kMagic, sizeof kMagic);
@@ -90,7 +91,7 @@ Status make_header(const zenwoq_weight_desc& desc, PackedHeader* header) {
   const CheckedSize parameters = CheckedSize(header->groups()).times(kPanelColumns * (header->scale_bytes() + header->zero_bytes()));
   const CheckedSize panel = CheckedSize((header->k + kStepK - 1) / kStepK).times(kStepBytes).plus(parameters);
   const CheckedSize total = panel.times(header->panels()).plus(sizeof(PackedHeader) + kSpareBytes);
-  if (!total.fits()) return too_large;
+  if (!total.fits()) return too_large();
   header->panels_offset = sizeof(PackedHeader);
   header->panel_bytes = panel.value();
   header->total_bytes = total.value();

@@ -1,0 +1,317 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""The C library through ctypes: structs as zenwoq.h has them, and statuses as exceptions."""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import functools
+from ctypes import POINTER, byref, c_char, c_char_p, c_float, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from pathlib import Path
+from typing import Any
+
+
+class Error(RuntimeError):
+    """A call of the C library that failed.
+
+    Attributes:
+        status: name of the C status, such as ``"ZENWOQ_ERROR_BAD_PACKED"``.
+    """
+
+    def __init__(self, status: str, text: str):
+        super().__init__(f"{text} ({status})")
+        self.status = status
+
+
+class Dtype(enum.IntEnum):
+    """Element types: ``zenwoq_dtype``."""
+
+    FLOAT32 = 1
+    FLOAT16 = 2
+    BFLOAT16 = 3
+
+    @property
+    def bytes(self) -> int:
+        """Size of an element."""
+        return 4 if self is Dtype.FLOAT32 else 2
+
+    @property
+    def text(self) -> str:
+        """The name that NumPy and torch have for it: ``"bfloat16"``."""
+        return self.name.lower()
+
+
+class ZeroKind(enum.IntEnum):
+    """What the zeros of a weight are: ``zenwoq_zero_kind``."""
+
+    NONE = 0
+    INTEGER = 1
+    OFFSET = 2
+
+
+class CodeLayout(enum.IntEnum):
+    """How codes lie in memory: ``zenwoq_code_layout``."""
+
+    NIBBLES = 0
+    U8 = 1
+    S8 = 2
+
+
+class CodeTable(enum.IntEnum):
+    """The usual tables of values: ``zenwoq_code_table``."""
+
+    MINUS_8 = 0
+    TWOS_COMPLEMENT = 1
+    UNSIGNED = 2
+
+
+class _Sized(ctypes.Structure):
+    """A struct that starts with struct_size, which this fills."""
+
+    def __init__(self, **values: Any):
+        super().__init__(**values)
+        self.struct_size = ctypes.sizeof(self)
+
+
+class ContextOptions(_Sized):
+    """``zenwoq_context_options``."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("threads", c_uint32),
+        ("max_isa", c_int),
+        ("tuning", c_char_p),
+        ("code_bytes_max", c_size_t),
+        ("parallel_for", c_void_p),
+        ("parallel_for_user", c_void_p),
+        ("log", c_void_p),
+        ("log_user", c_void_p),
+    ]
+
+
+class WeightDesc(_Sized):
+    """``zenwoq_weight_desc``."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("n", c_size_t),
+        ("k", c_size_t),
+        ("group_size", c_size_t),
+        ("scale_type", c_int),
+        ("zero_kind", c_int),
+        ("table", c_float * 16),
+    ]
+
+    @property
+    def groups(self) -> int:
+        """Groups of a row."""
+        return 1 if self.group_size == 0 else -(-self.k // self.group_size)
+
+
+class WeightSource(_Sized):
+    """``zenwoq_weight_source``."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("code_layout", c_int),
+        ("codes", c_void_p),
+        ("codes_bytes", c_size_t),
+        ("codes_row_bytes", c_size_t),
+        ("scales", c_void_p),
+        ("scales_bytes", c_size_t),
+        ("zeros", c_void_p),
+        ("zeros_bytes", c_size_t),
+    ]
+
+
+class Packed(_Sized):
+    """``zenwoq_packed``."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("packed", c_void_p),
+        ("packed_bytes", c_size_t),
+        ("n", c_size_t),
+        ("k", c_size_t),
+    ]
+
+
+class LinearDesc(_Sized):
+    """``zenwoq_linear_desc``."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("output_type", c_int),
+        ("bias_type", c_int),
+        ("bias", c_void_p),
+        ("bias_bytes", c_size_t),
+    ]
+
+
+class RunArgs(_Sized):
+    """``zenwoq_run_args``."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("m", c_size_t),
+        ("x_type", c_int),
+        ("x", c_void_p),
+        ("ldx", c_size_t),
+        ("x_bytes", c_size_t),
+        ("y", c_void_p),
+        ("ldy", c_size_t),
+        ("y_bytes", c_size_t),
+        ("workspace", c_void_p),
+        ("workspace_bytes", c_size_t),
+        ("threads", c_uint32),
+    ]
+
+
+class CpuInfoStruct(_Sized):
+    """``zenwoq_cpu_info``."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("vendor", c_char * 16),
+        ("brand", c_char * 64),
+        ("uarch", c_char * 16),
+        ("tuning", c_char * 16),
+        ("family", c_uint32),
+        ("model", c_uint32),
+        ("stepping", c_uint32),
+        ("avx2_fma", c_uint32),
+        ("avx512bf16", c_uint32),
+        ("l1d_bytes", c_uint64),
+        ("l2_bytes", c_uint64),
+        ("l3_bytes", c_uint64),
+        ("cache_source", c_char * 16),
+        ("threads", c_uint32),
+        ("isa", c_int),
+        ("isa_reason", c_char * 192),
+        ("code_memory", c_char * 192),
+    ]
+
+
+_SIGNATURES: dict[str, list[Any]] = {
+    "zenwoq_code_table_fill": [c_int, POINTER(c_float)],
+    "zenwoq_context_create": [POINTER(ContextOptions), POINTER(c_void_p)],
+    "zenwoq_context_cpu_info": [c_void_p, POINTER(CpuInfoStruct)],
+    "zenwoq_packed_describe": [POINTER(Packed), POINTER(WeightDesc)],
+    "zenwoq_packed_run": [c_void_p, POINTER(Packed), POINTER(LinearDesc), POINTER(RunArgs)],
+    "zenwoq_weight_dequantize": [c_void_p, c_size_t, c_size_t, c_void_p, c_size_t],
+    "zenwoq_weight_open": [c_void_p, c_size_t, c_int, POINTER(c_void_p)],
+    "zenwoq_weight_pack": [POINTER(WeightDesc), POINTER(WeightSource), c_size_t, c_size_t, c_void_p, c_size_t],
+    "zenwoq_weight_packed_bytes": [POINTER(WeightDesc), POINTER(c_size_t)],
+    "zenwoq_weight_unpack": [c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p, c_size_t],
+}
+
+
+def folder() -> Path:
+    """Where the package's shared libraries are."""
+    return Path(__file__).parent.absolute()
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(str(folder() / "libzenwoq.so"))
+    for name, arguments in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype = c_int
+        function.argtypes = arguments
+    for name in ("zenwoq_last_error", "zenwoq_version"):
+        getattr(library, name).restype = c_char_p
+    for name in ("zenwoq_status_name", "zenwoq_weight_text"):
+        getattr(library, name).restype = c_char_p
+    library.zenwoq_status_name.argtypes = [c_int]
+    library.zenwoq_weight_text.argtypes = [c_void_p]
+    library.zenwoq_weight_destroy.argtypes = [c_void_p]
+    library.zenwoq_weight_destroy.restype = None
+    return library
+
+
+def version() -> str:
+    """The C library's version."""
+    return str(_library().zenwoq_version().decode())
+
+
+# Statuses that say what Python has an exception of its own for.
+_VALUE_ERRORS = ("ZENWOQ_ERROR_INVALID_ARGUMENT", "ZENWOQ_ERROR_BUFFER_TOO_SMALL", "ZENWOQ_ERROR_OVERFLOW")
+
+
+class InvalidArgumentError(Error, ValueError):
+    """An argument that the C library refuses: also a ``ValueError``."""
+
+
+def call(function: str, *arguments: Any) -> None:
+    """Calls a function that returns a status.
+
+    Raises:
+        InvalidArgumentError: a ``ValueError``, where an argument is wrong.
+        MemoryError: where there is no memory.
+        Error: for any other status; ``status`` has its name.
+    """
+    status = getattr(_library(), function)(*arguments)
+    if status == 0:
+        return
+    name = _library().zenwoq_status_name(status).decode()
+    text = _library().zenwoq_last_error().decode(errors="replace")
+    if name == "ZENWOQ_ERROR_OUT_OF_MEMORY":
+        raise MemoryError(text)
+    raise (InvalidArgumentError if name in _VALUE_ERRORS else Error)(name, text)
+
+
+@functools.cache
+def context() -> c_void_p:
+    """The process's context: made at its first use, with all threads that the process may use; never destroyed."""
+    handle = c_void_p()
+    call("zenwoq_context_create", byref(ContextOptions()), byref(handle))
+    return handle
+
+
+def code_table(kind: CodeTable) -> list[float]:
+    """The 16 values of one of the usual tables."""
+    table = (c_float * 16)()
+    call("zenwoq_code_table_fill", kind, table)
+    return list(table)
+
+
+def packed_bytes(desc: WeightDesc) -> int:
+    """Bytes of the packed form of a weight."""
+    size = c_size_t()
+    call("zenwoq_weight_packed_bytes", byref(desc), byref(size))
+    return size.value
+
+
+def describe(address: int, size: int) -> WeightDesc:
+    """What packed bytes at an address are; checks their header. Raises Error."""
+    desc = WeightDesc()
+    call("zenwoq_packed_describe", byref(Packed(packed=address, packed_bytes=size)), byref(desc))
+    return desc
+
+
+class OpenWeight:
+    """A ``zenwoq_weight`` on borrowed or copied bytes; a context manager."""
+
+    def __init__(self, address: int, size: int):
+        self._handle = c_void_p()
+        copy = address % 64 != 0
+        call("zenwoq_weight_open", address, size, int(copy), byref(self._handle))
+
+    def __enter__(self) -> OpenWeight:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _library().zenwoq_weight_destroy(self._handle)
+
+    def text(self) -> str:
+        """For example ``"int4 sym per-group 128, scale bf16"``."""
+        return str(_library().zenwoq_weight_text(self._handle).decode())
+
+    def dequantize(self, begin: int, end: int, address: int, size: int) -> None:
+        """Writes rows [begin, end) as float32."""
+        call("zenwoq_weight_dequantize", self._handle, begin, end, address, size)
+
+    def unpack(self, codes: tuple[int, int], scales: tuple[int, int], zeros: tuple[int, int]) -> None:
+        """Writes codes, scales and zeros, each given as (address, bytes); (0, 0) is left out."""
+        call("zenwoq_weight_unpack", self._handle, *codes, *scales, *zeros)

@@ -1,0 +1,20 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""4-bit layers of torch models on zenwoq.
+
+    import zenwoq.torch
+    print(zenwoq.torch.optimize(model))        # in place; model is quantized by TorchAO, or has packed GGUF layers
+
+Importing it registers the operators ``torch.ops.zenwoq.linear`` and ``linear_out``, which work under
+``torch.compile`` and ``torch.export``. They compute on torch's intra-op threads; results have the same bits for any
+number of them.
+"""
+
+from zenwoq.torch import _operator as _operator
+from zenwoq.torch._checkpoint import load, save
+from zenwoq.torch._gguf import keep_gguf_packed
+from zenwoq.torch._module import Linear
+from zenwoq.torch._optimize import optimize, restore
+from zenwoq.torch._report import LayerReport, Report
+
+__all__ = ["LayerReport", "Linear", "Report", "keep_gguf_packed", "load", "optimize", "restore", "save"]

@@ -1,0 +1,231 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""Optimised models in safetensors files.
+
+The file holds every parameter and buffer by its name, packed weights as uint8. The metadata entry "zenwoq" is JSON:
+
+    {"version": 1, "layers": {name: [out_features, in_features]}, "aliases": {name: name of the same tensor},
+     "buffers": [names of buffers that are not in state_dict]}
+
+Packed weights come first and the header is padded, so that they lie at multiples of 64 in the file: mapped, they run
+from where they are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import torch
+
+from zenwoq.torch._module import Linear, aligned
+
+_ModelT = TypeVar("_ModelT", bound=torch.nn.Module)
+
+VERSION = 1
+_KEY = "zenwoq"
+_ALIGNMENT = 64
+_TYPE_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def save(model: torch.nn.Module, path: str | os.PathLike[str]) -> None:
+    """Writes an optimised model to a safetensors file, whole or not at all.
+
+    Args:
+        model: with packed and plain tensors on the CPU.
+        path: of the file; an existing one is replaced.
+
+    Raises:
+        ValueError: the model has no zenwoq layer, or a tensor that safetensors cannot hold (a layer that another
+        library
+            quantized): it is named.
+        OSError: the file cannot be written.
+    """
+    layers = {name: m for name, m in model.named_modules(remove_duplicate=False) if isinstance(m, Linear)}
+    if not layers:
+        raise ValueError("the model has no zenwoq layer: call zenwoq.torch.optimize first")
+    state = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, torch.Tensor)}
+    hidden = {name: buffer for name, buffer in model.named_buffers(remove_duplicate=False) if name not in state}
+    tensors, aliases = _without_aliases({**state, **hidden})
+    packed = {f"{name}.packed".lstrip(".") for name in layers}
+    names = sorted(tensors, key=lambda name: (name not in packed, -tensors[name].element_size(), name))
+    about = {
+        "version": VERSION,
+        "layers": {name: [layer.out_features, layer.in_features] for name, layer in layers.items()},
+        "aliases": aliases,
+        "buffers": sorted(hidden),
+    }
+    _write(path, names, tensors, {"format": "pt", _KEY: json.dumps(about)})
+
+
+def _without_aliases(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors to write, each once, and the other names of some."""
+    written: dict[str, torch.Tensor] = {}
+    aliases: dict[str, str] = {}
+    first: dict[Any, str] = {}
+    for name, tensor in tensors.items():
+        if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.dtype not in _TYPE_NAMES:
+            raise ValueError(f"{name} is a {type(tensor).__name__} of {tensor.dtype}, which safetensors cannot hold")
+        if tensor.device.type != "cpu":
+            raise ValueError(f"{name} is on {tensor.device}, must be on the CPU")
+        same = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        if tensor.numel() > 0 and same in first:
+            aliases[name] = first[same]
+        else:
+            first[same] = name
+            written[name] = tensor.detach()
+    return written, aliases
+
+
+def _write(
+    path: str | os.PathLike[str], names: Iterable[str], tensors: dict[str, torch.Tensor], metadata: dict[str, str]
+) -> None:
+    header: dict[str, Any] = {"__metadata__": metadata}
+    offset = 0
+    for name in names:
+        tensor = tensors[name]
+        end = offset + tensor.nbytes
+        header[name] = {"dtype": _TYPE_NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
+    part = f"{os.fspath(path)}.part{os.getpid()}"
+    try:
+        with open(part, "wb") as file:
+            file.write(len(text).to_bytes(8, "little"))
+            file.write(text)
+            for name in names:
+                file.write(_bytes_of(tensors[name]))
+        os.replace(part, path)
+    except BaseException:
+        if os.path.exists(part):
+            os.unlink(part)
+        raise
+
+
+def _bytes_of(tensor: torch.Tensor) -> memoryview:
+    import ctypes
+
+    if tensor.numel() == 0:
+        return memoryview(b"")
+    whole = tensor.contiguous()
+    memory = (ctypes.c_uint8 * whole.nbytes).from_address(whole.data_ptr())
+    memory._owner = whole  # type: ignore[attr-defined]
+    return memoryview(memory)
+
+
+def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False) -> _ModelT:
+    """Fills a model from a file that :func:`save` wrote; its linears become zenwoq's.
+
+    Args:
+        model: of the same architecture: dense, quantized or optimised. Its values are not used, so it is best made
+        without
+            memory: ``with torch.device("meta"): model = AutoModelForCausalLM.from_config(config)``.
+        path: of the file.
+        mmap: True maps the weights instead of reading them: they are loaded when they are used, and shared by all
+            processes that map the file, which must stay as it is meanwhile.
+
+    Returns:
+        model.
+
+    Raises:
+        ValueError: the file is no checkpoint of zenwoq, of a newer version, damaged, or of another model.
+        ImportError: safetensors is not installed.
+        OSError: the file cannot be read.
+    """
+    tensors, about = _read(path, mmap)
+    for name, (n, k) in about["layers"].items():
+        _put_layer(model, name, n, k, f"{name}.bias".lstrip(".") in {*tensors, *about["aliases"]})
+    for alias, name in about["aliases"].items():
+        tensors[alias] = tensors[name]
+    hidden = set(about["buffers"])
+    try:
+        result = model.load_state_dict({n: t for n, t in tensors.items() if n not in hidden}, strict=False, assign=True)
+    except RuntimeError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from error
+    if result.missing_keys or result.unexpected_keys:
+        raise ValueError(
+            f"{os.fspath(path)} is of another model: missing {result.missing_keys[:5]}, "
+            f"not in the model {result.unexpected_keys[:5]}"
+        )
+    for name in hidden:
+        parent, _, own = name.rpartition(".")
+        model.get_submodule(parent)._buffers[own] = tensors[name]
+    return _finish(model, path)
+
+
+def _read(path: str | os.PathLike[str], mmap: bool) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = _parse((file.metadata() or {}).get(_KEY), path)
+            # What safetensors gives may be a view of the mapped file.
+            tensors = {name: file.get_tensor(name) if mmap else file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from error
+    missing = [name for name in about["aliases"].values() if name not in tensors]
+    missing += [name for name in about["buffers"] if name not in tensors and name not in about["aliases"]]
+    if missing:
+        raise ValueError(f"{os.fspath(path)}: {missing[0]} is named but missing")
+    return tensors, about
+
+
+def _parse(text: str | None, path: str | os.PathLike[str]) -> dict[str, Any]:
+    if text is None:
+        raise ValueError(f"{os.fspath(path)} is no checkpoint of zenwoq.torch.save")
+    try:
+        about: dict[str, Any] = json.loads(text)
+        version = about["version"]
+        if version != VERSION:
+            raise ValueError(f"{os.fspath(path)} has version {version}, this zenwoq reads {VERSION}")
+        layers = {str(name): (int(n), int(k)) for name, (n, k) in about["layers"].items()}
+        aliases = {str(alias): str(name) for alias, name in about["aliases"].items()}
+        return {"layers": layers, "aliases": aliases, "buffers": [str(name) for name in about["buffers"]]}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{os.fspath(path)}: its entry {_KEY!r} is damaged ({error!r})") from error
+
+
+def _put_layer(model: torch.nn.Module, name: str, n: int, k: int, has_bias: bool) -> None:
+    """An empty zenwoq layer in the place of a linear of the same shape."""
+    try:
+        old = model.get_submodule(name)
+    except AttributeError as error:
+        raise ValueError(f"the model has no layer {name}") from error
+    shape = (getattr(old, "out_features", None), getattr(old, "in_features", None))
+    if shape != (n, k):
+        raise ValueError(f"{name}: the file has {n} x {k}, the model {shape[0]} x {shape[1]}")
+    packed = torch.empty(0, dtype=torch.uint8, device="meta")
+    bias = torch.empty(n, device="meta") if has_bias else None
+    made = Linear(packed, bias, in_features=k, out_features=n)
+    made.train(old.training)
+    parent, _, own = name.rpartition(".")
+    if not name:
+        raise ValueError("the model itself is a linear: put it into a module")
+    setattr(model.get_submodule(parent), own, made)
+
+
+def _finish(model: _ModelT, path: str | os.PathLike[str]) -> _ModelT:
+    for module in model.modules():
+        if isinstance(module, Linear):
+            module.packed = aligned(module.packed)
+    tie = getattr(model, "tie_weights", None)
+    if callable(tie):
+        tie()
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_meta:
+            raise ValueError(f"{os.fspath(path)}: {name} of the model is not in the file")
+    return model

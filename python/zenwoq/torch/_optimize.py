@@ -1,0 +1,245 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""Puts zenwoq's linears into a model, and dense ones back.
+
+Layer by layer: the old weight is freed before the next is packed, so that no second copy of the model is ever held.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol, TypeVar, overload
+
+import torch
+
+from zenwoq import _library
+from zenwoq.torch._module import Linear
+from zenwoq.torch._report import LayerReport, Report
+from zenwoq.torch._sources import Source, Unsupported, bytes_of, find_source, is_linear, quantization_of
+
+_ModelT = TypeVar("_ModelT", bound=torch.nn.Module)
+_Places = list[tuple[torch.nn.Module, str]]  # parents, and the names of the layer in them
+
+
+class _Bar(Protocol):
+    def update(self, n: int) -> object: ...
+
+
+@overload
+def optimize(model: torch.nn.Module, *, inplace: Literal[True] = True, progress: bool | None = None) -> Report: ...
+
+
+@overload
+def optimize(model: _ModelT, *, inplace: Literal[False], progress: bool | None = None) -> tuple[_ModelT, Report]: ...
+
+
+def optimize(model: _ModelT, *, inplace: bool = True, progress: bool | None = None) -> Report | tuple[_ModelT, Report]:
+    """Replaces every linear whose 4-bit weights zenwoq understands by a :class:`zenwoq.torch.Linear`.
+
+    Understood are TorchAO's ``IntxWeightOnlyConfig(torch.int4)`` (per group and per channel, symmetric and
+    asymmetric) and ``Int4WeightOnlyOpaqueTensorConfig``, and transformers' packed GGUF layers (Q4_0, Q4_1; see
+    :func:`keep_gguf_packed`). Weights keep their exact values. Anything else stays as it is and is named in the
+    report. Linears that share a weight, or are one module at several places, share the packed one. A replaced layer's
+    bias gets no gradients from then on.
+
+    Args:
+        model: on the CPU. A model that is itself a linear cannot be replaced in place.
+        inplace: False leaves `model` as it is and returns a copy, which shares nothing with it but weights that neither
+            changes (the quantized ones that were replaced are never copied).
+        progress: a bar on stderr, by tqdm if that is installed; None shows it on a terminal.
+
+    Returns:
+        What was done to each linear (``print`` it); with ``inplace=False`` the new model and that.
+
+    Raises:
+        ValueError: a weight that contradicts itself, or has a scale that is not finite; layers before it are replaced.
+        TypeError: model is no module.
+    """
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model is a {type(model).__name__}, must be a torch.nn.Module")
+    target = model if inplace else _copy_but_for_weights(model)
+    report = Report()
+    start = time.perf_counter()
+    layers = _layers(target)
+    sharing = _SharedWeights(target, layers)
+    total = sum(_weight_bytes(module) for module, _, _ in layers)
+    with _progress_bar(total, progress) as bar:
+        while layers:
+            module, names, places = layers.pop(0)
+            size = _weight_bytes(module)
+            report.layers.append(_replace(module, ", ".join(names), places, sharing))
+            del module  # the last reference to the old weight
+            bar.update(size)
+    report.seconds = time.perf_counter() - start
+    return report if inplace else (target, report)
+
+
+def _weight_bytes(module: Any) -> int:
+    return bytes_of(module.weight)
+
+
+def _layers(model: torch.nn.Module) -> list[tuple[torch.nn.Module, list[str], _Places]]:
+    """Every linear once, with all its names and places."""
+    found: dict[int, tuple[torch.nn.Module, list[str], _Places]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if is_linear(module):
+            _, names, places = found.setdefault(id(module), (module, [], []))
+            names.append(name)
+            if name:
+                parent, _, own = name.rpartition(".")
+                places.append((model.get_submodule(parent), own))
+    return list(found.values())
+
+
+class _SharedWeights:
+    """Which weights several modules have, and what became of them."""
+
+    def __init__(self, model: torch.nn.Module, layers: list[tuple[torch.nn.Module, list[str], _Places]]):
+        linears = {id(module) for module, _, _ in layers}
+        self._others: dict[int, str] = {}  # weight -> the name of it in a module that is no linear
+        self._keep: dict[int, torch.Tensor] = {}  # so that no identity is used anew
+        self._packed: dict[int, torch.Tensor] = {}
+        seen: set[int] = set()
+        for name, module in model.named_modules():
+            for own, parameter in module.named_parameters(recurse=False):
+                if id(module) not in linears:
+                    self._others[id(parameter)] = f"{name}.{own}".lstrip(".")
+                elif id(parameter) in seen:
+                    self._keep[id(parameter)] = parameter
+                seen.add(id(parameter))
+
+    def elsewhere(self, weight: torch.Tensor) -> str:
+        """Where else than in linears a weight is; empty if nowhere."""
+        return self._others.get(id(weight), "")
+
+    def packed(self, weight: torch.Tensor, source: Source) -> torch.Tensor:
+        """The packed form, made once for each weight."""
+        made = self._packed.get(id(weight)) if id(weight) in self._keep else None
+        if made is None:
+            made = pack(source)
+            if id(weight) in self._keep:
+                self._packed[id(weight)] = made
+        return made
+
+
+def _replace(module: torch.nn.Module, name: str, places: _Places, sharing: _SharedWeights) -> LayerReport:
+    weight: Any = module.weight
+    was, size = quantization_of(module), bytes_of(weight)
+    shape = (int(module.out_features), int(module.in_features))  # type: ignore[arg-type]
+    try:
+        source = find_source(module)
+        if not places:
+            raise Unsupported("it is the model itself: put it into a module")
+        if sharing.elsewhere(weight):
+            raise Unsupported(f"shares its weight with {sharing.elsewhere(weight)}")
+    except Unsupported as reason:
+        return LayerReport(name, shape, was, size, size, False, str(reason))
+    try:
+        packed = sharing.packed(weight, source)
+    except (_library.Error, TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from error
+    made = Linear(packed, source.bias)
+    _take_over(made, module)
+    for parent, own in places:
+        setattr(parent, own, made)
+    return LayerReport(name, shape, was, size, packed.nbytes, True, made.weight_view().text)
+
+
+def _take_over(made: torch.nn.Module, module: torch.nn.Module) -> None:
+    """Mode and hooks of the module that is replaced."""
+    made.train(module.training)
+    for hooks in (
+        "_forward_hooks",
+        "_forward_pre_hooks",
+        "_forward_hooks_with_kwargs",
+        "_forward_pre_hooks_with_kwargs",
+    ):
+        if getattr(module, hooks, None):
+            setattr(made, hooks, getattr(module, hooks))
+
+
+def pack(source: Source) -> torch.Tensor:
+    """The packed weight, in memory of torch's own, on as many threads as torch uses."""
+    parts = source.read()
+    size = parts.packed_bytes()
+    packed = torch.empty(size, dtype=torch.uint8)
+    shift = -packed.data_ptr() % 64
+    if shift:  # torch aligns to 64, but nothing promises it
+        packed = torch.empty(size + 64, dtype=torch.uint8)
+        packed = packed[-packed.data_ptr() % 64 :][:size]
+    parts.pack_into(packed.data_ptr(), size, torch.get_num_threads())
+    return packed
+
+
+def _copy_but_for_weights(model: _ModelT) -> _ModelT:
+    """A deep copy that shares the weights of the linears to replace with the model: they are only read."""
+    shared: dict[int, Any] = {}
+    for module, _, _ in _layers(model):
+        try:
+            find_source(module)
+        except Unsupported:
+            continue
+        shared[id(module.weight)] = module.weight
+    return copy.deepcopy(model, shared)
+
+
+def restore(model: _ModelT, *, dtype: torch.dtype = torch.bfloat16, inplace: bool = True) -> _ModelT:
+    """Puts dense ``torch.nn.Linear`` with the weights' values into the place of zenwoq's layers.
+
+    Args:
+        model: an optimised model.
+        dtype: of the whole model afterwards.
+        inplace: False leaves `model` as it is and returns a copy.
+
+    Returns:
+        The dense model, which can be trained.
+    """
+    target = model if inplace else copy.deepcopy(model)
+    weights: dict[int, torch.nn.Parameter] = {}
+    made: dict[int, torch.nn.Linear] = {}
+    for name, module in list(target.named_modules(remove_duplicate=False)):
+        if not isinstance(module, Linear):
+            continue
+        if id(module) not in made:
+            made[id(module)] = _dense(module, weights, dtype)
+        parent, _, own = name.rpartition(".")
+        if name:
+            setattr(target.get_submodule(parent), own, made[id(module)])
+        else:
+            target = made[id(module)]  # type: ignore[assignment]
+    return target.to(dtype)
+
+
+def _dense(module: Linear, weights: dict[int, torch.nn.Parameter], dtype: torch.dtype) -> torch.nn.Linear:
+    dense = torch.nn.Linear(module.in_features, module.out_features, bias=False, device="meta", dtype=dtype)
+    if id(module.packed) not in weights:
+        weights[id(module.packed)] = torch.nn.Parameter(module.dequantize(dtype))
+    dense.weight = weights[id(module.packed)]
+    if module.bias is not None:
+        dense.bias = torch.nn.Parameter(module.bias.detach().to(dtype))
+    _take_over(dense, module)
+    return dense
+
+
+@contextmanager
+def _progress_bar(total: int, show: bool | None) -> Iterator[_Bar]:
+    if show is None:
+        show = sys.stderr.isatty()
+    try:
+        if not show:
+            raise ImportError
+        from tqdm import tqdm
+    except ImportError:
+        yield _NoBar()
+        return
+    with tqdm(total=total, desc="zenwoq: packing", unit="B", unit_scale=True, leave=False) as bar:
+        yield bar
+
+
+class _NoBar:
+    def update(self, n: int) -> None:
+        """Nothing to show."""

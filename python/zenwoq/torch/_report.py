@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""What became of each linear of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One linear.
+
+    Attributes:
+        name: in the model; names that share it are joined by ", ".
+        shape: ``(out_features, in_features)``, or None where it is not known.
+        quantization: what the weight was: ``"torchao int4 intx, group 128"``.
+        bytes_before: of the weight.
+        bytes_after: of the packed weight; as before if it was not replaced.
+        replaced: whether zenwoq runs it now.
+        result: zenwoq's words for the weight, ``"int4 sym per-group 128, scale bf16"``; or why it was not replaced.
+    """
+
+    name: str
+    shape: tuple[int, int] | None
+    quantization: str
+    bytes_before: int
+    bytes_after: int
+    replaced: bool
+    result: str
+
+
+@dataclass
+class Report:
+    """What :func:`zenwoq.torch.optimize` did; ``print(report)`` is a table.
+
+    Attributes:
+        layers: one entry a linear, in the model's order.
+        seconds: time of reading and packing.
+    """
+
+    layers: list[LayerReport] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def replaced(self) -> list[LayerReport]:
+        """The linears that zenwoq runs now."""
+        return [layer for layer in self.layers if layer.replaced]
+
+    @property
+    def left(self) -> list[LayerReport]:
+        """The linears that stayed as they were."""
+        return [layer for layer in self.layers if not layer.replaced]
+
+    @property
+    def bytes_before(self) -> int:
+        """Of the weights of all linears."""
+        return sum(layer.bytes_before for layer in self.layers)
+
+    @property
+    def bytes_after(self) -> int:
+        """Of the weights of all linears, packed where they were replaced."""
+        return sum(layer.bytes_after for layer in self.layers)
+
+    def summary(self) -> str:
+        """One line: how many, how large, how long."""
+        return (
+            f"{len(self.replaced)} of {len(self.layers)} linears run on zenwoq, {_size(self.bytes_before)} before, "
+            f"{_size(self.bytes_after)} now, packed in {self.seconds:.2f} s"
+        )
+
+    def __str__(self) -> str:
+        rows = [("layer", "shape", "was", "before", "after", "", "now / why not")]
+        for layer in self.layers:
+            shape = "" if layer.shape is None else f"{layer.shape[0]} x {layer.shape[1]}"
+            sizes = (_size(layer.bytes_before), _size(layer.bytes_after))
+            rows.append(
+                (layer.name, shape, layer.quantization, *sizes, "yes" if layer.replaced else "no", layer.result)
+            )
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([*lines, self.summary()])
+
+
+def _size(count: int) -> str:
+    value = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.2f} GiB"
