@@ -8,8 +8,8 @@
     python examples/chat.py                                               # a conversation; an empty line ends it
     python examples/chat.py --prompt "Why is the sky blue?" --compile     # one answer
 
---quantize gguf takes the 4-bit weights of the GGUF file as they are; with the others TorchAO quantizes them anew. The file
-is the one that tools/quickstart.sh fetches.
+--quantize gguf takes the 4-bit weights of the GGUF file as they are; with the others TorchAO quantizes them anew.
+The file is the one that tools/quickstart.sh fetches.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ CONFIGS: dict[str, Any] = {  # groups of 64: the model's K of 576 is no multiple
 }
 
 
-def load(path: Path, quantize: str, backend: str) -> tuple[Any, Any]:
-    """The model, its linears quantized and on zenwoq if that is the backend, its activations bf16; and the tokenizer.
+def load(path: Path, quantize: str, backend: str) -> Any:
+    """The model, its linears quantized, and on zenwoq if that is the backend; its activations are bf16.
 
     Only zenwoq runs the file's own 4-bit weights: for the other backends transformers unpacks them to bf16.
     """
@@ -63,7 +63,7 @@ def load(path: Path, quantize: str, backend: str) -> tuple[Any, Any]:
         quantize_(model, CONFIGS[quantize], lambda layer, name: type(layer) is torch.nn.Linear and name != "lm_head")
     if backend == "zenwoq":
         print(zenwoq.torch.optimize(model).summary(), file=sys.stderr)
-    return model.eval(), transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    return model.eval()
 
 
 def grouped_attention(module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: Any, **options: Any) -> Any:
@@ -86,8 +86,8 @@ def grouped_attention(module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Te
     return y.reshape(batch, 1, heads, dim), None
 
 
-def compile_step(model: Any, backend: str) -> Callable[..., Any]:
-    """The model's forward for one token as one graph: its weights are constants, its guards are not asked again."""
+def compile_forward(model: Any, forward: Callable[..., Any], backend: str) -> Callable[..., Any]:
+    """A forward of the model as one graph for inputs of one shape: weights are constants, guards are not checked."""
     if backend == "zentorch":
         import zentorch  # noqa: F401 - registers its backend
     transformers.AttentionInterface.register("grouped", grouped_attention)
@@ -95,7 +95,7 @@ def compile_step(model: Any, backend: str) -> Callable[..., Any]:
     model.set_attn_implementation("grouped")
     torch._inductor.config.freezing = True
     return torch.compile(
-        model,
+        forward,
         backend="zentorch" if backend == "zentorch" else "inductor",
         fullgraph=True,
         dynamic=False,
@@ -126,7 +126,7 @@ class Chat:
 def start(model: Any, backend: str, length: int, compiled: bool) -> Chat:
     """Makes the cache for so many tokens, generates and compiles code."""
     began = time.perf_counter()
-    step = compile_step(model, backend) if compiled else model
+    step = compile_forward(model, model, backend) if compiled else model
     chat = Chat(model, step, transformers.StaticCache(config=model.config, max_cache_len=length), length)
     list(chat.generate(torch.zeros((1, 8), dtype=torch.long), 3))
     print(f"warm after {time.perf_counter() - began:.1f} s", file=sys.stderr)
@@ -177,7 +177,8 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     transformers.logging.disable_progress_bar()
-    model, tokenizer = load(args.model, args.quantize, args.backend)
+    model = load(args.model, args.quantize, args.backend)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(args.model.parent, gguf_file=args.model.name)
     chat = start(model, args.backend, args.context, args.compile or args.backend == "zentorch")
     messages: list[dict[str, str]] = []
     while text := args.prompt or input("> "):

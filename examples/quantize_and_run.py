@@ -22,7 +22,7 @@ from torchao.prototype.quantization.int4 import Int4WeightOnlyOpaqueTensorConfig
 from torchao.quantization.granularity import PerAxis, PerGroup
 from torchao.quantization.quant_api import IntxWeightOnlyConfig
 from torchao.quantization.quant_primitives import MappingType
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, TorchAoConfig
+from transformers import AutoModelForCausalLM, LlamaConfig, TorchAoConfig
 
 
 def configs() -> dict[str, Any]:
@@ -44,7 +44,7 @@ def configs() -> dict[str, Any]:
     }
 
 
-def llama(layers: int, hidden: int) -> LlamaForCausalLM:
+def llama(layers: int, hidden: int) -> Any:
     """A bf16 Llama with random weights; heads of 64, 8 of them share one of the cache, as in the sizes above."""
     heads = hidden // 64
     config = LlamaConfig(
@@ -54,10 +54,9 @@ def llama(layers: int, hidden: int) -> LlamaForCausalLM:
         num_attention_heads=heads,
         num_key_value_heads=max(1, heads // 8),
         vocab_size=8192,
-        dtype=torch.bfloat16,
     )
     torch.manual_seed(0)
-    return LlamaForCausalLM(config).eval()
+    return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
 
 
 def quantized(name: str, config: Any) -> Any:
