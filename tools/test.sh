@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Builds and runs every test: the release build, then what faces hostile files under AddressSanitizer and
-# UndefinedBehaviorSanitizer, then what runs on threads under ThreadSanitizer. Non-zero if a test failed or none ran.
+# UndefinedBehaviorSanitizer, then what runs on threads under ThreadSanitizer, then the Python package. Non-zero if a test
+# failed or none ran.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools/install_packages.sh python3-matplotlib  # for the test of tools/plot_bench.py alone
@@ -36,9 +37,32 @@ build_and_test build zenwoq
 build_and_test build-asan hostile -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Ddefault_library=static
 build_and_test build-tsan threads -Dbuildtype=debugoptimized -Db_sanitize=thread -Ddefault_library=static
 
+# The package in an environment of its own, cached. The real model is fetched for the tests that make it talk.
+test_python() {
+  echo "== python"
+  local venv
+  venv=$(tools/python_venv.sh --install)
+  tools/fetch_model.sh >/dev/null
+  "$venv/bin/ruff" check --quiet python || failed=1
+  "$venv/bin/ruff" format --check --quiet python || { echo "ruff format would change files in python/"; failed=1; }
+  "$venv/bin/mypy" --no-error-summary || failed=1
+  "$venv/bin/python" -m pytest --durations=5 --timeout=600 --junitxml=build-python/pytest.xml || failed=1
+  logs+=(build-python/pytest.xml)
+}
+test_python
+
 python3 - "${logs[@]}" <<'PYTHON' || failed=1
 import json, sys
-results = [json.loads(line)["result"] for log in sys.argv[1:] for line in open(log)]
+import xml.etree.ElementTree as xml
+
+def results_of(log):
+    if not log.endswith(".xml"):
+        return [json.loads(line)["result"] for line in open(log)]
+    kinds = {"skipped": "SKIP", "failure": "FAIL", "error": "ERROR"}
+    cases = xml.parse(log).iter("testcase")
+    return [next((kinds[part.tag] for part in case if part.tag in kinds), "OK") for case in cases]
+
+results = [result for log in sys.argv[1:] for result in results_of(log)]
 passed = results.count("OK")
 skipped = results.count("SKIP")
 print(f"{passed} passed, {len(results) - passed - skipped} failed, {skipped} skipped")

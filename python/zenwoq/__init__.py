@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Linear layers with 4-bit weights and bf16 activations on AMD Zen CPUs.
 
-Works on arrays of any library (NumPy, DLPack, buffers) without importing it. For torch models: :mod:`zenwoq.torch`, which
-is imported on its own.
+Works on arrays of any library (NumPy, DLPack, buffers) without importing it. For torch models: :mod:`zenwoq.torch`,
+which is imported on its own.
 """
 
 from zenwoq._cpu import CpuInfo, cpu_info

@@ -21,7 +21,14 @@ from zenwoq._library import Dtype
 _SIZES = {"float32": 4, "float16": 2, "bfloat16": 2, "uint16": 2, "uint8": 1, "int8": 1}
 _TYPE_STRINGS = {"<f4": "float32", "<f2": "float16", "<u2": "uint16", "|u1": "uint8", "|i1": "int8"}
 _BUFFER_FORMATS = {"f": "float32", "e": "float16", "H": "uint16", "B": "uint8", "b": "int8", "c": "uint8"}
-_DLPACK_TYPES = {(2, 32): "float32", (2, 16): "float16", (4, 16): "bfloat16", (1, 16): "uint16", (1, 8): "uint8", (0, 8): "int8"}
+_DLPACK_TYPES = {
+    (2, 32): "float32",
+    (2, 16): "float16",
+    (4, 16): "bfloat16",
+    (1, 16): "uint16",
+    (1, 8): "uint8",
+    (0, 8): "int8",
+}
 _DLPACK_CPU = 1
 
 
@@ -117,7 +124,9 @@ def _from_array_interface(name: str, value: Any) -> Array:
     interface = value.__array_interface__
     dtype = named if named == "bfloat16" else _TYPE_STRINGS.get(interface["typestr"])
     if dtype is None:
-        raise TypeError(f"{name} has elements of type {named or interface['typestr']}, supported are {', '.join(_SIZES)}")
+        raise TypeError(
+            f"{name} has elements of type {named or interface['typestr']}, supported are {', '.join(_SIZES)}"
+        )
     shape = tuple(interface["shape"])
     strides = interface.get("strides")
     size = _SIZES[dtype]
@@ -161,7 +170,10 @@ def _from_dlpack(name: str, value: Any) -> Array:
     tensor = _DLTensor.from_address(_capsule_pointer(capsule, b"dltensor"))
     dtype = _DLPACK_TYPES.get((tensor.code, tensor.bits)) if tensor.lanes == 1 else None
     if dtype is None:
-        raise TypeError(f"{name} has elements of DLPack type {tensor.code} with {tensor.bits} bits, supported are {', '.join(_SIZES)}")
+        raise TypeError(
+            f"{name} has elements of DLPack type {tensor.code} with {tensor.bits} bits, "
+            f"supported are {', '.join(_SIZES)}"
+        )
     shape = tuple(tensor.shape[: tensor.ndim])
     strides = tuple(tensor.strides[: tensor.ndim]) if tensor.strides else contiguous_strides(shape)
     address = (tensor.data or 0) + tensor.byte_offset
@@ -221,7 +233,9 @@ def empty_like(like: Any, shape: tuple[int, ...], dtype: str) -> Any:
     try:
         import numpy
     except ImportError as error:
-        raise ImportError("NumPy, which the result would be an array of, is not installed: give out=, or install it") from error
+        raise ImportError(
+            "NumPy, which the result would be an array of, is not installed: give out=, or install it"
+        ) from error
     return numpy.empty(shape, numpy_dtype(dtype))
 
 

@@ -26,7 +26,8 @@ def linear(
     """``y = x @ W.T + bias`` with bf16 products and f32 sums; the same bits for any number of rows and threads.
 
     Args:
-        x: ``[..., k]`` float32, float16 or bfloat16 (the first two are rounded to bfloat16): a NumPy array, a DLPack array
+        x: ``[..., k]`` float32, float16 or bfloat16 (the first two are rounded to bfloat16): a NumPy array, a DLPack
+        array
             in the CPU's memory, or a buffer. Rows may be apart, their elements may not.
         weight: n x k.
         bias: ``[n]`` float32, float16 or bfloat16, contiguous, or None.
@@ -107,7 +108,10 @@ def _rows(name: str, array: Array) -> tuple[Array, int, int]:
         return array, m, columns
     if len(array.shape) == 2 and array.strides[1] == 1 and array.strides[0] >= columns:
         return array, m, array.strides[0]
-    raise ValueError(f"{name} has shape {array.shape} and strides {array.strides}: rows must be contiguous, in order and equally far apart")
+    raise ValueError(
+        f"{name} has shape {array.shape} and strides {array.strides}: "
+        "rows must be contiguous, in order and equally far apart"
+    )
 
 
 def _bytes(array: Array, m: int, ld: int) -> int:

@@ -21,6 +21,7 @@ _LAYOUTS = {"nibbles": CodeLayout.NIBBLES, "u8": CodeLayout.U8, "s8": CodeLayout
 _TABLES = {"minus_8": CodeTable.MINUS_8, "twos_complement": CodeTable.TWOS_COMPLEMENT, "unsigned": CodeTable.UNSIGNED}
 _PANEL_ROWS = 64  # packing ranges of rows start and end at multiples of it
 _ALIGNMENT = 64
+_BYTES_WORTH_THREADS = 1 << 20  # less is packed before threads have started
 
 
 def _table(table: TableName | Sequence[float]) -> Any:
@@ -94,7 +95,9 @@ class WeightParts:
         elif array.dtype == scale_type.text:
             self.desc.zero_kind = ZeroKind.OFFSET
         else:
-            raise TypeError(f"zeros holds {array.dtype}, must be int8 (zero codes) or, as the scales, {scale_type.text} (offsets)")
+            raise TypeError(
+                f"zeros holds {array.dtype}, must be int8 (zero codes) or, as the scales, {scale_type.text} (offsets)"
+            )
         _check_groups("zeros", array, self.desc)
         return array
 
@@ -106,7 +109,7 @@ class WeightParts:
         """Packs into 64-byte aligned memory, ranges of rows on so many threads."""
         n = self.desc.n
         panels = -(-n // _PANEL_ROWS)
-        parts = max(1, min(panels, threads * 4 if threads > 1 else 1))
+        parts = min(panels, threads * 4) if threads > 1 and size >= _BYTES_WORTH_THREADS else 1
         borders = [min(n, panels * i // parts * _PANEL_ROWS) for i in range(parts)] + [n]
         desc, source = byref(self.desc), byref(self.source)
 
@@ -129,7 +132,9 @@ def _rows(name: str, array: Array) -> Array:
     if len(array.shape) != 2 or 0 in array.shape:
         raise ValueError(f"{name} has shape {array.shape}, must be a matrix with at least one row and column")
     if (array.shape[1] > 1 and array.strides[1] != 1) or (array.shape[0] > 1 and array.strides[0] < array.shape[1]):
-        raise ValueError(f"{name} has strides {array.strides}: rows must follow each other, their elements without gaps")
+        raise ValueError(
+            f"{name} has strides {array.strides}: rows must follow each other, their elements without gaps"
+        )
     return array
 
 
@@ -154,7 +159,8 @@ class Weight:
         codes: ``[n, ceil(k / 2)]`` uint8, two codes a byte with the even k in the low four bits; or, as `layout` says,
             ``[n, k]`` with one code a byte: ``"u8"`` 0..15, ``"s8"`` signed -8..7. Rows may be apart.
         scales: ``[n, groups]`` float32, float16 or bfloat16; ``[n]`` too for one group.
-        zeros: None; or ``[n, groups]`` int8 in 0..16 (the code whose value is zero); or ``[n, groups]`` in the scales' type,
+        zeros: None; or ``[n, groups]`` int8 in 0..16 (the code whose value is zero); or ``[n, groups]`` in the
+        scales' type,
             then it is added: ``W = scale * table[code] + zero``.
         layout: ``"nibbles"``, ``"u8"`` or ``"s8"``.
         table: values of the 16 codes: ``"minus_8"`` (code - 8), ``"twos_complement"`` (for ``"s8"`` codes: the values
@@ -205,7 +211,8 @@ class Weight:
         """Opens packed bytes without copying them; they must stay as they are while the weight lives.
 
         Args:
-            packed: ``[bytes]`` uint8, contiguous: an array or a buffer (bytes, mmap, memoryview). Fastest at addresses that
+            packed: ``[bytes]`` uint8, contiguous: an array or a buffer (bytes, mmap, memoryview). Fastest at
+            addresses that
                 are multiples of 64.
 
         Raises:
@@ -276,7 +283,9 @@ class Weight:
         result = _arrays.empty_like(None, (end - begin, self.k), "float32") if out is None else out
         array = _contiguous("out", _arrays.as_array("out", result))
         if array.dtype != "float32" or not array.writable:
-            raise TypeError(f"out holds {array.dtype}{'' if array.writable else ', read-only'}; must be writable float32")
+            raise TypeError(
+                f"out holds {array.dtype}{'' if array.writable else ', read-only'}; must be writable float32"
+            )
         if array.shape != (end - begin, self.k):
             raise ValueError(f"out has shape {array.shape}, must be ({end - begin}, {self.k})")
         self._with_handle(lambda handle: handle.dequantize(begin, end, array.address, array.nbytes))

@@ -5,8 +5,9 @@
     import zenwoq.torch
     print(zenwoq.torch.optimize(model))        # in place; model is quantized by TorchAO, or has packed GGUF layers
 
-Importing it registers the operators ``torch.ops.zenwoq.linear`` and ``linear_out``, which work under ``torch.compile`` and
-``torch.export``. They compute on torch's intra-op threads; results have the same bits for any number of them.
+Importing it registers the operators ``torch.ops.zenwoq.linear`` and ``linear_out``, which work under
+``torch.compile`` and ``torch.export``. They compute on torch's intra-op threads; results have the same bits for any
+number of them.
 """
 
 from zenwoq.torch import _operator as _operator

@@ -7,8 +7,8 @@ The file holds every parameter and buffer by its name, packed weights as uint8. 
     {"version": 1, "layers": {name: [out_features, in_features]}, "aliases": {name: name of the same tensor},
      "buffers": [names of buffers that are not in state_dict]}
 
-Packed weights come first and the header is padded, so that they lie at multiples of 64 in the file: mapped, they run from
-where they are.
+Packed weights come first and the header is padded, so that they lie at multiples of 64 in the file: mapped, they run
+from where they are.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def save(model: torch.nn.Module, path: str | os.PathLike[str]) -> None:
         path: of the file; an existing one is replaced.
 
     Raises:
-        ValueError: the model has no zenwoq layer, or a tensor that safetensors cannot hold (a layer that another library
+        ValueError: the model has no zenwoq layer, or a tensor that safetensors cannot hold (a layer that another
+        library
             quantized): it is named.
         OSError: the file cannot be written.
     """
@@ -130,7 +131,8 @@ def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False) ->
     """Fills a model from a file that :func:`save` wrote; its linears become zenwoq's.
 
     Args:
-        model: of the same architecture: dense, quantized or optimised. Its values are not used, so it is best made without
+        model: of the same architecture: dense, quantized or optimised. Its values are not used, so it is best made
+        without
             memory: ``with torch.device("meta"): model = AutoModelForCausalLM.from_config(config)``.
         path: of the file.
         mmap: True maps the weights instead of reading them: they are loaded when they are used, and shared by all
@@ -156,7 +158,8 @@ def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False) ->
         raise ValueError(f"{os.fspath(path)}: {error}") from error
     if result.missing_keys or result.unexpected_keys:
         raise ValueError(
-            f"{os.fspath(path)} is of another model: missing {result.missing_keys[:5]}, not in the model {result.unexpected_keys[:5]}"
+            f"{os.fspath(path)} is of another model: missing {result.missing_keys[:5]}, "
+            f"not in the model {result.unexpected_keys[:5]}"
         )
     for name in hidden:
         parent, _, own = name.rpartition(".")

@@ -102,7 +102,7 @@ def _llama(config: Any) -> list[Any]:
     }
     heads = {"q": config.num_attention_heads, "k": config.num_key_value_heads}
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    mapping = [*DENSE_DECODER_RENAMINGS, *(WeightRenaming(pattern, name) for pattern, name in norms.items())]
+    mapping: list[Any] = [*DENSE_DECODER_RENAMINGS, *(WeightRenaming(pattern, name) for pattern, name in norms.items())]
     for part, count in heads.items():
         rows = torch.arange(count * head_dim, device="cpu").reshape(count, head_dim // 2, 2).transpose(1, 2).reshape(-1)
         name = f"self_attn.{part}_proj.weight"
@@ -114,8 +114,9 @@ def _llama(config: Any) -> list[Any]:
 def keep_gguf_packed() -> Iterator[None]:
     """While it is active, transformers keeps Q4_0 and Q4_1 weights of a GGUF file in their blocks.
 
-    transformers unpacks them at load where it finds no kernel for the device, as on CPUs, or does not know how to keep them
-    for the architecture (Llama is added here); then there is nothing left for :func:`optimize` to take over exactly::
+    transformers unpacks them at load where it finds no kernel for the device, as on CPUs, or does not know how to
+    keep them for the architecture (Llama is added here); then there is nothing left for :func:`optimize` to take over
+    exactly::
 
         with zenwoq.torch.keep_gguf_packed():
             model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, attn_implementation="sdpa")
@@ -136,7 +137,7 @@ def keep_gguf_packed() -> Iterator[None]:
         raise ImportError("this version of transformers chooses its GGUF kernel in a way that zenwoq does not know")
     before = kernels._gguf_kernel
     kernel = _BlocksOnCpu()
-    kernels._gguf_kernel = kernel
+    kernels._gguf_kernel = kernel  # type: ignore[assignment]
     added = "llama" not in GGUF_ARCHS
     GGUF_ARCHS.setdefault("llama", _llama)
     try:

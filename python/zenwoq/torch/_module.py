@@ -34,6 +34,7 @@ class Linear(torch.nn.Module):
 
     _version = 1
     packed: torch.Tensor
+    bias: torch.nn.Parameter | None
 
     def __init__(
         self,
@@ -52,11 +53,14 @@ class Linear(torch.nn.Module):
             weight = Weight.from_packed(packed)
             self.in_features, self.out_features = weight.k, weight.n
             if (in_features or weight.k, out_features or weight.n) != (weight.k, weight.n):
-                raise ValueError(f"packed has {weight.k} in and {weight.n} out features, not {in_features} and {out_features}")
+                raise ValueError(
+                    f"packed has {weight.k} in and {weight.n} out features, not {in_features} and {out_features}"
+                )
         self.register_buffer("packed", packed)
-        if bias is not None and not isinstance(bias, torch.nn.Parameter):
-            bias = torch.nn.Parameter(bias, requires_grad=False)
-        self.register_parameter("bias", None if bias is None else bias.requires_grad_(False))
+        parameter = bias if bias is None or isinstance(bias, torch.nn.Parameter) else torch.nn.Parameter(bias)
+        self.register_parameter("bias", parameter)
+        if parameter is not None:
+            parameter.requires_grad_(False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``x @ W.T + bias``.
@@ -75,7 +79,8 @@ class Linear(torch.nn.Module):
                 "zenwoq.torch.Linear computes no gradients: call the model under torch.no_grad() or "
                 "torch.inference_mode(), or zenwoq.torch.restore(model) to train it"
             )
-        return linear(x, self.packed, self.bias, self.out_features)
+        y: torch.Tensor = linear(x, self.packed, self.bias, self.out_features)
+        return y
 
     def weight_view(self) -> Weight:
         """The weight on `packed` itself: its text, scales, codes. `packed` must stay while it is used."""
@@ -118,7 +123,7 @@ class Linear(torch.nn.Module):
             if packed.shape != self.packed.shape:
                 device = "meta" if local_metadata.get("assign_to_params_buffers") else self.packed.device
                 self.packed = torch.empty(packed.shape, dtype=torch.uint8, device=device)
-        super()._load_from_state_dict(  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
         self.packed = aligned(self.packed)
@@ -131,7 +136,9 @@ class Linear(torch.nn.Module):
         except (RuntimeError, TypeError, ValueError) as error:
             return str(error)
         if (weight.k, weight.n) != (self.in_features, self.out_features):
-            return f"{weight.k} in and {weight.n} out features, the layer has {self.in_features} and {self.out_features}"
+            return (
+                f"{weight.k} in and {weight.n} out features, the layer has {self.in_features} and {self.out_features}"
+            )
         return ""
 
 

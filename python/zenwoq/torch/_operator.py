@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loads the torch operators and says what they do to shapes.
 
-    zenwoq::linear(Tensor x, Tensor packed, Tensor? bias, int n) -> Tensor
-    zenwoq::linear_out(Tensor x, Tensor packed, Tensor? bias, int n, *, Tensor(a!) out) -> ()
+zenwoq::linear(Tensor x, Tensor packed, Tensor? bias, int n) -> Tensor
+zenwoq::linear_out(Tensor x, Tensor packed, Tensor? bias, int n, *, Tensor(a!) out) -> ()
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def _check(x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None, n: 
     )
     torch._check(n >= 1, lambda: f"zenwoq::linear: n is {n}, must be at least 1")
     if bias is not None:
-        torch._check(bias.dim() == 1 and bias.shape[0] == n, lambda: f"zenwoq::linear: bias must have shape [n], n is {n}")
+        torch._check(
+            bias.dim() == 1 and bias.shape[0] == n, lambda: f"zenwoq::linear: bias must have shape [n], n is {n}"
+        )
         torch._check(bias.dtype in _FLOATS, lambda: "zenwoq::linear: bias must be float32, float16 or bfloat16")
 
 

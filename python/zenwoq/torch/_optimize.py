@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 import torch
 
@@ -29,15 +29,22 @@ class _Bar(Protocol):
     def update(self, n: int) -> object: ...
 
 
-def optimize(
-    model: _ModelT, *, inplace: bool = True, progress: bool | None = None
-) -> Report | tuple[_ModelT, Report]:
+@overload
+def optimize(model: torch.nn.Module, *, inplace: Literal[True] = True, progress: bool | None = None) -> Report: ...
+
+
+@overload
+def optimize(model: _ModelT, *, inplace: Literal[False], progress: bool | None = None) -> tuple[_ModelT, Report]: ...
+
+
+def optimize(model: _ModelT, *, inplace: bool = True, progress: bool | None = None) -> Report | tuple[_ModelT, Report]:
     """Replaces every linear whose 4-bit weights zenwoq understands by a :class:`zenwoq.torch.Linear`.
 
-    Understood are TorchAO's ``IntxWeightOnlyConfig(torch.int4)`` (per group and per channel, symmetric and asymmetric) and
-    ``Int4WeightOnlyOpaqueTensorConfig``, and transformers' packed GGUF layers (Q4_0, Q4_1; see :func:`keep_gguf_packed`).
-    Weights keep their exact values. Anything else stays as it is and is named in the report. Linears that share a weight,
-    or are one module at several places, share the packed one. A replaced layer's bias gets no gradients from then on.
+    Understood are TorchAO's ``IntxWeightOnlyConfig(torch.int4)`` (per group and per channel, symmetric and
+    asymmetric) and ``Int4WeightOnlyOpaqueTensorConfig``, and transformers' packed GGUF layers (Q4_0, Q4_1; see
+    :func:`keep_gguf_packed`). Weights keep their exact values. Anything else stays as it is and is named in the
+    report. Linears that share a weight, or are one module at several places, share the packed one. A replaced layer's
+    bias gets no gradients from then on.
 
     Args:
         model: on the CPU. A model that is itself a linear cannot be replaced in place.
@@ -59,16 +66,20 @@ def optimize(
     start = time.perf_counter()
     layers = _layers(target)
     sharing = _SharedWeights(target, layers)
-    total = sum(bytes_of(module.weight) for module, _, _ in layers)  # type: ignore[arg-type]
+    total = sum(_weight_bytes(module) for module, _, _ in layers)
     with _progress_bar(total, progress) as bar:
         while layers:
             module, names, places = layers.pop(0)
-            size = bytes_of(module.weight)  # type: ignore[arg-type]
+            size = _weight_bytes(module)
             report.layers.append(_replace(module, ", ".join(names), places, sharing))
             del module  # the last reference to the old weight
             bar.update(size)
     report.seconds = time.perf_counter() - start
     return report if inplace else (target, report)
+
+
+def _weight_bytes(module: Any) -> int:
+    return bytes_of(module.weight)
 
 
 def _layers(model: torch.nn.Module) -> list[tuple[torch.nn.Module, list[str], _Places]]:
@@ -141,7 +152,12 @@ def _replace(module: torch.nn.Module, name: str, places: _Places, sharing: _Shar
 def _take_over(made: torch.nn.Module, module: torch.nn.Module) -> None:
     """Mode and hooks of the module that is replaced."""
     made.train(module.training)
-    for hooks in ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs"):
+    for hooks in (
+        "_forward_hooks",
+        "_forward_pre_hooks",
+        "_forward_hooks_with_kwargs",
+        "_forward_pre_hooks_with_kwargs",
+    ):
         if getattr(module, hooks, None):
             setattr(made, hooks, getattr(module, hooks))
 

@@ -74,7 +74,9 @@ class Report:
         for layer in self.layers:
             shape = "" if layer.shape is None else f"{layer.shape[0]} x {layer.shape[1]}"
             sizes = (_size(layer.bytes_before), _size(layer.bytes_after))
-            rows.append((layer.name, shape, layer.quantization, *sizes, "yes" if layer.replaced else "no", layer.result))
+            rows.append(
+                (layer.name, shape, layer.quantization, *sizes, "yes" if layer.replaced else "no", layer.result)
+            )
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join([*lines, self.summary()])

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quantized linears of other libraries as codes, scales and zeros.
 
-A source looks at a module and either leaves it alone with a reason, or gives its :class:`~zenwoq._weight.WeightParts`. Classes
-are known by name, so that nothing is imported that the model does not use, and moved classes are still found.
+A source looks at a module and either leaves it alone with a reason, or gives its
+:class:`~zenwoq._weight.WeightParts`. Classes are known by name, so that nothing is imported that the model does not
+use, and moved classes are still found.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """TorchAO's 4-bit weights.
 
-    Intx     W = scale * (q - zero_point)       q int8 in -8..7, one a byte
-    Opaque   W = scale * (code - 8) + zero      codes as ATen's CPU kernel packs them, scale and zero side by side
+Intx     W = scale * (q - zero_point)       q int8 in -8..7, one a byte
+Opaque   W = scale * (code - 8) + zero      codes as ATen's CPU kernel packs them, scale and zero side by side
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ def _open_codes(codes: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | N
         return f"{_name(scale.dtype)} scales", None
     zeros = None
     if zero is not None and bool(zero.any()):
-        if not bool(((zero == zero.round()) if zero.dtype.is_floating_point else torch.ones(1, dtype=torch.bool)).all()):
+        if not bool(
+            ((zero == zero.round()) if zero.dtype.is_floating_point else torch.ones(1, dtype=torch.bool)).all()
+        ):
             return "zero points that are not integers", None
         if bool(((zero < -8) | (zero > 8)).any()):
             return "zero points outside -8..8", None
@@ -144,8 +146,8 @@ def _open_opaque(weight: Any) -> Found:
 def unpack_opaque(qdata: torch.Tensor, n: int, k: int, group: int, scale_and_zero: torch.Tensor) -> torch.Tensor:
     """Codes ``[n, k]`` uint8 of a weight that ATen packed.
 
-    The bytes depend on the instruction set that ATen packed for and do not say which. The layout is the one that ATen's own
-    kernel, here and now, reads: a few columns of the weight, computed by it, must come out.
+    The bytes depend on the instruction set that ATen packed for and do not say which. The layout is the one that
+    ATen's own kernel, here and now, reads: a few columns of the weight, computed by it, must come out.
 
     Raises:
         ValueError: no known layout gives them (packed on another kind of machine, which ATen here misreads too).
@@ -157,10 +159,11 @@ def unpack_opaque(qdata: torch.Tensor, n: int, k: int, group: int, scale_and_zer
     x[torch.arange(len(columns)), columns] = 1
     expected = torch.ops.aten._weight_int4pack_mm_for_cpu(x, qdata, group, scale_and_zero).float()
     scale, zero = (scale_and_zero[torch.tensor(columns) // group, :, i].float() for i in (0, 1))
+    rounding = torch.finfo(scale_and_zero.dtype).eps * (8 * scale.abs() + zero.abs())
     for rows in dict.fromkeys((rows_first, 64, 32, 0)):
         codes = _unpack_blocks(qdata, n, k, rows)
         values = (codes[:, columns].t().float() - 8) * scale + zero
-        if torch.equal(values.to(scale_and_zero.dtype).float(), expected):
+        if bool(((values - expected).abs() <= rounding).all()):
             return codes
     raise ValueError(f"qdata of {n} x {k} is in no layout that ATen reads with {capability}")
 

@@ -1,0 +1,130 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""Weights of the real model, quantized as the flows do, and what the results must be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+ROOT = Path(__file__).resolve().parents[2]
+FIXTURES = ROOT / "tests" / "fixtures"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zenwoq"
+MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> tuple[str, str]:
+    """Folder and file of the real model."""
+    if not (CACHE / MODEL).exists():
+        pytest.skip(f"{CACHE / MODEL} is not there: tools/fetch_model.sh fetches it")
+    return str(CACHE), MODEL
+
+
+def real_weights() -> dict:
+    """Three linears of SmolLM2, as float32 tensors."""
+    import gguf
+    import torch
+
+    reader = gguf.GGUFReader(FIXTURES / "attention.gguf")
+    return {
+        t.name.removesuffix(".weight"): torch.from_numpy(gguf.dequantize(t.data, t.tensor_type).copy())
+        for t in reader.tensors
+        if len(t.shape) == 2
+    }
+
+
+def configs(group_size: int) -> dict[str, Callable]:
+    """The flows by name, as functions that make TorchAO's configuration."""
+    import torch
+    from torchao.prototype.quantization.int4 import Int4WeightOnlyOpaqueTensorConfig
+    from torchao.quantization import IntxWeightOnlyConfig, MappingType, PerAxis, PerGroup
+
+    def intx(granularity: object, mapping: object, scale: object = torch.bfloat16) -> Callable:
+        return lambda: IntxWeightOnlyConfig(
+            weight_dtype=torch.int4, mapping_type=mapping, scale_dtype=scale, granularity=granularity
+        )
+
+    return {
+        "intx-group": intx(PerGroup(group_size), MappingType.SYMMETRIC),
+        "intx-channel": intx(PerAxis(0), MappingType.SYMMETRIC),
+        "intx-asymmetric": intx(PerGroup(group_size), MappingType.ASYMMETRIC),
+        "intx-no-clipping": intx(PerGroup(32), MappingType.SYMMETRIC_NO_CLIPPING_ERR),
+        "intx-f32-scales": intx(PerGroup(group_size), MappingType.SYMMETRIC, torch.float32),
+        "intx-f16-scales": intx(PerGroup(group_size), MappingType.ASYMMETRIC, torch.float16),
+        "opaque": lambda: Int4WeightOnlyOpaqueTensorConfig(group_size=group_size),
+    }
+
+
+FLOWS = (
+    "intx-group",
+    "intx-channel",
+    "intx-asymmetric",
+    "intx-no-clipping",
+    "intx-f32-scales",
+    "intx-f16-scales",
+    "opaque",
+)
+
+
+def tiny_llama(dtype: object = None):
+    """A whole Llama of two layers, with random weights and tied embeddings."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(1)
+    config = LlamaConfig(
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=256,
+        max_position_embeddings=128,
+        tie_word_embeddings=False,
+        attention_bias=True,
+        attn_implementation="sdpa",
+    )
+    return LlamaForCausalLM(config).to(dtype or torch.bfloat16).eval()
+
+
+def random_packed(n: int, k: int, group: int = 32):
+    """A packed weight as torch's tensor."""
+    import torch
+    import zenwoq
+
+    generator = torch.Generator().manual_seed(n * k)
+    codes = torch.randint(-8, 8, (n, k), dtype=torch.int8, generator=generator)
+    scales = torch.rand((n, k // group), generator=generator).to(torch.bfloat16)
+    weight = zenwoq.Weight(codes, scales, layout="s8", table="twos_complement")
+    return torch.frombuffer(bytearray(weight.packed), dtype=torch.uint8).clone()
+
+
+def bound_of(weight: object, x: object):
+    """The f64 product of a weight and bf16 rows, and the bound that src/reference/arithmetic.md derives for f32."""
+    import numpy as np
+    import torch
+
+    codes, scales, zeros = weight.unpack()
+    rows = x.detach().to(torch.bfloat16).double().numpy()
+    rows = np.where(np.abs(rows) < 2.0**-126, 0, rows)
+    n, k = weight.n, weight.k
+    nibbles = np.stack((codes & 15, codes >> 4), axis=-1).reshape(n, -1)[:, :k]
+    t = np.asarray(weight.table)[nibbles]
+    group = weight.group_size or k
+    scale = np.repeat(scales.astype(np.float64), group, axis=1)[:, :k]
+    dense, size = scale * t, np.abs(scale) * np.abs(t)
+    if zeros is not None and zeros.dtype == np.int8:
+        shift = 8.0 - np.repeat(zeros.astype(np.float64), group, axis=1)[:, :k]
+        dense, size = dense + scale * shift, size + np.abs(scale * shift)
+    elif zeros is not None:
+        offset = np.repeat(zeros.astype(np.float64), group, axis=1)[:, :k]
+        dense, size = dense + offset, size + np.abs(offset)
+    groups = -(-k // group)
+    bound = (k + 2 * groups + 8) * 2.0**-24 * (np.abs(rows) @ size.T)
+    return torch.from_numpy(rows @ dense.T), torch.from_numpy(bound)

@@ -1,0 +1,129 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""Optimised models in files: what is saved comes back, from skeletons without memory too; hostile files are refused."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+import torch
+import zenwoq.torch
+from conftest import configs, tiny_llama
+from safetensors.torch import load_file, save_file
+from torchao.quantization import quantize_
+
+
+def optimised(flow: str = "intx-group") -> torch.nn.Module:
+    model = tiny_llama()
+    quantize_(model, configs(32)[flow]())
+    zenwoq.torch.optimize(model, progress=False)
+    return model
+
+
+def skeleton() -> torch.nn.Module:
+    with torch.device("meta"):
+        return tiny_llama()
+
+
+def logits(model: torch.nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        return model(torch.arange(12)[None]).logits
+
+
+@pytest.mark.parametrize("flow", ["intx-group", "opaque"])
+@pytest.mark.parametrize("mmap", [False, True])
+def test_load_into_a_skeleton(tmp_path, flow, mmap):
+    model = optimised(flow)
+    path = tmp_path / "model.safetensors"
+    zenwoq.torch.save(model, path)
+    loaded = zenwoq.torch.load(skeleton(), path, mmap=mmap).eval()
+    assert torch.equal(logits(loaded), logits(model))
+    packed = [m.packed for m in loaded.modules() if isinstance(m, zenwoq.torch.Linear)]
+    assert packed and all(p.data_ptr() % 64 == 0 for p in packed)
+    # into a model that has memory, and into one that is optimised already
+    assert torch.equal(logits(zenwoq.torch.load(tiny_llama(), path)), logits(model))
+    assert torch.equal(logits(zenwoq.torch.load(optimised("intx-channel"), path)), logits(model))
+    # any reader of safetensors sees the tensors
+    assert torch.equal(load_file(path)["model.layers.0.mlp.up_proj.packed"], model.model.layers[0].mlp.up_proj.packed)
+
+
+def test_state_dict_through_plain_safetensors(tmp_path):
+    model = optimised("opaque")
+    path = tmp_path / "plain.safetensors"
+    save_file(model.state_dict(), path)
+    other = optimised("intx-channel")  # packed weights of another size
+    other.load_state_dict(load_file(path))
+    assert torch.equal(logits(other), logits(model))
+    third = optimised("intx-channel")
+    third.load_state_dict(load_file(path), assign=True)
+    assert torch.equal(logits(third), logits(model))
+
+
+def test_loading_is_quick(tmp_path):
+    """At most a tenth of the time to quantize and pack, on weights that are large enough to be timed."""
+    model = torch.nn.Sequential(*(torch.nn.Linear(2048, 2048, bias=False).bfloat16() for _ in range(4)))
+    start = time.perf_counter()
+    quantize_(model, configs(128)["intx-group"]())
+    zenwoq.torch.optimize(model, progress=False)
+    made = time.perf_counter() - start
+    path = tmp_path / "model.safetensors"
+    zenwoq.torch.save(model, path)
+    best = float("inf")
+    for _ in range(5):
+        with torch.device("meta"):
+            empty = torch.nn.Sequential(*(torch.nn.Linear(2048, 2048, bias=False).bfloat16() for _ in range(4)))
+        start = time.perf_counter()
+        zenwoq.torch.load(empty, path)
+        best = min(best, time.perf_counter() - start)
+    assert best <= made / 10, f"loaded in {best:.3f} s, made in {made:.3f} s"
+
+
+def test_refusals(tmp_path):
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(ValueError, match="no zenwoq layer"):
+        zenwoq.torch.save(tiny_llama(), path)
+    model = optimised()
+    zenwoq.torch.save(model, path)
+    mixed = torch.nn.ModuleDict({"a": model.model.layers[0].mlp.up_proj, "b": torch.nn.Linear(64, 32).bfloat16()})
+    quantize_(mixed, configs(32)["intx-group"]())
+    with pytest.raises(ValueError, match=r"b\.weight is a"):
+        zenwoq.torch.save(mixed, tmp_path / "mixed.safetensors")
+    assert list(tmp_path.iterdir()) == [path]
+
+    other = tmp_path / "other.safetensors"
+    save_file({"x": torch.zeros(3)}, other)
+    with pytest.raises(ValueError, match="no checkpoint of zenwoq"):
+        zenwoq.torch.load(skeleton(), other)
+    with pytest.raises(ValueError, match=r"no layer|is of another model"):
+        zenwoq.torch.load(torch.nn.Sequential(torch.nn.Linear(3, 3)), path)
+
+    data = bytearray(path.read_bytes())
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+
+    def with_header(changed: dict) -> None:
+        text = json.dumps(changed).encode()
+        other.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+
+    about = json.loads(header["__metadata__"]["zenwoq"])
+    for change, message in (
+        ({"version": 2}, "has version 2, this zenwoq reads 1"),
+        ({"layers": 3}, "damaged"),
+        ({"aliases": {"a": "nowhere"}}, "nowhere is named but missing"),
+        ({"layers": {"model.layers.0.mlp.up_proj": [3, 128]}}, "the file has 3 x 128, the model 256 x 128"),
+    ):
+        metadata = {**header["__metadata__"], "zenwoq": json.dumps({**about, **change})}
+        with_header({**header, "__metadata__": metadata})
+        with pytest.raises(ValueError, match=message):
+            zenwoq.torch.load(skeleton(), other)
+    begin, _ = header["model.layers.0.mlp.up_proj.packed"]["data_offsets"]
+    damaged = bytearray(data)
+    damaged[8 + size + begin + 20] ^= 1
+    other.write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"up_proj\.packed"):
+        zenwoq.torch.load(skeleton(), other)
+    other.write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match=r"other\.safetensors"):
+        zenwoq.torch.load(skeleton(), other)

@@ -1,0 +1,229 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""Models of every flow through optimize and back: values, bounds, sharing, what is left alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+import zenwoq.torch
+from conftest import FLOWS, bound_of, configs, real_weights
+from torchao.quantization import (
+    Int8DynamicActivationIntxWeightConfig,
+    IntxWeightOnlyConfig,
+    MappingType,
+    PerAxis,
+    PerGroup,
+    quantize_,
+)
+
+
+def model_of_real_layers(dtype: torch.dtype = torch.bfloat16) -> torch.nn.Module:
+    """Three real linears side by side, one with a bias."""
+    layers = torch.nn.ModuleDict()
+    for name, weight in real_weights().items():
+        n, k = weight.shape
+        layer = torch.nn.Linear(k, n, bias=len(layers) == 0)
+        layer.weight = torch.nn.Parameter(weight)
+        if layer.bias is not None:
+            layer.bias = torch.nn.Parameter(weight.mean(dim=1))
+        layers[name.replace(".", "_")] = layer
+    return layers.to(dtype)
+
+
+def dense_of(layer: torch.nn.Linear) -> torch.Tensor:
+    """The values that TorchAO computes with, in float32."""
+    weight = layer.weight
+    if hasattr(weight, "dequantize") and type(weight).__name__ != "Int4OpaqueTensor":
+        return weight.dequantize().float()
+    k = weight.shape[1]
+    eye = torch.eye(k, dtype=torch.float32)
+    return torch.ops.aten._weight_int4pack_mm_for_cpu(
+        eye, weight.qdata, weight.block_size[1], weight.scale_and_zero.float()
+    ).T
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_values_are_torchaos_and_outputs_within_the_derived_bound(flow):
+    model = model_of_real_layers()
+    quantize_(model, configs(64)[flow]())
+    expected = {name: dense_of(layer) for name, layer in model.items()}
+    report = zenwoq.torch.optimize(model, progress=False)
+    assert len(report.replaced) == 3 and not report.left
+    for name, layer in model.items():
+        weight = layer.weight_view()
+        values = torch.from_numpy(weight.dequantize())
+        if flow == "opaque":
+            assert torch.equal(values, expected[name])  # ATen keeps f32
+        else:
+            assert torch.equal(values.to(torch.bfloat16).float(), expected[name])  # one rounding of the exact product
+        for m in (1, 5):
+            x = torch.randn(m, layer.in_features, dtype=torch.bfloat16)
+            with torch.no_grad():
+                y = layer(x.float()).double()
+            exact, bound = bound_of(weight, x)
+            bias = 0 if layer.bias is None else layer.bias.double()
+            assert bool(((y - exact - bias).abs() <= bound + (0 if layer.bias is None else 2.0**-23 * y.abs())).all())
+
+
+def test_the_report_is_a_table():
+    model = model_of_real_layers()
+    quantize_(model, configs(64)["intx-group"]())
+    report = zenwoq.torch.optimize(model, progress=False)
+    text = str(report)
+    assert "torchao int4 intx, group 64" in text and "int4 sym per-group 64, scale bf16" in text
+    assert "3 of 3 linears run on zenwoq" in text
+    assert report.bytes_after < 0.55 * report.bytes_before
+
+
+def test_what_is_not_understood_is_left_and_named():
+    model = torch.nn.ModuleDict(
+        {name: torch.nn.Linear(64, 32).bfloat16() for name in ("int8", "dynamic", "dense", "odd_group", "own_forward")}
+    )
+
+    class Doubled(torch.nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(x)
+
+    model["own_forward"] = Doubled(64, 32).bfloat16()
+
+    def only(name: str) -> Callable[[torch.nn.Module, str], bool]:
+        return lambda _, full: full == name
+
+    int4 = {"weight_dtype": torch.int4}
+    quantize_(model, IntxWeightOnlyConfig(weight_dtype=torch.int8, granularity=PerAxis(0)), only("int8"))
+    quantize_(model, Int8DynamicActivationIntxWeightConfig(**int4, weight_granularity=PerGroup(32)), only("dynamic"))
+    quantize_(model, IntxWeightOnlyConfig(**int4, granularity=PerGroup(4)), only("odd_group"))
+    quantize_(model, IntxWeightOnlyConfig(**int4, granularity=PerGroup(32)), only("own_forward"))
+    before = dict(model.items())
+    report = zenwoq.torch.optimize(model, progress=False)
+    assert not report.replaced and dict(model.items()) == before
+    reasons = {layer.name: layer.result for layer in report.left}
+    assert reasons["int8"] == "int8 values, not int4"
+    assert "activations are quantized too" in reasons["dynamic"]
+    assert reasons["dense"] == "not quantized (bfloat16)"
+    assert reasons["odd_group"] == "groups of 4, not a multiple of 8"
+    assert reasons["own_forward"] == "Doubled has a forward of its own"
+
+
+class Shared(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = (torch.nn.Linear(64, 64, bias=False).bfloat16() for _ in range(3))
+
+    def share(self) -> None:
+        self.b.weight = self.a.weight  # one weight in two modules
+        self.again = self.a  # one module at two places
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.again(self.c(self.b(self.a(x))))
+
+
+def test_shared_weights_stay_shared():
+    model = Shared()
+    quantize_(model, configs(32)["intx-group"]())
+    model.share()
+    expected = model(torch.ones(1, 64, dtype=torch.bfloat16))
+    report = zenwoq.torch.optimize(model, progress=False)
+    assert len(report.replaced) == 3
+    assert model.again is model.a and model.b.packed is model.a.packed and model.c.packed is not model.a.packed
+    torch.testing.assert_close(model(torch.ones(1, 64, dtype=torch.bfloat16)), expected, rtol=2e-2, atol=2e-2)
+    zenwoq.torch.restore(model)
+    assert model.again is model.a and model.b.weight is model.a.weight and model.c.weight is not model.a.weight
+
+
+def test_a_weight_shared_with_something_else_is_left():
+    model = torch.nn.ModuleDict({"embed": torch.nn.Embedding(32, 64), "head": torch.nn.Linear(64, 32, bias=False)})
+    quantize_(model, configs(32)["intx-group"]())
+    model["embed"].weight = model["head"].weight
+    report = zenwoq.torch.optimize(model, progress=False)
+    assert report.left[0].result == "shares its weight with embed.weight"
+    assert model["embed"].weight is model["head"].weight
+
+
+def test_a_copy_leaves_the_model_alone():
+    model = model_of_real_layers()
+    quantize_(model, configs(64)["intx-asymmetric"]())
+    before = dict(model.items())
+    made, report = zenwoq.torch.optimize(model, inplace=False, progress=False)
+    assert dict(model.items()) == before
+    assert len(report.replaced) == 3 and all(isinstance(layer, zenwoq.torch.Linear) for layer in made.values())
+    dense = zenwoq.torch.restore(made, inplace=False)
+    assert all(isinstance(layer, zenwoq.torch.Linear) for layer in made.values())
+    for name, layer in dense.items():
+        assert type(layer) is torch.nn.Linear and layer.weight.dtype == torch.bfloat16
+        assert torch.equal(layer.weight, before[name].weight.dequantize())
+    x = torch.randn(2, 576, dtype=torch.bfloat16)
+    first = next(iter(dense))
+    dense[first](x[:, : dense[first].in_features]).sum().backward()  # dense again, so it can be trained
+    assert dense[first].weight.grad is not None
+
+
+def test_hooks_and_mode_are_kept():
+    model = torch.nn.Sequential(torch.nn.Linear(64, 32).bfloat16()).eval()
+    quantize_(model, configs(32)["intx-group"]())
+    seen = []
+    model[0].register_forward_hook(lambda *_: seen.append(1))
+    zenwoq.torch.optimize(model, progress=False)
+    model(torch.ones(1, 64, dtype=torch.bfloat16))
+    assert seen == [1] and not model[0].training
+
+
+def test_classes_of_other_versions_are_known_by_name():
+    model = torch.nn.Sequential(torch.nn.Linear(64, 32, bias=False).bfloat16())
+    quantize_(
+        model,
+        IntxWeightOnlyConfig(weight_dtype=torch.int4, mapping_type=MappingType.ASYMMETRIC, granularity=PerGroup(32)),
+    )
+    new = model[0].weight
+    expected = new.dequantize()
+
+    class IntxUnpackedTensor(type(new)):
+        """The name before 0.14, which held these attributes."""
+
+    old = IntxUnpackedTensor(
+        new.qdata, new.scale, new.zero_point, new.target_dtype, new.block_size, new.dtype, new.activation_quantization
+    )
+    old.int_data, old.bit_width = old.qdata, 4
+    model[0].weight = torch.nn.Parameter(old, requires_grad=False)
+    report = zenwoq.torch.optimize(model, progress=False)
+    assert len(report.replaced) == 1, report
+    assert torch.equal(model[0].dequantize(), expected)
+
+
+def test_opaque_weights_packed_for_another_cpu_are_read_or_refused():
+    """ATen reads blocks of 64 rows here (or 32); those of another machine must not pass silently."""
+    from zenwoq.torch._torchao import _unpack_blocks, unpack_opaque
+
+    n, k, group = 144, 96, 32
+    codes = torch.randint(0, 16, (n, k), dtype=torch.int32)
+    scale_and_zero = torch.rand(k // group, n, 2).bfloat16()
+    packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1)
+    assert torch.equal(unpack_opaque(packed, n, k, group, scale_and_zero), codes.to(torch.uint8))
+    for rows in (64, 32, 0):
+        assert _unpack_blocks(packed, n, k, rows).shape == (n, k)
+
+
+def test_damaged_scales_are_named():
+    model = torch.nn.ModuleDict({"bad": torch.nn.Linear(64, 32).bfloat16()})
+    quantize_(model, configs(32)["intx-group"]())
+    model["bad"].weight.scale[3, 1] = float("inf")
+    with pytest.raises(ValueError, match="bad: scale inf at row 3, group 1"):
+        zenwoq.torch.optimize(model, progress=False)
+
+
+def test_deepcopy_and_state_dict():
+    model = model_of_real_layers()
+    quantize_(model, configs(64)["intx-channel"]())
+    zenwoq.torch.optimize(model, progress=False)
+    other = copy.deepcopy(model)
+    name = next(iter(model))
+    x = torch.randn(2, model[name].in_features, dtype=torch.bfloat16)
+    other[name].packed.zero_()
+    with pytest.raises(RuntimeError, match="wrong magic"):
+        other[name](x)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other[name](x), model[name](x))

@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""The wheel alone: in an environment without torch and NumPy, away from the source tree."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PROGRAM = """
+import array, sys
+import zenwoq
+
+codes = memoryview(bytes([0x9A]) * (70 * 24)).cast("B", (70, 24))
+scales = memoryview(array.array("f", [0.5] * 70))
+weight = zenwoq.Weight(codes, scales)
+y = array.array("f", bytes(4 * 70))
+zenwoq.linear(array.array("f", [1.0] * 48), weight, out=y)
+assert list(y) == [36.0] * 70, y
+assert zenwoq.cpu_info().cache_source in ("cpuinfo", "cpuid", "fallback")
+mapped = {line.split()[-1] for line in open("/proc/self/maps") if "libcpuinfo" in line or "libzenwoq" in line}
+package = zenwoq.__path__[0]
+assert mapped == {f"{package}/libcpuinfo.so.0", f"{package}/libzenwoq.so"}, mapped
+assert "torch" not in sys.modules and "numpy" not in sys.modules
+try:
+    import zenwoq.torch
+except ModuleNotFoundError as error:
+    assert error.name == "torch", error
+else:
+    raise AssertionError("torch is here")
+print(zenwoq.__version__)
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    tools = str(Path(sys.executable).parent)
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"),
+            *(f"--config-settings=build-dir={ROOT / 'build-python'}", f"--wheel-dir={folder}", str(ROOT)),
+        ],
+        check=True,
+        env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"},
+    )
+    (path,) = folder.glob("zenwoq-*.whl")
+    return path
+
+
+def test_holds_the_package_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    top = {name.split("/")[0].split("-")[0] for name in names}
+    assert top == {"zenwoq"}
+    binaries = {name for name in names if not name.endswith((".py", ".typed")) and "dist-info" not in name}
+    libraries = {"libzenwoq.so", "libcpuinfo.so.0", "libcpuinfo.LICENSE", "_torch_ops.so"}
+    assert binaries == {f"zenwoq/{name}" for name in libraries}
+    assert "zenwoq/py.typed" in names and "zenwoq/torch/__init__.py" in names
+
+
+def test_exports_only_its_own_symbols(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+
+    def exported(name: str) -> set[str]:
+        command = ["nm", "-D", "--defined-only", str(tmp_path / "zenwoq" / name)]
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        return {line.split()[-1].split("@")[0] for line in lines}
+
+    expected = set((ROOT / "tests" / "exported_symbols.txt").read_text().split())
+    assert exported("libzenwoq.so") - {"ZENWOQ_0"} == expected
+    assert exported("_torch_ops.so") == set()
+
+
+def test_runs_in_a_clean_environment(wheel, tmp_path):
+    folder = tmp_path / "clean"
+    venv.create(folder, with_pip=False)
+    python = str(folder / "bin" / "python")
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index", "--no-deps"]
+    subprocess.run([*pip, str(wheel)], check=True)
+    clean = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    result = subprocess.run(
+        [python, "-I", "-c", PROGRAM], cwd=tmp_path, env=clean, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr

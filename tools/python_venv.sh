@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Makes the environment that the Python tests, examples and benchmarks run in (python/requirements.txt) and prints its
+# folder: in the user's cache, one for each set of requirements, whole or not at all. The package itself is not in it:
+#   tools/python_venv.sh --install      builds and installs it too
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+requirements=$root/python/requirements.txt
+
+python=$(command -v python3)
+"$python" -m venv --help >/dev/null 2>&1 && "$python" -c 'import ensurepip' 2>/dev/null || "$root/tools/install_packages.sh" python3-venv >&2
+key=$({ "$python" -VV; cat "$requirements"; } | sha256sum | cut -c1-12)
+venv=${XDG_CACHE_HOME:-$HOME/.cache}/zenwoq/python-venv/$key
+
+if [ ! -f "$venv/complete" ]; then
+  echo "== making $venv" >&2
+  rm -rf "$venv"
+  mkdir -p "$(dirname "$venv")"
+  "$python" -m venv "$venv" >&2
+  "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --requirement "$requirements" >&2
+  touch "$venv/complete"
+fi
+
+if [ "${1:-}" = --install ]; then
+  # Without isolation: the build needs torch's headers, and torch is here.
+  PATH=$venv/bin:$PATH "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps \
+    --no-build-isolation --config-settings=build-dir="$root/build-python" "$root" >&2
+fi
+echo "$venv"
