@@ -72,6 +72,7 @@ class Aim:
 
     @property
     def met(self) -> bool:
+        """Whether the aim is reached."""
         return self.value <= self.limit if self.at_most else self.value >= self.limit
 
     def __str__(self) -> str:
@@ -294,14 +295,15 @@ def llama_variants(sizes: Sizes) -> Iterator[Variant]:
         return made
 
     def both(library: str, weights: str, made: Any) -> Iterator[Variant]:
-        for backend in (None, "inductor"):
-            yield of_model(library, weights, made, prompt, sizes.llama_steps, backend)
+        yield of_model(library, weights, made, prompt, sizes.llama_steps)
+        if library in sizes.compiled:
+            yield of_model(library, weights, made, prompt, sizes.llama_steps, "inductor")
 
     yield from both("torch", "bf16", model())
     yield from both("TorchAO", "intx", model(intx))
     yield from both("TorchAO", "opaque", model(opaque))
     yield from both("zenwoq", "intx", model(intx, packed=True))
-    if has("zentorch"):
+    if has("zentorch") and "TorchAO" in sizes.compiled:
         yield of_model("TorchAO", "intx", model(intx), prompt, sizes.llama_steps, "zentorch")
 
 
@@ -456,10 +458,11 @@ class Sizes:
     rounds: int = 8
     bandwidth_mib: int = 512
     call_repeats: int = 2000
+    compiled: tuple[str, ...] = ("torch", "TorchAO", "zenwoq")
     smol: bool = True
 
 
-TINY = Sizes(1, 512, 8, 2, 8, 2, 1, 16, 20, smol=False)
+TINY = Sizes(1, 512, 8, 2, 8, 2, 1, 16, 20, ("zenwoq",), smol=False)
 
 
 def aims(rows: list[Row]) -> list[Aim]:
