@@ -32,9 +32,7 @@ import torch
 import transformers
 import zenwoq.torch
 from torchao.prototype.quantization.int4 import Int4WeightOnlyOpaqueTensorConfig
-from torchao.quantization import IntxWeightOnlyConfig, quantize_
-from torchao.quantization.granularity import PerAxis, PerGroup
-from torchao.quantization.quant_primitives import MappingType
+from torchao.quantization import IntxWeightOnlyConfig, MappingType, PerAxis, PerGroup, quantize_
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 

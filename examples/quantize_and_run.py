@@ -19,9 +19,7 @@ from typing import Any
 import torch
 import zenwoq.torch
 from torchao.prototype.quantization.int4 import Int4WeightOnlyOpaqueTensorConfig
-from torchao.quantization.granularity import PerAxis, PerGroup
-from torchao.quantization.quant_api import IntxWeightOnlyConfig
-from torchao.quantization.quant_primitives import MappingType
+from torchao.quantization import IntxWeightOnlyConfig, MappingType, PerAxis, PerGroup
 from transformers import AutoModelForCausalLM, LlamaConfig, TorchAoConfig
 
 
