@@ -515,6 +515,7 @@ def measure(sizes: Sizes, threads: int, with_llama_cpp: bool) -> tuple[list[Row]
     bytes_per_s = max(bytes_per_s, bandwidth(sizes.bandwidth_mib))
     rows += llama_rows(variants, bytes_per_s, sizes.llama_prompt)
     del variants
+    torch.compiler.reset()  # with the weights that it made constants
     rows.append(optimize_row(sizes, threads))
     if sizes.smol:
         print("smollm2", file=sys.stderr)
