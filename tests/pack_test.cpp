@@ -434,9 +434,10 @@ TEST(PackedBuffer, IsAlignedForHugePagesFrom2MiBOn) {
 }
 
 TEST(PackedBuffer, IsNullWhereThereIsNoMemory) {
-  for (const std::size_t bytes : {std::size_t{PTRDIFF_MAX}, std::size_t{PTRDIFF_MAX} / 64 * 64, std::size_t{1} << 60}) {
-    EXPECT_EQ(allocate_packed(bytes), nullptr);
-  }
+  EXPECT_EQ(allocate_packed(PTRDIFF_MAX), nullptr);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // there it is an error to ask
+  EXPECT_EQ(allocate_packed(std::size_t{1} << 60), nullptr);
+#endif
 }
 
 }  // namespace

@@ -22,11 +22,10 @@ PackedBuffer allocate_packed(std::size_t bytes) {
   // The last huge page is completed where that wastes at most an eighth; otherwise the end lies in small pages.
   std::size_t size = round_up(bytes, unit);
   if (size - bytes > bytes / 8) size = round_up(bytes, ZENWOQ_PACKED_ALIGNMENT);
-  PackedBuffer buffer(static_cast<std::uint8_t*>(std::aligned_alloc(unit, size)));
-  if (buffer != nullptr && unit == kHugePageBytes) {
-    madvise(buffer.get(), size / kHugePageBytes * kHugePageBytes, MADV_HUGEPAGE);  // in vain is no error
-  }
-  return buffer;
+  void* memory = nullptr;
+  if (posix_memalign(&memory, unit, size) != 0) return nullptr;
+  if (unit == kHugePageBytes) madvise(memory, size / unit * unit, MADV_HUGEPAGE);  // in vain is no error
+  return PackedBuffer(static_cast<std::uint8_t*>(memory));
 }
 
 }  // namespace zenwoq
