@@ -381,6 +381,13 @@ TEST_F(Api, PackedRunErrors) {
   expect(ZENWOQ_ERROR_BUFFER_TOO_SMALL, "x_bytes is 191, 192 are needed");
   args_.m = SIZE_MAX / 8;
   expect(ZENWOQ_ERROR_OVERFLOW, "overflow");
+  std::vector<float> bias(kN, 7.0f);
+  desc.bias = bias.data(), desc.bias_bytes = kN * 4;
+  args_.m = 1, args_.y = bias.data() + kN - 1;  // of which nothing is written
+  expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "overlaps packed at");
+  EXPECT_EQ(bias, std::vector<float>(kN, 7.0f));
+  args_.m = 1, args_.y = const_cast<void*>(packed.packed);
+  expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "overlaps packed at");
   args_.m = 0, args_.x = nullptr, args_.y = nullptr;
   EXPECT_EQ(zenwoq_packed_run(context_, &packed, nullptr, &args_), ZENWOQ_OK) << zenwoq_last_error();
 }

@@ -163,6 +163,8 @@ def _from_dlpack(name: str, value: Any) -> Array:
     device, _ = value.__dlpack_device__()
     if int(device) != _DLPACK_CPU:
         raise TypeError(f"{name} is on a device (DLPack type {int(device)}), must be in the CPU's memory")
+    if getattr(value, "is_neg", bool)():  # torch's lazy negation, which DLPack does not carry
+        raise TypeError(f"{name} is a negated view: pass {name}.resolve_neg()")
     try:
         capsule = value.__dlpack__()
     except BufferError as error:

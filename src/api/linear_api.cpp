@@ -146,6 +146,11 @@ Status run_packed(Context& context, const zenwoq_packed& packed, const zenwoq_li
   RunArguments run;
   if (Status status = check_run(linear, &args, &run, &workspace); !status.ok()) return status;
   if (args.m == 0) return {};
+  const std::size_t y_bytes = (run.m - 1) * run.ldy_bytes + header.n * dtype_bytes(desc.output_type);
+  const std::size_t read_bias_bytes = desc.bias == nullptr ? 0 : header.n * dtype_bytes(desc.bias_type);
+  if (overlap(run.y, y_bytes, packed.packed, header.total_bytes) || overlap(run.y, y_bytes, desc.bias, read_bias_bytes)) {
+    return invalid("y at {} overlaps packed at {} or bias at {}", fmt::ptr(run.y), fmt::ptr(packed.packed), fmt::ptr(desc.bias));
+  }
   // Both fit: they are of buffers that exist, x and bias.
   with_workspace(context, *linear.workspace_bytes(args.m, args.x_type) + bias_bytes, nullptr, [&](std::uint8_t* memory) {
     if (bias_bytes == 0) return linear.run(run, memory);
