@@ -108,7 +108,7 @@ def test_refusals(packed):
         damaged[position] ^= 0x40
         refuses("ZENWOQ_ERROR_BAD_PACKED", x, damaged, None, N)
     shared = torch.randn(2 * N)
-    with pytest.raises(RuntimeError, match="overlaps packed at .* or bias"):
+    with pytest.raises(RuntimeError, match=r"overlaps packed at .* or bias"):
         linear_out(x[:1], packed, shared[:N], N, out=shared[N - 1 : 2 * N - 1].view(1, N))
     with pytest.raises(RuntimeError, match="out must have x's shape"):
         linear_out(x, packed, None, N, out=torch.empty(3, N))
