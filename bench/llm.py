@@ -18,10 +18,12 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import importlib.metadata
 import importlib.util
 import json
 import multiprocessing
+import os
 import statistics
 import sys
 import time
@@ -422,19 +424,23 @@ def optimize_cost(layers: int, hidden: int, threads: int) -> dict[str, float]:
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak is from now on
     took = seconds(lambda: zenwoq.torch.optimize(model, progress=False))
-    return {"seconds": took, "before_mib": before, "peak_mib": resident("VmHWM"), "after_mib": resident("VmRSS")}
+    peak = resident("VmHWM")
+    return {"seconds": took, "before_mib": before, "peak_mib": peak, "after_mib": resident("VmRSS")}
 
 
 def resident(name: str) -> float:
     """MiB of a line of /proc/self/status."""
+    gc.collect()
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
 
 
 def optimize_row(sizes: Sizes, threads: int) -> Row:
-    """The Llama's intx layers; the process is new, so that its peak is its own."""
+    """The Llama's intx layers; the process is new, so that its peak is its own, and gives back whatever it frees."""
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = str(MIB // 4)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         values: dict[str, Any] = pool.submit(optimize_cost, sizes.layers, sizes.hidden, threads).result()
+    del os.environ["MALLOC_MMAP_THRESHOLD_"]
     values["peak_over_before_mib"] = values["peak_mib"] - values["before_mib"]
     note = "peak {peak_over_before_mib:.0f} MiB over the {before_mib:.0f} before, {after_mib:.0f} after".format(
         **values

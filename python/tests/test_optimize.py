@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -227,3 +229,17 @@ def test_deepcopy_and_state_dict():
         other[name](x)
     other.load_state_dict(model.state_dict())
     assert torch.equal(other[name](x), model[name](x))
+
+
+def test_old_weights_are_freed_at_once():
+    """Not at the next garbage collection: else all of them and all packed ones would be in memory together."""
+    model = torch.nn.Sequential(torch.nn.Linear(128, 64, bias=False, dtype=torch.bfloat16))
+    quantize_(model, configs(32)["intx-group"]())
+    old = weakref.ref(model[0])
+    gc.collect()
+    gc.disable()
+    try:
+        zenwoq.torch.optimize(model, progress=False)
+        assert old() is None
+    finally:
+        gc.enable()

@@ -146,7 +146,15 @@ def _replace(module: torch.nn.Module, name: str, places: _Places, sharing: _Shar
     _take_over(made, module)
     for parent, own in places:
         setattr(parent, own, made)
+    _break_cycles(module)
     return LayerReport(name, shape, was, size, packed.nbytes, True, made.weight_view().text)
+
+
+def _break_cycles(module: torch.nn.Module) -> None:
+    """Takes methods bound to the module off it: TorchAO's extra_repr would keep the weight until a collection."""
+    for name, value in list(vars(module).items()):
+        if getattr(value, "__self__", None) is module:
+            delattr(module, name)
 
 
 def _take_over(made: torch.nn.Module, module: torch.nn.Module) -> None:
