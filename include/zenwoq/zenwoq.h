@@ -279,7 +279,8 @@ ZENWOQ_API zenwoq_status zenwoq_packed_describe(const zenwoq_packed *packed, zen
 /* The same bits as a linear made from the same bytes and desc (NULL: f32, no bias), for runtimes whose weights are
  * tensors that may move or change between two calls: nothing is kept of packed or bias, the header is checked at each
  * call, and the context finds the kernels. y must overlap neither packed nor bias. Allocates nothing once the kernels
- * and the library's scratch are there; args->workspace must be NULL. Errors: those of zenwoq_weight_open, zenwoq_linear_create and zenwoq_linear_run. */
+ * and the library's scratch are there; args->workspace must be NULL. Errors: those of zenwoq_weight_open,
+ * zenwoq_linear_create and zenwoq_linear_run. */
 ZENWOQ_API zenwoq_status zenwoq_packed_run(zenwoq_context *context, const zenwoq_packed *packed, const zenwoq_linear_desc *desc,
                                            const zenwoq_run_args *args);
 

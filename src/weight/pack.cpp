@@ -82,9 +82,6 @@ bool pack_codes(const CodeKernels& kernels, const PanelSource& source, std::uint
   return true;
 }
 
-// Where a panel has the scales (or the zeros) of a group, from the panel's start.
-using RowOffset = std::size_t (PanelLayout::*)(std::size_t group) const;
-
 // Both aligned.
 template <std::size_t bytes>
 void stream_row(const void* from, std::uint8_t* to) {

@@ -14,6 +14,9 @@
 
 namespace zenwoq {
 
+// Where a panel has the scales (or the zeros) of a group, from the panel's start.
+using RowOffset = std::size_t (PanelLayout::*)(std::size_t group) const;
+
 // As many groups as a vector has values.
 template <typename Word>
 inline constexpr std::size_t kTileGroups = 16 / sizeof(Word);

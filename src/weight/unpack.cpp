@@ -44,9 +44,6 @@ void unpack_codes(const CodeKernels& kernels, const PackedView& view, std::size_
   }
 }
 
-// Where a panel has the scales (or the zeros) of a group, from the panel's start.
-using RowOffset = std::size_t (PanelLayout::*)(std::size_t group) const;
-
 // A row of 64 values of each group -> [columns,G]. fix(row) may change the values.
 template <typename Word, typename Fix>
 void unpack_parameters(const PackedView& view, std::size_t panel, RowOffset row_offset, const Fix& fix,
