@@ -153,6 +153,13 @@ def answer(chat: Chat, tokenizer: Any, messages: list[dict[str, str]], limit: in
     return str(tokenizer.decode(tokens, skip_special_tokens=True))
 
 
+def positive(text: str) -> int:
+    """A number of the command line."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return int(text)
+
+
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -160,9 +167,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quantize", choices=["gguf", *CONFIGS], default="gguf")
     parser.add_argument("--compile", action="store_true", help="compile the decoding of a token (zentorch always does)")
     parser.add_argument("--prompt", help="answer this and end")
-    parser.add_argument("--max-new-tokens", type=int, default=200)
-    parser.add_argument("--context", type=int, default=512, help="tokens that a conversation may have")
-    parser.add_argument("--threads", type=int, help="default: as torch chooses")
+    parser.add_argument("--max-new-tokens", type=positive, default=200)
+    parser.add_argument("--context", type=positive, default=512, help="tokens that a conversation may have")
+    parser.add_argument("--threads", type=positive, help="default: as torch chooses")
     parser.add_argument("--model", type=Path, default=MODEL, help="GGUF file of a Llama")
     return parser.parse_args()
 

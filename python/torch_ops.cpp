@@ -125,7 +125,8 @@ Tensor empty_rows(const Tensor& x, int64_t n, int32_t dtype) {
   sizes.back() = n;
   for (int64_t i = dim - 2; i >= 0; --i) strides[i] = strides[i + 1] * (sizes[i + 1] > 0 ? sizes[i + 1] : 1);
   AtenTensorHandle handle;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(dim, sizes.data(), strides.data(), dtype, types().cpu, 0, &handle));
+  const AOTITorchError error = aoti_torch_empty_strided(dim, sizes.data(), strides.data(), dtype, types().cpu, 0, &handle);
+  check(error == AOTI_TORCH_SUCCESS, "zenwoq::linear: no memory for an output whose last dimension is n = ", n);
   return Tensor(handle);
 }
 
@@ -148,9 +149,6 @@ Rows as_rows(const char* name, const Tensor& tensor) {
 }
 
 void run(const Rows& x, const Tensor& packed, const std::optional<Tensor>& bias, int64_t n, const Tensor& y, zenwoq_dtype y_type) {
-  check_cpu("packed", packed);
-  check(dtype_of(packed) == types().uint8 && packed.dim() == 1 && packed.is_contiguous() && packed.numel() > 0,
-                  "zenwoq::linear: packed must be a contiguous 1-D uint8 tensor, a packed weight");
   zenwoq_packed weight;
   zenwoq_packed_init(&weight);
   weight.packed = packed.data_ptr();
@@ -195,27 +193,37 @@ void run_into(const Rows& x, const Tensor& packed, const std::optional<Tensor>& 
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_copy_(y.get(), wide.get(), 0));
 }
 
-Rows check_x(const Tensor& x, int64_t n) {
+// What must be right before an output is made; zenwoq_packed_run checks the rest. n is the caller's word, but each
+// column has more than a byte in packed.
+Rows check_inputs(const Tensor& x, const Tensor& packed, int64_t n) {
   check_cpu("x", x);
   (void)float_dtype("x", x);
+  check_cpu("packed", packed);
+  check(dtype_of(packed) == types().uint8 && packed.dim() == 1 && packed.is_contiguous() && packed.numel() > 0,
+        "zenwoq::linear: packed must be a contiguous 1-D uint8 tensor, a packed weight");
   check(n >= 1, "zenwoq::linear: n is ", n, ", must be at least 1");
+  check(n <= packed.numel(), "zenwoq::linear: n is ", n, ", packed has ", packed.numel(), " bytes, too few for it");
   return as_rows("x", x);
 }
 
 Tensor linear(const Tensor& x, const Tensor& packed, const std::optional<Tensor>& bias, int64_t n) {
-  const Rows rows = check_x(x, n);
+  const Rows rows = check_inputs(x, packed, n);
   Tensor y = empty_rows(x, n, dtype_of(x));
   run_into(rows, packed, bias, n, y);
   return y;
 }
 
 void linear_out(const Tensor& x, const Tensor& packed, const std::optional<Tensor>& bias, int64_t n, const Tensor& out) {
-  const Rows rows = check_x(x, n);
+  const Rows rows = check_inputs(x, packed, n);
   check_cpu("out", out);
   const int64_t dim = x.dim();
   bool fits = out.dim() == dim && out.size(dim - 1) == n;
   for (int64_t i = 0; fits && i + 1 < dim; ++i) fits = out.size(i) == x.size(i);
   check(fits, "zenwoq::linear_out: out must have x's shape with n = ", n, " as its last dimension");
+  for (int64_t i = 0; i < dim; ++i) {
+    check(out.stride(i) != 0 || out.size(i) <= 1, "zenwoq::linear_out: out is expanded along dimension ", i,
+          ", its elements must have memory of their own");
+  }
   if (out.is_contiguous()) return run_into(rows, packed, bias, n, out);
   const Tensor y = empty_rows(x, n, dtype_of(out));
   run_into(rows, packed, bias, n, y);

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import array
+import copy
+import pickle
 import subprocess
 import sys
 
@@ -142,6 +144,15 @@ def test_errors_are_python_errors():
         zenwoq.Weight.from_packed(bytes(weight.packed)[:-1])
     with pytest.raises(ValueError, match=r"rows \[0, 71\)"):
         weight.dequantize(0, 71)
+
+
+def test_copies_and_pickles():
+    weight, dense = weight_of()
+    for other in (pickle.loads(pickle.dumps(weight)), copy.deepcopy(weight)):
+        assert other.packed.tobytes() == weight.packed.tobytes() and other.text == weight.text
+        address, own = (np.asarray(each.packed).ctypes.data for each in (weight, other))
+        assert own != address and own % 64 == 0
+        assert np.array_equal(other.dequantize(), dense)
 
 
 def test_torch_tensors_come_back_as_such():

@@ -49,6 +49,38 @@ def test_load_into_a_skeleton(tmp_path, flow, mmap):
     assert torch.equal(load_file(path)["model.layers.0.mlp.up_proj.packed"], model.model.layers[0].mlp.up_proj.packed)
 
 
+class Tied(torch.nn.Module):
+    """A head that has the embedding's weight, two linears with one weight, one that is packed where a tied one was."""
+
+    def __init__(self, tie: bool = True):
+        super().__init__()
+        self.embed, self.head = torch.nn.Embedding(32, 64), torch.nn.Linear(64, 32, bias=False)
+        self.a, self.b = (torch.nn.Linear(64, 64, bias=False).bfloat16() for _ in range(2))
+        if tie:
+            self.tie_weights()
+
+    def tie_weights(self) -> None:
+        self.head.weight = self.embed.weight
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_shared_weights_stay_shared(tmp_path, tied):
+    model = Tied(tied)
+    quantize_(model, configs(32)["intx-group"](), lambda m, name: name in ({"a", "b"} if tied else {"a", "b", "head"}))
+    model.b.weight = model.a.weight
+    zenwoq.torch.optimize(model, progress=False)
+    zenwoq.torch.save(model, tmp_path / "tied.safetensors")
+    with torch.device("meta"):
+        empty = Tied()
+    loaded = zenwoq.torch.load(empty, tmp_path / "tied.safetensors")
+    assert loaded.a.packed is loaded.b.packed
+    assert torch.equal(loaded.embed.weight, model.embed.weight)
+    assert not tied or loaded.head.weight is loaded.embed.weight
+    assert loaded.state_dict().keys() == model.state_dict().keys()
+    x = torch.randn(2, 64)
+    assert torch.equal(loaded.head(x), model.head(x))
+
+
 def test_state_dict_through_plain_safetensors(tmp_path):
     model = optimised("opaque")
     path = tmp_path / "plain.safetensors"

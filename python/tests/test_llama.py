@@ -71,6 +71,70 @@ def test_exported():
         assert torch.equal(program.module()(x), mlp(x))
 
 
+def write_gguf(path: str, model: torch.nn.Module, kind: object) -> dict[str, torch.Tensor]:
+    """A Llama as llama.cpp's converter writes it, linears in blocks of one kind; returns the linears' exact values."""
+    import gguf
+
+    config = model.config
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(config.vocab_size)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    values = {}
+    for name, tensor in model.state_dict().items():
+        data = tensor.float().numpy()
+        layer = name.rpartition(".")[0]
+        linear = "proj" in layer and data.ndim == 2
+        if linear:
+            values[layer] = torch.from_numpy(gguf.dequantize(gguf.quantize(data, kind), kind))
+        count = heads.get(layer.rpartition(".")[2])
+        if count:  # each head's halves, row by row in turn
+            data = data.reshape(count, 2, -1, *data.shape[1:]).swapaxes(1, 2).reshape(data.shape)
+        to = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        if linear:
+            writer.add_tensor(to, gguf.quantize(data, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(to, data)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return values
+
+
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1"])
+def test_gguf_files_with_biases(tmp_path, kind):
+    """Blocks, and the biases of the query and key projections, whose rows llama.cpp interleaves."""
+    import gguf
+
+    model = tiny_llama(torch.float32)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(".bias"):
+                parameter.normal_()
+    values = write_gguf(str(tmp_path / "tiny.gguf"), model, gguf.GGMLQuantizationType[kind])
+    with zenwoq.torch.keep_gguf_packed():
+        loaded = type(model).from_pretrained(tmp_path, gguf_file="tiny.gguf", config=model.config, dtype=torch.float32)
+    report = zenwoq.torch.optimize(loaded, progress=False)
+    assert len(report.replaced) == 14 and {layer.quantization for layer in report.replaced} == {f"gguf {kind}"}, report
+    for name, value in values.items():
+        assert torch.equal(loaded.get_submodule(name).dequantize(torch.float32), value), name
+        model.get_submodule(name).weight.data = value
+        bias = model.get_submodule(name).bias
+        assert bias is None or torch.equal(loaded.get_submodule(name).bias, bias), name
+    ids = torch.arange(24)[None]
+    with torch.no_grad():
+        expected, logits = model(ids).logits, loaded(ids).logits
+    assert (logits - expected).norm() / expected.norm() < 2**-7
+
+
 # "Name three colours." in the model's chat template. Reading the tokenizer from the GGUF file would take the longest.
 PROMPT = (1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308, 34519, 28, 7018, 411, 407, 19712, 8182, 2)
 PROMPT += (198, 1, 4093, 198, 5820, 1296, 14797, 30, 2, 198, 1, 520, 9531, 198)

@@ -85,6 +85,27 @@ def test_meta_tensors(packed):
     assert y.is_meta and y.shape == (2, 5, N)
 
 
+def test_fake_kernels_refuse_what_the_real_ones_do(packed):
+    x = torch.empty(2, K, device="meta")
+    meta = packed.to("meta")
+    out = torch.empty(2, N, device="meta")
+
+    def refuses(text: str, *arguments: object, **options: object) -> None:
+        with pytest.raises(RuntimeError, match=text):
+            (linear_out if options else linear)(*arguments, **options)
+
+    refuses("packed is on cpu, x on meta", x, packed, None, N)
+    refuses("packed is on meta, x on cpu", torch.ones(2, K), meta, None, N)
+    refuses("bias is on cpu, x on meta", x, meta, torch.zeros(N), N)
+    refuses("out is on cpu, x on meta", x, meta, None, N, out=torch.empty(2, N))
+    refuses("out must be float32", x, meta, None, N, out=out.int())
+    refuses("out must have x's shape", x, meta, None, N, out=out[:1])
+    refuses("contiguous 1-D uint8", x, meta[::2], None, N)
+    refuses("x must be float32", x.double(), meta, None, N)
+    refuses("bias must be float32", x, meta, torch.zeros(N, device="meta", dtype=torch.int32), N)
+    refuses("n is 0", x, meta, None, 0)
+
+
 def test_refusals(packed):
     x = torch.randn(2, K)
 
@@ -107,6 +128,11 @@ def test_refusals(packed):
         damaged = packed.clone()
         damaged[position] ^= 0x40
         refuses("ZENWOQ_ERROR_BAD_PACKED", x, damaged, None, N)
+    for n in (2**31, 2**62):
+        refuses(f"n is {n}, packed has", x, packed, None, n)
+    refuses(r"no memory for an output whose last dimension is n = 200", x[:1].expand(2**52, K)[:, :0], packed, None, N)
+    with pytest.raises(RuntimeError, match="out is expanded along dimension 0"):
+        linear_out(x, packed, None, N, out=torch.empty(1, N).expand(2, N))
     shared = torch.randn(2 * N)
     with pytest.raises(RuntimeError, match=r"overlaps packed at .* or bias"):
         linear_out(x[:1], packed, shared[:N], N, out=shared[N - 1 : 2 * N - 1].view(1, N))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import zenwoq.torch
-from conftest import FLOWS, bound_of, configs, real_weights
+from conftest import FLOWS, bound_of, configs, random_packed, real_weights
 from torchao.quantization import (
     Int8DynamicActivationIntxWeightConfig,
     IntxWeightOnlyConfig,
@@ -21,6 +21,7 @@ from torchao.quantization import (
     PerGroup,
     quantize_,
 )
+from zenwoq.torch._torchao import _unpack_blocks, unpack_opaque
 
 
 def model_of_real_layers(dtype: torch.dtype = torch.bfloat16) -> torch.nn.Module:
@@ -169,9 +170,105 @@ def test_hooks_and_mode_are_kept():
     quantize_(model, configs(32)["intx-group"]())
     seen = []
     model[0].register_forward_hook(lambda *_: seen.append(1))
+    model[0].register_forward_hook(lambda *_: seen.append(2), always_call=True)
     zenwoq.torch.optimize(model, progress=False)
     model(torch.ones(1, 64, dtype=torch.bfloat16))
-    assert seen == [1] and not model[0].training
+    assert seen == [1, 2] and not model[0].training
+    with pytest.raises(RuntimeError, match="caller expects"):
+        model(torch.ones(1, 63, dtype=torch.bfloat16))
+    assert seen == [1, 2, 2]
+
+
+def test_transformer_layers_of_torch():
+    """They ask the linears for their weights: to run a kernel of their own, which packed weights must prevent."""
+    layer = torch.nn.TransformerEncoderLayer(64, 4, 128, batch_first=True)
+    model = torch.nn.TransformerEncoder(layer, 2).bfloat16().eval()
+    quantize_(model, configs(32)["intx-group"]())
+    x = torch.randn(2, 5, 64, dtype=torch.bfloat16)
+    padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    with torch.no_grad():
+        expected = model(x, src_key_padding_mask=padding)
+        report = zenwoq.torch.optimize(model, progress=False)
+        y = model(x, src_key_padding_mask=padding)
+    assert len(report.replaced) == 4
+    assert {entry.result for entry in report.left} == {
+        "its weight is used by the module around it (MultiheadAttention)"
+    }
+    assert (y - expected).norm() / expected.norm() < 2**-6
+
+
+@pytest.mark.parametrize("backend", [None, "eager"])
+def test_a_model_that_asks_for_the_types_of_weights(backend):
+    from transformers import T5Config, T5EncoderModel
+
+    torch.manual_seed(3)
+    config = T5Config(d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4, vocab_size=64)
+    config.feed_forward_proj, config.is_gated_act, config.dense_act_fn = "gated-gelu", True, "gelu_new"
+    model = T5EncoderModel(config).bfloat16().eval()
+    quantize_(model, configs(32)["intx-group"]())
+    with torch.no_grad():
+        expected = model(torch.arange(12)[None]).last_hidden_state
+        zenwoq.torch.optimize(model, progress=False)
+        run = torch.compile(model, backend=backend, fullgraph=True) if backend else model
+        y = run(torch.arange(12)[None]).last_hidden_state
+    assert y.dtype == torch.bfloat16
+    assert (y - expected).norm() / expected.norm() < 2**-5
+
+
+def test_the_weight_has_a_shape_but_no_values():
+    layer = zenwoq.torch.Linear(random_packed(64, 96))
+    assert layer.weight.shape == (64, 96) and layer.weight.dtype == torch.bfloat16 and not layer.weight.is_meta
+    assert layer.weight.device == layer.packed.device and layer.weight.numel() == 64 * 96
+    assert layer.half().weight.dtype == torch.float16
+    for compute in (lambda w: w.float(), lambda w: w.t(), lambda w: torch.nn.functional.linear(torch.ones(1, 96), w)):
+        with pytest.raises(TypeError, match=r"packed, it has no values here; the layer's dequantize\(\)"):
+            compute(layer.weight)
+    with pytest.raises(TypeError, match="cannot be set or tied"):
+        layer.weight = torch.nn.Parameter(torch.ones(64, 96))
+    model = torch.nn.Sequential(torch.nn.Linear(64, 32, bias=False, dtype=torch.float32))
+    quantize_(model, configs(32)["intx-group"]())
+    zenwoq.torch.optimize(model, progress=False)
+    assert model[0].weight.dtype == torch.float32
+
+
+def test_autocast():
+    layer = zenwoq.torch.Linear(random_packed(64, 96))
+    x = torch.randn(3, 96)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        y = layer(x)
+        assert y.dtype == torch.nn.Linear(96, 64)(x).dtype == torch.bfloat16
+    assert torch.equal(y, layer(x.bfloat16()))
+
+
+def test_affine_weights_of_older_versions():
+    """torchao before 0.18 has them; what it computes with is what comes out."""
+    dtypes = pytest.importorskip("torchao.dtypes")
+    if not hasattr(dtypes, "to_affine_quantized_intx"):
+        pytest.skip("this torchao has no affine weights any more")
+    from torchao.quantization.quant_primitives import ZeroPointDomain
+
+    def affine(mapping: MappingType, minimum: int, maximum: int) -> torch.nn.Linear:
+        layer = torch.nn.Linear(64, 48, bias=False, dtype=torch.bfloat16)
+        weight = dtypes.to_affine_quantized_intx(
+            layer.weight.detach(), mapping, (1, 32), torch.int8, quant_min=minimum, quant_max=maximum,
+            zero_point_domain=ZeroPointDomain.INT,
+        )  # fmt: skip
+        layer.weight = torch.nn.Parameter(weight, requires_grad=False)
+        return layer
+
+    model = torch.nn.ModuleDict(
+        {
+            "symmetric": affine(MappingType.SYMMETRIC, -8, 7),
+            "asymmetric": affine(MappingType.ASYMMETRIC, -8, 7),
+            "int8": affine(MappingType.SYMMETRIC, -128, 127),
+        }
+    )
+    expected = {name: layer.weight.dequantize() for name, layer in model.items()}
+    report = zenwoq.torch.optimize(model, progress=False)
+    assert [layer.name for layer in report.replaced] == ["symmetric", "asymmetric"], report
+    assert report.left[0].result == "values in -128..127, not int4"
+    for layer in report.replaced:
+        assert torch.equal(model[layer.name].dequantize(), expected[layer.name])
 
 
 def test_classes_of_other_versions_are_known_by_name():
@@ -196,17 +293,47 @@ def test_classes_of_other_versions_are_known_by_name():
     assert torch.equal(model[0].dequantize(), expected)
 
 
-def test_opaque_weights_packed_for_another_cpu_are_read_or_refused():
-    """ATen reads blocks of 64 rows here (or 32); those of another machine must not pass silently."""
-    from zenwoq.torch._torchao import _unpack_blocks, unpack_opaque
+def pack_blocks(codes: torch.Tensor, rows: int) -> torch.Tensor:
+    """Bytes of codes ``[n, k]`` as ATen packs them: blocks of so many rows, written from its description."""
+    n, k = codes.shape
+    parts = []
+    begin = 0
+    while begin < n:
+        step = rows if rows and n - begin >= rows else n - begin if rows else 16
+        block = codes[begin : begin + step].to(torch.uint8)
+        low, high = (block[: step // 2], block[step // 2 :]) if step == rows else (block[::2], block[1::2])
+        parts.append((low | high << 4).t().reshape(-1))
+        begin += step
+    return torch.cat(parts).view(n, k // 2)
 
-    n, k, group = 144, 96, 32
-    codes = torch.randint(0, 16, (n, k), dtype=torch.int32)
-    scale_and_zero = torch.rand(k // group, n, 2).bfloat16()
+
+ROWS_HERE = 32 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 64
+
+
+def test_layouts_of_opaque_weights():
+    codes = torch.randint(0, 16, (144, 96), dtype=torch.int32)
     packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1)
-    assert torch.equal(unpack_opaque(packed, n, k, group, scale_and_zero), codes.to(torch.uint8))
+    assert torch.equal(pack_blocks(codes, ROWS_HERE), packed)
     for rows in (64, 32, 0):
-        assert _unpack_blocks(packed, n, k, rows).shape == (n, k)
+        assert torch.equal(_unpack_blocks(pack_blocks(codes, rows), 144, 96, rows), codes.to(torch.uint8))
+    scale_and_zero = torch.rand(3, 144, 2).bfloat16()
+    assert torch.equal(unpack_opaque(packed, 144, 96, 32, scale_and_zero), codes.to(torch.uint8))
+
+
+def test_opaque_weights_packed_for_another_cpu_are_refused():
+    """ATen computes nonsense with them, without a word."""
+    model = model_of_real_layers()
+    quantize_(model, configs(64)["opaque"]())
+    name, layer = next(iter(model.items()))
+    n, k = layer.weight.shape
+    right = layer.weight.qdata.clone()
+    codes = _unpack_blocks(right, n, k, ROWS_HERE)
+    for rows in {64, 32, 0} - {ROWS_HERE}:
+        layer.weight.qdata.copy_(pack_blocks(codes, rows))
+        with pytest.raises(ValueError, match=rf"{name}: qdata of {n} x {k} was packed for .* here and would compute"):
+            zenwoq.torch.optimize(model, progress=False)
+    layer.weight.qdata.copy_(right)
+    assert len(zenwoq.torch.optimize(model, progress=False).replaced) == 3
 
 
 def test_damaged_scales_are_named():

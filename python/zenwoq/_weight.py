@@ -123,6 +123,12 @@ class WeightParts:
         return None
 
 
+def _aligned_memory(size: int) -> memoryview:
+    memory = bytearray(size + _ALIGNMENT)
+    shift = -_arrays.as_array("packed", memory).address % _ALIGNMENT
+    return memoryview(memory)[shift : shift + size]
+
+
 def _span(array: Array) -> int:
     return (array.shape[0] - 1) * array.strides[0] + array.shape[1]
 
@@ -153,7 +159,8 @@ def _check_groups(name: str, array: Array, desc: WeightDesc) -> None:
 class Weight:
     """A 4-bit weight in packed form: ``W[n, k] = scale[n, g] * (table[code[n, k]] + 8 - zero[n, g])``.
 
-    The bytes depend on no CPU; they may be saved, mapped and opened again with :meth:`from_packed`.
+    The bytes depend on no CPU; they may be saved, mapped and opened again with :meth:`from_packed`. Weights can be
+    copied and pickled.
 
     Args:
         codes: ``[n, ceil(k / 2)]`` uint8, two codes a byte with the even k in the low four bits; or, as `layout` says,
@@ -199,12 +206,9 @@ class Weight:
         dtype: str | None = None,
     ):
         parts = WeightParts(codes, scales, zeros, layout=layout, table=table, k=k, group_size=group_size, dtype=dtype)
-        size = parts.packed_bytes()
-        memory = bytearray(size + _ALIGNMENT)
-        whole = _arrays.as_array("packed", memory)
-        shift = -whole.address % _ALIGNMENT
-        parts.pack_into(whole.address + shift, size, _cpu_threads())
-        self._open(memoryview(memory)[shift : shift + size].toreadonly())
+        memory = _aligned_memory(parts.packed_bytes())
+        parts.pack_into(_arrays.as_array("packed", memory).address, memory.nbytes, _cpu_threads())
+        self._open(memory.toreadonly())
 
     @classmethod
     def from_packed(cls, packed: Any) -> Weight:
@@ -222,6 +226,16 @@ class Weight:
         weight = cls.__new__(cls)
         weight._open(packed)
         return weight
+
+    @classmethod
+    def _from_copy(cls, packed: bytes) -> Weight:
+        memory = _aligned_memory(len(packed))
+        memory[:] = packed
+        return cls.from_packed(memory.toreadonly())
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Weight], tuple[bytes]]:
+        """Pickled and deep-copied as its packed bytes; the copy has memory of its own."""
+        return Weight._from_copy, (self.packed.tobytes(),)
 
     def _open(self, packed: Any) -> None:
         array = _contiguous("packed", _arrays.as_array("packed", packed))

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from zenwoq.torch._module import Linear, aligned
+from zenwoq.torch._module import Linear, aligned, dense_dtype
 
 _ModelT = TypeVar("_ModelT", bound=torch.nn.Module)
 
@@ -162,9 +162,9 @@ def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False) ->
             f"not in the model {result.unexpected_keys[:5]}"
         )
     for name in hidden:
-        parent, _, own = name.rpartition(".")
-        model.get_submodule(parent)._buffers[own] = tensors[name]
-    return _finish(model, path)
+        owner, own = _owner_of(model, name)
+        owner._buffers[own] = tensors[name]
+    return _finish(model, path, about["aliases"])
 
 
 def _read(path: str | os.PathLike[str], mmap: bool) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -210,22 +210,37 @@ def _put_layer(model: torch.nn.Module, name: str, n: int, k: int, has_bias: bool
         raise ValueError(f"{name}: the file has {n} x {k}, the model {shape[0]} x {shape[1]}")
     packed = torch.empty(0, dtype=torch.uint8, device="meta")
     bias = torch.empty(n, device="meta") if has_bias else None
-    made = Linear(packed, bias, in_features=k, out_features=n)
-    made.train(old.training)
-    parent, _, own = name.rpartition(".")
     if not name:
         raise ValueError("the model itself is a linear: put it into a module")
-    setattr(model.get_submodule(parent), own, made)
+    made = Linear(packed, bias, in_features=k, out_features=n, dtype=dense_dtype(old))
+    made.train(old.training)
+    owner, own = _owner_of(model, name)
+    setattr(owner, own, made)
 
 
-def _finish(model: _ModelT, path: str | os.PathLike[str]) -> _ModelT:
+def _finish(model: _ModelT, path: str | os.PathLike[str], aliases: dict[str, str]) -> _ModelT:
     for module in model.modules():
         if isinstance(module, Linear):
             module.packed = aligned(module.packed)
-    tie = getattr(model, "tie_weights", None)
-    if callable(tie):
-        tie()
+    for alias, name in aliases.items():
+        _share(model, alias, name)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_meta:
             raise ValueError(f"{os.fspath(path)}: {name} of the model is not in the file")
     return model
+
+
+def _share(model: torch.nn.Module, alias: str, name: str) -> None:
+    """Makes two names of one tensor one object again, as they were in the model that was saved."""
+    (to, own), (source, other) = (_owner_of(model, each) for each in (alias, name))
+    for tensors in ("_parameters", "_buffers"):
+        if own in getattr(to, tensors) and other in getattr(source, tensors):
+            getattr(to, tensors)[own] = getattr(source, tensors)[other]
+
+
+def _owner_of(model: torch.nn.Module, name: str) -> tuple[torch.nn.Module, str]:
+    parent, _, own = name.rpartition(".")
+    try:
+        return model.get_submodule(parent), own
+    except AttributeError as error:
+        raise ValueError(f"the model has no {name}") from error

@@ -90,7 +90,7 @@ class _BlocksOnCpu:
 def _llama(config: Any) -> list[Any]:
     """What transformers needs to keep a Llama's weights packed; it has this for a few newer architectures only.
 
-    llama.cpp interleaves the two halves of each head's rows in the query and key projections.
+    llama.cpp interleaves the two halves of each head's rows in the query and key projections, and of their biases.
     """
     from transformers.core_model_loading import WeightConverter, WeightRenaming
     from transformers.integrations.gguf.gguf_conversion_mapping import DENSE_DECODER_RENAMINGS, PermuteRows
@@ -105,8 +105,8 @@ def _llama(config: Any) -> list[Any]:
     mapping: list[Any] = [*DENSE_DECODER_RENAMINGS, *(WeightRenaming(pattern, name) for pattern, name in norms.items())]
     for part, count in heads.items():
         rows = torch.arange(count * head_dim, device="cpu").reshape(count, head_dim // 2, 2).transpose(1, 2).reshape(-1)
-        name = f"self_attn.{part}_proj.weight"
-        mapping.append(WeightConverter(source_patterns=name, target_patterns=name, operations=[PermuteRows(rows)]))
+        for name in (f"self_attn.{part}_proj.weight", f"self_attn.{part}_proj.bias"):
+            mapping.append(WeightConverter(source_patterns=name, target_patterns=name, operations=[PermuteRows(rows)]))
     return mapping
 
 

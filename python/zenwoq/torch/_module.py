@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +15,44 @@ from zenwoq.torch._operator import linear
 _ALIGNMENT = 64
 
 
+class WeightWithoutValues(torch.Tensor):
+    """What :attr:`Linear.weight` is: shape, dtype and device for code that asks a linear for them.
+
+    Whoever computes with it gets an error instead of a wrong result. torch's transformer layers, which hand the weights
+    of their linears to kernels of their own, find that it is no plain tensor and call the linears.
+    """
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Answers what needs no values."""
+        if func in _ANSWERS:
+            return _ANSWERS[func]
+        if func not in _NEED_NO_VALUES:
+            raise TypeError(
+                f"{getattr(func, '__qualname__', func)}: the weight of a zenwoq.torch.Linear is packed, it has no "
+                f"values here; the layer's dequantize() makes a dense one"
+            )
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **(kwargs or {}))
+
+    def __repr__(self) -> str:  # type: ignore[override]
+        return f"{type(self).__name__}(shape={list(self.shape)}, dtype={self.dtype})"
+
+
+def _getter(name: str) -> Any:
+    return getattr(torch.Tensor, name).__get__
+
+
+_ANSWERS = {_getter("device"): torch.device("cpu"), _getter("is_cpu"): True, _getter("is_meta"): False}
+_NEED_NO_VALUES = {
+    *map(_getter, ("dtype", "shape", "ndim", "layout", "requires_grad", "is_cuda", "is_sparse", "is_quantized")),
+    *(torch.Tensor.size, torch.Tensor.dim, torch.Tensor.numel, torch.Tensor.nelement),
+    *(torch.Tensor.element_size, torch.Tensor.is_floating_point),
+}
+
+
 class Linear(torch.nn.Module):
     """A linear layer with a packed 4-bit weight, for inference.
 
@@ -22,6 +61,7 @@ class Linear(torch.nn.Module):
         bias: ``[out_features]`` float32, float16 or bfloat16, or None. Gets no gradients from here on.
         in_features, out_features: as the weight has them, for a layer whose `packed` is still to be loaded (on the meta
             device); None takes them from `packed`.
+        dtype: of the dense weight that this stands for, which :attr:`weight` shows; ``.to(dtype)`` changes it.
 
     Raises:
         zenwoq.Error: `packed` is no packed weight.
@@ -43,8 +83,10 @@ class Linear(torch.nn.Module):
         *,
         in_features: int | None = None,
         out_features: int | None = None,
+        dtype: torch.dtype = torch.bfloat16,
     ):
         super().__init__()
+        self._weight_dtype = dtype
         if packed.is_meta:
             if in_features is None or out_features is None:
                 raise ValueError("a packed weight on the meta device needs in_features and out_features")
@@ -69,7 +111,7 @@ class Linear(torch.nn.Module):
             x: ``[..., in_features]`` float32, float16 or bfloat16 on the CPU.
 
         Returns:
-            ``[..., out_features]`` in x's dtype.
+            ``[..., out_features]`` in x's dtype, under autocast in autocast's.
 
         Raises:
             RuntimeError: x asks for gradients, has another shape, dtype or device; `packed` is damaged.
@@ -79,8 +121,36 @@ class Linear(torch.nn.Module):
                 "zenwoq.torch.Linear computes no gradients: call the model under torch.no_grad() or "
                 "torch.inference_mode(), or zenwoq.torch.restore(model) to train it"
             )
+        if torch.is_autocast_enabled("cpu"):
+            x = x.to(torch.get_autocast_dtype("cpu"))
         y: torch.Tensor = linear(x, self.packed, self.bias, self.out_features)
         return y
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """``[out_features, in_features]``: shape, dtype and device, for code that asks for them; it has no values.
+
+        Raises:
+            TypeError: at any computation with it.
+        """
+        shape = (self.out_features, self.in_features)
+        return torch.empty(shape, dtype=self._weight_dtype, device="meta").as_subclass(WeightWithoutValues)
+
+    def register_parameter(self, name: str, param: torch.nn.Parameter | None) -> None:
+        """As every module, but for a dense weight, which a model that ties its weights would put here.
+
+        Raises:
+            TypeError: name is ``"weight"``.
+        """
+        if name == "weight":
+            raise TypeError("the weight of a zenwoq.torch.Linear is packed and cannot be set or tied to another one")
+        super().register_parameter(name, param)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Linear:
+        """As every module; what casts parameters changes the dtype of `weight` too."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._weight_dtype = fn(torch.empty(0, dtype=self._weight_dtype)).dtype
+        return self
 
     def weight_view(self) -> Weight:
         """The weight on `packed` itself: its text, scales, codes. `packed` must stay while it is used."""
@@ -140,6 +210,12 @@ class Linear(torch.nn.Module):
                 f"{weight.k} in and {weight.n} out features, the layer has {self.in_features} and {self.out_features}"
             )
         return ""
+
+
+def dense_dtype(linear: torch.nn.Module) -> torch.dtype:
+    """What a linear's dense weight would be: bfloat16 where the weight does not say (packed GGUF blocks)."""
+    dtype = getattr(getattr(linear, "weight", None), "dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else torch.bfloat16
 
 
 def aligned(packed: torch.Tensor) -> torch.Tensor:

@@ -24,18 +24,32 @@ def _load() -> None:
 
 
 def _check(x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None, n: int) -> None:
+    """What the CPU kernel refuses and fake tensors show."""
     torch._check(x.dim() >= 1, lambda: "zenwoq::linear: x must have at least one dimension")
-    torch._check(x.dtype in _FLOATS, lambda: "zenwoq::linear: x must be float32, float16 or bfloat16")
+    _check_float("x", x)
+    _check_device("packed", packed, x)
     torch._check(
-        packed.dtype == torch.uint8 and packed.dim() == 1,
+        packed.dtype == torch.uint8 and packed.dim() == 1 and packed.is_contiguous(),
         lambda: "zenwoq::linear: packed must be a contiguous 1-D uint8 tensor, a packed weight",
     )
     torch._check(n >= 1, lambda: f"zenwoq::linear: n is {n}, must be at least 1")
     if bias is not None:
+        _check_device("bias", bias, x)
         torch._check(
             bias.dim() == 1 and bias.shape[0] == n, lambda: f"zenwoq::linear: bias must have shape [n], n is {n}"
         )
-        torch._check(bias.dtype in _FLOATS, lambda: "zenwoq::linear: bias must be float32, float16 or bfloat16")
+        _check_float("bias", bias)
+
+
+def _check_float(name: str, tensor: torch.Tensor) -> None:
+    torch._check(tensor.dtype in _FLOATS, lambda: f"zenwoq::linear: {name} must be float32, float16 or bfloat16")
+
+
+def _check_device(name: str, tensor: torch.Tensor, x: torch.Tensor) -> None:
+    torch._check(
+        tensor.device == x.device,
+        lambda: f"zenwoq::linear: {name} is on {tensor.device}, x on {x.device}; they must be on one device",
+    )
 
 
 _load()
@@ -52,6 +66,8 @@ def _linear_out_fake(
     x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None, n: int, *, out: torch.Tensor
 ) -> None:
     _check(x, packed, bias, n)
+    _check_device("out", out, x)
+    _check_float("out", out)
     torch._check(
         out.shape == (*x.shape[:-1], n),
         lambda: f"zenwoq::linear_out: out must have x's shape with n = {n} as its last dimension",

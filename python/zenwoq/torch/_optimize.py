@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 import torch
 
 from zenwoq import _library
-from zenwoq.torch._module import Linear
+from zenwoq.torch._module import Linear, dense_dtype
 from zenwoq.torch._report import LayerReport, Report
 from zenwoq.torch._sources import Source, Unsupported, bytes_of, find_source, is_linear, quantization_of
 
@@ -142,7 +142,7 @@ def _replace(module: torch.nn.Module, name: str, places: _Places, sharing: _Shar
         packed = sharing.packed(weight, source)
     except (_library.Error, TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from error
-    made = Linear(packed, source.bias)
+    made = Linear(packed, source.bias, dtype=dense_dtype(module))
     _take_over(made, module)
     for parent, own in places:
         setattr(parent, own, made)
@@ -165,6 +165,7 @@ def _take_over(made: torch.nn.Module, module: torch.nn.Module) -> None:
         "_forward_pre_hooks",
         "_forward_hooks_with_kwargs",
         "_forward_pre_hooks_with_kwargs",
+        "_forward_hooks_always_called",
     ):
         if getattr(module, hooks, None):
             setattr(made, hooks, getattr(module, hooks))

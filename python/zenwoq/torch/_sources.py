@@ -67,6 +67,8 @@ def find_source(module: torch.nn.Module) -> Source:
 def _reason_of_module(module: torch.nn.Module) -> str:
     if not _gguf.is_gguf_linear(module) and type(module).forward is not torch.nn.Linear.forward:
         return f"{type(module).__name__} has a forward of its own"
+    if isinstance(module, torch.nn.modules.linear.NonDynamicallyQuantizableLinear):
+        return "its weight is used by the module around it (MultiheadAttention)"
     if "forward" in vars(module):
         return "its forward is replaced (an accelerate hook?)"
     weight: Any = module.weight

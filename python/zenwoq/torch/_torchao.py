@@ -21,6 +21,8 @@ Found = tuple[str, Reader | None]  # the reason for which there is no reader, or
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 _INTX = ("IntxUnpackedToInt8Tensor", "IntxUnpackedTensor")
 _OPAQUE = ("Int4OpaqueTensor",)
+_PACKED_FOR = {64: "AVX-512", 32: "AVX2", 0: "no vectors"}  # rows of a block in ATen's layouts
+_SAMPLE_ROWS = 256
 _AFFINE = ("AffineQuantizedTensor",)  # before torchao 0.18: IntxWeightOnlyConfig(version=1)
 
 
@@ -150,7 +152,8 @@ def unpack_opaque(qdata: torch.Tensor, n: int, k: int, group: int, scale_and_zer
     ATen's own kernel, here and now, reads: a few columns of the weight, computed by it, must come out.
 
     Raises:
-        ValueError: no known layout gives them (packed on another kind of machine, which ATen here misreads too).
+        ValueError: no known layout gives them; or the weight was packed for another kind of CPU, and ATen would
+            compute nonsense here.
     """
     capability = torch.backends.cpu.get_cpu_capability()
     rows_first = 32 if capability == "AVX2" else 64
@@ -160,12 +163,35 @@ def unpack_opaque(qdata: torch.Tensor, n: int, k: int, group: int, scale_and_zer
     expected = torch.ops.aten._weight_int4pack_mm_for_cpu(x, qdata, group, scale_and_zero).float()
     scale, zero = (scale_and_zero[torch.tensor(columns) // group, :, i].float() for i in (0, 1))
     rounding = torch.finfo(scale_and_zero.dtype).eps * (8 * scale.abs() + zero.abs())
-    for rows in dict.fromkeys((rows_first, 64, 32, 0)):
+    for rows in dict.fromkeys((rows_first, *_PACKED_FOR)):
         codes = _unpack_blocks(qdata, n, k, rows)
         values = (codes[:, columns].t().float() - 8) * scale + zero
         if bool(((values - expected).abs() <= rounding).all()):
+            _check_packed_for(rows, codes, qdata, group)
             return codes
     raise ValueError(f"qdata of {n} x {k} is in no layout that ATen reads with {capability}")
+
+
+def _check_packed_for(rows: int, codes: torch.Tensor, qdata: torch.Tensor, group: int) -> None:
+    """TorchAO stretches each group over all codes: nearly all have 0 and 15, if they are read as they were packed."""
+    n, k = codes.shape
+    share = _full_groups(codes[:_SAMPLE_ROWS], group)
+    if share >= 0.9:
+        return
+    for other, cpu in _PACKED_FOR.items():
+        other_share = _full_groups(_unpack_blocks(qdata, min(n, _SAMPLE_ROWS), k, other), group)
+        if other_share > 0.95:
+            raise ValueError(
+                f"qdata of {n} x {k} was packed for {cpu}, but ATen reads it as packed for {_PACKED_FOR[rows]} "
+                f"here and would compute nonsense: quantize on this kind of machine ({share:.2f} of the groups have "
+                f"codes 0 and 15, {other_share:.2f} if read as they were packed)"
+            )
+
+
+def _full_groups(codes: torch.Tensor, group: int) -> float:
+    """The share of groups that have both code 0 and code 15."""
+    groups = codes.reshape(-1, group)
+    return float(((groups == 0).any(1) & (groups == 15).any(1)).float().mean())
 
 
 def _unpack_blocks(qdata: torch.Tensor, n: int, k: int, rows: int) -> torch.Tensor:
