@@ -31,10 +31,14 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
 import torch
 import transformers
 import zenwoq.torch
-from torchao.prototype.quantization.int4 import Int4WeightOnlyOpaqueTensorConfig
 from torchao.quantization import IntxWeightOnlyConfig, MappingType, PerAxis, PerGroup, quantize_
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+try:
+    from torchao.prototype.quantization.int4 import Int4WeightOnlyOpaqueTensorConfig
+except ImportError:  # its name since torchao 0.18
+    from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig as Int4WeightOnlyOpaqueTensorConfig
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 MODEL = CACHE / "zenwoq" / "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -18,9 +18,13 @@ from typing import Any
 
 import torch
 import zenwoq.torch
-from torchao.prototype.quantization.int4 import Int4WeightOnlyOpaqueTensorConfig
 from torchao.quantization import IntxWeightOnlyConfig, MappingType, PerAxis, PerGroup
 from transformers import AutoModelForCausalLM, LlamaConfig, TorchAoConfig
+
+try:
+    from torchao.prototype.quantization.int4 import Int4WeightOnlyOpaqueTensorConfig
+except ImportError:  # its name since torchao 0.18
+    from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig as Int4WeightOnlyOpaqueTensorConfig
 
 
 def configs() -> dict[str, Any]:
