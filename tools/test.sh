@@ -43,8 +43,8 @@ test_python() {
   local venv
   venv=$(tools/python_venv.sh --install)
   tools/fetch_model.sh >/dev/null
-  "$venv/bin/ruff" check --quiet python examples bench/llm.py || failed=1
-  "$venv/bin/ruff" format --check --quiet python examples bench/llm.py || { echo "ruff format would change Python files"; failed=1; }
+  "$venv/bin/ruff" check --quiet python examples bench/llm.py bench/llm || failed=1
+  "$venv/bin/ruff" format --check --quiet python examples bench/llm.py bench/llm || { echo "ruff format would change Python files"; failed=1; }
   "$venv/bin/mypy" --no-error-summary || failed=1
   "$venv/bin/python" -m pytest --durations=5 --timeout=600 --junitxml=build-python/pytest.xml || failed=1
   logs+=(build-python/pytest.xml)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -59,3 +60,17 @@ def test_bench(tmp_path):
         assert name in output
     assert {row["part"] for row in result["rows"]} == {"operator", "llama", "optimize"}
     assert all({"text", "value", "limit", "met"} <= aim.keys() for aim in result["aims"])
+
+
+def test_memory_of_optimize():
+    """What the process grows by is a layer's, not the model's: 25 MiB of weights become 12 MiB."""
+    code = "import json, chat; from llm.optimize_cost import Sizes, optimize_row; "
+    code += "print(json.dumps(optimize_row(Sizes(layers=2, hidden=1024), 2).values))"
+    path = os.pathsep.join(str(ROOT / folder) for folder in ("bench", "examples"))
+    environment = {**os.environ, "PYTHONPATH": path}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 0, result.stderr
+    memory = json.loads(result.stdout)
+    assert memory["peak_over_before_mib"] < 6, memory
+    assert memory["after_mib"] - memory["before_mib"] < -8, memory

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 
 import pytest
@@ -50,14 +51,18 @@ def test_compiled_without_graph_breaks(backend):
     torch._dynamo.reset()
     model = quantized("intx-group", torch.bfloat16)
     zenwoq.torch.optimize(model, progress=False)
+    wide = copy.deepcopy(model).float()
     compiled = torch.compile(model, backend=backend, fullgraph=True, dynamic=True)
     with torch.no_grad():
         for shape in ((1, 7), (2, 12), (3, 5)):
             ids = torch.randint(0, 256, shape)
             expected = model(ids, use_cache=False).logits
             logits = compiled(ids, use_cache=False).logits
-            tolerance = 0 if backend == "eager" else 0.05 * expected.abs().max().item()
-            torch.testing.assert_close(logits, expected, rtol=0, atol=tolerance)
+            if backend == "eager":
+                assert torch.equal(logits, expected)
+            else:  # inductor rounds to bf16 less often than eager torch does: it is nearer to float32
+                exact = wide(ids, use_cache=False).logits
+                assert (logits - exact).norm() <= 1.1 * (expected - exact).norm()
 
 
 def test_exported():

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import tqdm
 import zenwoq.torch
 from conftest import FLOWS, bound_of, configs, random_packed, real_weights
 from torchao.quantization import (
@@ -80,6 +81,24 @@ def test_the_report_is_a_table():
     assert "torchao int4 intx, group 64" in text and "int4 sym per-group 64, scale bf16" in text
     assert "3 of 3 linears run on zenwoq" in text
     assert report.bytes_after < 0.55 * report.bytes_before
+
+
+def test_progress_is_shown(capsys, monkeypatch):
+    bars = []
+
+    class Bar(tqdm.tqdm):
+        def close(self) -> None:
+            bars.append((self.n, self.total))
+            super().close()
+
+    monkeypatch.setattr(tqdm, "tqdm", Bar)
+    model = model_of_real_layers()
+    quantize_(model, configs(64)["intx-group"]())
+    zenwoq.torch.optimize(model, inplace=False)
+    assert capsys.readouterr().err == ""  # no terminal
+    report = zenwoq.torch.optimize(model, progress=True)
+    assert "zenwoq: packing:   0%" in capsys.readouterr().err
+    assert set(bars) == {(report.bytes_before, report.bytes_before)}
 
 
 def test_what_is_not_understood_is_left_and_named():

@@ -166,9 +166,8 @@ class Weight:
         codes: ``[n, ceil(k / 2)]`` uint8, two codes a byte with the even k in the low four bits; or, as `layout` says,
             ``[n, k]`` with one code a byte: ``"u8"`` 0..15, ``"s8"`` signed -8..7. Rows may be apart.
         scales: ``[n, groups]`` float32, float16 or bfloat16; ``[n]`` too for one group.
-        zeros: None; or ``[n, groups]`` int8 in 0..16 (the code whose value is zero); or ``[n, groups]`` in the
-        scales' type,
-            then it is added: ``W = scale * table[code] + zero``.
+        zeros: None; or ``[n, groups]`` int8 in 0..16 (the code whose value is zero); or ``[n, groups]`` in the scales'
+            type, then it is added: ``W = scale * table[code] + zero``.
         layout: ``"nibbles"``, ``"u8"`` or ``"s8"``.
         table: values of the 16 codes: ``"minus_8"`` (code - 8), ``"twos_complement"`` (for ``"s8"`` codes: the values
             themselves), ``"unsigned"`` (the code), or 16 numbers.
@@ -215,9 +214,8 @@ class Weight:
         """Opens packed bytes without copying them; they must stay as they are while the weight lives.
 
         Args:
-            packed: ``[bytes]`` uint8, contiguous: an array or a buffer (bytes, mmap, memoryview). Fastest at
-            addresses that
-                are multiples of 64.
+            packed: ``[bytes]`` uint8, contiguous: an array or a buffer (bytes, mmap, memoryview). Fastest at addresses
+                that are multiples of 64.
 
         Raises:
             TypeError: not bytes in the CPU's memory.

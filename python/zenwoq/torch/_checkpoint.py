@@ -49,9 +49,8 @@ def save(model: torch.nn.Module, path: str | os.PathLike[str]) -> None:
         path: of the file; an existing one is replaced.
 
     Raises:
-        ValueError: the model has no zenwoq layer, or a tensor that safetensors cannot hold (a layer that another
-        library
-            quantized): it is named.
+        ValueError: the model has no zenwoq layer, or a tensor that safetensors cannot hold (of a layer that another
+            library quantized): it is named.
         OSError: the file cannot be written.
     """
     layers = {name: m for name, m in model.named_modules(remove_duplicate=False) if isinstance(m, Linear)}
@@ -132,8 +131,7 @@ def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False) ->
 
     Args:
         model: of the same architecture: dense, quantized or optimised. Its values are not used, so it is best made
-        without
-            memory: ``with torch.device("meta"): model = AutoModelForCausalLM.from_config(config)``.
+            without memory: ``with torch.device("meta"): model = AutoModelForCausalLM.from_config(config)``.
         path: of the file.
         mmap: True maps the weights instead of reading them: they are loaded when they are used, and shared by all
             processes that map the file, which must stay as it is meanwhile.

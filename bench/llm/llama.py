@@ -1,0 +1,64 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""The Llama of examples/quantize_and_run.py: 8 layers with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import zenwoq.torch
+from quantize_and_run import configs, llama
+from torchao.quantization import quantize_
+
+from llm.report import Row
+from llm.sizes import Sizes
+from llm.timing import MS
+from llm.variants import Variant, error, of_model, wrong
+
+
+def quantized(sizes: Sizes, quantize: str) -> Any:
+    """The model in bf16, or with TorchAO's ``"intx"`` or ``"opaque"`` weights; lm_head stays in bf16."""
+    model = llama(sizes.layers, sizes.hidden)
+    intx, _, opaque = configs().values()
+    config = {"bf16": None, "intx": intx, "opaque": opaque}[quantize]
+    if config is not None:
+        quantize_(model, config, lambda m, name: isinstance(m, torch.nn.Linear) and name != "lm_head")
+    return model
+
+
+def variants(sizes: Sizes) -> Iterator[Variant]:
+    """Each model is made when its turn comes."""
+    for library, quantize in (("torch", "bf16"), ("TorchAO", "intx"), ("TorchAO", "opaque"), ("zenwoq", "intx")):
+        model = quantized(sizes, quantize)
+        if library == "zenwoq":
+            zenwoq.torch.optimize(model, progress=False)
+        for backend in (None, "inductor"):
+            if backend is None or library in sizes.compiled:
+                yield of_model(library, quantize, model, _prompt(sizes), sizes.llama_steps, backend)
+
+
+def zentorch_variants(sizes: Sizes) -> Iterator[Variant]:
+    """TorchAO's flows through torch.compile(backend="zentorch"), as AMD's guide has them."""
+    for quantize in ("intx", "opaque"):
+        yield of_model("TorchAO", quantize, quantized(sizes, quantize), _prompt(sizes), sizes.llama_steps, "zentorch")
+
+
+def _prompt(sizes: Sizes) -> torch.Tensor:
+    return torch.arange(sizes.llama_prompt)[None]
+
+
+def rows(measured: list[Variant], bytes_per_s: float, prompt: int) -> list[Row]:
+    """Times, and a token's as a multiple of the roof: of zenwoq's weights for all, whatever else others read."""
+    roof_bytes = next(variant.weight_bytes for variant in measured if variant.name.startswith("zenwoq"))
+    made = []
+    for variant in measured:
+        values = variant.values(prompt)
+        values["roof_ms"] = MS * roof_bytes / bytes_per_s
+        values["over_roof"] = values["token_ms"] / values["roof_ms"]
+        values["error"] = error(variant, measured)
+        times = f"{values['token_ms']:.2f} ms", f"{values['prompt_ms']:.1f} ms"
+        note = f"{values['over_roof']:.2f} x roof; start {variant.start_s:.1f} s{wrong(values)}"
+        made.append(Row("llama", variant.name, *times, note, values))
+    return made

@@ -1,0 +1,87 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""Lines of the table, and the figures that have an aim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Row:
+    """A line of the table; `values` go into the JSON file as they are."""
+
+    part: str
+    name: str
+    token: str = ""
+    prompt: str = ""
+    note: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Aim:
+    """A figure and what it should be: at most `limit`, or at least."""
+
+    text: str
+    value: float
+    limit: float
+    at_most: bool = True
+
+    @property
+    def met(self) -> bool:
+        """Whether the aim is reached."""
+        return self.value <= self.limit if self.at_most else self.value >= self.limit
+
+    def __str__(self) -> str:
+        sign = "<=" if self.at_most else ">="
+        return f"{'met   ' if self.met else 'MISSED'}  {self.text}: {self.value:.2f} {sign} {self.limit:.2f}"
+
+
+def table(rows: list[Row]) -> str:
+    """Rows with aligned columns."""
+    cells = [("part", "variant", "a token", "the prompt", "")]
+    cells += [(row.part, row.name, row.token, row.prompt, row.note) for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(5)]
+    return "\n".join(
+        f"{a:{widths[0]}}  {b:{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}  {e}".rstrip() for a, b, c, d, e in cells
+    )
+
+
+def aims(rows: list[Row]) -> list[Aim]:
+    """The figures that have an aim; those whose variants were not measured are left out."""
+    at = {(row.part, row.name): row.values for row in rows}
+    found = []
+
+    def add(text: str, part: str, name: str, key: str, limit: float | None, at_most: bool = True) -> None:
+        if (part, name) in at and limit is not None:
+            found.append(Aim(text, at[part, name][key], limit, at_most))
+
+    for row in rows:
+        if row.part == "operator":
+            add(
+                f"operator over the C call, {row.values['n']} x {row.values['k']}, us",
+                row.part,
+                row.name,
+                "over_c_us",
+                5,
+            )
+    add("llama, compiled: a token over the roof", "llama", "zenwoq intx inductor", "over_roof", 1.5)
+    add("llama, eager: a token over the roof", "llama", "zenwoq intx eager", "over_roof", 2)
+    dense = at.get(("llama", "torch bf16 eager"), {}).get("prompt_ms")
+    for how in ("eager", "inductor"):
+        add(f"llama, {how}: prompt in ms, torch bf16's at most", "llama", f"zenwoq intx {how}", "prompt_ms", dense)
+    other = at.get(("smollm2", "llama.cpp"), {})
+    for how in ("eager", "inductor"):
+        limit = 3 * other["prompt_tokens_per_s"] if other else None
+        add(f"smollm2, {how}: prompt tokens/s", "smollm2", f"zenwoq gguf {how}", "prompt_tokens_per_s", limit, False)
+        add(
+            f"smollm2, {how}: tokens/s",
+            "smollm2",
+            f"zenwoq gguf {how}",
+            "tokens_per_s",
+            other.get("tokens_per_s"),
+            False,
+        )
+    return found

@@ -1,0 +1,108 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""SmolLM2-135M-Instruct, from the GGUF file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import chat
+import torch
+
+from llm.report import Row
+from llm.sizes import Sizes
+from llm.timing import MS
+from llm.variants import Variant, error, has, of_model, wrong
+
+
+def variants(sizes: Sizes, with_llama_cpp: bool) -> Iterator[Variant]:
+    """The file's own weights in zenwoq and llama.cpp, those that TorchAO makes of them in torch."""
+    prompt = _prompt(sizes)
+    for library, quantize in (
+        ("zenwoq", "gguf"),
+        ("torch", "bf16"),
+        ("TorchAO", "opaque"),
+        ("TorchAO", "intx-group"),
+        ("TorchAO", "intx-channel"),
+    ):
+        model = load(quantize, "zenwoq" if library == "zenwoq" else "eager")
+        yield of_model(library, quantize, model, prompt, sizes.smol_steps)
+        if library in sizes.smol_compiled:
+            yield of_model(library, quantize, model, prompt, sizes.smol_steps, "inductor")
+        if library == "zenwoq" and with_llama_cpp and has("llama_cpp"):
+            yield of_llama_cpp(prompt[0].tolist(), sizes.smol_steps)
+
+
+def zentorch_variants(sizes: Sizes) -> Iterator[Variant]:
+    """TorchAO's flows through torch.compile(backend="zentorch")."""
+    for quantize in ("opaque", "intx-group", "intx-channel"):
+        yield of_model("TorchAO", quantize, load(quantize, "eager"), _prompt(sizes), sizes.smol_steps, "zentorch")
+
+
+def load(quantize: str, backend: str) -> Any:
+    """The model of chat.py; its unquantized weights are the file's, unpacked."""
+    return chat.load(chat.MODEL, "gguf" if quantize == "bf16" else quantize, backend)
+
+
+def _prompt(sizes: Sizes) -> torch.Tensor:
+    return torch.arange(sizes.smol_prompt)[None] + 1000
+
+
+def of_llama_cpp(prompt: list[int], steps: int) -> Variant:
+    """llama.cpp on the same file, tokens and threads."""
+    from llama_cpp import Llama
+
+    threads = torch.get_num_threads()
+    model = Llama(
+        str(chat.MODEL),
+        n_ctx=len(prompt) + steps + 2,
+        n_batch=len(prompt),
+        n_ubatch=len(prompt),
+        n_threads=threads,
+        n_threads_batch=threads,
+        verbose=False,
+    )
+
+    def prefill() -> None:
+        model.reset()
+        model.eval(prompt)
+
+    def step() -> torch.Tensor:
+        model.eval(prompt[:1])
+        return torch.empty(0)
+
+    return Variant("llama.cpp", "gguf, int8 activations", prefill, step, chat.MODEL.stat().st_size).start()
+
+
+def rows(measured: list[Variant], prompt: int) -> list[Row]:
+    """Tokens a second."""
+    made = []
+    for variant in measured:
+        values = variant.values(prompt)
+        values["error"] = error(variant, measured)
+        speeds = f"{values['tokens_per_s']:.1f} tok/s", f"{values['prompt_tokens_per_s']:.0f} tok/s"
+        note = f"{values['token_ms']:.2f} ms a token; start {variant.start_s:.1f} s{wrong(values)}"
+        made.append(Row("smollm2", variant.name, *speeds, note, values))
+    return made
+
+
+def eager_parts(variant: Variant) -> Row:
+    """Where an eager token's time goes: operators by the profiler, and the rest of the time without the profiler."""
+    variant.prefill()
+    steps = 5
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        for _ in range(steps):
+            variant.step()
+    parts = {"zenwoq_ms": 0.0, "lm_head_ms": 0.0, "attention_ms": 0.0, "other_operators_ms": 0.0}
+    kinds = {"zenwoq::linear": "zenwoq_ms", "aten::mm": "lm_head_ms", "aten::addmm": "lm_head_ms"}
+    calls = 0
+    for event in profile.key_averages():
+        kind = kinds.get(event.key, "attention_ms" if "scaled_dot_product" in event.key else "other_operators_ms")
+        parts[kind] += event.self_cpu_time_total / steps / 1e3
+        calls += event.count
+    values: dict[str, Any] = {**parts, "operator_calls": calls / steps, "token_ms": MS * min(variant.step_s)}
+    values["python_ms"] = values["token_ms"] - sum(parts.values())
+    note = ", ".join(f"{name.removesuffix('_ms').replace('_', ' ')} {value:.2f}" for name, value in parts.items())
+    note += f" ({calls // steps} calls), Python {values['python_ms']:.2f} ms"
+    return Row("smollm2", "zenwoq gguf eager: parts", f"{values['token_ms']:.2f} ms", "", note, values)

@@ -1,0 +1,142 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""Ways to run a model, measured in turns."""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import chat
+import torch
+import transformers
+import zenwoq.torch
+
+from llm.timing import MS, seconds
+
+
+@dataclass
+class Variant:
+    """One way to run a model.
+
+    Attributes:
+        name: in the table.
+        weights: what its weights are; variants with the same must compute the same.
+        prefill: runs the prompt into an empty cache.
+        step: decodes a token after it; returns its logits.
+        weight_bytes: read for a token; 0 where it is not known.
+        start_s: seconds of its first prompt and token: code generation, compilation.
+        logits: ``[vocabulary]`` of the first token.
+        prefill_s, step_s: seconds, one entry a measurement.
+    """
+
+    name: str
+    weights: str
+    prefill: Callable[[], object]
+    step: Callable[[], torch.Tensor]
+    weight_bytes: int = 0
+    start_s: float = 0.0
+    logits: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    prefill_s: list[float] = field(default_factory=list)
+    step_s: list[float] = field(default_factory=list)
+
+    def start(self) -> Variant:
+        """Compiles whatever is compiled at the first call."""
+        print(f"  {self.name}", end="", file=sys.stderr, flush=True)
+        self.start_s = seconds(lambda: (self.prefill(), self.step(), self.prefill()))
+        self.logits = self.step().flatten().float().clone()
+        print(f": {self.start_s:.1f} s to start", file=sys.stderr)
+        return self
+
+    def measure(self, steps: int) -> None:
+        """One round."""
+        self.prefill_s.append(seconds(self.prefill))
+        self.step_s += [seconds(self.step) for _ in range(steps)]
+
+    def values(self, tokens: int) -> dict[str, Any]:
+        """For the JSON file."""
+        return {
+            "token_ms": MS * min(self.step_s),
+            "token_median_ms": MS * statistics.median(self.step_s),
+            "prompt_ms": MS * min(self.prefill_s),
+            "prompt_median_ms": MS * statistics.median(self.prefill_s),
+            "tokens_per_s": 1 / min(self.step_s),
+            "prompt_tokens_per_s": tokens / min(self.prefill_s),
+            "start_s": self.start_s,
+            "weight_bytes": self.weight_bytes,
+            "all_token_ms": [MS * value for value in self.step_s],
+            "all_prompt_ms": [MS * value for value in self.prefill_s],
+        }
+
+
+def weight_bytes(model: Any) -> int:
+    """Bytes of all linears' weights as they are read for a token: the embedding counts as lm_head alone."""
+    tensors: dict[int, torch.Tensor] = {}
+    for module in model.modules():
+        if isinstance(module, (torch.nn.Linear, zenwoq.torch.Linear)):
+            weight = module.packed if isinstance(module, zenwoq.torch.Linear) else module.weight
+            tensors[id(weight)] = weight
+    return sum(zenwoq.torch._sources.bytes_of(weight) for weight in tensors.values())
+
+
+def of_model(
+    library: str, weights: str, model: Any, prompt: torch.Tensor, steps: int, backend: str | None = None
+) -> Variant:
+    """A model in torch, as it is or compiled; its cache has room for the prompt and what is decoded after it."""
+    cache = transformers.StaticCache(config=model.config, max_cache_len=prompt.shape[1] + steps + 2)
+    run_prompt, run_token = forward_of(model, cache), forward_of(model, cache)
+    if backend:
+        with torch.no_grad():
+            run_prompt(prompt)  # makes the tensors of the cache, which a compiled forward would make anew each time
+        run_prompt, run_token = (chat.compile_forward(model, run, backend) for run in (run_prompt, run_token))
+    token = prompt[:, :1].clone()
+
+    def prefill() -> None:
+        cache.reset()
+        with torch.no_grad():
+            run_prompt(prompt)
+
+    def step() -> torch.Tensor:
+        with torch.no_grad():
+            return run_token(token)
+
+    name = f"{library} {weights} {backend or 'eager'}"
+    return Variant(name, weights, prefill, step, weight_bytes(model)).start()
+
+
+def forward_of(model: Any, cache: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """ids ``[1, tokens]`` to the last token's logits. Its code object, by which torch finds its graph, is its own."""
+
+    def forward(ids: torch.Tensor) -> torch.Tensor:
+        return model(input_ids=ids, cache=cache, logits_to_keep=1).logits
+
+    forward.__code__ = forward.__code__.replace()
+    return forward
+
+
+def take_turns(variants: list[Variant], rounds: int, steps: int) -> None:
+    """All variants in each round, so that a disturbance of the machine meets all of them."""
+    for i in range(rounds):
+        print(f"  round {i + 1} of {rounds}", file=sys.stderr)
+        for variant in variants:
+            variant.measure(steps)
+
+
+def error(variant: Variant, variants: list[Variant]) -> float:
+    """Largest difference of its logits from the first variant's with the same weights, over the largest logit."""
+    first = next(other for other in variants if other.weights == variant.weights).logits
+    return float((variant.logits - first).abs().max() / first.abs().max()) if first.numel() else 0.0
+
+
+def wrong(values: dict[str, Any]) -> str:
+    """A word of warning for the table: bf16 logits of the same weights differ by a few percent."""
+    return f"; WRONG RESULTS, off by {values['error']:.0%}" if not values["error"] < 0.1 else ""
+
+
+def has(package: str) -> bool:
+    """Whether a package is installed."""
+    return importlib.util.find_spec(package) is not None

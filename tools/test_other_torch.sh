@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Runs the Python tests with other versions of torch and TorchAO than python/requirements.txt names, on the wheel that was
+# built with its headers:
+#   tools/test_other_torch.sh 2.14.1 0.18.0
+set -euo pipefail
+[ $# -eq 2 ] || { echo "usage: $0 TORCH TORCHAO" >&2; exit 2; }
+root=$(cd "$(dirname "$0")/.." && pwd)
+builder=$("$root/tools/python_venv.sh" --install)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+sed -E "s/^torch==.*/torch==$1/; s/^torchao==.*/torchao==$2/" "$root/python/requirements.txt" >"$work/requirements.txt"
+PATH=$builder/bin:$PATH "$builder/bin/python" -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation \
+  --config-settings=build-dir="$root/build-python" --wheel-dir="$work" "$root"
+
+venv=${XDG_CACHE_HOME:-$HOME/.cache}/zenwoq/python-venv/torch-$1-torchao-$2
+[ -d "$venv" ] || python3 -m venv "$venv"
+"$venv/bin/python" -m pip --disable-pip-version-check install --quiet --requirement "$work/requirements.txt"
+"$venv/bin/python" -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps "$work"/zenwoq-*.whl
+cd "$root"
+PATH=$venv/bin:$PATH "$venv/bin/python" -m pytest --timeout=600 --ignore=python/tests/test_wheel.py --deselect python/tests/test_examples.py::test_bench
