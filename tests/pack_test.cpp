@@ -422,26 +422,5 @@ TEST(WeightCreate, GivesTheErrorOfPackingRowAfterRow) {
   }
 }
 
-TEST(PackedBuffer, IsAlignedForHugePagesFrom2MiBOn) {
-  constexpr std::size_t kMiB = std::size_t{1} << 20;
-  for (const std::size_t bytes : {std::size_t{64}, kMiB, 2 * kMiB - 64}) {
-    const PackedBuffer buffer = allocate_packed(bytes);
-    ASSERT_NE(buffer, nullptr);
-    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(buffer.get()) % 64, 0u);
-  }
-  for (const std::size_t bytes : {2 * kMiB, 2 * kMiB + 64, 4 * kMiB - 64, 33 * kMiB}) {
-    const PackedBuffer buffer = allocate_packed(bytes);
-    ASSERT_NE(buffer, nullptr);
-    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(buffer.get()) % (2 * kMiB), 0u);
-    std::memset(buffer.get(), 1, bytes);
-  }
-}
-
-TEST(PackedBuffer, IsNullWhereThereIsNoMemory) {
-  for (const std::size_t bytes : {std::size_t{PTRDIFF_MAX}, std::size_t{PTRDIFF_MAX} / 64 * 64, std::size_t{1} << 60}) {
-    EXPECT_EQ(allocate_packed(bytes), nullptr);
-  }
-}
-
 }  // namespace
 }  // namespace zenwoq::test

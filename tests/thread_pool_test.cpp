@@ -15,6 +15,9 @@
 #include <functional>
 #include <memory>
 #include <thread>
+#include <vector>
+
+#include "run/context.h"
 
 #if defined(__SANITIZE_THREAD__)
 #define ZENWOQ_TSAN true
@@ -266,6 +269,42 @@ TEST(ThreadPool, ChildMayDestroyThePool) {
   });
   EXPECT_EQ(end, 0);
   EXPECT_TRUE(sums_right(*pool, 50));
+}
+
+// A context gives each thread a run of indices, and the rest of other runs: on its pool, on a caller's threads, of which
+// some come late or never, and whatever is asked for.
+TEST(ContextParallelFor, EveryIndexOnce) {
+  const zenwoq_parallel_for_fn backwards = [](void*, size_t n, void (*task)(void* arg, size_t i), void* arg) {
+    while (n-- > 0) task(arg, n);
+  };
+  for (const zenwoq_parallel_for_fn callers : {zenwoq_parallel_for_fn{nullptr}, backwards}) {
+    ContextSettings settings;
+    settings.threads = 3;
+    settings.parallel_for = callers;
+    Context context(settings, {});
+    for (const unsigned threads : {1u, 2u, 3u, 5u, 63u, 64u, 65u, 200u, 4096u}) {
+      for (const size_t n : {0, 1, 2, 3, 7, 64, 65, 130, 1000}) {
+        std::vector<std::atomic<int>> hits(n);
+        context.parallel_for(
+            n, threads, [](void* arg, size_t i) { ++(*static_cast<std::vector<std::atomic<int>>*>(arg))[i]; }, &hits);
+        for (size_t i = 0; i < n; ++i) ASSERT_EQ(hits[i], 1) << "index " << i << " of " << n << " on " << threads;
+      }
+    }
+  }
+}
+
+// The last of four threads is first and does the work of all: its own run, then the next ones.
+TEST(ContextParallelFor, EachThreadHasARun) {
+  ContextSettings settings;
+  settings.threads = 4;
+  settings.parallel_for = [](void*, size_t n, void (*task)(void* arg, size_t i), void* arg) {
+    while (n-- > 0) task(arg, n);
+  };
+  Context context(settings, {});
+  std::vector<size_t> order;
+  context.parallel_for(
+      10, 4, [](void* arg, size_t i) { static_cast<std::vector<size_t>*>(arg)->push_back(i); }, &order);
+  EXPECT_EQ(order, (std::vector<size_t>{7, 8, 9, 0, 1, 2, 3, 4, 5, 6}));
 }
 
 }  // namespace

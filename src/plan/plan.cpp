@@ -7,7 +7,7 @@
 namespace zenwoq {
 namespace {
 
-constexpr std::uint64_t kMacsWorthWaking = 1 << 20;  // about 10 us of one core
+constexpr std::uint64_t kMacsWorthWaking = 1 << 19;  // about 5 us of one core
 constexpr std::uint64_t kTasksPerThread = 4;         // so that a slow core holds nobody up for long
 
 }  // namespace

@@ -55,21 +55,37 @@ void Context::parallel_for(std::size_t n, void (*task)(void* arg, std::size_t i)
   pool_->parallel_for(n, task, arg);
 }
 
+// Indices side by side read memory side by side. So each thread has a run of them, which the CPU's prefetchers follow as
+// one stream, and takes them one by one; whoever has done its own helps with the next run, however late or slow its thread.
 void Context::parallel_for(std::size_t n, unsigned threads, void (*task)(void* arg, std::size_t i), void* arg) {
-  if (n == 1 || (pool_ != nullptr && threads >= pool_->threads())) return parallel_for(n, task, arg);
-  // One loop a thread, each takes what is next: many a caller's parallel-for shares indices out beforehand, and then the
-  // loop would end with the slowest thread.
+  constexpr std::size_t kMaxRuns = 64;
+  struct alignas(64) Run {
+    std::atomic<std::size_t> next;
+    std::size_t end;
+  };
   struct Loop {
-    std::size_t n;
     void (*task)(void* arg, std::size_t i);
     void* arg;
-    std::atomic<std::size_t> next{0};
-  } loop{n, task, arg};
-  const auto take_tasks = [](void* shared, std::size_t) {
+    std::size_t parts, runs;
+    Run run[kMaxRuns];
+  } loop{task, arg, std::min<std::size_t>(n, threads), 0, {}};
+  if (loop.parts <= 1) {
+    for (std::size_t i = 0; i < n; ++i) task(arg, i);
+    return;
+  }
+  loop.runs = std::min(loop.parts, kMaxRuns);
+  for (std::size_t r = 0; r < loop.runs; ++r) {
+    loop.run[r].next.store(n * r / loop.runs, std::memory_order_relaxed);
+    loop.run[r].end = n * (r + 1) / loop.runs;
+  }
+  const auto take_tasks = [](void* shared, std::size_t part) {
     Loop& l = *static_cast<Loop*>(shared);
-    for (std::size_t i; (i = l.next.fetch_add(1, std::memory_order_relaxed)) < l.n;) l.task(l.arg, i);
+    for (std::size_t r = 0, first = part * l.runs / l.parts; r < l.runs; ++r) {
+      Run& run = l.run[(first + r) % l.runs];
+      for (std::size_t i; (i = run.next.fetch_add(1, std::memory_order_relaxed)) < run.end;) l.task(l.arg, i);
+    }
   };
-  parallel_for(std::min<std::size_t>(n, threads), take_tasks, &loop);
+  parallel_for(loop.parts, take_tasks, &loop);
 }
 
 }  // namespace zenwoq

@@ -2,12 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A cold weight is read at the speed of memory only in huge pages: in pages of 4 KiB, the walks of page tables cost a
-// product with one row about a tenth of its speed.
+// product with one row a tenth of its speed, and if the weight is small and its pages are scattered, a third.
 #include "weight/buffer.h"
 
 #include <sys/mman.h>
 
 #include <cstdlib>
+#include <mutex>
 
 #include "zenwoq/zenwoq.h"
 
@@ -17,34 +18,94 @@ namespace {
 std::uintptr_t round_up(std::uintptr_t value, std::size_t unit) { return (value + unit - 1) / unit * unit; }
 
 // A mapping of its own, not memory of the heap: the advice would stay on what the heap gives to others later.
-PackedBuffer map_huge(std::size_t bytes) {
+std::uint8_t* map_huge(std::size_t size, std::size_t alignment) {
+  const std::size_t reserved = size + alignment;  // whatever lies before and behind is given back
+  void* mapping = mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapping == MAP_FAILED) return nullptr;
+  auto* begin = static_cast<std::uint8_t*>(mapping);
+  auto* aligned = reinterpret_cast<std::uint8_t*>(round_up(reinterpret_cast<std::uintptr_t>(begin), alignment));
+  if (aligned != begin) munmap(begin, static_cast<std::size_t>(aligned - begin));
+  munmap(aligned + size, static_cast<std::size_t>(begin + reserved - (aligned + size)));
+  madvise(aligned, size, MADV_HUGEPAGE);  // only an advice: without it the weight is as right
+  return aligned;
+}
+
+void unmap(std::uint8_t* memory, std::size_t bytes) { munmap(memory, bytes); }
+
+PackedBuffer allocate_large(std::size_t bytes) {
   constexpr std::size_t kPageBytes = 4096;
   // The last huge page is completed where that wastes at most an eighth; otherwise the end lies in small pages.
   std::size_t size = round_up(bytes, kHugePageBytes);
   if (size - bytes > bytes / 8) size = round_up(bytes, kPageBytes);
-  const std::size_t reserved = size + kHugePageBytes;  // whatever lies before and behind is given back
-  void* mapping = mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (mapping == MAP_FAILED) return nullptr;
-  auto* begin = static_cast<std::uint8_t*>(mapping);
-  auto* aligned = reinterpret_cast<std::uint8_t*>(round_up(reinterpret_cast<std::uintptr_t>(begin), kHugePageBytes));
-  if (aligned != begin) munmap(begin, static_cast<std::size_t>(aligned - begin));
-  munmap(aligned + size, static_cast<std::size_t>(begin + reserved - (aligned + size)));
-  madvise(aligned, size, MADV_HUGEPAGE);  // only an advice: without it the weight is as right
-  return PackedBuffer(aligned, {size});
+  return PackedBuffer(map_huge(size, kHugePageBytes), {unmap, size});
+}
+
+// Mappings that small weights share. A mapping is filled from front to back and goes with its last weight; the newest
+// one stays, and is filled anew if it has become empty.
+class SharedMappings {
+ public:
+  std::uint8_t* allocate(std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    if (newest_ == nullptr || used_ + bytes > kMappingBytes) {
+      std::uint8_t* made = map_huge(kMappingBytes, kMappingBytes);
+      if (made == nullptr) return nullptr;
+      if (newest_ != nullptr) leave(newest_);
+      newest_ = new (made) Mapping{1};
+      used_ = kHeaderBytes;
+    }
+    std::uint8_t* memory = reinterpret_cast<std::uint8_t*>(newest_) + used_;
+    used_ += bytes;
+    ++newest_->users;
+    return memory;
+  }
+
+  void free(std::uint8_t* memory) {
+    const std::lock_guard lock(mutex_);
+    auto* mapping = reinterpret_cast<Mapping*>(reinterpret_cast<std::uintptr_t>(memory) & ~(kMappingBytes - 1));
+    leave(mapping);
+    if (mapping == newest_ && newest_->users == 1) used_ = kHeaderBytes;
+  }
+
+ private:
+  static constexpr std::size_t kMappingBytes = 4 * kHugePageBytes;  // and its alignment, by which a weight finds it
+  static constexpr std::size_t kHeaderBytes = ZENWOQ_PACKED_ALIGNMENT;
+
+  // At the beginning of its memory.
+  struct Mapping {
+    std::size_t users;  // weights, and being the newest
+  };
+
+  static void leave(Mapping* mapping) {
+    if (--mapping->users == 0) munmap(mapping, kMappingBytes);
+  }
+
+  std::mutex mutex_;
+  Mapping* newest_ = nullptr;
+  std::size_t used_ = 0;  // bytes of the newest mapping
+};
+
+// Never destroyed: weights may outlive every static object.
+SharedMappings& shared_mappings() {
+  static auto* const shared = new SharedMappings;
+  return *shared;
+}
+
+PackedBuffer allocate_small(std::size_t bytes) {
+  const std::size_t size = round_up(bytes, ZENWOQ_PACKED_ALIGNMENT);
+#if defined(__SANITIZE_ADDRESS__)  // sees accesses beyond the end only in memory of the heap
+  auto* memory = static_cast<std::uint8_t*>(std::aligned_alloc(ZENWOQ_PACKED_ALIGNMENT, size));
+  return PackedBuffer(memory, {[](std::uint8_t* own, std::size_t) { std::free(own); }, size});
+#else
+  return PackedBuffer(shared_mappings().allocate(size),
+                      {[](std::uint8_t* own, std::size_t) { shared_mappings().free(own); }, size});
+#endif
 }
 
 }  // namespace
 
-void PackedDeleter::operator()(std::uint8_t* memory) const {
-  if (mapped_bytes == 0) return std::free(memory);
-  munmap(memory, mapped_bytes);
-}
-
 PackedBuffer allocate_packed(std::size_t bytes) {
   if (bytes > PTRDIFF_MAX - 2 * kHugePageBytes) return nullptr;
-  if (bytes >= kHugePageBytes) return map_huge(bytes);
-  const std::size_t size = round_up(bytes, ZENWOQ_PACKED_ALIGNMENT);
-  return PackedBuffer(static_cast<std::uint8_t*>(std::aligned_alloc(ZENWOQ_PACKED_ALIGNMENT, size)));
+  return bytes >= kHugePageBytes ? allocate_large(bytes) : allocate_small(bytes);
 }
 
 }  // namespace zenwoq

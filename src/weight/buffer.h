@@ -12,15 +12,16 @@ namespace zenwoq {
 
 inline constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 
-// Frees memory of the heap, or unmaps so many bytes.
+// Gives so many bytes back to where they are from.
 struct PackedDeleter {
-  std::size_t mapped_bytes = 0;
-  void operator()(std::uint8_t* memory) const;
+  void (*give_back)(std::uint8_t* memory, std::size_t bytes) = nullptr;
+  std::size_t bytes = 0;
+  void operator()(std::uint8_t* memory) const { give_back(memory, bytes); }
 };
 using PackedBuffer = std::unique_ptr<std::uint8_t, PackedDeleter>;
 
-// 64-byte aligned, and from 2 MiB on a mapping of its own, in huge pages where the system has them; NULL if there is no
-// memory. The pages are not touched: each thread that packs makes its own.
+// 64-byte aligned, in huge pages where the system has them: from 2 MiB on a mapping of its own, smaller ones share
+// mappings; NULL if there is no memory. The pages are not touched: each thread that packs makes its own. Thread-safe.
 PackedBuffer allocate_packed(std::size_t bytes);
 
 }  // namespace zenwoq
