@@ -6,12 +6,12 @@
     python bench/llm.py --json llm.json      # 8 to 12 minutes on two cores, most of it torch.compile
 
 Everything is measured in one run, on as many threads as --threads says. Variants of a model take turns: each round,
-each of them runs the prompt into an empty cache of fixed length and decodes a few tokens. Times are the best of all
-rounds; the JSON file has all of them. zentorch (2.13.0.2) and, with --llama-cpp, llama-cpp-python are measured where
+each of them runs the prompt into an empty cache of fixed length and decodes a few tokens. Times are medians; the JSON file
+has all of them. zentorch (2.13.0.2) and, with --llama-cpp, llama-cpp-python are measured where
 they are installed.
 
-The roof is the time in which all weights of a token (zenwoq's packed ones, lm_head in bf16) are read once, at the
-bandwidth of this run.
+The roof is the time in which all weights of a token (zenwoq's packed ones, lm_head in bf16) are read once, at the bandwidth
+that is measured right before and after the tokens of each round.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from llm.timing import bandwidth
 from llm.variants import has, take_turns
 
 
-def measure(sizes: Sizes, threads: int, with_llama_cpp: bool) -> tuple[list[Row], float]:
-    """All rows, and bytes a second."""
+def measure(sizes: Sizes, threads: int, with_llama_cpp: bool) -> tuple[list[Row], list[float]]:
+    """All rows, and the bytes a second of the Llama's rounds."""
     torch.set_num_threads(1)
     rows = [operator_row(n, k, sizes.call_repeats) for n, k in ((64, 64), (576, 576))]
     torch.set_num_threads(threads)
@@ -51,14 +51,13 @@ def measure(sizes: Sizes, threads: int, with_llama_cpp: bool) -> tuple[list[Row]
         llamas += llama.zentorch_variants(sizes)
         smols += smollm2.zentorch_variants(sizes) if sizes.smol else []
     bytes_per_s = bandwidth(sizes.bandwidth_mib)
-    take_turns(llamas, sizes.rounds, sizes.llama_steps)
-    bytes_per_s = max(bytes_per_s, bandwidth(sizes.bandwidth_mib))
-    rows += llama.rows(llamas, bytes_per_s, sizes.llama_prompt)
+    take_turns(llamas, sizes.rounds, sizes.llama_steps, bytes_per_s)
+    rows += llama.rows(llamas, sizes.llama_prompt)
     if smols:
-        take_turns(smols, sizes.rounds, sizes.smol_steps)
+        take_turns(smols, sizes.rounds, sizes.smol_steps, bytes_per_s)
         rows += smollm2.rows(smols, sizes.smol_prompt)
         rows.append(smollm2.eager_parts(smols[0]))
-    return rows, bytes_per_s
+    return rows, [each for variant in llamas for each in variant.bytes_per_s]
 
 
 def missing(with_llama_cpp: bool) -> list[str]:
@@ -99,10 +98,9 @@ def main() -> None:
     if not args.tiny and not chat.MODEL.exists():
         sys.exit(f"{chat.MODEL} is missing: tools/quickstart.sh fetches it")
     rows, bytes_per_s = measure(TINY if args.tiny else Sizes(), args.threads, args.llama_cpp)
+    gb_s = [each / 1e9 for each in bytes_per_s]
     cpu = zenwoq.cpu_info()
-    head = (
-        f"{cpu.brand} ({cpu.uarch}), {args.threads} threads, {bytes_per_s / 1e9:.1f} GB/s, {time.strftime('%Y-%m-%d')}"
-    )
+    head = f"{cpu.brand} ({cpu.uarch}), {args.threads} threads, {min(gb_s):.0f} to {max(gb_s):.0f} GB/s, {time.strftime('%Y-%m-%d')}"
     print(f"{head}\n{', '.join(f'{name} {version}' for name, version in versions().items())}\n\n{table(rows)}\n")
     judged = aims(rows)
     for line in [*judged, *missing(args.llama_cpp)]:
@@ -114,7 +112,7 @@ def main() -> None:
             "threads": args.threads,
             "date": time.strftime("%Y-%m-%d"),
             "versions": versions(),
-            "bandwidth_gb_s": bytes_per_s / 1e9,
+            "bandwidth_gb_s": [min(gb_s), max(gb_s)],
             "rows": [{"part": row.part, "name": row.name, **row.values} for row in rows],
             "aims": [{"text": aim.text, "value": aim.value, "limit": aim.limit, "met": aim.met} for aim in judged],
             "missing": missing(args.llama_cpp),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,6 @@ from torchao.quantization import quantize_
 
 from llm.report import Row
 from llm.sizes import Sizes
-from llm.timing import MS
 from llm.variants import Variant, error, of_model, wrong
 
 
@@ -49,16 +49,17 @@ def _prompt(sizes: Sizes) -> torch.Tensor:
     return torch.arange(sizes.llama_prompt)[None]
 
 
-def rows(measured: list[Variant], bytes_per_s: float, prompt: int) -> list[Row]:
+def rows(measured: list[Variant], prompt: int) -> list[Row]:
     """Times, and a token's as a multiple of the roof: of zenwoq's weights for all, whatever else others read."""
     roof_bytes = next(variant.weight_bytes for variant in measured if variant.name.startswith("zenwoq"))
     made = []
     for variant in measured:
+        ratios = variant.over_roof(roof_bytes)
         values = variant.values(prompt)
-        values["roof_ms"] = MS * roof_bytes / bytes_per_s
-        values["over_roof"] = values["token_ms"] / values["roof_ms"]
+        values |= {"over_roof": statistics.median(ratios), "roof_bytes": roof_bytes, "all_over_roof": ratios}
         values["error"] = error(variant, measured)
         times = f"{values['token_ms']:.2f} ms", f"{values['prompt_ms']:.1f} ms"
-        note = f"{values['over_roof']:.2f} x roof; start {variant.start_s:.1f} s{wrong(values)}"
+        spread = f"{values['over_roof']:.2f} x roof ({min(ratios):.2f}-{max(ratios):.2f})"
+        note = f"{spread}; best {values['token_best_ms']:.2f} ms; start {variant.start_s:.1f} s{wrong(values)}"
         made.append(Row("llama", variant.name, *times, note, values))
     return made

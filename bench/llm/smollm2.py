@@ -12,7 +12,6 @@ import torch
 
 from llm.report import Row
 from llm.sizes import Sizes
-from llm.timing import MS
 from llm.variants import Variant, error, has, of_model, wrong
 
 
@@ -101,7 +100,7 @@ def eager_parts(variant: Variant) -> Row:
         kind = kinds.get(event.key, "attention_ms" if "scaled_dot_product" in event.key else "other_operators_ms")
         parts[kind] += event.self_cpu_time_total / steps / 1e3
         calls += event.count
-    values: dict[str, Any] = {**parts, "operator_calls": calls / steps, "token_ms": MS * min(variant.step_s)}
+    values: dict[str, Any] = {**parts, "operator_calls": calls / steps, "token_ms": variant.values(1)["token_ms"]}
     values["python_ms"] = values["token_ms"] - sum(parts.values())
     note = ", ".join(f"{name.removesuffix('_ms').replace('_', ' ')} {value:.2f}" for name, value in parts.items())
     note += f" ({calls // steps} calls), Python {values['python_ms']:.2f} ms"

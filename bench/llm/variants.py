@@ -31,7 +31,9 @@ class Variant:
         weight_bytes: read for a token; 0 where it is not known.
         start_s: seconds of its first prompt and token: code generation, compilation.
         logits: ``[vocabulary]`` of the first token.
-        prefill_s, step_s: seconds, one entry a measurement.
+        prefill_s: seconds of the prompt, one entry a round.
+        step_s: seconds of each token of each round.
+        bytes_per_s: the bandwidth of each round.
     """
 
     name: str
@@ -42,7 +44,8 @@ class Variant:
     start_s: float = 0.0
     logits: torch.Tensor = field(default_factory=lambda: torch.empty(0))
     prefill_s: list[float] = field(default_factory=list)
-    step_s: list[float] = field(default_factory=list)
+    step_s: list[list[float]] = field(default_factory=list)
+    bytes_per_s: list[float] = field(default_factory=list)
 
     def start(self) -> Variant:
         """Compiles whatever is compiled at the first call."""
@@ -52,25 +55,35 @@ class Variant:
         print(f": {self.start_s:.1f} s to start", file=sys.stderr)
         return self
 
-    def measure(self, steps: int) -> None:
-        """One round."""
+    def measure(self, steps: int, bytes_per_s: Callable[[], float]) -> None:
+        """One round; the bandwidth is measured right before and after the tokens."""
         self.prefill_s.append(seconds(self.prefill))
-        self.step_s += [seconds(self.step) for _ in range(steps)]
+        before = bytes_per_s()
+        self.step_s.append([seconds(self.step) for _ in range(steps)])
+        self.bytes_per_s.append((before + bytes_per_s()) / 2)
 
     def values(self, tokens: int) -> dict[str, Any]:
         """For the JSON file."""
+        all_steps = [value for steps in self.step_s for value in steps]
+        token, prompt = statistics.median(all_steps), statistics.median(self.prefill_s)
         return {
-            "token_ms": MS * min(self.step_s),
-            "token_median_ms": MS * statistics.median(self.step_s),
-            "prompt_ms": MS * min(self.prefill_s),
-            "prompt_median_ms": MS * statistics.median(self.prefill_s),
-            "tokens_per_s": 1 / min(self.step_s),
-            "prompt_tokens_per_s": tokens / min(self.prefill_s),
+            "token_ms": MS * token,
+            "token_best_ms": MS * min(all_steps),
+            "prompt_ms": MS * prompt,
+            "prompt_best_ms": MS * min(self.prefill_s),
+            "tokens_per_s": 1 / token,
+            "prompt_tokens_per_s": tokens / prompt,
             "start_s": self.start_s,
             "weight_bytes": self.weight_bytes,
-            "all_token_ms": [MS * value for value in self.step_s],
+            "all_token_ms": [[MS * value for value in steps] for steps in self.step_s],
             "all_prompt_ms": [MS * value for value in self.prefill_s],
+            "all_gb_s": [value / 1e9 for value in self.bytes_per_s],
         }
+
+    def over_roof(self, roof_bytes: int) -> list[float]:
+        """A token's time over that of reading so many bytes, round by round."""
+        rounds = zip(self.step_s, self.bytes_per_s, strict=True)
+        return [statistics.median(steps) * bytes_per_s / roof_bytes for steps, bytes_per_s in rounds]
 
 
 def weight_bytes(model: Any) -> int:
@@ -118,12 +131,12 @@ def forward_of(model: Any, cache: Any) -> Callable[[torch.Tensor], torch.Tensor]
     return forward
 
 
-def take_turns(variants: list[Variant], rounds: int, steps: int) -> None:
+def take_turns(variants: list[Variant], rounds: int, steps: int, bytes_per_s: Callable[[], float]) -> None:
     """All variants in each round, so that a disturbance of the machine meets all of them."""
     for i in range(rounds):
         print(f"  round {i + 1} of {rounds}", file=sys.stderr)
         for variant in variants:
-            variant.measure(steps)
+            variant.measure(steps, bytes_per_s)
 
 
 def error(variant: Variant, variants: list[Variant]) -> float:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from zenwoq.torch._memory import WeightMemory
 from zenwoq.torch._module import Linear, aligned, dense_dtype
 
 _ModelT = TypeVar("_ModelT", bound=torch.nn.Module)
@@ -171,15 +172,26 @@ def _read(path: str | os.PathLike[str], mmap: bool) -> tuple[dict[str, torch.Ten
     try:
         with safe_open(path, framework="pt") as file:
             about = _parse((file.metadata() or {}).get(_KEY), path)
-            # What safetensors gives may be a view of the mapped file.
-            tensors = {name: file.get_tensor(name) if mmap else file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
     missing = [name for name in about["aliases"].values() if name not in tensors]
     missing += [name for name in about["buffers"] if name not in tensors and name not in about["aliases"]]
     if missing:
         raise ValueError(f"{os.fspath(path)}: {missing[0]} is named but missing")
-    return tensors, about
+    return tensors if mmap else _in_memory(tensors, about["layers"]), about
+
+
+def _in_memory(tensors: dict[str, torch.Tensor], layers: Iterable[str]) -> dict[str, torch.Tensor]:
+    """Copies of what safetensors gives, which may be views of the mapped file."""
+    memory = WeightMemory()
+    packed = {f"{name}.packed" for name in layers}
+
+    def copied(name: str, tensor: torch.Tensor) -> torch.Tensor:
+        is_bytes = tensor.dtype == torch.uint8 and tensor.dim() == 1 and tensor.numel() > 0
+        return memory.copy(tensor) if name in packed and is_bytes else tensor.clone()
+
+    return {name: copied(name, tensor) for name, tensor in tensors.items()}
 
 
 def _parse(text: str | None, path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 import torch
 
 from zenwoq import _library
+from zenwoq.torch._memory import WeightMemory
 from zenwoq.torch._module import Linear, dense_dtype
 from zenwoq.torch._report import LayerReport, Report
 from zenwoq.torch._sources import Source, Unsupported, bytes_of, find_source, is_linear, quantization_of
@@ -103,6 +104,7 @@ class _SharedWeights:
         self._others: dict[int, str] = {}  # weight -> the name of it in a module that is no linear
         self._keep: dict[int, torch.Tensor] = {}  # so that no identity is used anew
         self._packed: dict[int, torch.Tensor] = {}
+        self._memory = WeightMemory()
         seen: set[int] = set()
         for name, module in model.named_modules():
             for own, parameter in module.named_parameters(recurse=False):
@@ -120,7 +122,7 @@ class _SharedWeights:
         """The packed form, made once for each weight."""
         made = self._packed.get(id(weight)) if id(weight) in self._keep else None
         if made is None:
-            made = pack(source)
+            made = pack(source, self._memory)
             if id(weight) in self._keep:
                 self._packed[id(weight)] = made
         return made
@@ -171,16 +173,11 @@ def _take_over(made: torch.nn.Module, module: torch.nn.Module) -> None:
             setattr(made, hooks, getattr(module, hooks))
 
 
-def pack(source: Source) -> torch.Tensor:
-    """The packed weight, in memory of torch's own, on as many threads as torch uses."""
+def pack(source: Source, memory: WeightMemory) -> torch.Tensor:
+    """The packed weight, on as many threads as torch uses."""
     parts = source.read()
-    size = parts.packed_bytes()
-    packed = torch.empty(size, dtype=torch.uint8)
-    shift = -packed.data_ptr() % 64
-    if shift:  # torch aligns to 64, but nothing promises it
-        packed = torch.empty(size + 64, dtype=torch.uint8)
-        packed = packed[-packed.data_ptr() % 64 :][:size]
-    parts.pack_into(packed.data_ptr(), size, torch.get_num_threads())
+    packed = memory.empty(parts.packed_bytes())
+    parts.pack_into(packed.data_ptr(), packed.nbytes, torch.get_num_threads())
     return packed
 
 

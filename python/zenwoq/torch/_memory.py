@@ -1,0 +1,49 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""Memory for packed weights: in huge pages, which small weights share.
+
+A weight is read once a token, from first to last byte. In pages of 4 KiB this takes up to half as long again, since
+each page has to be looked up; and what a small weight is allocated by itself never gets a huge page.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+
+import torch
+
+_ALIGNMENT = 64
+_HUGE_PAGE = 1 << 21
+_MAPPING = 1 << 25
+
+
+class WeightMemory:
+    """Hands out pieces of large private mappings.
+
+    A mapping takes memory as it is filled, and gives it back when the last tensor in it is gone.
+    """
+
+    def __init__(self) -> None:
+        self._mapping: mmap.mmap | None = None
+        self._used = 0
+
+    def empty(self, size: int) -> torch.Tensor:
+        """``[size]`` uint8, zeros, at an address that is a multiple of 64.
+
+        Raises:
+            OSError: no memory.
+        """
+        begin = -(-self._used // _ALIGNMENT) * _ALIGNMENT
+        if self._mapping is None or begin + size > len(self._mapping):
+            self._mapping = mmap.mmap(-1, max(size, _MAPPING) + _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            with contextlib.suppress(OSError, AttributeError):  # no huge pages in this kernel
+                self._mapping.madvise(mmap.MADV_HUGEPAGE)
+            begin = -ctypes.addressof(ctypes.c_char.from_buffer(self._mapping)) % _HUGE_PAGE
+        self._used = begin + size
+        return torch.frombuffer(self._mapping, dtype=torch.uint8, count=size, offset=begin)
+
+    def copy(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A copy of a uint8 tensor ``[bytes]``."""
+        return self.empty(tensor.numel()).copy_(tensor)
