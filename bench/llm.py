@@ -3,15 +3,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What zenwoq.torch costs and gains: the operator, a Llama of 8 layers, SmolLM2, and optimize itself.
 
-    python bench/llm.py --json llm.json      # 8 to 12 minutes on two cores, most of it torch.compile
+    python bench/llm.py --json llm.json      # 20 minutes on two cores, most of it torch.compile
 
 Everything is measured in one run, on as many threads as --threads says. Variants of a model take turns: each round,
-each of them runs the prompt into an empty cache of fixed length and decodes a few tokens. Times are medians; the JSON file
-has all of them. zentorch (2.13.0.2) and, with --llama-cpp, llama-cpp-python are measured where
-they are installed.
+each of them runs the prompt into an empty cache of fixed length and decodes a few tokens. Times are medians; the JSON
+file has all of them. zentorch (2.13.0.2) and, with --llama-cpp, llama-cpp-python are measured where they are installed.
 
-The roof is the time in which all weights of a token (zenwoq's packed ones, lm_head in bf16) are read once, at the bandwidth
-that is measured right before and after the tokens of each round.
+The roof is the time in which all weights of a token (zenwoq's packed ones, lm_head in bf16) are read once, at the
+bandwidth that is measured right before and after the tokens of each round.
 """
 
 from __future__ import annotations
@@ -100,7 +99,8 @@ def main() -> None:
     rows, bytes_per_s = measure(TINY if args.tiny else Sizes(), args.threads, args.llama_cpp)
     gb_s = [each / 1e9 for each in bytes_per_s]
     cpu = zenwoq.cpu_info()
-    head = f"{cpu.brand} ({cpu.uarch}), {args.threads} threads, {min(gb_s):.0f} to {max(gb_s):.0f} GB/s, {time.strftime('%Y-%m-%d')}"
+    speed = f"{min(gb_s):.0f} to {max(gb_s):.0f} GB/s"
+    head = f"{cpu.brand} ({cpu.uarch}), {args.threads} threads, {speed}, {time.strftime('%Y-%m-%d')}"
     print(f"{head}\n{', '.join(f'{name} {version}' for name, version in versions().items())}\n\n{table(rows)}\n")
     judged = aims(rows)
     for line in [*judged, *missing(args.llama_cpp)]:
