@@ -32,7 +32,9 @@ using torch::stable::Tensor;
 constexpr uint32_t kMaxThreads = 4096;
 
 // libgomp's threads, which torch computes on, are gone in a forked child, and a parallel loop waits for them forever.
+// Registered when the library is loaded: the child's call may be the first.
 std::atomic<bool> forked{false};
+[[maybe_unused]] const int fork_is_seen = pthread_atfork(nullptr, nullptr, [] { forked = true; });
 
 // zenwoq_parallel_for_fn on torch's intra-op threads.
 void run_on_torch_threads(void*, size_t n, void (*task)(void* arg, size_t i), void* arg) {
@@ -65,7 +67,6 @@ void require(zenwoq_status status) {
 // One for the process, never destroyed: threads may still compute while the process ends.
 zenwoq_context* context() {
   static zenwoq_context* const shared = [] {
-    pthread_atfork(nullptr, nullptr, [] { forked = true; });
     zenwoq_context_options options;
     zenwoq_context_options_init(&options);
     options.threads = kMaxThreads;  // starts none; each run says how many

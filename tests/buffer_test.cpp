@@ -5,12 +5,14 @@
 #include "weight/buffer.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <fstream>
 #include <random>
-#include <string>
 #include <thread>
 #include <vector>
 
@@ -105,6 +107,30 @@ TEST(PackedBuffer, IsNobodysTwice) {
   };
   std::vector<std::thread> threads;
   for (std::uint8_t value = 1; value <= 4; ++value) threads.emplace_back(work, value);
+  for (std::thread& thread : threads) thread.join();
+}
+
+// Whatever other threads were doing when it forked, a child can allocate and free.
+TEST(PackedBuffer, AForkedChildGoesOn) {
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; ++i) {
+    threads.emplace_back([&] {
+      while (!stop) allocate_packed(kMiB + kMiB / 2);
+    });
+  }
+  for (int i = 0; i < 100; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(20);
+      for (int k = 0; k < 10; ++k) allocate_packed(kMiB);
+      _exit(0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    ASSERT_TRUE(WIFEXITED(status)) << "hung in fork " << i;
+  }
+  stop = true;
   for (std::thread& thread : threads) thread.join();
 }
 

@@ -17,8 +17,9 @@ PATH=$builder/bin:$PATH "$builder/bin/python" -m pip --disable-pip-version-check
   --config-settings=build-dir="$root/build-python" --wheel-dir="$work" "$root"
 
 venv=${XDG_CACHE_HOME:-$HOME/.cache}/zenwoq/python-venv/torch-$1-torchao-$2
-[ -d "$venv" ] || python3 -m venv "$venv"
+[ -f "$venv/pyvenv.cfg" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1 || python3 -m venv --clear "$venv"
 "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --requirement "$work/requirements.txt"
 "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps "$work"/zenwoq-*.whl
 cd "$root"
+# Not those that build the wheel anew, nor the benchmark, which measures nothing about torch's versions.
 PATH=$venv/bin:$PATH "$venv/bin/python" -m pytest --timeout=600 --ignore=python/tests/test_wheel.py --deselect python/tests/test_examples.py::test_bench

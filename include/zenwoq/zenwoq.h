@@ -163,8 +163,8 @@ typedef struct zenwoq_weight_source {
 ZENWOQ_API void zenwoq_weight_source_init(zenwoq_weight_source *source);
 
 /* Bytes of the packed form, a pure function of desc. In a buffer that is 2 MiB aligned and has huge pages (MADV_HUGEPAGE)
- * runs of one to three rows come about ten points nearer to the speed of memory; a weight's own memory is like that from
- * 2 MiB on. Errors: INVALID_ARGUMENT, OVERFLOW. */
+ * runs of one to three rows come ten to thirty points nearer to the speed of memory; memory that a weight owns is like
+ * that. Errors: INVALID_ARGUMENT, OVERFLOW. */
 ZENWOQ_API zenwoq_status zenwoq_weight_packed_bytes(const zenwoq_weight_desc *desc, size_t *bytes);
 
 /* Packs rows [n_begin, n_end) of source (which describes the whole matrix) into packed, a 64-byte aligned buffer of
@@ -175,8 +175,9 @@ ZENWOQ_API zenwoq_status zenwoq_weight_packed_bytes(const zenwoq_weight_desc *de
 ZENWOQ_API zenwoq_status zenwoq_weight_pack(const zenwoq_weight_desc *desc, const zenwoq_weight_source *source,
                                             size_t n_begin, size_t n_end, void *packed, size_t packed_bytes);
 
-/* Packs on the context's threads into memory the weight owns, which they are the first to touch. On success *weight is the
- * caller's, on an error NULL. Errors: those of zenwoq_weight_pack for all rows, OUT_OF_MEMORY. source is not kept. */
+/* Packs on the context's threads into memory the weight owns: from 2 MiB on pages that these threads are the first to
+ * touch; smaller weights share mappings of 8 MiB, each of which is given back with its last weight. On success *weight is
+ * the caller's, on an error NULL. Errors: those of zenwoq_weight_pack for all rows, OUT_OF_MEMORY. source is not kept. */
 ZENWOQ_API zenwoq_status zenwoq_weight_create(zenwoq_context *context, const zenwoq_weight_desc *desc,
                                               const zenwoq_weight_source *source, zenwoq_weight **weight);
 

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -104,6 +106,8 @@ def test_fake_kernels_refuse_what_the_real_ones_do(packed):
     refuses("x must be float32", x.double(), meta, None, N)
     refuses("bias must be float32", x, meta, torch.zeros(N, device="meta", dtype=torch.int32), N)
     refuses("n is 0", x, meta, None, 0)
+    refuses("too few for it", x, meta, None, 2**40)
+    refuses("contiguous 1-D uint8", x, meta[:0], None, N)
 
 
 def test_refusals(packed):
@@ -182,6 +186,25 @@ def test_forked_child(packed):
         kernel = linear(x[:3], big, None, 1024).shape == (3, 1024)  # a kernel that the parent may not have made
         os._exit(0 if same and kernel else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+FIRST_CALL_IN_A_CHILD = """
+import os, sys, torch, zenwoq.torch
+packed = torch.load(sys.argv[1])
+torch.set_num_threads(2)
+torch.ones(1 << 22).sum()  # torch's threads exist now, and the operator has not been called
+child = os.fork()
+if child == 0:
+    torch.ops.zenwoq.linear.default(torch.empty(40, 1024), packed, None, 1024)
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_first_call_in_a_forked_child(tmp_path):
+    torch.save(random_packed(1024, 1024), tmp_path / "packed.pt")
+    command = [sys.executable, "-c", FIRST_CALL_IN_A_CHILD, str(tmp_path / "packed.pt")]
+    assert subprocess.run(command, timeout=120, check=False).returncode == 0
 
 
 def test_data_loader_workers(packed):

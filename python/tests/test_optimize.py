@@ -15,6 +15,7 @@ import tqdm
 import zenwoq.torch
 from conftest import FLOWS, bound_of, configs, random_packed, real_weights
 from torchao.quantization import (
+    Float8WeightOnlyConfig,
     Int8DynamicActivationIntxWeightConfig,
     IntxWeightOnlyConfig,
     MappingType,
@@ -103,7 +104,10 @@ def test_progress_is_shown(capsys, monkeypatch):
 
 def test_what_is_not_understood_is_left_and_named():
     model = torch.nn.ModuleDict(
-        {name: torch.nn.Linear(64, 32).bfloat16() for name in ("int8", "dynamic", "dense", "odd_group", "own_forward")}
+        {
+            name: torch.nn.Linear(64, 32).bfloat16()
+            for name in ("int8", "dynamic", "float8", "dense", "odd_group", "own_forward")
+        }
     )
 
     class Doubled(torch.nn.Linear):
@@ -118,6 +122,7 @@ def test_what_is_not_understood_is_left_and_named():
     int4 = {"weight_dtype": torch.int4}
     quantize_(model, IntxWeightOnlyConfig(weight_dtype=torch.int8, granularity=PerAxis(0)), only("int8"))
     quantize_(model, Int8DynamicActivationIntxWeightConfig(**int4, weight_granularity=PerGroup(32)), only("dynamic"))
+    quantize_(model, Float8WeightOnlyConfig(), only("float8"))
     quantize_(model, IntxWeightOnlyConfig(**int4, granularity=PerGroup(4)), only("odd_group"))
     quantize_(model, IntxWeightOnlyConfig(**int4, granularity=PerGroup(32)), only("own_forward"))
     before = dict(model.items())
@@ -126,6 +131,7 @@ def test_what_is_not_understood_is_left_and_named():
     reasons = {layer.name: layer.result for layer in report.left}
     assert reasons["int8"] == "int8 values, not int4"
     assert "activations are quantized too" in reasons["dynamic"]
+    assert reasons["float8"] == "Float8Tensor is not supported"
     assert reasons["dense"] == "not quantized (bfloat16)"
     assert reasons["odd_group"] == "groups of 4, not a multiple of 8"
     assert reasons["own_forward"] == "Doubled has a forward of its own"
@@ -239,6 +245,7 @@ def test_the_weight_has_a_shape_but_no_values():
     assert layer.weight.shape == (64, 96) and layer.weight.dtype == torch.bfloat16 and not layer.weight.is_meta
     assert layer.weight.device == layer.packed.device and layer.weight.numel() == 64 * 96
     assert layer.half().weight.dtype == torch.float16
+    assert copy.deepcopy(layer).to("meta").weight.is_meta
     for compute in (lambda w: w.float(), lambda w: w.t(), lambda w: torch.nn.functional.linear(torch.ones(1, 96), w)):
         with pytest.raises(TypeError, match=r"packed, it has no values here; the layer's dequantize\(\)"):
             compute(layer.weight)
@@ -353,6 +360,28 @@ def test_opaque_weights_packed_for_another_cpu_are_refused():
             zenwoq.torch.optimize(model, progress=False)
     layer.weight.qdata.copy_(right)
     assert len(zenwoq.torch.optimize(model, progress=False).replaced) == 3
+
+
+def test_opaque_weights_with_rows_of_zeros_are_read():
+    """Their groups have one code only, and must not make the layout look wrong."""
+    model = torch.nn.Sequential(torch.nn.Linear(64, 128, bias=False).bfloat16())
+    with torch.no_grad():
+        model[0].weight[torch.randperm(128)[:40]] = 0
+    quantize_(model, configs(32)["opaque"]())
+    expected = dense_of(model[0])
+    assert len(zenwoq.torch.optimize(model, progress=False).replaced) == 1
+    assert torch.equal(model[0].dequantize(torch.float32), expected)
+
+
+def test_restored_buffers_keep_their_type():
+    """Angles of positions, for example, are wrong by radians if they are rounded to bfloat16."""
+    model = torch.nn.Sequential(torch.nn.Linear(64, 64).bfloat16())
+    model.register_buffer("angles", torch.rand(8), persistent=False)
+    before = model.angles.clone()
+    quantize_(model, configs(32)["intx-group"]())
+    zenwoq.torch.optimize(model, progress=False)
+    assert zenwoq.torch.restore(model)[0].weight.dtype == torch.bfloat16
+    assert model.angles.dtype == torch.float32 and torch.equal(model.angles, before)
 
 
 def test_damaged_scales_are_named():

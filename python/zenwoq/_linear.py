@@ -25,10 +25,11 @@ def linear(
 ) -> Any:
     """``y = x @ W.T + bias`` with bf16 products and f32 sums; the same bits for any number of rows and threads.
 
+    Any number of threads may call it at once, also with one weight.
+
     Args:
         x: ``[..., k]`` float32, float16 or bfloat16 (the first two are rounded to bfloat16): a NumPy array, a DLPack
-        array
-            in the CPU's memory, or a buffer. Rows may be apart, their elements may not.
+            array in the CPU's memory, or a buffer. Rows may be apart, their elements may not.
         weight: n x k.
         bias: ``[n]`` float32, float16 or bfloat16, contiguous, or None.
         out: ``[..., n]`` float32 or bfloat16, writable, not overlapping x; None makes a new array.

@@ -160,7 +160,7 @@ class Weight:
     """A 4-bit weight in packed form: ``W[n, k] = scale[n, g] * (table[code[n, k]] + 8 - zero[n, g])``.
 
     The bytes depend on no CPU; they may be saved, mapped and opened again with :meth:`from_packed`. Weights can be
-    copied and pickled.
+    copied and pickled, and used by any number of threads at once.
 
     Args:
         codes: ``[n, ceil(k / 2)]`` uint8, two codes a byte with the even k in the low four bits; or, as `layout` says,

@@ -60,29 +60,32 @@ void Context::parallel_for(std::size_t n, void (*task)(void* arg, std::size_t i)
 void Context::parallel_for(std::size_t n, unsigned threads, void (*task)(void* arg, std::size_t i), void* arg) {
   constexpr std::size_t kMaxRuns = 64;
   struct alignas(64) Run {
-    std::atomic<std::size_t> next;
-    std::size_t end;
+    std::size_t next, end;
   };
   struct Loop {
     void (*task)(void* arg, std::size_t i);
     void* arg;
     std::size_t parts, runs;
     Run run[kMaxRuns];
-  } loop{task, arg, std::min<std::size_t>(n, threads), 0, {}};
+  } loop;  // not cleared: so many runs as there are threads are used
+  loop.task = task;
+  loop.arg = arg;
+  loop.parts = std::min<std::size_t>(n, threads);
   if (loop.parts <= 1) {
     for (std::size_t i = 0; i < n; ++i) task(arg, i);
     return;
   }
   loop.runs = std::min(loop.parts, kMaxRuns);
-  for (std::size_t r = 0; r < loop.runs; ++r) {
-    loop.run[r].next.store(n * r / loop.runs, std::memory_order_relaxed);
-    loop.run[r].end = n * (r + 1) / loop.runs;
-  }
+  for (std::size_t r = 0; r < loop.runs; ++r) loop.run[r] = {n * r / loop.runs, n * (r + 1) / loop.runs};
   const auto take_tasks = [](void* shared, std::size_t part) {
     Loop& l = *static_cast<Loop*>(shared);
     for (std::size_t r = 0, first = part * l.runs / l.parts; r < l.runs; ++r) {
       Run& run = l.run[(first + r) % l.runs];
-      for (std::size_t i; (i = run.next.fetch_add(1, std::memory_order_relaxed)) < run.end;) l.task(l.arg, i);
+      const std::atomic_ref<std::size_t> next(run.next);
+      while (next.load(std::memory_order_relaxed) < run.end) {  // a load alone leaves the line with all who look
+        const std::size_t i = next.fetch_add(1, std::memory_order_relaxed);
+        if (i < run.end) l.task(l.arg, i);
+      }
     }
   };
   parallel_for(loop.parts, take_tasks, &loop);

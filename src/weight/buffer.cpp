@@ -5,10 +5,12 @@
 // product with one row a tenth of its speed, and if the weight is small and its pages are scattered, a third.
 #include "weight/buffer.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 
 #include <cstdlib>
 #include <mutex>
+#include <new>
 
 #include "zenwoq/zenwoq.h"
 
@@ -41,7 +43,7 @@ PackedBuffer allocate_large(std::size_t bytes) {
 }
 
 // Mappings that small weights share. A mapping is filled from front to back and goes with its last weight; the newest
-// one stays, and is filled anew if it has become empty.
+// one stays, and what its last weights leave is filled anew.
 class SharedMappings {
  public:
   std::uint8_t* allocate(std::size_t bytes) {
@@ -59,12 +61,18 @@ class SharedMappings {
     return memory;
   }
 
-  void free(std::uint8_t* memory) {
+  void free(std::uint8_t* memory, std::size_t bytes) {
     const std::lock_guard lock(mutex_);
     auto* mapping = reinterpret_cast<Mapping*>(reinterpret_cast<std::uintptr_t>(memory) & ~(kMappingBytes - 1));
     leave(mapping);
-    if (mapping == newest_ && newest_->users == 1) used_ = kHeaderBytes;
+    if (mapping != newest_) return;
+    if (memory + bytes == reinterpret_cast<std::uint8_t*>(newest_) + used_) used_ -= bytes;
+    if (newest_->users == 1) used_ = kHeaderBytes;
   }
+
+  // Around a fork: the child must not inherit a mutex that a thread holds which it does not have.
+  void lock() { mutex_.lock(); }
+  void unlock() { mutex_.unlock(); }
 
  private:
   static constexpr std::size_t kMappingBytes = 4 * kHugePageBytes;  // and its alignment, by which a weight finds it
@@ -86,7 +94,11 @@ class SharedMappings {
 
 // Never destroyed: weights may outlive every static object.
 SharedMappings& shared_mappings() {
-  static auto* const shared = new SharedMappings;
+  static SharedMappings* const shared = [] {
+    auto* made = new SharedMappings;
+    pthread_atfork([] { shared_mappings().lock(); }, [] { shared_mappings().unlock(); }, [] { shared_mappings().unlock(); });
+    return made;
+  }();
   return *shared;
 }
 
@@ -97,7 +109,7 @@ PackedBuffer allocate_small(std::size_t bytes) {
   return PackedBuffer(memory, {[](std::uint8_t* own, std::size_t) { std::free(own); }, size});
 #else
   return PackedBuffer(shared_mappings().allocate(size),
-                      {[](std::uint8_t* own, std::size_t) { shared_mappings().free(own); }, size});
+                      {[](std::uint8_t* own, std::size_t own_bytes) { shared_mappings().free(own, own_bytes); }, size});
 #endif
 }
 

@@ -4,8 +4,8 @@
 
 The file holds every parameter and buffer by its name, packed weights as uint8. The metadata entry "zenwoq" is JSON:
 
-    {"version": 1, "layers": {name: [out_features, in_features]}, "aliases": {name: name of the same tensor},
-     "buffers": [names of buffers that are not in state_dict]}
+    {"version": 1, "layers": {name: [out_features, in_features, dtype of the dense weight]},
+     "aliases": {name: name of the same tensor}, "buffers": [names of buffers that are not in state_dict]}
 
 Packed weights come first and the header is padded, so that they lie at multiples of 64 in the file: mapped, they run
 from where they are.
@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 import torch
 
 from zenwoq.torch._memory import WeightMemory
-from zenwoq.torch._module import Linear, aligned, dense_dtype
+from zenwoq.torch._module import Linear, aligned
+from zenwoq.torch._optimize import take_over
 
 _ModelT = TypeVar("_ModelT", bound=torch.nn.Module)
 
@@ -64,11 +65,15 @@ def save(model: torch.nn.Module, path: str | os.PathLike[str]) -> None:
     names = sorted(tensors, key=lambda name: (name not in packed, -tensors[name].element_size(), name))
     about = {
         "version": VERSION,
-        "layers": {name: [layer.out_features, layer.in_features] for name, layer in layers.items()},
+        "layers": {name: _about_layer(layer) for name, layer in layers.items()},
         "aliases": aliases,
         "buffers": sorted(hidden),
     }
     _write(path, names, tensors, {"format": "pt", _KEY: json.dumps(about)})
+
+
+def _about_layer(layer: Linear) -> tuple[int, int, str]:
+    return layer.out_features, layer.in_features, str(layer.weight.dtype).removeprefix("torch.")
 
 
 def _without_aliases(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -141,13 +146,16 @@ def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False) ->
         model.
 
     Raises:
-        ValueError: the file is no checkpoint of zenwoq, of a newer version, damaged, or of another model.
+        ValueError: the file is no checkpoint of zenwoq, of a newer version, damaged, or of another model. The model
+            is of no use then.
+        MemoryError: no memory for the weights.
         ImportError: safetensors is not installed.
         OSError: the file cannot be read.
     """
     tensors, about = _read(path, mmap)
-    for name, (n, k) in about["layers"].items():
-        _put_layer(model, name, n, k, f"{name}.bias".lstrip(".") in {*tensors, *about["aliases"]})
+    made: dict[int, tuple[torch.nn.Module, Linear]] = {}
+    for name, layer in about["layers"].items():
+        _put_layer(model, name, layer, f"{name}.bias".lstrip(".") in {*tensors, *about["aliases"]}, made)
     for alias, name in about["aliases"].items():
         tensors[alias] = tensors[name]
     hidden = set(about["buffers"])
@@ -161,8 +169,7 @@ def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False) ->
             f"not in the model {result.unexpected_keys[:5]}"
         )
     for name in hidden:
-        owner, own = _owner_of(model, name)
-        owner._buffers[own] = tensors[name]
+        _put_buffer(model, name, tensors[name])
     return _finish(model, path, about["aliases"])
 
 
@@ -200,17 +207,30 @@ def _parse(text: str | None, path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         about: dict[str, Any] = json.loads(text)
         version = about["version"]
-        if version != VERSION:
-            raise ValueError(f"{os.fspath(path)} has version {version}, this zenwoq reads {VERSION}")
-        layers = {str(name): (int(n), int(k)) for name, (n, k) in about["layers"].items()}
-        aliases = {str(alias): str(name) for alias, name in about["aliases"].items()}
-        return {"layers": layers, "aliases": aliases, "buffers": [str(name) for name in about["buffers"]]}
-    except (KeyError, TypeError, AttributeError) as error:
+        if version == VERSION:
+            return {
+                "layers": {str(name): (int(n), int(k), _dtype(kind)) for name, (n, k, kind) in about["layers"].items()},
+                "aliases": {str(alias): str(name) for alias, name in about["aliases"].items()},
+                "buffers": [str(name) for name in about["buffers"]],
+            }
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{os.fspath(path)}: its entry {_KEY!r} is damaged ({error!r})") from error
+    raise ValueError(f"{os.fspath(path)} has version {version}, this zenwoq reads {VERSION}")
 
 
-def _put_layer(model: torch.nn.Module, name: str, n: int, k: int, has_bias: bool) -> None:
-    """An empty zenwoq layer in the place of a linear of the same shape."""
+def _dtype(name: str) -> torch.dtype:
+    return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[name]
+
+
+def _put_layer(
+    model: torch.nn.Module,
+    name: str,
+    layer: tuple[int, int, torch.dtype],
+    has_bias: bool,
+    made: dict[int, tuple[torch.nn.Module, Linear]],
+) -> None:
+    """An empty zenwoq layer in the place of a linear of the same shape: one for each module, at all of its places."""
+    n, k, dtype = layer
     try:
         old = model.get_submodule(name)
     except AttributeError as error:
@@ -218,14 +238,28 @@ def _put_layer(model: torch.nn.Module, name: str, n: int, k: int, has_bias: bool
     shape = (getattr(old, "out_features", None), getattr(old, "in_features", None))
     if shape != (n, k):
         raise ValueError(f"{name}: the file has {n} x {k}, the model {shape[0]} x {shape[1]}")
-    packed = torch.empty(0, dtype=torch.uint8, device="meta")
-    bias = torch.empty(n, device="meta") if has_bias else None
     if not name:
         raise ValueError("the model itself is a linear: put it into a module")
-    made = Linear(packed, bias, in_features=k, out_features=n, dtype=dense_dtype(old))
-    made.train(old.training)
+    if id(old) not in made:
+        packed = torch.empty(0, dtype=torch.uint8, device="meta")
+        bias = torch.empty(n, device="meta") if has_bias else None
+        made[id(old)] = old, Linear(packed, bias, in_features=k, out_features=n, dtype=dtype)
+        take_over(made[id(old)][1], old)
     owner, own = _owner_of(model, name)
-    setattr(owner, own, made)
+    setattr(owner, own, made[id(old)][1])
+
+
+def _put_buffer(model: torch.nn.Module, name: str, tensor: torch.Tensor) -> None:
+    """A buffer that is not in state_dict."""
+    owner, own = _owner_of(model, name)
+    if own not in owner._buffers:
+        raise ValueError(f"the model has no buffer {name}")
+    old = owner._buffers[own]
+    if old is not None and (old.shape, old.is_floating_point()) != (tensor.shape, tensor.is_floating_point()):
+        raise ValueError(
+            f"{name}: the file has {list(tensor.shape)} {tensor.dtype}, the model {list(old.shape)} {old.dtype}"
+        )
+    owner._buffers[own] = tensor
 
 
 def _finish(model: _ModelT, path: str | os.PathLike[str], aliases: dict[str, str]) -> _ModelT:

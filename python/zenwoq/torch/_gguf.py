@@ -122,7 +122,8 @@ def keep_gguf_packed() -> Iterator[None]:
             model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, attn_implementation="sdpa")
         zenwoq.torch.optimize(model)
 
-    Layers that stay in blocks work without zenwoq too, slowly.
+    Layers that stay in blocks work without zenwoq too, slowly. It changes settings of transformers that hold for all
+    threads: no other thread should load a GGUF file meanwhile.
 
     Raises:
         ImportError: this version of transformers has no packed GGUF layers.

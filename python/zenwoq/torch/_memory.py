@@ -22,7 +22,8 @@ _MAPPING = 1 << 25
 class WeightMemory:
     """Hands out pieces of large private mappings.
 
-    A mapping takes memory as it is filled, and gives it back when the last tensor in it is gone.
+    A mapping takes memory as it is filled, and gives it back when the last tensor in it is gone. Not for several
+    threads at once.
     """
 
     def __init__(self) -> None:
@@ -33,13 +34,11 @@ class WeightMemory:
         """``[size]`` uint8, zeros, at an address that is a multiple of 64.
 
         Raises:
-            OSError: no memory.
+            MemoryError: no memory.
         """
         begin = -(-self._used // _ALIGNMENT) * _ALIGNMENT
         if self._mapping is None or begin + size > len(self._mapping):
-            self._mapping = mmap.mmap(-1, max(size, _MAPPING) + _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-            with contextlib.suppress(OSError, AttributeError):  # no huge pages in this kernel
-                self._mapping.madvise(mmap.MADV_HUGEPAGE)
+            self._mapping = _map(max(size, _MAPPING) + _HUGE_PAGE)
             begin = -ctypes.addressof(ctypes.c_char.from_buffer(self._mapping)) % _HUGE_PAGE
         self._used = begin + size
         return torch.frombuffer(self._mapping, dtype=torch.uint8, count=size, offset=begin)
@@ -47,3 +46,13 @@ class WeightMemory:
     def copy(self, tensor: torch.Tensor) -> torch.Tensor:
         """A copy of a uint8 tensor ``[bytes]``."""
         return self.empty(tensor.numel()).copy_(tensor)
+
+
+def _map(size: int) -> mmap.mmap:
+    try:
+        mapping = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError) as error:
+        raise MemoryError(f"no memory for {size} bytes of packed weights") from error
+    with contextlib.suppress(OSError, AttributeError):  # no huge pages in this kernel
+        mapping.madvise(mmap.MADV_HUGEPAGE)
+    return mapping

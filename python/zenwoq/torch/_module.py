@@ -20,7 +20,12 @@ class WeightWithoutValues(torch.Tensor):
 
     Whoever computes with it gets an error instead of a wrong result. torch's transformer layers, which hand the weights
     of their linears to kernels of their own, find that it is no plain tensor and call the linears.
+
+    Attributes:
+        on: the device of the packed weight.
     """
+
+    on: torch.device
 
     @classmethod
     def __torch_function__(
@@ -28,7 +33,7 @@ class WeightWithoutValues(torch.Tensor):
     ) -> Any:
         """Answers what needs no values."""
         if func in _ANSWERS:
-            return _ANSWERS[func]
+            return _ANSWERS[func](args[0].on)
         if func not in _NEED_NO_VALUES:
             raise TypeError(
                 f"{getattr(func, '__qualname__', func)}: the weight of a zenwoq.torch.Linear is packed, it has no "
@@ -45,7 +50,11 @@ def _getter(name: str) -> Any:
     return getattr(torch.Tensor, name).__get__
 
 
-_ANSWERS = {_getter("device"): torch.device("cpu"), _getter("is_cpu"): True, _getter("is_meta"): False}
+_ANSWERS: dict[Any, Callable[[torch.device], object]] = {
+    _getter("device"): lambda on: on,
+    _getter("is_cpu"): lambda on: on.type == "cpu",
+    _getter("is_meta"): lambda on: on.type == "meta",
+}
 _NEED_NO_VALUES = {
     *map(_getter, ("dtype", "shape", "ndim", "layout", "requires_grad", "is_cuda", "is_sparse", "is_quantized")),
     *(torch.Tensor.size, torch.Tensor.dim, torch.Tensor.numel, torch.Tensor.nelement),
@@ -135,7 +144,9 @@ class Linear(torch.nn.Module):
             TypeError: at any computation with it.
         """
         shape = (self.out_features, self.in_features)
-        return torch.empty(shape, dtype=self._weight_dtype, device="meta").as_subclass(WeightWithoutValues)
+        weight = torch.empty(shape, dtype=self._weight_dtype, device="meta").as_subclass(WeightWithoutValues)
+        weight.on = self._buffers["packed"].device  # type: ignore[union-attr]
+        return weight
 
     def register_parameter(self, name: str, param: torch.nn.Parameter | None) -> None:
         """As every module, but for a dense weight, which a model that ties its weights would put here.

@@ -24,15 +24,19 @@ def _load() -> None:
 
 
 def _check(x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None, n: int) -> None:
-    """What the CPU kernel refuses and fake tensors show."""
+    """What the CPU kernel refuses and fake tensors show: all but values."""
     torch._check(x.dim() >= 1, lambda: "zenwoq::linear: x must have at least one dimension")
     _check_float("x", x)
     _check_device("packed", packed, x)
     torch._check(
-        packed.dtype == torch.uint8 and packed.dim() == 1 and packed.is_contiguous(),
+        packed.dtype == torch.uint8 and packed.dim() == 1 and packed.is_contiguous() and packed.numel() > 0,
         lambda: "zenwoq::linear: packed must be a contiguous 1-D uint8 tensor, a packed weight",
     )
     torch._check(n >= 1, lambda: f"zenwoq::linear: n is {n}, must be at least 1")
+    torch._check(
+        n <= packed.numel(),
+        lambda: f"zenwoq::linear: n is {n}, packed has {packed.numel()} bytes, too few for it",
+    )
     if bias is not None:
         _check_device("bias", bias, x)
         torch._check(

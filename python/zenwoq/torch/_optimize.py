@@ -45,7 +45,7 @@ def optimize(model: _ModelT, *, inplace: bool = True, progress: bool | None = No
     asymmetric) and ``Int4WeightOnlyOpaqueTensorConfig``, and transformers' packed GGUF layers (Q4_0, Q4_1; see
     :func:`keep_gguf_packed`). Weights keep their exact values. Anything else stays as it is and is named in the
     report. Linears that share a weight, or are one module at several places, share the packed one. A replaced layer's
-    bias gets no gradients from then on.
+    bias gets no gradients from then on. No other thread may use the model meanwhile; afterwards any number may.
 
     Args:
         model: on the CPU. A model that is itself a linear cannot be replaced in place.
@@ -58,6 +58,7 @@ def optimize(model: _ModelT, *, inplace: bool = True, progress: bool | None = No
 
     Raises:
         ValueError: a weight that contradicts itself, or has a scale that is not finite; layers before it are replaced.
+        MemoryError: no memory for a packed weight; layers before it are replaced.
         TypeError: model is no module.
     """
     if not isinstance(model, torch.nn.Module):
@@ -145,7 +146,7 @@ def _replace(module: torch.nn.Module, name: str, places: _Places, sharing: _Shar
     except (_library.Error, TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from error
     made = Linear(packed, source.bias, dtype=dense_dtype(module))
-    _take_over(made, module)
+    take_over(made, module)
     for parent, own in places:
         setattr(parent, own, made)
     _break_cycles(module)
@@ -159,7 +160,7 @@ def _break_cycles(module: torch.nn.Module) -> None:
             delattr(module, name)
 
 
-def _take_over(made: torch.nn.Module, module: torch.nn.Module) -> None:
+def take_over(made: torch.nn.Module, module: torch.nn.Module) -> None:
     """Mode and hooks of the module that is replaced."""
     made.train(module.training)
     for hooks in (
@@ -198,7 +199,7 @@ def restore(model: _ModelT, *, dtype: torch.dtype = torch.bfloat16, inplace: boo
 
     Args:
         model: an optimised model.
-        dtype: of the whole model afterwards.
+        dtype: of all its parameters afterwards. Buffers keep theirs: tables of angles, for example, need float32.
         inplace: False leaves `model` as it is and returns a copy.
 
     Returns:
@@ -217,7 +218,10 @@ def restore(model: _ModelT, *, dtype: torch.dtype = torch.bfloat16, inplace: boo
             setattr(target.get_submodule(parent), own, made[id(module)])
         else:
             target = made[id(module)]  # type: ignore[assignment]
-    return target.to(dtype)
+    for parameter in target.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
+    return target
 
 
 def _dense(module: Linear, weights: dict[int, torch.nn.Parameter], dtype: torch.dtype) -> torch.nn.Linear:
@@ -227,7 +231,7 @@ def _dense(module: Linear, weights: dict[int, torch.nn.Parameter], dtype: torch.
     dense.weight = weights[id(module.packed)]
     if module.bias is not None:
         dense.bias = torch.nn.Parameter(module.bias.detach().to(dtype))
-    _take_over(dense, module)
+    take_over(dense, module)
     return dense
 
 

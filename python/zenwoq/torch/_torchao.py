@@ -189,9 +189,11 @@ def _check_packed_for(rows: int, codes: torch.Tensor, qdata: torch.Tensor, group
 
 
 def _full_groups(codes: torch.Tensor, group: int) -> float:
-    """The share of groups that have both code 0 and code 15."""
+    """The share of groups that have both code 0 and code 15, of those whose codes differ at all (zeros do not)."""
     groups = codes.reshape(-1, group)
-    return float(((groups == 0).any(1) & (groups == 15).any(1)).float().mean())
+    groups = groups[(groups != groups[:, :1]).any(1)]
+    full = (groups == 0).any(1) & (groups == 15).any(1)
+    return float(full.float().mean()) if len(groups) else 1.0
 
 
 def _unpack_blocks(qdata: torch.Tensor, n: int, k: int, rows: int) -> torch.Tensor:
