@@ -86,12 +86,13 @@ def test_shared_weights_stay_shared(tmp_path, tied):
     assert torch.equal(loaded.head(x), model.head(x))
 
 
-def test_the_type_of_dense_weights_comes_back(tmp_path):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_type_of_dense_weights_comes_back(tmp_path, dtype):
     """T5 casts activations to it; a skeleton is in float32."""
     from transformers import T5Config, T5EncoderModel
 
     config = T5Config(d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4, vocab_size=64)
-    model = T5EncoderModel(config).bfloat16().eval()
+    model = T5EncoderModel(config).to(dtype).eval()
     quantize_(model, configs(32)["intx-group"]())
     zenwoq.torch.optimize(model, progress=False)
     zenwoq.torch.save(model, tmp_path / "t5.safetensors")
@@ -100,7 +101,7 @@ def test_the_type_of_dense_weights_comes_back(tmp_path):
     loaded = zenwoq.torch.load(empty, tmp_path / "t5.safetensors")
     with torch.no_grad():
         expected, y = (each(torch.arange(12)[None]).last_hidden_state for each in (model, loaded))
-    assert y.dtype == torch.bfloat16 and torch.equal(y, expected)
+    assert y.dtype == dtype and torch.equal(y, expected)
 
 
 def test_state_dict_through_plain_safetensors(tmp_path):
