@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What zenwoq.torch costs and gains: the operator, a Llama of 8 layers, SmolLM2, and optimize itself.
 
-    python bench/llm.py --json llm.json      # 20 minutes on two cores, most of it torch.compile
+    python bench/llm.py --json llm.json      # 25 minutes on two cores, most of it torch.compile; 12 with --quick
 
 Everything is measured in one run, on as many threads as --threads says. Variants of a model take turns: each round,
 each of them runs the prompt into an empty cache of fixed length and decodes a few tokens. Times are medians; the JSON
@@ -86,6 +86,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--llama-cpp", action="store_true", help="measure llama-cpp-python too, if it is installed")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--quick", action="store_true", help="of SmolLM2, compile by inductor zenwoq's form alone")
     parser.add_argument("--tiny", action="store_true", help="small sizes, no SmolLM2: shows that the program works")
     return parser.parse_args()
 
@@ -96,7 +97,8 @@ def main() -> None:
     began = time.perf_counter()
     if not args.tiny and not chat.MODEL.exists():
         sys.exit(f"{chat.MODEL} is missing: tools/quickstart.sh fetches it")
-    rows, bytes_per_s = measure(TINY if args.tiny else Sizes(), args.threads, args.llama_cpp)
+    sizes = TINY if args.tiny else Sizes(smol_compiled=("zenwoq",)) if args.quick else Sizes()
+    rows, bytes_per_s = measure(sizes, args.threads, args.llama_cpp)
     gb_s = [each / 1e9 for each in bytes_per_s]
     cpu = zenwoq.cpu_info()
     speed = f"{min(gb_s):.0f} to {max(gb_s):.0f} GB/s"

@@ -105,7 +105,10 @@ def compile_forward(model: Any, forward: Callable[..., Any], backend: str) -> Ca
         backend="zentorch" if backend == "zentorch" else "inductor",
         fullgraph=True,
         dynamic=False,
-        options={"guard_filter_fn": torch.compiler.skip_all_guards_unsafe, **LM_HEAD},
+        options={
+            "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
+            **({} if backend == "zentorch" else LM_HEAD),  # it takes no options of its own
+        },
     )
 
 
