@@ -39,6 +39,35 @@ def real_weights() -> dict:
     }
 
 
+def model_of_real_layers():
+    """Three real linears side by side, one with a bias."""
+    import torch
+
+    layers = torch.nn.ModuleDict()
+    for name, weight in real_weights().items():
+        n, k = weight.shape
+        layer = torch.nn.Linear(k, n, bias=len(layers) == 0)
+        layer.weight = torch.nn.Parameter(weight)
+        if layer.bias is not None:
+            layer.bias = torch.nn.Parameter(weight.mean(dim=1))
+        layers[name.replace(".", "_")] = layer
+    return layers.to(torch.bfloat16)
+
+
+def dense_of(layer):
+    """The values that TorchAO computes with, in float32."""
+    import torch
+
+    weight = layer.weight
+    if hasattr(weight, "dequantize") and type(weight).__name__ != "Int4OpaqueTensor":
+        return weight.dequantize().float()
+    k = weight.shape[1]
+    eye = torch.eye(k, dtype=torch.float32)
+    return torch.ops.aten._weight_int4pack_mm_for_cpu(
+        eye, weight.qdata, weight.block_size[1], weight.scale_and_zero.float()
+    ).T
+
+
 def configs(group_size: int) -> dict[str, Callable]:
     """The flows by name, as functions that make TorchAO's configuration."""
     import torch
