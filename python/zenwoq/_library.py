@@ -11,6 +11,8 @@ from ctypes import POINTER, byref, c_char, c_char_p, c_float, c_int, c_size_t, c
 from pathlib import Path
 from typing import Any
 
+PACKED_ALIGNMENT = 64  # ZENWOQ_PACKED_ALIGNMENT: of borrowed packed bytes
+
 
 class Error(RuntimeError):
     """A call of the C library that failed.
@@ -295,7 +297,7 @@ class OpenWeight:
 
     def __init__(self, address: int, size: int):
         self._handle = c_void_p()
-        copy = address % 64 != 0
+        copy = address % PACKED_ALIGNMENT != 0
         call("zenwoq_weight_open", address, size, int(copy), byref(self._handle))
 
     def __enter__(self) -> OpenWeight:

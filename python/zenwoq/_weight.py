@@ -12,7 +12,16 @@ from typing import Any, Literal
 
 from zenwoq import _arrays, _library
 from zenwoq._arrays import Array
-from zenwoq._library import CodeLayout, CodeTable, Dtype, OpenWeight, WeightDesc, WeightSource, ZeroKind
+from zenwoq._library import (
+    PACKED_ALIGNMENT,
+    CodeLayout,
+    CodeTable,
+    Dtype,
+    OpenWeight,
+    WeightDesc,
+    WeightSource,
+    ZeroKind,
+)
 
 CodesLayout = Literal["nibbles", "u8", "s8"]
 TableName = Literal["minus_8", "twos_complement", "unsigned"]
@@ -20,7 +29,6 @@ TableName = Literal["minus_8", "twos_complement", "unsigned"]
 _LAYOUTS = {"nibbles": CodeLayout.NIBBLES, "u8": CodeLayout.U8, "s8": CodeLayout.S8}
 _TABLES = {"minus_8": CodeTable.MINUS_8, "twos_complement": CodeTable.TWOS_COMPLEMENT, "unsigned": CodeTable.UNSIGNED}
 _PANEL_ROWS = 64  # packing ranges of rows start and end at multiples of it
-_ALIGNMENT = 64
 _BYTES_WORTH_THREADS = 1 << 20  # less is packed before threads have started
 
 
@@ -124,8 +132,8 @@ class WeightParts:
 
 
 def _aligned_memory(size: int) -> memoryview:
-    memory = bytearray(size + _ALIGNMENT)
-    shift = -_arrays.as_array("packed", memory).address % _ALIGNMENT
+    memory = bytearray(size + PACKED_ALIGNMENT)
+    shift = -_arrays.as_array("packed", memory).address % PACKED_ALIGNMENT
     return memoryview(memory)[shift : shift + size]
 
 

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from zenwoq._library import PACKED_ALIGNMENT
 from zenwoq.torch._memory import WeightMemory
 from zenwoq.torch._module import Linear, aligned
 from zenwoq.torch._optimize import take_over
@@ -28,7 +29,6 @@ _ModelT = TypeVar("_ModelT", bound=torch.nn.Module)
 
 VERSION = 1
 _KEY = "zenwoq"
-_ALIGNMENT = 64
 _TYPE_NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -106,7 +106,7 @@ def _write(
         header[name] = {"dtype": _TYPE_NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
         offset = end
     text = json.dumps(header).encode()
-    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
+    text += b" " * (-(8 + len(text)) % PACKED_ALIGNMENT)
     part = f"{os.fspath(path)}.part{os.getpid()}"
     try:
         with open(part, "wb") as file:

@@ -14,7 +14,8 @@ import mmap
 
 import torch
 
-_ALIGNMENT = 64
+from zenwoq._library import PACKED_ALIGNMENT
+
 _HUGE_PAGE = 1 << 21
 _MAPPING = 1 << 25
 
@@ -36,7 +37,7 @@ class WeightMemory:
         Raises:
             MemoryError: no memory.
         """
-        begin = -(-self._used // _ALIGNMENT) * _ALIGNMENT
+        begin = -(-self._used // PACKED_ALIGNMENT) * PACKED_ALIGNMENT
         if self._mapping is None or begin + size > len(self._mapping):
             self._mapping = _map(max(size, _MAPPING) + _HUGE_PAGE)
             begin = -ctypes.addressof(ctypes.c_char.from_buffer(self._mapping)) % _HUGE_PAGE

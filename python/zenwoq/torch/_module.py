@@ -10,9 +10,8 @@ from typing import Any
 import torch
 
 from zenwoq import Weight
+from zenwoq._library import PACKED_ALIGNMENT
 from zenwoq.torch._operator import linear
-
-_ALIGNMENT = 64
 
 
 class WeightWithoutValues(torch.Tensor):
@@ -224,14 +223,8 @@ class Linear(torch.nn.Module):
         return ""
 
 
-def dense_dtype(linear: torch.nn.Module) -> torch.dtype:
-    """What a linear's dense weight would be: bfloat16 where the weight does not say (packed GGUF blocks)."""
-    dtype = getattr(getattr(linear, "weight", None), "dtype", None)
-    return dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else torch.bfloat16
-
-
 def aligned(packed: torch.Tensor) -> torch.Tensor:
     """The tensor, or a copy of it at an address where kernels read it fastest."""
-    if packed.is_meta or packed.data_ptr() % _ALIGNMENT == 0:
+    if packed.is_meta or packed.data_ptr() % PACKED_ALIGNMENT == 0:
         return packed
     return packed.clone()

@@ -18,7 +18,7 @@ import torch
 
 from zenwoq import _library
 from zenwoq.torch._memory import WeightMemory
-from zenwoq.torch._module import Linear, dense_dtype
+from zenwoq.torch._module import Linear
 from zenwoq.torch._report import LayerReport, Report
 from zenwoq.torch._sources import Source, Unsupported, bytes_of, find_source, is_linear, quantization_of
 
@@ -145,12 +145,18 @@ def _replace(module: torch.nn.Module, name: str, places: _Places, sharing: _Shar
         packed = sharing.packed(weight, source)
     except (_library.Error, TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from error
-    made = Linear(packed, source.bias, dtype=dense_dtype(module))
+    made = Linear(packed, source.bias, dtype=_dense_dtype(module))
     take_over(made, module)
     for parent, own in places:
         setattr(parent, own, made)
     _break_cycles(module)
     return LayerReport(name, shape, was, size, packed.nbytes, True, made.weight_view().text)
+
+
+def _dense_dtype(linear: torch.nn.Module) -> torch.dtype:
+    """What a linear's dense weight would be: bfloat16 where the weight does not say (packed GGUF blocks)."""
+    dtype = getattr(getattr(linear, "weight", None), "dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else torch.bfloat16
 
 
 def _break_cycles(module: torch.nn.Module) -> None:
