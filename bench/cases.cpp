@@ -47,7 +47,8 @@ std::vector<std::size_t> read_numbers(const std::string& text) {
 LinearCase read_shape(const std::string& text) {
   const std::vector<std::size_t> numbers = read_numbers(text);
   if (numbers.size() != 5) refuse("--shape \"{}\": {} numbers, must be N,K,g,M,threads", text, numbers.size());
-  if (numbers[0] == 0 || numbers[1] == 0 || numbers[3] == 0) refuse("--shape \"{}\": N, K and M must be at least 1", text);
+  if (numbers[0] == 0 || numbers[1] == 0 || numbers[3] == 0)
+    refuse("--shape \"{}\": N, K and M must be at least 1", text);
   if (numbers[4] == 0 || numbers[4] > kMaxThreads) refuse("--shape \"{}\": threads must be 1..{}", text, kMaxThreads);
   return {{.n = numbers[0], .k = numbers[1], .group = numbers[2]}, numbers[3], static_cast<unsigned>(numbers[4])};
 }
@@ -91,7 +92,8 @@ std::vector<LinearCase> make_cases(const CaseRequest& request) {
   std::vector<Matrix> matrices = read_matrices(request);
   if (matrices.empty()) {
     const bool lists = !request.rows.empty() || !request.groups.empty() || !request.threads.empty();
-    if (!request.shapes.empty() && lists) refuse("--m, --group and --threads go with --model and --suite: --shape has its own");
+    if (!request.shapes.empty() && lists)
+      refuse("--m, --group and --threads go with --model and --suite: --shape has its own");
     if (request.shapes.empty()) matrices = kDefault.matrices;
   }
   const Suite& suite = request.suite.empty() ? kDefault : find("--suite", suites(), request.suite);

@@ -38,8 +38,14 @@ std::vector<KernelKey> real_keys() {
   for (const Tuning tuning : {Tuning::zen4, Tuning::zen5}) {
     for (const Layer& layer : kLayers) {
       for (std::uint32_t rows = 1; rows <= tuning_of(tuning).max_rows; ++rows) {
-        KernelKey key{.k = layer.k, .group = layer.group, .scale_type = layer.scale, .zero_kind = layer.zero, .tile = {},
-                      .output_type = ZENWOQ_F32, .bias = false, .tuning = tuning};
+        KernelKey key{.k = layer.k,
+                      .group = layer.group,
+                      .scale_type = layer.scale,
+                      .zero_kind = layer.zero,
+                      .tile = {},
+                      .output_type = ZENWOQ_F32,
+                      .bias = false,
+                      .tuning = tuning};
         key.tile = {rows, tuning_of(tuning).strips_for[rows]};
         keys.push_back(key);
         key.output_type = ZENWOQ_BF16;

@@ -16,8 +16,7 @@ namespace {
 // A layer for each copy of the weights, its kernels generated, and operands for a run.
 class Layers {
  public:
-  Layers(Session& session, const LinearCase& c)
-      : x_(random_activations(c.m * c.format.k)), y_(c.m * c.format.n) {
+  Layers(Session& session, const LinearCase& c) : x_(random_activations(c.m * c.format.k)), y_(c.m * c.format.n) {
     const ColdWeights& weights = session.weights(c.format);
     bytes_per_weight_ = static_cast<double>(weights.buffers()[0].size()) / static_cast<double>(c.format.n * c.format.k);
     for (const WeightHandle& copy : weights.copies()) {
@@ -75,8 +74,8 @@ void linear_row(benchmark::State& state, Session& session, const LinearCase& c) 
   Layers layers(session, c);
   const Work work(c.format, c.m);
   RoofMeter& meter = session.roof_meter(c.format, c.threads);
-  // Clocks and neighbours drift by more than we want to tell apart. So every repetition has its own roof, the mean of what
-  // is measured right before and right after its layers.
+  // Clocks and neighbours drift by more than we want to tell apart. So every repetition has its own roof, the mean of
+  // what is measured right before and right after its layers.
   const Roof before = meter.measure_for(work);
   layers.run(layers.count() - 1);  // the last one: the loop begins with the copies that were touched longest ago
   std::size_t i = 0;
@@ -93,7 +92,8 @@ void linear_row(benchmark::State& state, Session& session, const LinearCase& c) 
 void register_linear_benchmarks(Session& session, const std::vector<LinearCase>& cases) {
   for (const LinearCase& c : cases) {
     const std::string name = fmt::format("linear/{}/m{}/t{}", c.format.name(), c.m, c.threads);
-    benchmark::RegisterBenchmark(name.c_str(), [&session, c](benchmark::State& state) { linear_row(state, session, c); })
+    benchmark::RegisterBenchmark(name.c_str(),
+                                 [&session, c](benchmark::State& state) { linear_row(state, session, c); })
         ->UseRealTime()
         ->Unit(benchmark::kMicrosecond);
   }

@@ -65,8 +65,9 @@ Options read_options(int argc, char** argv) {
   add_list(app, "--scale", scales, "types of the scales: bf16 (default), f16, f32")->check(CLI::IsMember(kScales));
   add_list(app, "--zero", zeros, "zero points: none (default), integer, offset")->check(CLI::IsMember(kZeros));
   app.add_option("--json", json, "write Google Benchmark's JSON, all repetitions, to this file")->type_name("FILE");
-  app.add_option("--cold-mib", cold_mib,
-                 "MiB of weight copies to rotate over; 0 = 256 and 2.5 times the L3, but at most an eighth of the free memory");
+  app.add_option(
+      "--cold-mib", cold_mib,
+      "MiB of weight copies to rotate over; 0 = 256 and 2.5 times the L3, but at most an eighth of the free memory");
   Options options;
   try {
     app.parse(argc, argv);

@@ -18,7 +18,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr unsigned kThreads = 2;
-constexpr int kSleeps = 10;  // of one repetition
+constexpr int kSleeps = 10;                      // of one repetition
 constexpr std::chrono::milliseconds kPause{50};  // longer than any pool should spin
 constexpr std::chrono::seconds kPatience{1};
 
@@ -44,7 +44,8 @@ struct Meeting {
 
 void label(benchmark::State& state) {
   const unsigned cpus = usable_cpus();
-  if (cpus != 0 && cpus < kThreads) state.SetLabel(fmt::format("{} threads on {} CPU: no figure of the pool", kThreads, cpus));
+  if (cpus != 0 && cpus < kThreads)
+    state.SetLabel(fmt::format("{} threads on {} CPU: no figure of the pool", kThreads, cpus));
 }
 
 void wake_row(benchmark::State& state, Session& session, std::chrono::milliseconds pause) {
@@ -73,7 +74,9 @@ void wake_row(benchmark::State& state, Session& session, std::chrono::millisecon
 // Nothing to do, and the caller may do it before anyone else comes: what a loop over threads costs at least.
 void empty_row(benchmark::State& state, Session& session) {
   Context& context = *session.context(kThreads)->context;
-  for (auto _ : state) context.parallel_for(kThreads, [](void*, std::size_t) {}, nullptr);
+  for (auto _ : state)
+    context.parallel_for(
+        kThreads, [](void*, std::size_t) {}, nullptr);
   label(state);
 }
 

@@ -10,13 +10,13 @@
 namespace zenwoq::bench {
 namespace {
 
-constexpr double kLanes = 16;       // columns of a zmm register
-constexpr double kDotFlops = 64;    // 16 columns x 2 k x (multiply, add)
+constexpr double kLanes = 16;     // columns of a zmm register
+constexpr double kDotFlops = 64;  // 16 columns x 2 k x (multiply, add)
 constexpr std::size_t kCodeBytes = std::size_t{1} << 20;
 constexpr std::size_t kChunkBytes = std::size_t{4} << 20;
 constexpr std::size_t kLoopsKept = 4;
 constexpr std::size_t kPasses = 3;  // of each kept loop: its rate is their median, as layers are rated by their median
-constexpr double kFar = 2;           // a side at less than half of the other's time is not measured again: it costs time
+constexpr double kFar = 2;          // a side at less than half of the other's time is not measured again: it costs time
 constexpr std::size_t kDotBlocks = 4000;        // about 15 us
 constexpr std::size_t kDotTasksPerThread = 64;  // about 1 ms in all
 
@@ -24,7 +24,8 @@ constexpr std::size_t kDotTasksPerThread = 64;  // about 1 ms in all
 template <typename Body>
 double time_parallel(Context& context, std::size_t n, Body&& body) {
   const auto start = std::chrono::steady_clock::now();
-  context.parallel_for(n, [](void* arg, std::size_t i) { (*static_cast<std::remove_reference_t<Body>*>(arg))(i); }, &body);
+  context.parallel_for(
+      n, [](void* arg, std::size_t i) { (*static_cast<std::remove_reference_t<Body>*>(arg))(i); }, &body);
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
@@ -73,7 +74,8 @@ Roof RoofMeter::measure() { return measure(true, true); }
 Roof RoofMeter::measure_for(const Work& work) {
   const double read_seconds = work.bytes / first_.bytes_per_second;
   const double dot_seconds = work.slots / first_.slots_per_second;
-  return measure(!first_.known() || read_seconds * kFar > dot_seconds, !first_.known() || dot_seconds * kFar > read_seconds);
+  return measure(!first_.known() || read_seconds * kFar > dot_seconds,
+                 !first_.known() || dot_seconds * kFar > read_seconds);
 }
 
 // Loops take turns, so that a disturbance does not fall on one of them alone. The best loop counts.
@@ -90,8 +92,9 @@ Roof RoofMeter::measure(bool reads, bool dots) {
     }
     return best;
   };
-  return {reads ? best_median(reads_, [this](const ReadLoop& loop) { return read_rate(loop); }) : first_.bytes_per_second,
-          dots ? best_median(dots_, [this](const DotLoop& loop) { return dot_rate(loop); }) : first_.slots_per_second};
+  return {
+      reads ? best_median(reads_, [this](const ReadLoop& loop) { return read_rate(loop); }) : first_.bytes_per_second,
+      dots ? best_median(dots_, [this](const DotLoop& loop) { return dot_rate(loop); }) : first_.slots_per_second};
 }
 
 // Every buffer once, from the first to the last.

@@ -36,7 +36,9 @@ struct Roof {
     return {(bytes_per_second + other.bytes_per_second) / 2, (slots_per_second + other.slots_per_second) / 2};
   }
   bool known() const { return bytes_per_second > 0 && slots_per_second > 0; }
-  double seconds(const Work& work) const { return std::max(work.bytes / bytes_per_second, work.slots / slots_per_second); }
+  double seconds(const Work& work) const {
+    return std::max(work.bytes / bytes_per_second, work.slots / slots_per_second);
+  }
   double gflops() const;  // of dot products alone
 };
 
@@ -73,7 +75,7 @@ class RoofMeter {
   CodeMemory memory_;
   const std::vector<ReadLoop> read_loops_;
   const std::vector<DotLoop> dot_loops_;
-  Buffers chunks_;  // small enough that threads end together
+  Buffers chunks_;                      // small enough that threads end together
   std::vector<Rated<ReadLoop>> reads_;  // chosen, best first
   std::vector<Rated<DotLoop>> dots_;
   Roof first_;  // as the loops were chosen

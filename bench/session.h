@@ -36,7 +36,7 @@ class Session {
 
   zenwoq_context* context(unsigned threads);
   zenwoq_cpu_info cpu();
-  const char* tier();                                    // "avx512bf16" or "reference"
+  const char* tier();  // "avx512bf16" or "reference"
   std::size_t cold_bytes() const { return cold_bytes_; }
   double first_context_us() const { return first_context_us_; }
 

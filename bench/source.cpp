@@ -22,7 +22,7 @@ void fill_scales(Random& random, zenwoq_dtype type, std::vector<std::uint8_t>* o
   const std::size_t size = dtype_bytes(type);
   for (std::size_t i = 0; i < out->size(); i += size) {
     const std::uint64_t r = random();
-    const std::uint64_t bits = type == ZENWOQ_F32 ? 0x3B800000u | (r & 0x7FFFFF)
+    const std::uint64_t bits = type == ZENWOQ_F32   ? 0x3B800000u | (r & 0x7FFFFF)
                                : type == ZENWOQ_F16 ? 0x1C00u | (r & 0x3FF)
                                                     : 0x3B80u | (r & 0x7F);
     std::memcpy(out->data() + i, &bits, size);

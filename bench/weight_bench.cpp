@@ -54,7 +54,8 @@ void pack_row(benchmark::State& state, Session& session, zenwoq_code_layout layo
   const auto task = [](void* arg, std::size_t i) {
     const Job& j = *static_cast<const Job*>(arg);
     const std::size_t begin = i * kTaskRows;
-    check(zenwoq_weight_pack(&j.desc, &j.source, begin, std::min(begin + kTaskRows, j.desc.n), j.packed.get(), j.bytes));
+    check(
+        zenwoq_weight_pack(&j.desc, &j.source, begin, std::min(begin + kTaskRows, j.desc.n), j.packed.get(), j.bytes));
   };
   Context& context = *session.context(threads)->context;
   const std::size_t tasks = (format.n + kTaskRows - 1) / kTaskRows;
@@ -119,7 +120,8 @@ void register_weight_benchmarks(Session& session) {
       add(fmt::format("{}/t{}", name, threads),
           [&session, threads, row](benchmark::State& state) { row(state, session, threads); });
     };
-    add_threads("weight/pack/nibbles", [](auto& state, Session& s, unsigned t) { pack_row(state, s, ZENWOQ_CODES_NIBBLES, t); });
+    add_threads("weight/pack/nibbles",
+                [](auto& state, Session& s, unsigned t) { pack_row(state, s, ZENWOQ_CODES_NIBBLES, t); });
     add_threads("weight/pack/u8", [](auto& state, Session& s, unsigned t) { pack_row(state, s, ZENWOQ_CODES_U8, t); });
     add_threads("weight/pack/s8", [](auto& state, Session& s, unsigned t) { pack_row(state, s, ZENWOQ_CODES_S8, t); });
     add_threads("weight/create", [](auto& state, Session& s, unsigned t) { create_row(state, s, t); });

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a kernel is given: one block of rows times a run of columns. Generated code and the reference read the same struct.
+// What a kernel is given: one block of rows times a run of columns. Generated code and the reference read the same
+// struct.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +12,7 @@ namespace zenwoq {
 
 // All pointers may have any alignment but panels and bias, which are the library's own (64 bytes).
 struct GemmArgs {
-  const void* x;               // bf16 [rows, K], row r at x + r * ldx_bytes
+  const void* x;  // bf16 [rows, K], row r at x + r * ldx_bytes
   std::uint64_t ldx_bytes;
   const std::uint8_t* panels;  // the first of a run of panels (src/weight/panel_layout.h)
   const float* xsum;           // [G, rows] sums of x over each group; read if the weight has zeros

@@ -19,9 +19,9 @@ using Xbyak::Zmm;
 namespace {
 
 constexpr std::size_t kMaxCodeBytes = 64 * 1024;
-constexpr std::uint32_t kPairs = 4;               // (k, k+1) pairs in a step
+constexpr std::uint32_t kPairs = 4;                // (k, k+1) pairs in a step
 constexpr std::uint32_t kStepXBytes = kStepK * 2;  // of one row
-constexpr std::uint32_t kLowRows = 6;             // rows addressed from x_low
+constexpr std::uint32_t kLowRows = 6;              // rows addressed from x_low
 
 std::uint32_t u32(std::uint64_t value) { return static_cast<std::uint32_t>(value); }
 
@@ -33,7 +33,8 @@ std::string unsupported_reason(const KernelKey& key) {
   if (tile.rows == 0 || tile.rows > kMaxTileRows || !strips_known) {
     return fmt::format("tile m{}x{}: rows must be 1..{}, strips 1, 2, 4 or 8", tile.rows, tile.strips, kMaxTileRows);
   }
-  if (!VectorMap(key).fits()) return fmt::format("tile m{}x{} does not fit 32 vector registers", tile.rows, tile.strips);
+  if (!VectorMap(key).fits())
+    return fmt::format("tile m{}x{} does not fit 32 vector registers", tile.rows, tile.strips);
   if (!key.per_channel() && key.group % kStepK != 0) return fmt::format("group {}: must be a multiple of 8", key.group);
   // Two panels of codes, f32 scales and f32 offsets must be reached by 32-bit displacements.
   constexpr std::uint64_t kMaxK = std::uint64_t{1} << 21;
@@ -43,7 +44,8 @@ std::string unsupported_reason(const KernelKey& key) {
 }
 
 Status emit_gemm(const KernelKey& key, std::vector<std::uint8_t>* code, std::vector<Note>* notes) {
-  if (std::string reason = unsupported_reason(key); !reason.empty()) return {ZENWOQ_ERROR_UNSUPPORTED, std::move(reason)};
+  if (std::string reason = unsupported_reason(key); !reason.empty())
+    return {ZENWOQ_ERROR_UNSUPPORTED, std::move(reason)};
   try {
     code->resize(kMaxCodeBytes);
     code->resize(GemmAvx512(key, code->data(), code->size(), notes).generate());
@@ -61,8 +63,19 @@ GemmAvx512::GemmAvx512(const KernelKey& key, std::uint8_t* buffer, std::size_t c
       tuning_(tuning_of(key.tuning)),
       layout_(key.layout()),
       v_(key),
-      r_{.x_low = rsi, .x_high = rcx, .ldx = rdx, .ldx3 = r8, .ldx5 = r9, .codes = r10, .scales = r11, .zeros = rbx,
-         .xsum = r12, .steps = r13, .groups = r14, .strip_offset = r15, .temp = rax} {
+      r_{.x_low = rsi,
+         .x_high = rcx,
+         .ldx = rdx,
+         .ldx3 = r8,
+         .ldx5 = r9,
+         .codes = r10,
+         .scales = r11,
+         .zeros = rbx,
+         .xsum = r12,
+         .steps = r13,
+         .groups = r14,
+         .strip_offset = r15,
+         .temp = rax} {
   std::uint32_t next = 0;
   const auto reserve = [&next](std::uint32_t bytes) { return std::exchange(next, next + bytes); };
   local_.totals = reserve(v_.totals_in_memory() ? key.tile.rows * key.tile.strips * 64 : 0);
@@ -137,7 +150,8 @@ void GemmAvx512::begin_unit() {
   if (key_.tile.rows > kLowRows) lea(r_.x_high, ptr[r_.x_low + r_.ldx3 * 2]);
   mov(r_.codes, qword[local(local_.panel)]);
   add(r_.codes, r_.strip_offset);
-  // A strip is 64 bytes of codes and 16 columns: strip_offset / 4 elements of scales and zeros. codes is ahead by strip_offset.
+  // A strip is 64 bytes of codes and 16 columns: strip_offset / 4 elements of scales and zeros. codes is ahead by
+  // strip_offset.
   const auto locate = [this](const Xbyak::Reg64& distance, std::uint32_t element_bytes) {
     mov(distance, r_.strip_offset);
     if (element_bytes < 4) shr(distance, element_bytes == 2 ? 1 : 2);
@@ -183,7 +197,8 @@ void GemmAvx512::one_group(const Group& group) {
 // in: codes, x_low, x_high at the group's first step; out: behind its last whole step.
 void GemmAvx512::multiply_steps(std::uint64_t count) {
   const std::uint32_t dots = key_.tile.rows * key_.tile.strips * kPairs;
-  const std::uint64_t unroll = std::min<std::uint64_t>(count, std::bit_floor(std::max(tuning_.unrolled_dots / dots, 1u)));
+  const std::uint64_t unroll =
+      std::min<std::uint64_t>(count, std::bit_floor(std::max(tuning_.unrolled_dots / dots, 1u)));
   if (count == 0) return;
   const auto body = [&](std::uint64_t steps) {
     for (std::uint32_t step = 0; step < steps; ++step) multiply_step(step, false);
@@ -203,15 +218,16 @@ void GemmAvx512::advance_k(std::uint64_t steps) {
 void GemmAvx512::multiply_step(std::uint32_t step, bool x_from_tail) {
   for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) {
     prefetch(code_address(step, strip), strip);
-    // Units of two strips walk a panel twice: the first walk brings both halves, the second finds its own in the L2 cache.
+    // Units of two strips walk a panel twice: the first walk brings both halves, the second finds its own in the L2
+    // cache.
     if (key_.tile.strips == 2) prefetch(code_address(step, strip) + 2 * kStripBytes, strip);
     if (v_.codes_in_registers()) vmovdqu32(v_.codes(strip), ptr[code_address(step, strip)]);
   }
   for (std::uint32_t pair = 0; pair < kPairs; ++pair) multiply_pair(step, pair, x_from_tail);
 }
 
-// The cache line that is as far behind `now` as the tuning says; every n-th line if the hardware is to bring the others.
-// It may lie behind the weight: prefetches never fault.
+// The cache line that is as far behind `now` as the tuning says; every n-th line if the hardware is to bring the
+// others. It may lie behind the weight: prefetches never fault.
 void GemmAvx512::prefetch(const RegExp& now, std::uint32_t line) {
   const Prefetch p = tuning_.prefetch_for(key_.tile.rows);
   if (p.bytes == 0 || line % p.lines != 0) return;
@@ -409,12 +425,14 @@ RegExp GemmAvx512::x_address(std::uint32_t row, std::uint32_t step, std::uint32_
 }
 
 RegExp GemmAvx512::code_address(std::uint32_t step, std::uint32_t strip) const {
-  return r_.codes + u32(step * kStepBytes + strip % kPanelStrips * kStripBytes + strip / kPanelStrips * layout_.bytes());
+  return r_.codes +
+         u32(step * kStepBytes + strip % kPanelStrips * kStripBytes + strip / kPanelStrips * layout_.bytes());
 }
 
 // Where the group's scales (or zeros) of a strip are, once codes is behind its last step.
 RegExp GemmAvx512::parameter_address(const Xbyak::Reg64& from, std::uint32_t element_bytes, std::uint32_t strip) const {
-  return r_.codes + from + u32(strip % kPanelStrips * kStripColumns * element_bytes + strip / kPanelStrips * layout_.bytes());
+  return r_.codes + from +
+         u32(strip % kPanelStrips * kStripColumns * element_bytes + strip / kPanelStrips * layout_.bytes());
 }
 
 // Where the epilogue has a total: in its own register, loaded from memory, or in the accumulator of a single group.

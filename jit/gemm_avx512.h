@@ -5,9 +5,9 @@
 //
 //   y[r,n] = sum over groups g of  scale[g,n] * (sum over k in g of x[r,k] * t[n,k]  + zero term)   (+ bias[n])
 //
-// Operands: GemmArgs (gemm_args.h), panels as in src/weight/packed.h and panel_layout.h. One step is 8 k: for each strip
-// of 16 columns 64 bytes of codes, shifted by 0, 4, 8, 12 bits and looked up in a table of 32 bf16 (the 16 values twice, so
-// the fifth index bit does not matter and no mask is needed): four vectors of (k, k+1) pairs for vdpbf16ps.
+// Operands: GemmArgs (gemm_args.h), panels as in src/weight/packed.h and panel_layout.h. One step is 8 k: for each
+// strip of 16 columns 64 bytes of codes, shifted by 0, 4, 8, 12 bits and looked up in a table of 32 bf16 (the 16 values
+// twice, so the fifth index bit does not matter and no mask is needed): four vectors of (k, k+1) pairs for vdpbf16ps.
 //
 // Idea: a 4-bit code needs one permute for 32 weights, and the scale is applied to the f32 sum of a group, not to each
 // weight, so weights stay exact and cost nothing per weight.
@@ -38,13 +38,13 @@ class GemmAvx512 final : private Emitter {
  private:
   // General registers, one role each. rdi (arguments) is free once load_arguments is done.
   struct Registers {
-    Xbyak::Reg64 x_low, x_high;      // rows 0..5 and 6..11 at the current k
-    Xbyak::Reg64 ldx, ldx3, ldx5;    // bytes: 1, 3, 5 rows
-    Xbyak::Reg64 codes;              // strip 0 of this unit at the current step; between groups, at the scales
-    Xbyak::Reg64 scales, zeros;      // bytes from codes, between groups, to the unit's first scale and zero
-    Xbyak::Reg64 xsum;               // row 0, current group
-    Xbyak::Reg64 steps, groups;      // loop counters
-    Xbyak::Reg64 strip_offset;       // bytes into a panel's step: which strips this unit takes
+    Xbyak::Reg64 x_low, x_high;    // rows 0..5 and 6..11 at the current k
+    Xbyak::Reg64 ldx, ldx3, ldx5;  // bytes: 1, 3, 5 rows
+    Xbyak::Reg64 codes;            // strip 0 of this unit at the current step; between groups, at the scales
+    Xbyak::Reg64 scales, zeros;    // bytes from codes, between groups, to the unit's first scale and zero
+    Xbyak::Reg64 xsum;             // row 0, current group
+    Xbyak::Reg64 steps, groups;    // loop counters
+    Xbyak::Reg64 strip_offset;     // bytes into a panel's step: which strips this unit takes
     Xbyak::Reg64 temp;
   };
   // 64-byte aligned locals on the stack, from rsp.

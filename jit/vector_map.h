@@ -22,12 +22,14 @@ class VectorMap {
   bool totals_in_registers() const { return totals_ == Totals::registers; }
   bool codes_in_registers() const { return codes_; }
   bool decodes_first() const { return decode_first_; }  // all strips before their dot products, not two vectors in turn
-  std::uint32_t weights() const { return weights_; }  // decoded vectors alive at once
+  std::uint32_t weights() const { return weights_; }    // decoded vectors alive at once
   bool shares_x() const { return share_x_; }  // one broadcast of an x pair for all strips, not one in each dot product
 
   Xbyak::Zmm table() const { return Xbyak::Zmm(31); }
   Xbyak::Zmm acc(std::uint32_t r, std::uint32_t s) const { return Xbyak::Zmm(static_cast<int>(r * strips_ + s)); }
-  Xbyak::Zmm total(std::uint32_t r, std::uint32_t s) const { return Xbyak::Zmm(static_cast<int>((rows_ + r) * strips_ + s)); }
+  Xbyak::Zmm total(std::uint32_t r, std::uint32_t s) const {
+    return Xbyak::Zmm(static_cast<int>((rows_ + r) * strips_ + s));
+  }
   // scope multiply
   Xbyak::Zmm weight(std::uint32_t i) const { return scratch(i); }  // pair (k, k+1) of a strip, decoded to bf16
   Xbyak::Zmm x_pair() const { return scratch(weights_); }          // one row's (k, k+1) in all lanes

@@ -7,7 +7,8 @@
 //   zenwoq::linear_out(..., *, Tensor(a!) out) -> ()                             the same into out
 //
 // packed is the self-describing packed weight as a uint8 tensor. Nothing is kept of it: the header is checked at each
-// call (zenwoq_packed_run), so tensors may be moved, mapped, shared, replaced. Fake kernels are in zenwoq/torch/_operator.py.
+// call (zenwoq_packed_run), so tensors may be moved, mapped, shared, replaced. Fake kernels are in
+// zenwoq/torch/_operator.py.
 #define TORCH_TARGET_VERSION (((0ULL + 2) << 56) | ((0ULL + 10) << 48))
 
 #include <pthread.h>
@@ -104,7 +105,8 @@ int32_t dtype_of(const Tensor& tensor) {
 zenwoq_dtype float_dtype(const char* name, const Tensor& tensor) {
   const int32_t dtype = dtype_of(tensor);
   if (dtype == types().bf16) return ZENWOQ_BF16;
-  check(dtype == types().f32 || dtype == types().f16, "zenwoq::linear: ", name, " must be float32, float16 or bfloat16");
+  check(dtype == types().f32 || dtype == types().f16, "zenwoq::linear: ", name,
+        " must be float32, float16 or bfloat16");
   return dtype == types().f32 ? ZENWOQ_F32 : ZENWOQ_F16;
 }
 
@@ -126,7 +128,8 @@ Tensor empty_rows(const Tensor& x, int64_t n, int32_t dtype) {
   sizes.back() = n;
   for (int64_t i = dim - 2; i >= 0; --i) strides[i] = strides[i + 1] * (sizes[i + 1] > 0 ? sizes[i + 1] : 1);
   AtenTensorHandle handle;
-  const AOTITorchError error = aoti_torch_empty_strided(dim, sizes.data(), strides.data(), dtype, types().cpu, 0, &handle);
+  const AOTITorchError error =
+      aoti_torch_empty_strided(dim, sizes.data(), strides.data(), dtype, types().cpu, 0, &handle);
   check(error == AOTI_TORCH_SUCCESS, "zenwoq::linear: no memory for an output whose last dimension is n = ", n);
   return Tensor(handle);
 }
@@ -149,7 +152,8 @@ Rows as_rows(const char* name, const Tensor& tensor) {
   return {torch::stable::contiguous(tensor), m, columns, columns};
 }
 
-void run(const Rows& x, const Tensor& packed, const std::optional<Tensor>& bias, int64_t n, const Tensor& y, zenwoq_dtype y_type) {
+void run(const Rows& x, const Tensor& packed, const std::optional<Tensor>& bias, int64_t n, const Tensor& y,
+         zenwoq_dtype y_type) {
   zenwoq_packed weight;
   zenwoq_packed_init(&weight);
   weight.packed = packed.data_ptr();
@@ -214,7 +218,8 @@ Tensor linear(const Tensor& x, const Tensor& packed, const std::optional<Tensor>
   return y;
 }
 
-void linear_out(const Tensor& x, const Tensor& packed, const std::optional<Tensor>& bias, int64_t n, const Tensor& out) {
+void linear_out(const Tensor& x, const Tensor& packed, const std::optional<Tensor>& bias, int64_t n,
+                const Tensor& out) {
   const Rows rows = check_inputs(x, packed, n);
   check_cpu("out", out);
   const int64_t dim = x.dim();

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The C boundary: each wrong argument has its own status and sentence with the values in it, and outputs stay as they were.
+// The C boundary: each wrong argument has its own status and sentence with the values in it, and outputs stay as they
+// were.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -16,10 +17,10 @@ namespace {
 
 using testing::HasSubstr;
 
-#define EXPECT_ERROR(call, expected_status, text)         \
-  do {                                                    \
-    EXPECT_EQ(call, expected_status) << #call;            \
-    EXPECT_THAT(zenwoq_last_error(), HasSubstr(text));    \
+#define EXPECT_ERROR(call, expected_status, text)      \
+  do {                                                 \
+    EXPECT_EQ(call, expected_status) << #call;         \
+    EXPECT_THAT(zenwoq_last_error(), HasSubstr(text)); \
   } while (0)
 
 class Api : public testing::Test {
@@ -93,7 +94,8 @@ TEST_F(Api, ContextErrors) {
   EXPECT_ERROR(zenwoq_context_create(&options, &context), ZENWOQ_ERROR_INVALID_ARGUMENT, "max_isa 11");
   zenwoq_context_options_init(&options);
   options.tuning = "zen9";
-  EXPECT_ERROR(zenwoq_context_create(&options, &context), ZENWOQ_ERROR_INVALID_ARGUMENT, "\"zen9\": must be zen4, zen5 or generic");
+  EXPECT_ERROR(zenwoq_context_create(&options, &context), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "\"zen9\": must be zen4, zen5 or generic");
   zenwoq_context_options_init(&options);
   options.threads = 5000;
   EXPECT_ERROR(zenwoq_context_create(&options, &context), ZENWOQ_ERROR_INVALID_ARGUMENT, "threads is 5000");
@@ -117,7 +119,8 @@ TEST_F(Api, ALongerStructOfANewerCallerIsTakenIfItsTailIsZero) {
 TEST_F(Api, TheEnvironmentCapsTheTier) {
   zenwoq_context* context = nullptr;
   setenv("ZENWOQ_ISA", "avx1024", 1);
-  EXPECT_ERROR(zenwoq_context_create(nullptr, &context), ZENWOQ_ERROR_INVALID_ARGUMENT, "\"avx1024\": must be reference or avx512bf16");
+  EXPECT_ERROR(zenwoq_context_create(nullptr, &context), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "\"avx1024\": must be reference or avx512bf16");
   setenv("ZENWOQ_ISA", "reference", 1);
   zenwoq_context_options options;
   zenwoq_context_options_init(&options);
@@ -135,12 +138,14 @@ TEST_F(Api, TheEnvironmentCapsTheTier) {
 TEST_F(Api, DescriptionErrors) {
   size_t bytes = 3;
   const zenwoq_weight_desc good = desc_;
-  EXPECT_ERROR(zenwoq_weight_packed_bytes(nullptr, &bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "zenwoq_weight_desc is NULL");
+  EXPECT_ERROR(zenwoq_weight_packed_bytes(nullptr, &bytes), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "zenwoq_weight_desc is NULL");
   EXPECT_ERROR(zenwoq_weight_packed_bytes(&desc_, nullptr), ZENWOQ_ERROR_INVALID_ARGUMENT, "bytes is NULL");
   desc_.n = 0;
   EXPECT_ERROR(zenwoq_weight_packed_bytes(&desc_, &bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "n = 0, k = 48");
   desc_ = good, desc_.group_size = 12;
-  EXPECT_ERROR(zenwoq_weight_packed_bytes(&desc_, &bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "group_size 12: must be a multiple of 8");
+  EXPECT_ERROR(zenwoq_weight_packed_bytes(&desc_, &bytes), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "group_size 12: must be a multiple of 8");
   desc_ = good, desc_.scale_type = static_cast<zenwoq_dtype>(9);
   EXPECT_ERROR(zenwoq_weight_packed_bytes(&desc_, &bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "scale_type 9");
   desc_ = good, desc_.zero_kind = static_cast<zenwoq_zero_kind>(-1);
@@ -207,12 +212,18 @@ TEST_F(Api, PackErrors) {
   ASSERT_EQ(zenwoq_weight_packed_bytes(&desc_, &bytes), ZENWOQ_OK);
   std::vector<uint8_t> memory(bytes + 128);
   uint8_t* packed = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64);
-  EXPECT_ERROR(zenwoq_weight_pack(&desc_, &source_, 0, kN, packed + 1, bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "must be 64-byte aligned");
-  EXPECT_ERROR(zenwoq_weight_pack(&desc_, &source_, 0, kN, packed, bytes - 1), ZENWOQ_ERROR_BUFFER_TOO_SMALL, "packed_bytes is");
-  EXPECT_ERROR(zenwoq_weight_pack(&desc_, &source_, 0, kN, nullptr, bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "packed is NULL");
-  EXPECT_ERROR(zenwoq_weight_pack(&desc_, &source_, 1, kN, packed, bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "rows [1, 70) of n = 70");
-  EXPECT_ERROR(zenwoq_weight_pack(&desc_, &source_, 0, 63, packed, bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "rows [0, 63) of n = 70");
-  EXPECT_ERROR(zenwoq_weight_pack(&desc_, &source_, 64, 128, packed, bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "rows [64, 128) of n = 70");
+  EXPECT_ERROR(zenwoq_weight_pack(&desc_, &source_, 0, kN, packed + 1, bytes), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "must be 64-byte aligned");
+  EXPECT_ERROR(zenwoq_weight_pack(&desc_, &source_, 0, kN, packed, bytes - 1), ZENWOQ_ERROR_BUFFER_TOO_SMALL,
+               "packed_bytes is");
+  EXPECT_ERROR(zenwoq_weight_pack(&desc_, &source_, 0, kN, nullptr, bytes), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "packed is NULL");
+  EXPECT_ERROR(zenwoq_weight_pack(&desc_, &source_, 1, kN, packed, bytes), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "rows [1, 70) of n = 70");
+  EXPECT_ERROR(zenwoq_weight_pack(&desc_, &source_, 0, 63, packed, bytes), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "rows [0, 63) of n = 70");
+  EXPECT_ERROR(zenwoq_weight_pack(&desc_, &source_, 64, 128, packed, bytes), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "rows [64, 128) of n = 70");
   EXPECT_EQ(memory, std::vector<uint8_t>(memory.size()));
 }
 
@@ -222,10 +233,13 @@ TEST_F(Api, OpenErrors) {
   ASSERT_EQ(zenwoq_weight_packed(weight_, &packed, &bytes), ZENWOQ_OK);
   std::vector<uint8_t> copy(static_cast<const uint8_t*>(packed), static_cast<const uint8_t*>(packed) + bytes);
   zenwoq_weight* weight = nullptr;
-  EXPECT_ERROR(zenwoq_weight_open(nullptr, bytes, ZENWOQ_COPY, &weight), ZENWOQ_ERROR_INVALID_ARGUMENT, "packed is NULL");
-  EXPECT_ERROR(zenwoq_weight_open(packed, bytes, static_cast<zenwoq_ownership>(2), &weight), ZENWOQ_ERROR_INVALID_ARGUMENT, "ownership 2");
+  EXPECT_ERROR(zenwoq_weight_open(nullptr, bytes, ZENWOQ_COPY, &weight), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "packed is NULL");
+  EXPECT_ERROR(zenwoq_weight_open(packed, bytes, static_cast<zenwoq_ownership>(2), &weight),
+               ZENWOQ_ERROR_INVALID_ARGUMENT, "ownership 2");
   for (const size_t cut : {size_t{0}, size_t{255}, size_t{256}, bytes - 1}) {
-    EXPECT_ERROR(zenwoq_weight_open(copy.data(), cut, ZENWOQ_COPY, &weight), ZENWOQ_ERROR_BAD_PACKED, std::to_string(cut));
+    EXPECT_ERROR(zenwoq_weight_open(copy.data(), cut, ZENWOQ_COPY, &weight), ZENWOQ_ERROR_BAD_PACKED,
+                 std::to_string(cut));
   }
   // No byte of the header can be changed unseen.
   for (size_t i = 0; i < 256; ++i) {
@@ -245,13 +259,16 @@ TEST_F(Api, LinearErrors) {
   zenwoq_linear* linear = nullptr;
   zenwoq_linear_desc desc;
   zenwoq_linear_desc_init(&desc);
-  EXPECT_ERROR(zenwoq_linear_create(nullptr, weight_, &desc, &linear), ZENWOQ_ERROR_INVALID_ARGUMENT, "context is NULL");
-  EXPECT_ERROR(zenwoq_linear_create(context_, nullptr, &desc, &linear), ZENWOQ_ERROR_INVALID_ARGUMENT, "weight is NULL");
+  EXPECT_ERROR(zenwoq_linear_create(nullptr, weight_, &desc, &linear), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "context is NULL");
+  EXPECT_ERROR(zenwoq_linear_create(context_, nullptr, &desc, &linear), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "weight is NULL");
   desc.output_type = ZENWOQ_F16;
   EXPECT_ERROR(zenwoq_linear_create(context_, weight_, &desc, &linear), ZENWOQ_ERROR_INVALID_ARGUMENT, "output_type 2");
   desc.output_type = ZENWOQ_F32;
   desc.bias = scales_.data(), desc.bias_bytes = kN * 4 - 1;
-  EXPECT_ERROR(zenwoq_linear_create(context_, weight_, &desc, &linear), ZENWOQ_ERROR_BUFFER_TOO_SMALL, "bias_bytes is 279, 280 are needed");
+  EXPECT_ERROR(zenwoq_linear_create(context_, weight_, &desc, &linear), ZENWOQ_ERROR_BUFFER_TOO_SMALL,
+               "bias_bytes is 279, 280 are needed");
   desc.bias_type = static_cast<zenwoq_dtype>(0);
   EXPECT_ERROR(zenwoq_linear_create(context_, weight_, &desc, &linear), ZENWOQ_ERROR_INVALID_ARGUMENT, "bias_type 0");
 }
@@ -294,13 +311,15 @@ TEST_F(Api, WorkspaceIsAskedForAndChecked) {
   std::vector<float> x(kM * kK, 1.0f);
   y_.assign(kM * kN, 7.0f);
   std::vector<uint8_t> workspace(bytes);
-  args_.m = kM, args_.x_type = ZENWOQ_F32, args_.x = x.data(), args_.x_bytes = x.size() * 4, args_.y = y_.data(), args_.y_bytes = y_.size() * 4;
+  args_.m = kM, args_.x_type = ZENWOQ_F32, args_.x = x.data(), args_.x_bytes = x.size() * 4, args_.y = y_.data(),
+  args_.y_bytes = y_.size() * 4;
   args_.workspace = workspace.data(), args_.workspace_bytes = bytes - 1;
   expect_run_error(ZENWOQ_ERROR_BUFFER_TOO_SMALL, "workspace_bytes is");
   args_.workspace_bytes = bytes;
   EXPECT_EQ(zenwoq_linear_run(linear_, &args_), ZENWOQ_OK) << zenwoq_last_error();
   EXPECT_EQ(y_, std::vector<float>(y_.size(), 36.0f));
-  EXPECT_ERROR(zenwoq_linear_workspace_bytes(linear_, SIZE_MAX / 8, ZENWOQ_F32, &bytes), ZENWOQ_ERROR_OVERFLOW, "workspace of m =");
+  EXPECT_ERROR(zenwoq_linear_workspace_bytes(linear_, SIZE_MAX / 8, ZENWOQ_F32, &bytes), ZENWOQ_ERROR_OVERFLOW,
+               "workspace of m =");
 }
 
 // The bits of a linear, from bytes at any address, for every bias type and number of threads.
@@ -335,7 +354,8 @@ TEST_F(Api, PackedBytesRunAsALinearOfThem) {
         args_.y = y.data();
         std::fill(y.begin(), y.end(), 7.0f);
         ASSERT_EQ(zenwoq_packed_run(context_, &packed, &desc, &args_), ZENWOQ_OK) << zenwoq_last_error();
-        EXPECT_EQ(std::memcmp(y.data(), expected.data(), y.size() * 4), 0) << type << ", " << shift << ", " << args_.threads;
+        EXPECT_EQ(std::memcmp(y.data(), expected.data(), y.size() * 4), 0)
+            << type << ", " << shift << ", " << args_.threads;
       }
       args_.threads = 0;
     }
@@ -359,8 +379,10 @@ TEST_F(Api, PackedRunErrors) {
     zenwoq_linear_desc_init(&desc);
   };
   EXPECT_ERROR(zenwoq_packed_run(nullptr, &packed, &desc, &args_), ZENWOQ_ERROR_INVALID_ARGUMENT, "context is NULL");
-  EXPECT_ERROR(zenwoq_packed_run(context_, nullptr, &desc, &args_), ZENWOQ_ERROR_INVALID_ARGUMENT, "zenwoq_packed is NULL");
-  EXPECT_ERROR(zenwoq_packed_run(context_, &packed, &desc, nullptr), ZENWOQ_ERROR_INVALID_ARGUMENT, "zenwoq_run_args is NULL");
+  EXPECT_ERROR(zenwoq_packed_run(context_, nullptr, &desc, &args_), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "zenwoq_packed is NULL");
+  EXPECT_ERROR(zenwoq_packed_run(context_, &packed, &desc, nullptr), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "zenwoq_run_args is NULL");
   packed.struct_size = 3;
   expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "struct_size is 3");
   packed.packed = nullptr;
@@ -407,12 +429,15 @@ TEST_F(Api, PackedBytesDescribeThemselves) {
 
 TEST_F(Api, UnpackAndDequantizeErrors) {
   std::vector<uint8_t> codes(kN * kK / 2);
-  EXPECT_ERROR(zenwoq_weight_unpack(weight_, codes.data(), codes.size() - 1, nullptr, 0, nullptr, 0), ZENWOQ_ERROR_BUFFER_TOO_SMALL,
-               "codes_bytes is 1679, 1680 are needed");
-  EXPECT_ERROR(zenwoq_weight_unpack(weight_, nullptr, 8, nullptr, 0, nullptr, 0), ZENWOQ_ERROR_INVALID_ARGUMENT, "codes is NULL with 8 bytes");
+  EXPECT_ERROR(zenwoq_weight_unpack(weight_, codes.data(), codes.size() - 1, nullptr, 0, nullptr, 0),
+               ZENWOQ_ERROR_BUFFER_TOO_SMALL, "codes_bytes is 1679, 1680 are needed");
+  EXPECT_ERROR(zenwoq_weight_unpack(weight_, nullptr, 8, nullptr, 0, nullptr, 0), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "codes is NULL with 8 bytes");
   std::vector<float> values(kK);
-  EXPECT_ERROR(zenwoq_weight_dequantize(weight_, 0, 2, values.data(), values.size() * 4), ZENWOQ_ERROR_BUFFER_TOO_SMALL, "values_bytes is 192, 384");
-  EXPECT_ERROR(zenwoq_weight_dequantize(weight_, 70, 71, values.data(), values.size() * 4), ZENWOQ_ERROR_INVALID_ARGUMENT, "rows [70, 71) of n = 70");
+  EXPECT_ERROR(zenwoq_weight_dequantize(weight_, 0, 2, values.data(), values.size() * 4), ZENWOQ_ERROR_BUFFER_TOO_SMALL,
+               "values_bytes is 192, 384");
+  EXPECT_ERROR(zenwoq_weight_dequantize(weight_, 70, 71, values.data(), values.size() * 4),
+               ZENWOQ_ERROR_INVALID_ARGUMENT, "rows [70, 71) of n = 70");
   EXPECT_EQ(zenwoq_weight_dequantize(weight_, 69, 70, values.data(), values.size() * 4), ZENWOQ_OK);
   EXPECT_EQ(values[0], 1.0f);
   EXPECT_EQ(values[1], 0.5f);
@@ -435,14 +460,16 @@ TEST_F(Api, KernelsOfALinear) {
     EXPECT_EQ(bytes, info.code_bytes);
     EXPECT_EQ(std::memcmp(code.data(), info.address, bytes), 0);
   }
-  EXPECT_ERROR(zenwoq_linear_kernel(linear_, 33, count, &count, &info), ZENWOQ_ERROR_INVALID_ARGUMENT, "runs of m = 33 rows use no more");
+  EXPECT_ERROR(zenwoq_linear_kernel(linear_, 33, count, &count, &info), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "runs of m = 33 rows use no more");
 }
 
 TEST_F(Api, KernelEmitErrors) {
   size_t bytes = 9;
-  EXPECT_ERROR(zenwoq_kernel_emit("gemm_nonsense", nullptr, 0, &bytes), ZENWOQ_ERROR_INVALID_ARGUMENT, "\"gemm_nonsense\" is no kernel name");
-  EXPECT_ERROR(zenwoq_kernel_emit("gemm_bf16_t4_g128_k4096_sbf16_z0_m12x8_yf32_avx512bf16_zen4", nullptr, 0, &bytes), ZENWOQ_ERROR_UNSUPPORTED,
-               "does not fit 32 vector registers");
+  EXPECT_ERROR(zenwoq_kernel_emit("gemm_nonsense", nullptr, 0, &bytes), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "\"gemm_nonsense\" is no kernel name");
+  EXPECT_ERROR(zenwoq_kernel_emit("gemm_bf16_t4_g128_k4096_sbf16_z0_m12x8_yf32_avx512bf16_zen4", nullptr, 0, &bytes),
+               ZENWOQ_ERROR_UNSUPPORTED, "does not fit 32 vector registers");
   const char* name = "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_yf32_avx512bf16_zen4";
   uint8_t byte = 0;
   EXPECT_ERROR(zenwoq_kernel_emit(name, &byte, 1, &bytes), ZENWOQ_ERROR_BUFFER_TOO_SMALL, "code_capacity is 1");

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// zenwoq check on real layers with generated kernels, on a CPU that has AVX-512 BF16 or in the emulator. Fixtures always;
-// the whole SmolLM2 where ZENWOQ_MODEL names it (tools/quickstart.sh says where it keeps the file).
+// zenwoq check on real layers with generated kernels, on a CPU that has AVX-512 BF16 or in the emulator. Fixtures
+// always; the whole SmolLM2 where ZENWOQ_MODEL names it (tools/quickstart.sh says where it keeps the file).
 #include "check.h"
 
 #include <gtest/gtest.h>
@@ -47,9 +47,13 @@ void expect_all_right(const tools::CheckReport& report, std::size_t layers) {
 
 const std::string kFixtures = ZENWOQ_FIXTURES "/";
 
-TEST(Check, TorchAoPerGroupPerChannelAndAsymmetric) { expect_all_right(check({kFixtures + "torchao_intx.safetensors"}), 3); }
+TEST(Check, TorchAoPerGroupPerChannelAndAsymmetric) {
+  expect_all_right(check({kFixtures + "torchao_intx.safetensors"}), 3);
+}
 
-TEST(Check, ShardsAsTransformersWritesThem) { expect_all_right(check({kFixtures + "sharded/model.safetensors.index.json"}), 7); }
+TEST(Check, ShardsAsTransformersWritesThem) {
+  expect_all_right(check({kFixtures + "sharded/model.safetensors.index.json"}), 7);
+}
 
 TEST(Check, OpaqueBlobs) {
   expect_all_right(check({kFixtures + "opaque_avx512.safetensors"}), 1);

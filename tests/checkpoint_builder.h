@@ -53,10 +53,8 @@ inline Bytes safetensors_of(const std::string& header, const Bytes& data = {}) {
 
 class SafetensorsBuilder {
  public:
-  SafetensorsBuilder& tensor(const std::string& name, const std::string& dtype, const Shape& shape,
-                             const Bytes& data) {
-    header_[name] = {
-        {"dtype", dtype}, {"shape", shape}, {"data_offsets", {data_.size(), data_.size() + data.size()}}};
+  SafetensorsBuilder& tensor(const std::string& name, const std::string& dtype, const Shape& shape, const Bytes& data) {
+    header_[name] = {{"dtype", dtype}, {"shape", shape}, {"data_offsets", {data_.size(), data_.size() + data.size()}}};
     append(data_, data);
     return *this;
   }
@@ -84,16 +82,14 @@ class GgufBuilder {
     ++pair_count_;
     return *this;
   }
-  GgufBuilder& tensor(const std::string& name, const Shape& dimensions, std::uint32_t type,
-                      const Bytes& data) {
+  GgufBuilder& tensor(const std::string& name, const Shape& dimensions, std::uint32_t type, const Bytes& data) {
     data_.resize((data_.size() + alignment - 1) / alignment * alignment);
     tensor_at(name, dimensions, type, data_.size());
     append(data_, data);
     return *this;
   }
   // An entry of the tensor table without data of its own.
-  GgufBuilder& tensor_at(const std::string& name, const Shape& dimensions, std::uint32_t type,
-                         std::uint64_t offset) {
+  GgufBuilder& tensor_at(const std::string& name, const Shape& dimensions, std::uint32_t type, std::uint64_t offset) {
     append(infos_, string_bytes(name));
     append(infos_, static_cast<std::uint32_t>(dimensions.size()));
     append(infos_, bytes_of(dimensions));

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The tool as its users run it: exit codes, one line on stderr, keys of the JSON, and dumps equal to the library's bytes.
+// The tool as its users run it: exit codes, one line on stderr, keys of the JSON, and dumps equal to the library's
+// bytes.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -52,7 +53,8 @@ class Cli : public testing::Test {
   Outcome run(const std::string& arguments) const {
     const std::string out = path("stdout");
     const std::string err = path("stderr");
-    const std::string command = "'" + environment("ZENWOQ_TOOL") + "' " + arguments + " >'" + out + "' 2>'" + err + "' </dev/null";
+    const std::string command =
+        "'" + environment("ZENWOQ_TOOL") + "' " + arguments + " >'" + out + "' 2>'" + err + "' </dev/null";
     const int status = std::system(command.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(out), read_file(err)};
   }
@@ -71,7 +73,9 @@ class Cli : public testing::Test {
 
   std::string path(const std::string& name) const { return folder_ + "/" + name; }
   std::string fixture(const std::string& name) const { return environment("ZENWOQ_FIXTURES") + "/" + name; }
-  void write(const std::string& name, const std::string& bytes) const { std::ofstream(path(name), std::ios::binary) << bytes; }
+  void write(const std::string& name, const std::string& bytes) const {
+    std::ofstream(path(name), std::ios::binary) << bytes;
+  }
 
  private:
   std::string folder_;
@@ -88,16 +92,19 @@ TEST_F(Cli, InfoSaysWhatRunsAndWhy) {
   const json info = run_json("info --json");
   expect_keys(info, {"version", "arithmetic_version", "packed_version", "cpu"});
   EXPECT_EQ(info.at("version"), zenwoq_version());
-  expect_keys(info.at("cpu"), {"vendor", "brand", "uarch", "family", "model", "stepping", "avx2_fma", "avx512bf16", "l1d_bytes",
-                               "l2_bytes", "l3_bytes", "cache_source", "threads", "tuning", "isa", "isa_reason", "code_memory"});
+  expect_keys(info.at("cpu"),
+              {"vendor", "brand", "uarch", "family", "model", "stepping", "avx2_fma", "avx512bf16", "l1d_bytes",
+               "l2_bytes", "l3_bytes", "cache_source", "threads", "tuning", "isa", "isa_reason", "code_memory"});
   EXPECT_EQ(info.at("cpu").at("isa_reason").get<std::string>().empty(), kernels_run_here(info.at("cpu")));
   EXPECT_NE(run("info").out.find("tier"), std::string::npos);
 }
 
 TEST_F(Cli, CheckOfAModelInEveryFormat) {
-  const std::vector<std::pair<std::string, std::size_t>> files = {
-      {"attention.gguf", 3}, {"mixed.gguf", 2}, {"torchao_intx.safetensors", 3}, {"opaque_avx512.safetensors", 1},
-      {"sharded/model.safetensors.index.json", 7}};
+  const std::vector<std::pair<std::string, std::size_t>> files = {{"attention.gguf", 3},
+                                                                  {"mixed.gguf", 2},
+                                                                  {"torchao_intx.safetensors", 3},
+                                                                  {"opaque_avx512.safetensors", 1},
+                                                                  {"sharded/model.safetensors.index.json", 7}};
   for (const auto& file : files) {
     const json report = run_json("check --json --allow-reference '" + fixture(file.first) + "'");
     expect_keys(report, {"files", "cpu", "passed", "verdict", "bits_equal", "max_error_over_bound", "kernels_generated",
@@ -109,8 +116,9 @@ TEST_F(Cli, CheckOfAModelInEveryFormat) {
     EXPECT_LE(report.at("max_error_over_bound"), 1.0);
     ASSERT_EQ(report.at("layers").size(), file.second) << file.first;
     for (const json& layer : report.at("layers")) {
-      expect_keys(layer, {"file", "name", "format", "n", "k", "error", "quantization", "bias", "unpacks_exactly", "bits_equal",
-                          "difference", "max_error_over_bound", "kernels", "packed_bytes", "pack_gb_per_s", "m1_us", "m1_gb_per_s"});
+      expect_keys(layer, {"file", "name", "format", "n", "k", "error", "quantization", "bias", "unpacks_exactly",
+                          "bits_equal", "difference", "max_error_over_bound", "kernels", "packed_bytes",
+                          "pack_gb_per_s", "m1_us", "m1_gb_per_s"});
       EXPECT_EQ(layer.at("unpacks_exactly"), true);
     }
   }
@@ -194,7 +202,8 @@ TEST_F(Cli, KernelsOfShapesAndFiles) {
   for (const json& kernel : shape.at("kernels")) {
     expect_keys(kernel, {"name", "m", "layers", "code_bytes", "emit_us", "refused"});
     const std::string name = kernel.at("name");
-    EXPECT_TRUE(name.starts_with("gemm_bf16_t4_g128_k4096_sbf16_z0_m") && name.ends_with("_ybf16_bias_avx512bf16_zen5")) << name;
+    EXPECT_TRUE(name.starts_with("gemm_bf16_t4_g128_k4096_sbf16_z0_m") && name.ends_with("_ybf16_bias_avx512bf16_zen5"))
+        << name;
     std::size_t code_bytes = 0;
     ASSERT_EQ(zenwoq_kernel_emit(name.c_str(), nullptr, 0, &code_bytes), ZENWOQ_OK);
     EXPECT_EQ(kernel.at("code_bytes"), code_bytes);
@@ -225,8 +234,9 @@ std::vector<unsigned char> emitted(const std::string& name) {
 
 TEST_F(Cli, DumpsAreTheLibrarysBytes) {
   for (const std::string tuning : {"zen4", "zen5", "generic"}) {
-    for (const std::string key : {"gemm_bf16_t4_g128_k4096_sbf16_z0_m1x4_yf32", "gemm_bf16_t4_g32_k576_sf16_za_m6x2_ybf16_bias",
-                                  "gemm_bf16_t4_pc_k1531_sf32_zi_m4x4_yf32"}) {
+    for (const std::string key :
+         {"gemm_bf16_t4_g128_k4096_sbf16_z0_m1x4_yf32", "gemm_bf16_t4_g32_k576_sf16_za_m6x2_ybf16_bias",
+          "gemm_bf16_t4_pc_k1531_sf32_zi_m4x4_yf32"}) {
       const std::string name = key + "_avx512bf16_" + tuning;
       const json kernels = run_json("dump --json " + name).at("kernels");
       ASSERT_EQ(kernels.size(), 1u);
@@ -249,8 +259,9 @@ TEST_F(Cli, DumpOfALayerWritesFiles) {
   ASSERT_GE(dump.at("kernels").size(), 1u);
   for (json kernel : dump.at("kernels")) {
     const std::string name = kernel.at("name");
-    expect_keys(kernel, {"isa", "activation_type", "code_bits", "k", "group", "per_channel", "scale_type", "zero_kind", "tile",
-                         "output_type", "bias", "tuning", "code_bytes", "version", "arithmetic_version", "code"});
+    expect_keys(kernel,
+                {"isa", "activation_type", "code_bits", "k", "group", "per_channel", "scale_type", "zero_kind", "tile",
+                 "output_type", "bias", "tuning", "code_bytes", "version", "arithmetic_version", "code"});
     const std::string bytes = read_file(target + "/" + name + ".bin");
     EXPECT_EQ(hex({bytes.begin(), bytes.end()}), kernel.at("code"));
     EXPECT_NE(read_file(target + "/" + name + ".lst").find("unit:"), std::string::npos);

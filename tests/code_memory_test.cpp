@@ -27,7 +27,7 @@ constexpr size_t kMiB = 1 << 20;
 // ---- A system that counts and fails on demand ----
 
 struct FakeSystem {
-  int fail_call = 0;             // the number of the call that fails, counted from 1; 0 = none
+  int fail_call = 0;  // the number of the call that fails, counted from 1; 0 = none
   int error = ENOMEM;
   bool no_memfd = false, no_exec = false, old_kernel = false, one_byte_writes = false;
   std::atomic<int> calls{0}, mapped{0}, unmapped{0}, opened{0}, closed{0}, writable_and_executable{0};
@@ -146,9 +146,8 @@ class CodeMemoryModes : public testing::TestWithParam<bool> {
   const char* mode() const { return GetParam() ? "memfd" : "mprotect"; }
   FakeSystem system_;
 };
-INSTANTIATE_TEST_SUITE_P(All, CodeMemoryModes, testing::Values(true, false), [](const auto& info) {
-  return info.param ? "memfd" : "mprotect";
-});
+INSTANTIATE_TEST_SUITE_P(All, CodeMemoryModes, testing::Values(true, false),
+                         [](const auto& info) { return info.param ? "memfd" : "mprotect"; });
 
 TEST_P(CodeMemoryModes, RunsManyFunctionsWithInt3BehindThem) {
   CodeMemory memory(64 * kMiB, kFakeCalls);

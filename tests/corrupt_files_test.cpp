@@ -95,12 +95,10 @@ class CorruptFile : public ::testing::TestWithParam<std::string> {
   // others.
   std::string error() const {
     const bool is_shard = opened_ != damaged_;
-    const std::string error_of_shard =
-        is_shard ? error_of([this] { parse_safetensors(view(file()), damaged_); }) : "";
+    const std::string error_of_shard = is_shard ? error_of([this] { parse_safetensors(view(file()), damaged_); }) : "";
     if (!error_of_shard.empty()) return error_of_shard;
     return error_of([this] {
-      const auto checkpoint =
-          open_checkpoint_bytes(view(files_.at(opened_)), opened_, options_, shards_in(files_));
+      const auto checkpoint = open_checkpoint_bytes(view(files_.at(opened_)), opened_, options_, shards_in(files_));
       for (std::size_t i = 0; i < checkpoint->layers().size(); ++i) checkpoint->load(i);
     });
   }

@@ -16,10 +16,10 @@
 namespace zenwoq {
 namespace {
 
-constexpr uint32_t kFma = 1u << 12, kOsxsave = 1u << 27, kAvx = 1u << 28;                     // leaf 1 ecx
-constexpr uint32_t kAvx2 = 1u << 5, kBmi2 = 1u << 8, kF = 1u << 16, kDq = 1u << 17;          // leaf 7 ebx
-constexpr uint32_t kBw = 1u << 30, kVl = 1u << 31, kAvx512 = kF | kDq | kBw | kVl;           // leaf 7 ebx
-constexpr uint32_t kBf16 = 1u << 5;                                                           // leaf 7.1 eax
+constexpr uint32_t kFma = 1u << 12, kOsxsave = 1u << 27, kAvx = 1u << 28;            // leaf 1 ecx
+constexpr uint32_t kAvx2 = 1u << 5, kBmi2 = 1u << 8, kF = 1u << 16, kDq = 1u << 17;  // leaf 7 ebx
+constexpr uint32_t kBw = 1u << 30, kVl = 1u << 31, kAvx512 = kF | kDq | kBw | kVl;   // leaf 7 ebx
+constexpr uint32_t kBf16 = 1u << 5;                                                  // leaf 7.1 eax
 
 uint32_t word(const char* text) {
   uint32_t value;
@@ -80,14 +80,14 @@ TEST(Cpu, UarchOfEveryZen) {
   const struct {
     uint32_t family, model;
     const char *uarch, *tuning;
-  } cases[] = {{0x17, 0x01, "zen1", "generic"}, {0x17, 0x08, "zen1", "generic"},    {0x17, 0x11, "zen1", "generic"},
-               {0x17, 0x31, "zen2", "generic"}, {0x17, 0x60, "zen2", "generic"},    {0x17, 0x71, "zen2", "generic"},
-               {0x17, 0x90, "zen2", "generic"}, {0x17, 0xA0, "zen2", "generic"},    {0x19, 0x01, "zen3", "generic"},
-               {0x19, 0x21, "zen3", "generic"}, {0x19, 0x44, "zen3", "generic"},    {0x19, 0x50, "zen3", "generic"},
-               {0x19, 0x11, "zen4", "zen4"},    {0x19, 0x18, "zen4", "zen4"},       {0x19, 0x61, "zen4", "zen4"},
-               {0x19, 0x74, "zen4", "zen4"},    {0x19, 0xA0, "zen4", "zen4"},       {0x1A, 0x02, "zen5", "zen5"},
-               {0x1A, 0x11, "zen5", "zen5"},    {0x1A, 0x24, "zen5", "zen4"},       {0x1A, 0x44, "zen5", "zen5"},
-               {0x1A, 0x60, "zen5", "zen4"},    {0x1A, 0x70, "zen5", "zen5"},       {0x1A, 0x50, "unknown", "zen5"},
+  } cases[] = {{0x17, 0x01, "zen1", "generic"},    {0x17, 0x08, "zen1", "generic"},   {0x17, 0x11, "zen1", "generic"},
+               {0x17, 0x31, "zen2", "generic"},    {0x17, 0x60, "zen2", "generic"},   {0x17, 0x71, "zen2", "generic"},
+               {0x17, 0x90, "zen2", "generic"},    {0x17, 0xA0, "zen2", "generic"},   {0x19, 0x01, "zen3", "generic"},
+               {0x19, 0x21, "zen3", "generic"},    {0x19, 0x44, "zen3", "generic"},   {0x19, 0x50, "zen3", "generic"},
+               {0x19, 0x11, "zen4", "zen4"},       {0x19, 0x18, "zen4", "zen4"},      {0x19, 0x61, "zen4", "zen4"},
+               {0x19, 0x74, "zen4", "zen4"},       {0x19, 0xA0, "zen4", "zen4"},      {0x1A, 0x02, "zen5", "zen5"},
+               {0x1A, 0x11, "zen5", "zen5"},       {0x1A, 0x24, "zen5", "zen4"},      {0x1A, 0x44, "zen5", "zen5"},
+               {0x1A, 0x60, "zen5", "zen4"},       {0x1A, 0x70, "zen5", "zen5"},      {0x1A, 0x50, "unknown", "zen5"},
                {0x1B, 0x00, "unknown", "generic"}, {0x15, 0x70, "unknown", "generic"}};
   for (const auto& c : cases) {
     const CpuReport report = describe_cpu(amd(c.family, c.model));
@@ -115,8 +115,7 @@ TEST(Cpu, Zen2And3HaveNoBf16) {
   EXPECT_TRUE(zen2.avx2_fma);
   EXPECT_FALSE(zen2.avx512bf16);
   EXPECT_EQ(zen2.isa_reason, "the CPU has no AVX-512 BF16 (Zen 2, family 17h model 31h)");
-  EXPECT_EQ(describe_cpu(amd(0x19, 0x01)).isa_reason,
-            "the CPU has no AVX-512 BF16 (Zen 3, family 19h model 01h)");
+  EXPECT_EQ(describe_cpu(amd(0x19, 0x01)).isa_reason, "the CPU has no AVX-512 BF16 (Zen 3, family 19h model 01h)");
 }
 
 TEST(Cpu, Zen4And4cAnd5Run) {
@@ -254,9 +253,7 @@ class Cgroup : public testing::Test {
       rmdir((root_ + path).c_str());
     }
   }
-  void write(const std::string& group, const std::string& text) {
-    std::ofstream(root_ + group + "/cpu.max") << text;
-  }
+  void write(const std::string& group, const std::string& text) { std::ofstream(root_ + group + "/cpu.max") << text; }
   std::string root_;
 };
 

@@ -55,12 +55,9 @@ TEST_F(BoundsTest, OneBytePastTheEndFails) {
   });
   EXPECT_CONTAINS(error, "+0x4 `vmovdqu64 zmm0, zmmword ptr [rdi+0x41]`: read of 64 bytes at");
   EXPECT_CONTAINS(error, "1 byte past the end of 'x'");
-  EXPECT_CONTAINS(error_of([](Code& c) { c.mov(rax, ptr[rdi + 128]), c.ret(); }),
-                  "8 bytes past the end of 'x'");
-  EXPECT_CONTAINS(error_of([](Code& c) { c.mov(al, ptr[rdi - 3]), c.ret(); }),
-                  "3 bytes before the begin of 'x'");
-  EXPECT_CONTAINS(error_of([](Code& c) { c.mov(rax, ptr[rcx]), c.ret(); }),
-                  "no permitted range is near");
+  EXPECT_CONTAINS(error_of([](Code& c) { c.mov(rax, ptr[rdi + 128]), c.ret(); }), "8 bytes past the end of 'x'");
+  EXPECT_CONTAINS(error_of([](Code& c) { c.mov(al, ptr[rdi - 3]), c.ret(); }), "3 bytes before the begin of 'x'");
+  EXPECT_CONTAINS(error_of([](Code& c) { c.mov(rax, ptr[rcx]), c.ret(); }), "no permitted range is near");
 }
 
 TEST_F(BoundsTest, WritesNeedAWritableRange) {
@@ -110,16 +107,13 @@ TEST_F(BoundsTest, OtherMaskedOperandsNeedTheFullExtent) {
 
 TEST_F(BoundsTest, AlignedMovesNeedAlignment) {
   permit(256, true);
-  EXPECT_CONTAINS(
-      error_of([](Code& c) { c.vmovdqa64(zmm0, ptr[rdi + 32]), c.vzeroupper(), c.ret(); }),
-      "is not aligned to 64 bytes");
+  EXPECT_CONTAINS(error_of([](Code& c) { c.vmovdqa64(zmm0, ptr[rdi + 32]), c.vzeroupper(), c.ret(); }),
+                  "is not aligned to 64 bytes");
 }
 
 TEST_F(BoundsTest, PrefetchNeverFaults) {
   permit(1, false);
-  EXPECT_EQ(
-      error_of([](Code& c) { c.prefetcht0(ptr[rdi + 4096]), c.prefetchnta(ptr[rcx]), c.ret(); }),
-      "");
+  EXPECT_EQ(error_of([](Code& c) { c.prefetcht0(ptr[rdi + 4096]), c.prefetchnta(ptr[rcx]), c.ret(); }), "");
 }
 
 TEST_F(BoundsTest, UncheckedModeAllowsEverything) {
@@ -147,8 +141,7 @@ TEST_F(StackTest, FramesArePermitted) {
 }
 
 TEST_F(StackTest, RedZoneAndCallersFrameAreNot) {
-  EXPECT_CONTAINS(error_of([](Code& c) { c.mov(ptr[rsp - 8], rax), c.ret(); }),
-                  "8 bytes below the stack pointer");
+  EXPECT_CONTAINS(error_of([](Code& c) { c.mov(ptr[rsp - 8], rax), c.ret(); }), "8 bytes below the stack pointer");
   EXPECT_CONTAINS(error_of([](Code& c) { c.mov(ptr[rsp], rax), c.ret(); }), "write of 8 bytes");
   EXPECT_CONTAINS(error_of([](Code& c) { c.mov(rax, ptr[rsp + 8]), c.ret(); }), "read of 8 bytes");
 }
@@ -190,8 +183,7 @@ TEST_F(CallTest, MxcsrMustBeRestored) {
 
 TEST_F(CallTest, UpperStateMustBeClean) {
   EXPECT_CONTAINS(error_of([](Code& c) { c.vpxord(zmm3, zmm3, zmm3), c.ret(); }), "no vzeroupper");
-  EXPECT_CONTAINS(error_of([](Code& c) { c.vzeroupper(), c.vpxor(ymm3, ymm3, ymm3), c.ret(); }),
-                  "no vzeroupper");
+  EXPECT_CONTAINS(error_of([](Code& c) { c.vzeroupper(), c.vpxor(ymm3, ymm3, ymm3), c.ret(); }), "no vzeroupper");
   EXPECT_EQ(error_of([](Code& c) { c.vpxor(ymm3, ymm3, ymm3), c.vzeroupper(), c.ret(); }), "");
   EXPECT_EQ(error_of([](Code& c) { c.vpxor(xmm3, xmm3, xmm3), c.ret(); }), "");
   EXPECT_FALSE(result_.high_registers_written);
@@ -226,8 +218,7 @@ TEST_F(CallTest, EndlessLoopsEnd) {
 }
 
 TEST_F(CallTest, UnknownInstructionsFailWhenRun) {
-  EXPECT_CONTAINS(error_of([](Code& c) { c.vpermb(zmm0, zmm1, zmm2), c.ret(); }),
-                  "not known to the emulator");
+  EXPECT_CONTAINS(error_of([](Code& c) { c.vpermb(zmm0, zmm1, zmm2), c.ret(); }), "not known to the emulator");
   EXPECT_CONTAINS(error_of([](Code& c) { c.vaddps(zmm0, zmm1, zmm2 | T_rz_sae), c.ret(); }),
                   "not known to the emulator");
   EXPECT_EQ(error_of([](Code& c) {

@@ -61,8 +61,7 @@ class Expected {
       const float expected = load_as_f32(type, tensor.data.data(), i);
       differing += std::bit_cast<std::uint32_t>(rounded) != std::bit_cast<std::uint32_t>(expected);
     }
-    EXPECT_EQ(differing, 0u) << layer.info.name << suffix << ": of " << layer.info.n * layer.info.k
-                             << " values";
+    EXPECT_EQ(differing, 0u) << layer.info.name << suffix << ": of " << layer.info.n * layer.info.k << " values";
   }
 
  private:
@@ -112,11 +111,10 @@ TEST(Fixtures, ShardedTorchaoIntx) {
     EXPECT_EQ(layer.info.has_bias, layer.info.name.find("self_attn") != std::string::npos);
     expected.compare(layer, ".dequantized");
   }
-  EXPECT_EQ(
-      left_alone_lines(*checkpoint),
-      (Lines{"lm_head.weight: 2-D bf16, not quantized", "model.embed_tokens.weight: 2-D bf16, not quantized",
-             "model.layers.0.input_layernorm.weight: 1-D bf16",
-             "model.layers.0.post_attention_layernorm.weight: 1-D bf16", "model.norm.weight: 1-D bf16"}));
+  EXPECT_EQ(left_alone_lines(*checkpoint),
+            (Lines{"lm_head.weight: 2-D bf16, not quantized", "model.embed_tokens.weight: 2-D bf16, not quantized",
+                   "model.layers.0.input_layernorm.weight: 1-D bf16",
+                   "model.layers.0.post_attention_layernorm.weight: 1-D bf16", "model.norm.weight: 1-D bf16"}));
 }
 
 TEST(Fixtures, TorchaoOpaque) {

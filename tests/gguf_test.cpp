@@ -43,8 +43,7 @@ Bytes repeated(const Bytes& bytes, int times) {
 void expect_code_pattern(const Layer& layer) {
   for (std::size_t i = 0; i < layer.info.n * layer.info.k; ++i) {
     const std::size_t in_block = i % 32;
-    EXPECT_EQ(code_at(layer, i / layer.info.k, i % layer.info.k), in_block < 16 ? in_block : 31 - in_block)
-        << i;
+    EXPECT_EQ(code_at(layer, i / layer.info.k, i % layer.info.k), in_block < 16 ? in_block : 31 - in_block) << i;
   }
 }
 
@@ -110,8 +109,7 @@ TEST(Gguf, WrongBiasIsNotLost) {
   const Bytes quantized = with_bias({32}, q8_0, Bytes(34));
   EXPECT_EQ(reason_for(*open_bytes(quantized), "q.weight"), "its bias is q8_0");
   EXPECT_EQ(reason_for(*open_bytes(quantized), "q.bias"), "q8_0, not a 4-bit type");
-  EXPECT_CONTAINS(open_error(with_bias({2}, f32, Bytes(8))),
-                  "weight q.weight: q.bias has shape [2], it should be [1]");
+  EXPECT_CONTAINS(open_error(with_bias({2}, f32, Bytes(8))), "weight q.weight: q.bias has shape [2], it should be [1]");
 }
 
 TEST(Gguf, LeftAloneTensorsHaveAReason) {
@@ -191,38 +189,30 @@ TEST(Gguf, WrongHeadersAreRefused) {
 
 TEST(Gguf, WrongPairsAreRefused) {
   const auto alignment_error = [](std::uint32_t value) {
-    return open_error(GgufBuilder()
-                          .pair("general.alignment", u32_value, bytes_of(std::vector<std::uint32_t>{value}))
-                          .build());
+    return open_error(
+        GgufBuilder().pair("general.alignment", u32_value, bytes_of(std::vector<std::uint32_t>{value})).build());
   };
   EXPECT_CONTAINS(alignment_error(0), "general.alignment is 0, it should be a power of two up to 1048576");
   EXPECT_CONTAINS(alignment_error(48), "general.alignment is 48");
   EXPECT_CONTAINS(alignment_error(1u << 31), "general.alignment is 2147483648");
-  EXPECT_CONTAINS(open_error(GgufBuilder().pair("general.alignment", 10, Bytes(8)).build()),
-                  "it should be u32");
-  EXPECT_CONTAINS(open_error(GgufBuilder().pair("k", 13, Bytes(8)).build()),
-                  "key k has the unknown value type 13");
-  EXPECT_CONTAINS(open_error(GgufBuilder().pair("k", 0, {1}).pair("k", 0, {1}).build()),
-                  "has the key k twice");
-  EXPECT_CONTAINS(open_error(GgufBuilder().pair("k", string_value, Bytes(8, 0xFF)).build()),
-                  "inside a string of");
+  EXPECT_CONTAINS(open_error(GgufBuilder().pair("general.alignment", 10, Bytes(8)).build()), "it should be u32");
+  EXPECT_CONTAINS(open_error(GgufBuilder().pair("k", 13, Bytes(8)).build()), "key k has the unknown value type 13");
+  EXPECT_CONTAINS(open_error(GgufBuilder().pair("k", 0, {1}).pair("k", 0, {1}).build()), "has the key k twice");
+  EXPECT_CONTAINS(open_error(GgufBuilder().pair("k", string_value, Bytes(8, 0xFF)).build()), "inside a string of");
   Bytes long_array;
   append(long_array, std::uint32_t{12});
   append(long_array, std::uint64_t{1} << 61);
-  EXPECT_CONTAINS(open_error(GgufBuilder().pair("k", array_value, long_array).build()),
-                  "an array length is 23058430");
+  EXPECT_CONTAINS(open_error(GgufBuilder().pair("k", array_value, long_array).build()), "an array length is 23058430");
   Bytes deep;
   for (int i = 0; i < 1000; ++i) {
     append(deep, array_value);
     append(deep, std::uint64_t{1});
   }
-  EXPECT_CONTAINS(open_error(GgufBuilder().pair("k", array_value, deep).build()),
-                  "arrays nested deeper than 4");
+  EXPECT_CONTAINS(open_error(GgufBuilder().pair("k", array_value, deep).build()), "arrays nested deeper than 4");
 }
 
 TEST(Gguf, WrongTensorsAreRefused) {
-  const auto error = [](const std::string& name, const Shape& dimensions, std::uint32_t type,
-                        std::uint64_t offset) {
+  const auto error = [](const std::string& name, const Shape& dimensions, std::uint32_t type, std::uint64_t offset) {
     GgufBuilder builder;
     builder.tensor("first", {16}, f32, Bytes(64)).tensor_at(name, dimensions, type, offset);
     return open_error(builder.build());
@@ -236,11 +226,9 @@ TEST(Gguf, WrongTensorsAreRefused) {
   EXPECT_CONTAINS(error("t", {0}, f32, 0), "tensor t has a dimension of 0");
   EXPECT_CONTAINS(error("t", {1ull << 63}, f32, 0), "tensor t has a dimension of 9223372036854775808");
   EXPECT_CONTAINS(error("t", {1u << 30, 1u << 30, 1u << 30, 1}, f32, 0), "more bytes than there can be");
-  EXPECT_CONTAINS(error("t", {31, 1}, q4_0, 32),
-                  "tensor t has rows of 31 values, q4_0 needs a multiple of 32");
+  EXPECT_CONTAINS(error("t", {31, 1}, q4_0, 32), "tensor t has rows of 31 values, q4_0 needs a multiple of 32");
   EXPECT_CONTAINS(error("t", {8}, f32, 33), "tensor t is at offset 33, not a multiple of 32");
-  EXPECT_CONTAINS(error("t", {1}, f32, 64),
-                  "tensor t needs 4 bytes at offset 64, but the file has 64 bytes of data");
+  EXPECT_CONTAINS(error("t", {1}, f32, 64), "tensor t needs 4 bytes at offset 64, but the file has 64 bytes of data");
   EXPECT_CONTAINS(error("t", {1}, f32, 0ull - 32), "tensor t needs 4 bytes at offset 18446744073709551584");
   EXPECT_CONTAINS(error("t", {1}, 99, 96), "tensor t needs 0 bytes at offset 96");
   EXPECT_CONTAINS(error("t", {8}, f32, 32), "tensors first and t overlap");

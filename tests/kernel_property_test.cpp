@@ -19,7 +19,8 @@ namespace zenwoq::test {
 namespace {
 
 constexpr int kCases = 12000;
-constexpr unsigned kCallerMxcsr[] = {0x1F80, 0x9FC0, 0x1FC0, 0x9F80, 0x3F80, 0x5F80, 0x7FBF};  // rounding, flags, flushing
+constexpr unsigned kCallerMxcsr[] = {0x1F80, 0x9FC0, 0x1FC0, 0x9F80,
+                                     0x3F80, 0x5F80, 0x7FBF};  // rounding, flags, flushing
 
 struct Case {
   KernelKey key;
@@ -63,7 +64,8 @@ class Operands {
         ldx_((c.key.k + c.x_gap) * 2),
         ldy_((c.columns + c.y_gap) * dtype_bytes(c.key.output_type)),
         y_row_(c.columns * dtype_bytes(c.key.output_type)),
-        weight_(random_weight(rng, c.columns, c.key.k, c.key.per_channel() ? 0 : c.key.group, c.key.scale_type, c.key.zero_kind)),
+        weight_(random_weight(rng, c.columns, c.key.k, c.key.per_channel() ? 0 : c.key.group, c.key.scale_type,
+                              c.key.zero_kind)),
         x_((rows_ - 1) * ldx_ + c.key.k * 2 + c.x_shift, 0xFF),
         xsum_(c.key.groups() * rows_ * 4),
         bias_(c.panels * 64 * 4),
@@ -75,8 +77,11 @@ class Operands {
     view_.base = packed_->data();
     table_ = std::make_unique<Weight>(view_, nullptr);
     fill(rng, c);
-    args_ = {x_.data(), ldx_, view_.panel(0), reinterpret_cast<const float*>(xsum_.data()),
-             rows_ * 4, reinterpret_cast<const float*>(bias_.data()), y_.data(), ldy_, c.columns, table_->table()};
+    args_ = {x_.data(),      ldx_,
+             view_.panel(0), reinterpret_cast<const float*>(xsum_.data()),
+             rows_ * 4,      reinterpret_cast<const float*>(bias_.data()),
+             y_.data(),      ldy_,
+             c.columns,      table_->table()};
     for (GuardBuffer* read_only : {packed_.get(), &x_, &xsum_, &bias_}) read_only->make_read_only();
   }
 
@@ -84,9 +89,10 @@ class Operands {
 
   // Rows one by one: not even the gap between two rows may be read or written.
   std::vector<emulator::Range> ranges() {
-    std::vector<emulator::Range> result = {
-        {view_.base, view_.header.total_bytes, false, "packed weight"}, {xsum_.data(), xsum_.size(), false, "xsum"},
-        {bias_.data(), bias_.size(), false, "bias"}, {args_.table, 64, false, "table"}};
+    std::vector<emulator::Range> result = {{view_.base, view_.header.total_bytes, false, "packed weight"},
+                                           {xsum_.data(), xsum_.size(), false, "xsum"},
+                                           {bias_.data(), bias_.size(), false, "bias"},
+                                           {args_.table, 64, false, "table"}};
     for (std::size_t r = 0; r < rows_; ++r) {
       result.push_back({x_.data() + r * ldx_, view_.header.k * 2, false, fmt::format("x row {}", r)});
       result.push_back({y_.data() + r * ldy_, y_row_, true, fmt::format("y row {}", r)});
@@ -160,7 +166,8 @@ std::string check(Rng& rng, const Case& c, KernelHost& host) {
 }
 
 TEST(KernelProperty, SameBitsAsTheReference) {
-  std::printf("kernels run %s\n", KernelHost::native() ? "on this CPU" : "in the emulator: this CPU has no AVX-512 BF16");
+  std::printf("kernels run %s\n",
+              KernelHost::native() ? "on this CPU" : "in the emulator: this CPU has no AVX-512 BF16");
   Rng rng(20260101);
   int large = 0;
   auto host = std::make_unique<KernelHost>();

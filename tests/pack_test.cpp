@@ -217,7 +217,8 @@ TEST(Pack, DequantizesWithOneRounding) {
       for (std::size_t n = begin; n < end; ++n) {
         for (std::size_t k = 0; k < header.k; ++k) {
           const float expected = dequantized_by_definition(weight, n, k);
-          ASSERT_EQ(std::bit_cast<std::uint32_t>(values[(n - begin) * header.k + k]), std::bit_cast<std::uint32_t>(expected))
+          ASSERT_EQ(std::bit_cast<std::uint32_t>(values[(n - begin) * header.k + k]),
+                    std::bit_cast<std::uint32_t>(expected))
               << variant.name << " " << name_of(header) << " at " << n << ", " << k;
         }
       }
@@ -411,7 +412,8 @@ TEST(WeightCreate, GivesTheErrorOfPackingRowAfterRow) {
     const zenwoq_weight_desc& desc = spoiled.weight().desc;
     const std::size_t bytes = header_of(spoiled.weight()).total_bytes;
     const PackedBuffer packed = allocate_packed(bytes);
-    ASSERT_EQ(zenwoq_weight_pack(&desc, &spoiled.source(), 0, desc.n, packed.get(), bytes), ZENWOQ_ERROR_INVALID_ARGUMENT);
+    ASSERT_EQ(zenwoq_weight_pack(&desc, &spoiled.source(), 0, desc.n, packed.get(), bytes),
+              ZENWOQ_ERROR_INVALID_ARGUMENT);
     const std::string expected = zenwoq_last_error();
     for (const ContextHandle& context : contexts) {
       auto* created = reinterpret_cast<zenwoq_weight*>(8);

@@ -83,7 +83,8 @@ TEST_P(PlanTest, TasksAreNoMoreThanBlocksTimesPanels) {
         const TaskGrid grid = cut_tasks(blocks, panels, kMany, threads);
         EXPECT_LE(grid.block_parts, blocks.count);
         EXPECT_LE(grid.panel_parts, panels);
-        EXPECT_GE(grid.count(), std::min<std::uint64_t>(threads, blocks.count * panels)) << m << " " << panels << " " << threads;
+        EXPECT_GE(grid.count(), std::min<std::uint64_t>(threads, blocks.count * panels))
+            << m << " " << panels << " " << threads;
       }
       EXPECT_EQ(cut_tasks(blocks, panels, kMany, 1).count(), 1u);
       EXPECT_EQ(cut_tasks(blocks, panels, 1, 16).count(), 1u);

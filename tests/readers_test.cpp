@@ -24,9 +24,7 @@ constexpr const char* one_byte_tensor = R"("a":{"dtype":"U8","shape":[1],"data_o
 std::string braces(const std::string& inside) { return "{" + inside + "}"; }
 
 // A file with one entry, which is this text, and eight bytes of data.
-Bytes file_with_entry(const std::string& entry) {
-  return safetensors_of(R"({"layer.x":)" + entry + "}", Bytes(8));
-}
+Bytes file_with_entry(const std::string& entry) { return safetensors_of(R"({"layer.x":)" + entry + "}", Bytes(8)); }
 
 // ---- safetensors headers ----
 
@@ -108,8 +106,7 @@ TEST(Safetensors, WrongEntriesAreRefusedByName) {
       {R"({"dtype":"U8","shape":[8],"data_offsets":[0,4,8]})", "should be a begin and an end"},
       {R"({"dtype":"U8","shape":[8],"data_offsets":[8,0]})", "should be a begin and an end"},
       {R"({"dtype":"U8","shape":[9],"data_offsets":[0,9]})", "the file has 8 bytes of data"},
-      {R"({"dtype":"U8","shape":[8],"data_offsets":[18446744073709551608,18446744073709551615]})",
-       "the file has 8"},
+      {R"({"dtype":"U8","shape":[8],"data_offsets":[18446744073709551608,18446744073709551615]})", "the file has 8"},
       {R"({"dtype":"U8","shape":[4],"data_offsets":[0,8]})", "has 8 bytes, it should have 4"},
       {R"({"dtype":"F4","shape":[15],"data_offsets":[0,8]})", "a broken number"},
       {R"({"dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,8]})", "more than there can be"},
@@ -126,10 +123,9 @@ TEST(Safetensors, OverlapsAndGapsAreRefused) {
   const Bytes too_long = file_with_entry(R"({"dtype":"U8","shape":[7],"data_offsets":[0,7]})");
   EXPECT_CONTAINS(open_error(too_long), "the tensors' data end at 7, but the file has 8");
   const auto file = [](const char* second) {
-    return safetensors_of(
-        R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],)" +
-            std::string(R"("data_offsets":)") + second + "}}",
-        Bytes(9));
+    return safetensors_of(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],)" +
+                              std::string(R"("data_offsets":)") + second + "}}",
+                          Bytes(9));
   };
   EXPECT_CONTAINS(open_error(file("[3,7]")), "tensor b: its data begin at 3, but those before it end at 4");
   EXPECT_CONTAINS(open_error(file("[5,9]")), "tensor b: its data begin at 5, but those before it end at 4");
@@ -151,9 +147,8 @@ TEST(Safetensors, WrongLengthsAreRefused) {
 
 class Shards : public ::testing::Test {
  protected:
-  Files files_ = {
-      {"one", SafetensorsBuilder().tensor("a", "U8", {1}, {1}).metadata("format", "pt").build()},
-      {"two", SafetensorsBuilder().tensor("b", "U8", {1}, {2}).tensor("c", "U8", {1}, {3}).build()}};
+  Files files_ = {{"one", SafetensorsBuilder().tensor("a", "U8", {1}, {1}).metadata("format", "pt").build()},
+                  {"two", SafetensorsBuilder().tensor("b", "U8", {1}, {2}).tensor("c", "U8", {1}, {3}).build()}};
 
   std::unique_ptr<Checkpoint> open(const std::string& index) const {
     const auto* bytes = reinterpret_cast<const std::uint8_t*>(index.data());
@@ -172,8 +167,7 @@ TEST_F(Shards, TensorsOfAllShardsAreListed) {
 }
 
 TEST_F(Shards, WrongIndexesAreRefused) {
-  EXPECT_CONTAINS(error(R"({"weight_map":{"a":"two"}})"),
-                  "x.index.json: tensor a should be in two, but is not");
+  EXPECT_CONTAINS(error(R"({"weight_map":{"a":"two"}})"), "x.index.json: tensor a should be in two, but is not");
   EXPECT_CONTAINS(error(R"({"weight_map":{"a":"three"}})"), "three: cannot be opened");
   EXPECT_CONTAINS(error(R"({"weight_map":{"a":1}})"), "weight_map of a is no string");
   EXPECT_CONTAINS(error(R"({"weight_map":{"a":"one","a":"two"}})"), "key a twice");
@@ -185,8 +179,7 @@ TEST_F(Shards, WrongIndexesAreRefused) {
 }
 
 TEST_F(Shards, ShardsLieBesideTheIndex) {
-  for (const char* name :
-       {"../one", "/etc/passwd", "d/one", "..", ".", "", R"(a\\b)", R"(one\u0000)", R"(one\n)"}) {
+  for (const char* name : {"../one", "/etc/passwd", "d/one", "..", ".", "", R"(a\\b)", R"(one\u0000)", R"(one\n)"}) {
     const std::string index = R"({"weight_map":{"a":")" + std::string(name) + "\"}}";
     EXPECT_CONTAINS(error(index), "is not a plain file name beside the index");
   }

@@ -65,15 +65,16 @@ void check(Rng& rng, const Case& c, ReferenceFunction reference) {
   key.bias = c.bias;
   const std::size_t y_bytes = dtype_bytes(c.output_type);
   std::vector<std::uint8_t> y(c.m * c.n * y_bytes);
-  GemmArgs args{flat.data(), c.k * 2, view.panel(0), xsum.data(), c.m * 4,
-                bias.data(), y.data(), c.n * y_bytes, c.n, opened.table()};
+  GemmArgs args{flat.data(), c.k * 2,  view.panel(0), xsum.data(), c.m * 4,
+                bias.data(), y.data(), c.n * y_bytes, c.n,         opened.table()};
   reference(key, c.m, args);
   for (std::size_t m = 0; m < c.m; ++m) {
     for (std::size_t n = 0; n < c.n; ++n) {
       const float expected = contract_element(weight, n, x[m], c.bias ? bias.data() : nullptr);
       if (c.output_type == ZENWOQ_F32) {
         ASSERT_TRUE(same_f32(load_as_f32(ZENWOQ_F32, y.data(), m * c.n + n), expected))
-            << key.name() << " m " << m << " n " << n << ": " << load_as_f32(ZENWOQ_F32, y.data(), m * c.n + n) << " " << expected;
+            << key.name() << " m " << m << " n " << n << ": " << load_as_f32(ZENWOQ_F32, y.data(), m * c.n + n) << " "
+            << expected;
       } else {
         std::uint16_t bits;
         std::memcpy(&bits, y.data() + (m * c.n + n) * 2, 2);

@@ -80,7 +80,9 @@ TEST(Registry, DifferentKeysAreMadeAtTheSameTime) {
 TEST(Registry, UnsupportedIsRememberedOutOfMemoryIsNot) {
   int calls = 0;
   zenwoq_status outcome = ZENWOQ_ERROR_OUT_OF_MEMORY;
-  const auto emit = [&](const KernelKey&, std::vector<std::uint8_t>*) -> Status { return ++calls, Status(outcome, "made up"); };
+  const auto emit = [&](const KernelKey&, std::vector<std::uint8_t>*) -> Status {
+    return ++calls, Status(outcome, "made up");
+  };
   Registry registry(emit, no_load, {});
   const Kernel* kernel = nullptr;
   EXPECT_EQ(registry.get(key_of(64), &kernel).code(), ZENWOQ_ERROR_OUT_OF_MEMORY);
@@ -154,12 +156,15 @@ TEST(KernelName, HasTheGrammarOfTheHeader) {
 }
 
 TEST(KernelName, OnlyWhatNamePrintsIsTaken) {
-  for (const char* name :
-       {"", "gemm", "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_ybf16_bias_avx512bf16_zen6",
-        "gemm_bf16_t4_g0128_k4096_sbf16_z0_m6x2_ybf16_avx512bf16_zen5", "gemm_bf16_t4_g4096_k4096_sbf16_z0_m6x2_ybf16_avx512bf16_zen5",
-        "gemm_bf16_t4_g0_k4096_sbf16_z0_m6x2_ybf16_avx512bf16_zen5", "gemm_bf16_t4_pc_k0_sbf16_z0_m6x2_ybf16_avx512bf16_zen5",
-        "gemm_bf16_t4_pc_k4096_sbf16_z0_m6x2_ybf16_avx512bf16_zen5_", "gemm_bf16_t4_pc_k99999999999999999999_sbf16_z0_m6x2_ybf16_avx512bf16_zen5",
-        "gemm_bf16_t4_pc_k4096_sbf16_z1_m6x2_ybf16_avx512bf16_zen5", "gemm_bf16_t4_pc_k4096_sbf16_z0_m-6x2_ybf16_avx512bf16_zen5"}) {
+  for (const char* name : {"", "gemm", "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_ybf16_bias_avx512bf16_zen6",
+                           "gemm_bf16_t4_g0128_k4096_sbf16_z0_m6x2_ybf16_avx512bf16_zen5",
+                           "gemm_bf16_t4_g4096_k4096_sbf16_z0_m6x2_ybf16_avx512bf16_zen5",
+                           "gemm_bf16_t4_g0_k4096_sbf16_z0_m6x2_ybf16_avx512bf16_zen5",
+                           "gemm_bf16_t4_pc_k0_sbf16_z0_m6x2_ybf16_avx512bf16_zen5",
+                           "gemm_bf16_t4_pc_k4096_sbf16_z0_m6x2_ybf16_avx512bf16_zen5_",
+                           "gemm_bf16_t4_pc_k99999999999999999999_sbf16_z0_m6x2_ybf16_avx512bf16_zen5",
+                           "gemm_bf16_t4_pc_k4096_sbf16_z1_m6x2_ybf16_avx512bf16_zen5",
+                           "gemm_bf16_t4_pc_k4096_sbf16_z0_m-6x2_ybf16_avx512bf16_zen5"}) {
     EXPECT_FALSE(parse_kernel_name(name).has_value()) << name;
   }
 }

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Random runs through the C API: JIT and reference give the same bits for any shape, M, thread count, alignment, leading
-// dimension, activation type, workspace and MXCSR of the caller.
+// Random runs through the C API: JIT and reference give the same bits for any shape, M, thread count, alignment,
+// leading dimension, activation type, workspace and MXCSR of the caller.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -141,7 +141,8 @@ class Runner {
       if (a[i] == b[i]) continue;
       const std::size_t element = i / size;
       if (i >= a.size() - c_.y_shift || element % ldy_ >= c_.n) return false;
-      if (!same_f32(load_as_f32(c_.output_type, a.data(), element), load_as_f32(c_.output_type, b.data(), element))) return false;
+      if (!same_f32(load_as_f32(c_.output_type, a.data(), element), load_as_f32(c_.output_type, b.data(), element)))
+        return false;
     }
     return true;
   }
@@ -157,7 +158,8 @@ class Runner {
   }
   void put_x(Rng& rng, std::size_t i) {
     float value = bf16_to_f32(random_bf16(rng, c_.nasty));
-    if (c_.x_type == ZENWOQ_F32) value = std::bit_cast<float>(std::bit_cast<std::uint32_t>(value) | static_cast<std::uint32_t>(rng() & 0xFFFF));
+    if (c_.x_type == ZENWOQ_F32)
+      value = std::bit_cast<float>(std::bit_cast<std::uint32_t>(value) | static_cast<std::uint32_t>(rng() & 0xFFFF));
     put(c_.x_type, value, x_.data(), i);
   }
   bool run_linear(zenwoq_linear* linear, GuardBuffer& y) {
@@ -174,7 +176,8 @@ class Runner {
     args.y = y.data();
     args.ldy = c_.y_gap == 0 ? 0 : ldy_;
     args.y_bytes = y.size() - c_.y_shift;
-    if (c_.own_workspace && workspace_bytes != 0) args.workspace = workspace.data(), args.workspace_bytes = workspace_bytes;
+    if (c_.own_workspace && workspace_bytes != 0)
+      args.workspace = workspace.data(), args.workspace_bytes = workspace_bytes;
     const MxcsrScope caller(c_.mxcsr);
     const bool ok = zenwoq_linear_run(linear, &args) == ZENWOQ_OK;
     return _mm_getcsr() == c_.mxcsr && ok;
@@ -189,7 +192,8 @@ class Runner {
 };
 
 TEST(RunProperty, SameBitsAsTheReference) {
-  std::printf("kernels run %s\n", KernelHost::native() ? "on this CPU" : "in the emulator: this CPU has no AVX-512 BF16");
+  std::printf("kernels run %s\n",
+              KernelHost::native() ? "on this CPU" : "in the emulator: this CPU has no AVX-512 BF16");
   Rng rng(20260102);
   auto contexts = std::make_unique<Contexts>();
   int large = 0;
@@ -197,9 +201,9 @@ TEST(RunProperty, SameBitsAsTheReference) {
     if (i % 1000 == 999) contexts = std::make_unique<Contexts>();  // gives back the code of their kernels
     const Case c = random_case(rng);
     large += c.k >= 1024;
-    const std::string shape = fmt::format("case {}: n {} k {} g {} m {} {} zero {} x {} y {} bias {} nasty {}", i, c.n, c.k, c.group,
-                                          c.m, dtype_name(c.scale_type), static_cast<int>(c.zero_kind), dtype_name(c.x_type),
-                                          dtype_name(c.output_type), c.bias, c.nasty);
+    const std::string shape = fmt::format("case {}: n {} k {} g {} m {} {} zero {} x {} y {} bias {} nasty {}", i, c.n,
+                                          c.k, c.group, c.m, dtype_name(c.scale_type), static_cast<int>(c.zero_kind),
+                                          dtype_name(c.x_type), dtype_name(c.output_type), c.bias, c.nasty);
     Runner runner(rng, c);
     std::string error;
     const auto expected = runner.run(contexts->reference(), &error);

@@ -271,8 +271,8 @@ TEST(ThreadPool, ChildMayDestroyThePool) {
   EXPECT_TRUE(sums_right(*pool, 50));
 }
 
-// A context gives each thread a run of indices, and the rest of other runs: on its pool, on a caller's threads, of which
-// some come late or never, and whatever is asked for.
+// A context gives each thread a run of indices, and the rest of other runs: on its pool, on a caller's threads, of
+// which some come late or never, and whatever is asked for.
 TEST(ContextParallelFor, EveryIndexOnce) {
   const zenwoq_parallel_for_fn backwards = [](void*, size_t n, void (*task)(void* arg, size_t i), void* arg) {
     while (n-- > 0) task(arg, n);

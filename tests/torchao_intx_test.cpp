@@ -181,8 +181,7 @@ TEST(TorchaoIntx, OtherKindsAreLeftAloneByName) {
 
 TEST(TorchaoIntx, WeightsWithoutMetadataAreLeftAlone) {
   SafetensorsBuilder builder;
-  builder.tensor("a._weight_qdata", "I8", {1, 8}, Bytes(8))
-      .tensor("a._weight_scale", "F32", {1, 1}, Bytes(4));
+  builder.tensor("a._weight_qdata", "I8", {1, 8}, Bytes(8)).tensor("a._weight_scale", "F32", {1, 1}, Bytes(4));
   builder.tensor("b.weight:qdata", "I8", {1, 8}, Bytes(8));
   const Bytes file = builder.build();
   const auto checkpoint = open_bytes(file);
@@ -209,8 +208,7 @@ TEST(TorchaoIntx, WrongMetadataIsRefused) {
   EXPECT_CONTAINS(error("/_data/block_size", 8), "block_size is no array");
   EXPECT_CONTAINS(error("/_data/block_size", {1, 0}), "block_size holds something else than sizes");
   EXPECT_CONTAINS(error("/_data/block_size", {1, -8}), "block_size holds something else than sizes");
-  EXPECT_CONTAINS(error("/_data/activation_quantization", 8),
-                  "activation_quantization is neither null nor a name");
+  EXPECT_CONTAINS(error("/_data/activation_quantization", 8), "activation_quantization is neither null nor a name");
   IntxFile intx;
   intx.entry = "no JSON";
   EXPECT_CONTAINS(open_error(intx.build()), "test: weight m.q.weight: metadata: bad JSON");

@@ -24,8 +24,8 @@ Bytes pack_opaque(const std::vector<unsigned>& codes, std::size_t n, std::size_t
       for (std::size_t byte = 0; byte < rows / 2; ++byte) {
         const std::size_t low = rows == block ? byte : 2 * byte;
         const std::size_t high = rows == block ? byte + block / 2 : 2 * byte + 1;
-        blob.push_back(static_cast<std::uint8_t>(codes[(first + low) * k + column] |
-                                                 codes[(first + high) * k + column] << 4));
+        blob.push_back(
+            static_cast<std::uint8_t>(codes[(first + low) * k + column] | codes[(first + high) * k + column] << 4));
       }
     }
   }
@@ -60,8 +60,7 @@ TEST(TorchaoOpaque, GoldenBlobsAreUnpacked) {
   const Bytes avx512 = blob_of({0x80, 0x91, 0xA2, 0xB3, 0xC4, 0xD5, 0xE6, 0xF7});
   Bytes avx2 = blob_of({0x40, 0x51, 0x62, 0x73});
   append(avx2, blob_of({0xC8, 0xD9, 0xEA, 0xFB}));
-  for (const auto& [layout, blob] :
-       {std::pair(OpaqueLayout::avx512, avx512), std::pair(OpaqueLayout::avx2, avx2)}) {
+  for (const auto& [layout, blob] : {std::pair(OpaqueLayout::avx512, avx512), std::pair(OpaqueLayout::avx2, avx2)}) {
     const Bytes file = opaque_file(blob, 64, 2, 1).build();
     const Layer layer = open_bytes(file, {layout})->load(0);
     for (std::size_t n = 0; n < 64; ++n) EXPECT_EQ(code_at(layer, n, 1), n / 4);
@@ -83,8 +82,7 @@ TEST(TorchaoOpaque, ShortLastBlocksAreUnpacked) {
 }
 
 TEST(TorchaoOpaque, ScalesAndZerosAreTransposed) {
-  const Bytes file =
-      opaque_file(Bytes(16 * 8), 16, 16, 2).tensor("q.bias", "BF16", {16}, Bytes(32, 5)).build();
+  const Bytes file = opaque_file(Bytes(16 * 8), 16, 16, 2).tensor("q.bias", "BF16", {16}, Bytes(32, 5)).build();
   const auto checkpoint = open_bytes(file);
   EXPECT_TRUE(checkpoint->left_alone().empty());
   const Layer layer = checkpoint->load(0);
@@ -127,18 +125,15 @@ TEST(TorchaoOpaque, TheWrongLayoutIsNoticed) {
 
 TEST(TorchaoOpaque, OtherKindsAreLeftAlone) {
   for (const std::string part : {"act_pre_scale", "qzeros", "compensation"}) {
-    const Bytes file =
-        opaque_file(Bytes(128), 16, 16, 2).tensor("q._weight_" + part, "BF16", {1}, Bytes(2)).build();
+    const Bytes file = opaque_file(Bytes(128), 16, 16, 2).tensor("q._weight_" + part, "BF16", {1}, Bytes(2)).build();
     const auto checkpoint = open_bytes(file);
     EXPECT_TRUE(checkpoint->layers().empty());
     EXPECT_EQ(checkpoint->left_alone().size(), 1u);
-    EXPECT_EQ(reason_for(*checkpoint, "q.weight"),
-              "torchao opaque with " + part + ", which zenwoq does not apply");
+    EXPECT_EQ(reason_for(*checkpoint, "q.weight"), "torchao opaque with " + part + ", which zenwoq does not apply");
   }
   const Bytes small_groups = opaque_file(Bytes(128), 16, 16, 4).build();
   EXPECT_EQ(reason_for(*open_bytes(small_groups), "q.weight"), "groups of 4, not a multiple of 8");
-  const Bytes wide_bias =
-      opaque_file(Bytes(128), 16, 16, 2).tensor("q.bias", "F64", {16}, Bytes(128)).build();
+  const Bytes wide_bias = opaque_file(Bytes(128), 16, 16, 2).tensor("q.bias", "F64", {16}, Bytes(128)).build();
   EXPECT_EQ(reason_for(*open_bytes(wide_bias), "q.weight"), "its bias is f64");
 }
 
@@ -156,15 +151,12 @@ TEST(TorchaoOpaque, ContradictionsAreRefused) {
   EXPECT_CONTAINS(error("I8", {16, 8}, {2, 16, 2}), "qdata has type I8, it should be U8");
   EXPECT_CONTAINS(error("U8", {16, 4, 2}, {2, 16, 2}), "qdata has shape [16, 4, 2], it should be [N, K/2]");
   EXPECT_CONTAINS(error("U8", {16, 0}, {2, 16, 2}), "qdata has shape [16, 0]");
-  EXPECT_CONTAINS(error("U8", {16, 8}, {2, 32}),
-                  "scale_and_zero has shape [2, 32], it should be [K/g, N, 2]");
+  EXPECT_CONTAINS(error("U8", {16, 8}, {2, 32}), "scale_and_zero has shape [2, 32], it should be [K/g, N, 2]");
   EXPECT_CONTAINS(error("U8", {16, 8}, {0, 16, 2}), "scale_and_zero has shape [0, 16, 2]");
-  EXPECT_CONTAINS(error("U8", {16, 8}, {2, 8, 2}),
-                  "scale_and_zero has shape [2, 8, 2], it should be [2, 16, 2]");
+  EXPECT_CONTAINS(error("U8", {16, 8}, {2, 8, 2}), "scale_and_zero has shape [2, 8, 2], it should be [2, 16, 2]");
   EXPECT_CONTAINS(error("U8", {24, 8}, {2, 24, 2}), "has 24 rows, ATen packs only multiples of 16");
   EXPECT_CONTAINS(error("U8", {16, 8}, {3, 16, 2}), "rows of 16 values do not divide into 3 groups");
-  const Bytes alone =
-      SafetensorsBuilder().tensor("q._weight_scale_and_zero", "BF16", {1, 16, 2}, Bytes(64)).build();
+  const Bytes alone = SafetensorsBuilder().tensor("q._weight_scale_and_zero", "BF16", {1, 16, 2}, Bytes(64)).build();
   EXPECT_CONTAINS(open_error(alone), "its qdata is missing");
 }
 

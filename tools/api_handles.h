@@ -32,9 +32,9 @@ using WeightHandle = std::unique_ptr<zenwoq_weight, HandleDeleter>;
 using LinearHandle = std::unique_ptr<zenwoq_linear, HandleDeleter>;
 
 struct ContextChoice {
-  unsigned threads = 0;                   // 0 = what the process may use
+  unsigned threads = 0;  // 0 = what the process may use
   zenwoq_isa max_isa = ZENWOQ_ISA_BEST;
-  std::string tuning;                     // empty = this CPU's
+  std::string tuning;  // empty = this CPU's
 };
 
 inline ContextHandle make_context(const ContextChoice& choice) {

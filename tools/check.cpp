@@ -19,14 +19,19 @@ namespace zenwoq::tools {
 namespace {
 
 constexpr const char* kFooter =
-    "For every layer: imports, packs, unpacks and compares, generates kernels, runs M = 1, 4 and 33 rows, compares all bits\n"
+    "For every layer: imports, packs, unpacks and compares, generates kernels, runs M = 1, 4 and 33 rows, compares all "
+    "bits\n"
     "with the reference and the values with an f64 product (error/bound at most 1), and times M = 1.\n"
     "Example: zenwoq check --json model.safetensors.index.json > report.json\n"
-    "JSON keys: files, cpu (as in info), passed, verdict, bits_equal (null where the reference ran), max_error_over_bound,\n"
-    "kernels_generated, jit_us_total, pack_gb_per_s, seconds, layers [{file, name, format, n, k, error (then no more keys),\n"
+    "JSON keys: files, cpu (as in info), passed, verdict, bits_equal (null where the reference ran), "
+    "max_error_over_bound,\n"
+    "kernels_generated, jit_us_total, pack_gb_per_s, seconds, layers [{file, name, format, n, k, error (then no more "
+    "keys),\n"
     "quantization, bias, unpacks_exactly, bits_equal, difference, max_error_over_bound, kernels [name], packed_bytes,\n"
-    "pack_gb_per_s, m1_us, m1_gb_per_s}], kernels [{name, code_bytes, generation_us, reason}], left_alone [{file, name, reason}].\n"
-    "Exit code: 0 only if there is a layer, all bits are equal and all errors within bounds; 2 for a file or layer that\n"
+    "pack_gb_per_s, m1_us, m1_gb_per_s}], kernels [{name, code_bytes, generation_us, reason}], left_alone [{file, "
+    "name, reason}].\n"
+    "Exit code: 0 only if there is a layer, all bits are equal and all errors within bounds; 2 for a file or layer "
+    "that\n"
     "cannot be read; else 1, also where no generated kernels run and --allow-reference is not given.";
 
 struct CheckOptions {
@@ -45,7 +50,8 @@ zenwoq_registry_stats stats_of(const zenwoq_context* context) {
   return stats;
 }
 
-LayerCheck check_or_error(const Checkpoint& checkpoint, std::size_t index, zenwoq_context* jit, zenwoq_context* reference) {
+LayerCheck check_or_error(const Checkpoint& checkpoint, std::size_t index, zenwoq_context* jit,
+                          zenwoq_context* reference) {
   LayerCheck failed;
   try {
     return check_layer(checkpoint.load(index), jit, reference);
@@ -114,7 +120,8 @@ void add_check_command(CLI::App& app, int& exit_code) {
   const std::map<std::string, Layout> layouts = {{"avx512", Layout::avx512}, {"avx2", Layout::avx2}};
   command->add_option("--opaque-layout", options->read.opaque_layout, "what wrote TorchAO opaque weights: avx512, avx2")
       ->transform(CLI::CheckedTransformer(layouts));
-  command->add_flag("--allow-reference", options->allow_reference, "accept that no generated kernels run on this machine");
+  command->add_flag("--allow-reference", options->allow_reference,
+                    "accept that no generated kernels run on this machine");
   command->add_flag("--no-progress", options->no_progress, "no progress bar, not even on a terminal");
   command->add_flag("--json", options->json, "print JSON");
   command->callback([options, &exit_code] { exit_code = run_check(*options); });

@@ -72,7 +72,9 @@ std::string first_difference(const std::vector<float>& y, const std::vector<floa
   std::size_t row = first / n;
   std::size_t run = 0;
   while (row >= kRunRows[run]) row -= kRunRows[run++];
-  const auto shown = [](float value) { return fmt::format("{} (0x{:08x})", value, std::bit_cast<std::uint32_t>(value)); };
+  const auto shown = [](float value) {
+    return fmt::format("{} (0x{:08x})", value, std::bit_cast<std::uint32_t>(value));
+  };
   return fmt::format("M = {}: y[{},{}] is {}, the reference says {}", kRunRows[run], row, first % n, shown(y[first]),
                      shown(expected[first]));
 }
@@ -121,7 +123,8 @@ double max_error_over_bound(const Layer& layer, const RunRows& runs, zenwoq_cont
       out_of_memory = true;
     }
   };
-  context->context->parallel_for(errors.size(), [](void* arg, std::size_t i) { (*static_cast<decltype(task)*>(arg))(i); }, &task);
+  context->context->parallel_for(
+      errors.size(), [](void* arg, std::size_t i) { (*static_cast<decltype(task)*>(arg))(i); }, &task);
   if (out_of_memory) throw std::bad_alloc();
   return *std::max_element(errors.begin(), errors.end());
 }

@@ -35,11 +35,13 @@ struct LayerCheck {
   double run_seconds = 0;  // M = 1, median
 
   // All that was compared is equal, and the error within its bound.
-  bool right() const { return error.empty() && unpacks_exactly && bits_equal.value_or(true) && max_error_over_bound <= 1; }
+  bool right() const {
+    return error.empty() && unpacks_exactly && bits_equal.value_or(true) && max_error_over_bound <= 1;
+  }
 };
 
-// Packs, unpacks, generates, runs M = 1, 4 and 33 with activations from a fixed seed on `jit`, compares with `reference`
-// (a context that is capped to ZENWOQ_ISA_REFERENCE) and with an f64 product, and takes times on `jit`.
+// Packs, unpacks, generates, runs M = 1, 4 and 33 with activations from a fixed seed on `jit`, compares with
+// `reference` (a context that is capped to ZENWOQ_ISA_REFERENCE) and with an f64 product, and takes times on `jit`.
 // Throws ToolError where the library refuses the layer.
 LayerCheck check_layer(const Layer& layer, zenwoq_context* jit, zenwoq_context* reference);
 

@@ -18,13 +18,15 @@ namespace {
 // JSON has no infinity.
 double finite(double value) { return std::min(value, DBL_MAX); }
 
-double gb_per_s(std::size_t bytes, double seconds) { return seconds > 0 ? static_cast<double>(bytes) * 1e-9 / seconds : 0.0; }
+double gb_per_s(std::size_t bytes, double seconds) {
+  return seconds > 0 ? static_cast<double>(bytes) * 1e-9 / seconds : 0.0;
+}
 
 Json optional_json(std::optional<bool> value) { return value ? Json(*value) : Json(nullptr); }
 
 Json layer_json(const LayerCheck& layer) {
-  Json json = {{"file", layer.file}, {"name", layer.info.name}, {"format", layer.info.format}, {"n", layer.info.n},
-               {"k", layer.info.k},  {"error", layer.error}};
+  Json json = {{"file", layer.file}, {"name", layer.info.name}, {"format", layer.info.format},
+               {"n", layer.info.n},  {"k", layer.info.k},       {"error", layer.error}};
   if (!layer.error.empty()) return json;
   json["quantization"] = layer.quantization;
   json["bias"] = layer.info.has_bias;
@@ -47,7 +49,8 @@ std::string first_of(const CheckReport& report, Kind kind, Text text) {
   const auto first = std::find_if(report.layers.begin(), report.layers.end(), kind);
   if (first == report.layers.end()) return {};
   const auto count = std::count_if(report.layers.begin(), report.layers.end(), kind);
-  return fmt::format("{}: {}{}", first->info.name, text(*first), count > 1 ? fmt::format(" (and {} more)", count - 1) : "");
+  return fmt::format("{}: {}{}", first->info.name, text(*first),
+                     count > 1 ? fmt::format(" (and {} more)", count - 1) : "");
 }
 
 std::string failure_of(const LayerCheck& layer) {
@@ -105,7 +108,8 @@ Verdict verdict(const CheckReport& report, bool allow_reference) {
   if (std::string text = first_of(report, unreadable, [](const LayerCheck& l) { return l.error; }); !text.empty()) {
     return {kBadInput, std::move(text)};
   }
-  if (std::string text = first_of(report, wrong, failure_of); !text.empty()) return {kFailed, "FAILED: " + std::move(text)};
+  if (std::string text = first_of(report, wrong, failure_of); !text.empty())
+    return {kFailed, "FAILED: " + std::move(text)};
   if (report.layers.empty()) return {kFailed, "FAILED: there is no 4-bit linear layer to check"};
   if (std::string text = first_of(report, by_reference, why_no_kernels); !text.empty()) {
     text = "the reference ran where generated kernels should: " + std::move(text);

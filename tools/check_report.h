@@ -31,7 +31,7 @@ struct CheckReport {
 
   std::optional<bool> bits_equal() const;  // false if one layer differs, empty if one ran no generated kernels
   double max_error_over_bound() const;
-  double pack_gb_per_s() const;            // packed bytes of all layers over the time to pack them
+  double pack_gb_per_s() const;                      // packed bytes of all layers over the time to pack them
   std::map<std::string, KernelUse> kernels() const;  // of all layers, by name
 };
 

@@ -31,8 +31,14 @@ std::string bits_of(const LayerCheck& layer) {
 }
 
 void print_layers(const CheckReport& report) {
-  Table table({{"layer", Align::left}, {"N x K", Align::right}, {"quantization", Align::left}, {"kernels", Align::left},
-               {"bits", Align::left}, {"error/bound", Align::right}, {"M=1 us", Align::right}, {"GB/s", Align::right}});
+  Table table({{"layer", Align::left},
+               {"N x K", Align::right},
+               {"quantization", Align::left},
+               {"kernels", Align::left},
+               {"bits", Align::left},
+               {"error/bound", Align::right},
+               {"M=1 us", Align::right},
+               {"GB/s", Align::right}});
   for (const LayerCheck& layer : report.layers) {
     const std::string shape = fmt::format("{} x {}", layer.info.n, layer.info.k);
     if (!layer.error.empty()) {
@@ -51,7 +57,8 @@ void print_kernels(const CheckReport& report) {
   Table table({{"kernel", Align::left}, {"bytes", Align::right}, {"us", Align::right}});
   for (const auto& entry : report.kernels()) {
     if (!entry.second.reason.empty()) continue;
-    table.add({entry.first, fmt::format("{}", entry.second.code_bytes), fmt::format("{:.1f}", entry.second.generation_us)});
+    table.add(
+        {entry.first, fmt::format("{}", entry.second.code_bytes), fmt::format("{:.1f}", entry.second.generation_us)});
   }
   if (!table.empty()) fmt::print("{}\n", table.text());
 }
@@ -65,7 +72,8 @@ void print_left_alone(const CheckReport& report) {
   fmt::print("left alone:\n");
   for (const auto& entry : by_reason) {
     std::string names;
-    for (std::size_t i = 0; i < std::min(kNamed, entry.second.size()); ++i) names += (i == 0 ? "" : ", ") + entry.second[i];
+    for (std::size_t i = 0; i < std::min(kNamed, entry.second.size()); ++i)
+      names += (i == 0 ? "" : ", ") + entry.second[i];
     if (entry.second.size() > kNamed) names += fmt::format(" and {} more", entry.second.size() - kNamed);
     fmt::print("  {}: {}\n", entry.first, names);
   }
@@ -83,12 +91,14 @@ void print_report(const CheckReport& report, const Verdict& verdict) {
   print_kernels(report);
   print_left_alone(report);
   double weights = 0;
-  for (const LayerCheck& layer : report.layers) weights += static_cast<double>(layer.info.n) * static_cast<double>(layer.info.k);
-  fmt::print("{} layers, {:.1f} million weights, {:.1f} s on {} threads of {}: {}, error at most {:.4f} of its bound, "
-             "{} kernels in {:.0f} us, packed at {:.2f} GB/s\n{}\n",
-             report.layers.size(), weights * 1e-6, report.seconds, report.cpu.threads, report.cpu.brand,
-             bits_text(report.bits_equal()), report.max_error_over_bound(), report.kernels_generated, report.jit_us_total,
-             report.pack_gb_per_s(), verdict.text);
+  for (const LayerCheck& layer : report.layers)
+    weights += static_cast<double>(layer.info.n) * static_cast<double>(layer.info.k);
+  fmt::print(
+      "{} layers, {:.1f} million weights, {:.1f} s on {} threads of {}: {}, error at most {:.4f} of its bound, "
+      "{} kernels in {:.0f} us, packed at {:.2f} GB/s\n{}\n",
+      report.layers.size(), weights * 1e-6, report.seconds, report.cpu.threads, report.cpu.brand,
+      bits_text(report.bits_equal()), report.max_error_over_bound(), report.kernels_generated, report.jit_us_total,
+      report.pack_gb_per_s(), verdict.text);
 }
 
 }  // namespace zenwoq::tools

@@ -24,9 +24,9 @@ double operand(zenwoq_dtype type, const std::vector<std::uint8_t>& values, std::
 
 // One row of W, widened.
 struct ExactProduct::Column {
-  std::vector<double> t;          // [K] table values of the codes
-  std::vector<double> scale;      // [G]
-  std::vector<double> x_factor;   // [G] what the sum of x is multiplied with: S * (8 - z), or B
+  std::vector<double> t;         // [K] table values of the codes
+  std::vector<double> scale;     // [G]
+  std::vector<double> x_factor;  // [G] what the sum of x is multiplied with: S * (8 - z), or B
   double bias = 0;
 };
 
@@ -68,7 +68,8 @@ ExactProduct::Column ExactProduct::read_column(std::size_t n) const {
   return column;
 }
 
-void ExactProduct::multiply_group(const Column& column, std::size_t block, std::size_t g, Lanes* exact, Lanes* magnitude) const {
+void ExactProduct::multiply_group(const Column& column, std::size_t block, std::size_t g, Lanes* exact,
+                                  Lanes* magnitude) const {
   const std::size_t end = std::min(layer_.info.k, (g + 1) * group_);
   const Lanes* x = &x_[block * layer_.info.k];
   Lanes sum;

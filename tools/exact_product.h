@@ -29,8 +29,8 @@ class ExactProduct {
  public:
   ExactProduct(const Layer& layer, const RunRows& runs);
 
-  // Largest |y - exact| / bound over the columns [n_begin, n_end); infinity where y is not a number. An infinite y counts
-  // only if no step towards it can have overflowed. Any number of threads may call this at once.
+  // Largest |y - exact| / bound over the columns [n_begin, n_end); infinity where y is not a number. An infinite y
+  // counts only if no step towards it can have overflowed. Any number of threads may call this at once.
   double max_error_over_bound(std::size_t n_begin, std::size_t n_end) const;
 
  private:
@@ -42,7 +42,8 @@ class ExactProduct {
 
   Column read_column(std::size_t n) const;
   void multiply_group(const Column& column, std::size_t block, std::size_t g, Lanes* exact, Lanes* magnitude) const;
-  double block_error(const Column& column, std::size_t n, std::size_t block, const Lanes& exact, const Lanes& magnitude) const;
+  double block_error(const Column& column, std::size_t n, std::size_t block, const Lanes& exact,
+                     const Lanes& magnitude) const;
 
   const Layer& layer_;
   const RunRows& runs_;

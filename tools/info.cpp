@@ -17,7 +17,8 @@ namespace {
 
 constexpr const char* kFooter =
     "Example: zenwoq info --json\n"
-    "JSON keys: version, arithmetic_version, packed_version, cpu {vendor, brand, uarch, family, model, stepping, avx2_fma,\n"
+    "JSON keys: version, arithmetic_version, packed_version, cpu {vendor, brand, uarch, family, model, stepping, "
+    "avx2_fma,\n"
     "avx512bf16, l1d_bytes, l2_bytes, l3_bytes, cache_source, threads, tuning, isa (\"avx512bf16\" or \"reference\"),\n"
     "isa_reason (why no higher tier runs, or empty), code_memory}.\n"
     "The environment variable ZENWOQ_ISA (reference, avx512bf16) caps the tier.";
@@ -37,8 +38,8 @@ void print_text(const zenwoq_cpu_info& info) {
                              kibibytes(info.l3_bytes), info.cache_source));
   line("code memory", info.code_memory);
   line("threads", fmt::format("{}", info.threads));
-  line("versions", fmt::format("zenwoq {}, arithmetic {}, packed weights {}", zenwoq_version(), ZENWOQ_ARITHMETIC_VERSION,
-                               ZENWOQ_PACKED_VERSION));
+  line("versions", fmt::format("zenwoq {}, arithmetic {}, packed weights {}", zenwoq_version(),
+                               ZENWOQ_ARITHMETIC_VERSION, ZENWOQ_PACKED_VERSION));
 }
 
 void run_info(bool json) {

@@ -27,7 +27,8 @@ constexpr const char* kFooter =
     "Works on every x86-64 machine: kernels are emitted, not run.\n"
     "Example: zenwoq kernels --shape 4096,4096,128 --m 1,16 --tuning zen5\n"
     "Example: zenwoq kernels model.gguf --json\n"
-    "JSON keys: tuning, kernels [{name, m [..], layers [..] (names, or shapes as N,K,GROUP), code_bytes, emit_us, refused (why\n"
+    "JSON keys: tuning, kernels [{name, m [..], layers [..] (names, or shapes as N,K,GROUP), code_bytes, emit_us, "
+    "refused (why\n"
     "there is no such kernel, or empty)}].";
 
 struct KernelsOptions {
@@ -126,8 +127,12 @@ std::string comma_list(const std::set<std::size_t>& numbers) {
 }
 
 void print_text(const std::vector<ListedKernel>& kernels) {
-  Table table({{"kernel", Table::Align::left}, {"M", Table::Align::left}, {"layers", Table::Align::right},
-               {"bytes", Table::Align::right}, {"emit us", Table::Align::right}, {"", Table::Align::left}});
+  Table table({{"kernel", Table::Align::left},
+               {"M", Table::Align::left},
+               {"layers", Table::Align::right},
+               {"bytes", Table::Align::right},
+               {"emit us", Table::Align::right},
+               {"", Table::Align::left}});
   for (const ListedKernel& kernel : kernels) {
     table.add({kernel.key.name(), comma_list(kernel.m), fmt::format("{}", kernel.layers.size()),
                fmt::format("{}", kernel.code_bytes), fmt::format("{:.1f}", kernel.emit_us), kernel.refused});
@@ -169,16 +174,19 @@ void add_kernels_command(CLI::App& app, int& exit_code) {
   command->footer(kFooter);
   const auto options = std::make_shared<KernelsOptions>();
   command->add_option("FILE", options->files, "safetensors, .safetensors.index.json or GGUF files");
-  CLI::Option* shape = command->add_option("--shape", options->shapes, "N,K,GROUP; GROUP \"pc\" for one scale a row; may be repeated");
+  CLI::Option* shape =
+      command->add_option("--shape", options->shapes, "N,K,GROUP; GROUP \"pc\" for one scale a row; may be repeated");
   shape->allow_extra_args(false);
   add_m_option(*command, options->m)->default_str("1,4,33");
   const std::map<std::string, zenwoq_dtype> types = {{"f32", ZENWOQ_F32}, {"f16", ZENWOQ_F16}, {"bf16", ZENWOQ_BF16}};
   command->add_option("--scale", options->scale_type, "scales of a --shape: f32, f16, bf16 (default)")
-      ->transform(CLI::CheckedTransformer(types))->needs(shape);
+      ->transform(CLI::CheckedTransformer(types))
+      ->needs(shape);
   const std::map<std::string, zenwoq_zero_kind> kinds = {
       {"none", ZENWOQ_ZERO_NONE}, {"integer", ZENWOQ_ZERO_INTEGER}, {"offset", ZENWOQ_ZERO_OFFSET}};
   command->add_option("--zero", options->zero_kind, "zeros of a --shape: none (default), integer, offset")
-      ->transform(CLI::CheckedTransformer(kinds))->needs(shape);
+      ->transform(CLI::CheckedTransformer(kinds))
+      ->needs(shape);
   command->add_flag("--bias", options->bias, "a --shape with a bias")->needs(shape);
   add_output_option(*command, options->output_type);
   add_tuning_option(*command, options->tuning);

@@ -45,7 +45,8 @@ Instruction decode(const ZydisDecoder& decoder, const ZydisFormatter& formatter,
       ZYAN_SUCCESS(ZydisCalcAbsoluteAddress(&decoded, &first, offset, &target))) {
     instruction.target = target;
   }
-  if (first.type == ZYDIS_OPERAND_TYPE_REGISTER && first.reg.value >= ZYDIS_REGISTER_ZMM0 && first.reg.value <= ZYDIS_REGISTER_ZMM31) {
+  if (first.type == ZYDIS_OPERAND_TYPE_REGISTER && first.reg.value >= ZYDIS_REGISTER_ZMM0 &&
+      first.reg.value <= ZYDIS_REGISTER_ZMM31) {
     instruction.written = first.reg.value - ZYDIS_REGISTER_ZMM0;
   }
   return instruction;
@@ -66,8 +67,10 @@ std::vector<Instruction> disassemble(const std::vector<std::uint8_t>& code) {
   return instructions;
 }
 
-// Names of offsets: the emitter's labels, numbered where one name stands twice, and L1, L2, ... for other branch targets.
-std::map<std::size_t, std::string> name_offsets(const std::vector<Note>& notes, const std::vector<Instruction>& instructions) {
+// Names of offsets: the emitter's labels, numbered where one name stands twice, and L1, L2, ... for other branch
+// targets.
+std::map<std::size_t, std::string> name_offsets(const std::vector<Note>& notes,
+                                                const std::vector<Instruction>& instructions) {
   std::map<std::size_t, std::string> names;
   std::map<std::string, int> used;
   for (const Note& note : notes) {
@@ -88,10 +91,10 @@ std::string head(const EmittedKernel& kernel, const std::vector<Instruction>& in
   const KernelKey& key = kernel.key;
   std::string text = fmt::format("; {}\n; {} bytes, {} instructions, zenwoq {}\n", key.name(), kernel.code.size(),
                                  instructions.size(), zenwoq_version());
-  text += fmt::format("; {} rows x {} columns a pass; K = {} in {} group(s) of {}; scales {}, zeros {}, output {}{}, tuning {}\n",
-                      key.tile.rows, key.tile.strips * 16, key.k, key.groups(), key.group, dtype_name(key.scale_type),
-                      zero_kind_name(key.zero_kind), dtype_name(key.output_type), key.bias ? ", bias" : "",
-                      tuning_name(key.tuning));
+  text += fmt::format(
+      "; {} rows x {} columns a pass; K = {} in {} group(s) of {}; scales {}, zeros {}, output {}{}, tuning {}\n",
+      key.tile.rows, key.tile.strips * 16, key.k, key.groups(), key.group, dtype_name(key.scale_type),
+      zero_kind_name(key.zero_kind), dtype_name(key.output_type), key.bias ? ", bias" : "", tuning_name(key.tuning));
   return text + register_map(key);
 }
 
@@ -111,14 +114,17 @@ std::string listing(const EmittedKernel& kernel) {
   std::string text = head(kernel, instructions);
   auto note = kernel.notes.begin();
   for (const Instruction& instruction : instructions) {
-    if (const auto name = names.find(instruction.offset); name != names.end()) text += fmt::format("{}:\n", name->second);
+    if (const auto name = names.find(instruction.offset); name != names.end())
+      text += fmt::format("{}:\n", name->second);
     for (; note != kernel.notes.end() && note->offset <= instruction.offset; ++note) {
       if (!note->label) text += fmt::format("                                   ; {}\n", note->text);
     }
-    const std::string operation =
-        instruction.target ? fmt::format("{} {}", instruction.mnemonic, names.at(*instruction.target)) : instruction.text;
+    const std::string operation = instruction.target
+                                      ? fmt::format("{} {}", instruction.mnemonic, names.at(*instruction.target))
+                                      : instruction.text;
     const bool sum = instruction.written && !sums[*instruction.written].empty();
-    text += fmt::format("  {:05x}  {:<24}  {}\n", instruction.offset, hex_text(&kernel.code[instruction.offset], instruction.bytes),
+    text += fmt::format("  {:05x}  {:<24}  {}\n", instruction.offset,
+                        hex_text(&kernel.code[instruction.offset], instruction.bytes),
                         sum ? fmt::format("{:<46}; {}", operation, sums[*instruction.written]) : operation);
   }
   return text;

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // zenwoq: looks at this CPU, checks checkpoints, lists and dumps kernels.
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <cstdio>
@@ -25,9 +25,11 @@ int fail(std::string text) {
 
 int run(int argc, char** argv) {
   int exit_code = kPassed;
-  CLI::App app("Linear layers with 4-bit weights on AMD Zen: checks checkpoints, shows what the library does with them.");
-  app.footer("Exit code: 0 all is right, 1 a check failed, 2 the input or the usage is wrong.\n"
-             "Example: zenwoq check model.gguf");
+  CLI::App app(
+      "Linear layers with 4-bit weights on AMD Zen: checks checkpoints, shows what the library does with them.");
+  app.footer(
+      "Exit code: 0 all is right, 1 a check failed, 2 the input or the usage is wrong.\n"
+      "Example: zenwoq check model.gguf");
   app.set_version_flag("--version", std::string("zenwoq ") + zenwoq_version());
   app.require_subcommand(0, 1);
   add_info_command(app, exit_code);

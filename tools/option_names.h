@@ -23,7 +23,9 @@ inline CLI::Option* add_output_option(CLI::App& command, zenwoq_dtype& output_ty
 inline CLI::Option* add_m_option(CLI::App& command, std::vector<std::size_t>& m) {
   constexpr std::size_t kMost = std::size_t{1} << 40;
   return command.add_option("--m", m, "rows of activations, separated by commas")
-      ->delimiter(',')->allow_extra_args(false)->check(CLI::Range(std::size_t{1}, kMost));
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::Range(std::size_t{1}, kMost));
 }
 
 inline CLI::Option* add_tuning_option(CLI::App& command, std::string& tuning) {

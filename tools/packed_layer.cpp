@@ -48,7 +48,8 @@ bool unpacks_exactly(const Layer& layer, const zenwoq_weight* weight) {
   std::vector<std::uint8_t> codes(layer.codes.size());
   std::vector<std::uint8_t> scales(layer.scales.size());
   std::vector<std::uint8_t> zeros(layer.zeros.size());
-  require(zenwoq_weight_unpack(weight, codes.data(), codes.size(), scales.data(), scales.size(), zeros.data(), zeros.size()));
+  require(zenwoq_weight_unpack(weight, codes.data(), codes.size(), scales.data(), scales.size(), zeros.data(),
+                               zeros.size()));
   if (scales != layer.scales || zeros != layer.zeros) return false;
   if (layer.info.k % 2 == 0) return codes == layer.codes;
   // The high nibble of a row's last byte is no code where K is odd.

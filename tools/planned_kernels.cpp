@@ -16,7 +16,8 @@ void require_ok(const Status& status) {
 
 }  // namespace
 
-std::vector<KernelKey> planned_kernels(const LayerInfo& info, std::size_t m, zenwoq_dtype output_type, zenwoq_context* context) {
+std::vector<KernelKey> planned_kernels(const LayerInfo& info, std::size_t m, zenwoq_dtype output_type,
+                                       zenwoq_context* context) {
   PackedHeader header;
   require_ok(make_header(weight_desc(info), &header));
   // The plan looks at the description of a weight only, so this one has no bytes.

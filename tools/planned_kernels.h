@@ -15,7 +15,8 @@
 namespace zenwoq::tools {
 
 // Keys of the kernels that runs of m rows of the layer use on this context. Throws ToolError for an impossible layer.
-std::vector<KernelKey> planned_kernels(const LayerInfo& info, std::size_t m, zenwoq_dtype output_type, zenwoq_context* context);
+std::vector<KernelKey> planned_kernels(const LayerInfo& info, std::size_t m, zenwoq_dtype output_type,
+                                       zenwoq_context* context);
 
 struct EmittedKernel {
   KernelKey key;

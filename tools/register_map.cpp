@@ -17,7 +17,8 @@ std::string sums(const char* name, const KernelKey& key, Register&& at) {
   std::string text;
   for (std::uint32_t row = 0; row < key.tile.rows; ++row) {
     text += fmt::format(";   {:<12}row {:<2}  ", row == 0 ? name : "", row);
-    for (std::uint32_t strip = 0; strip < key.tile.strips; ++strip) text += fmt::format(" {:<5}", at(row, strip).toString());
+    for (std::uint32_t strip = 0; strip < key.tile.strips; ++strip)
+      text += fmt::format(" {:<5}", at(row, strip).toString());
     text.erase(text.find_last_not_of(' ') + 1);
     text += '\n';
   }
@@ -40,12 +41,15 @@ std::string register_map(const KernelKey& key) {
   };
   std::string text = "; vector registers (a strip is 16 columns)\n";
   text += sums("acc", key, [&](std::uint32_t r, std::uint32_t s) { return v.acc(r, s); });
-  if (v.totals_in_registers()) text += sums("total", key, [&](std::uint32_t r, std::uint32_t s) { return v.total(r, s); });
-  if (!v.totals_in_registers()) text += line("total", v.totals_in_memory() ? "in memory" : "acc, as there is a single group");
+  if (v.totals_in_registers())
+    text += sums("total", key, [&](std::uint32_t r, std::uint32_t s) { return v.total(r, s); });
+  if (!v.totals_in_registers())
+    text += line("total", v.totals_in_memory() ? "in memory" : "acc, as there is a single group");
   text += line("multiply:", "");
   text += line("  weight", list(v.weights(), [&](std::uint32_t i) { return v.weight(i); }));
   text += line("  x pair", v.shares_x() ? v.x_pair().toString() : "broadcast operand of the dot product");
-  text += line("  codes", v.codes_in_registers() ? list(key.tile.strips, [&](std::uint32_t i) { return v.codes(i); }) : "memory operand");
+  text += line("  codes", v.codes_in_registers() ? list(key.tile.strips, [&](std::uint32_t i) { return v.codes(i); })
+                                                 : "memory operand");
   text += line("flush:", "");
   text += line("  scale", v.scale().toString());
   if (key.zero_kind != ZENWOQ_ZERO_NONE) text += line("  zero", v.zero().toString());

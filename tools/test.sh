@@ -7,7 +7,8 @@
 # failed or none ran.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tools/install_packages.sh python3-matplotlib python3-numpy  # for the tests of tools/plot_bench.py and bench/peers.py alone
+# clang-format for tools/format.sh; the others for the tests of tools/plot_bench.py and bench/peers.py.
+tools/install_packages.sh clang-format python3-matplotlib python3-numpy
 meson=$(tools/install_packages.sh --print-meson)
 
 # The test programs of a suite, as ninja names them.
@@ -33,6 +34,8 @@ build_and_test() {
   logs+=("$folder/meson-logs/testlog.json")
 }
 
+echo "== format"
+tools/format.sh --check || { echo "tools/format.sh would change C++ files"; failed=1; }
 build_and_test build zenwoq
 build_and_test build-asan hostile -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Ddefault_library=static
 build_and_test build-tsan threads -Dbuildtype=debugoptimized -Db_sanitize=thread -Ddefault_library=static

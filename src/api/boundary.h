@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// What every C function does at its border: keeps the error text, stops exceptions, reads sized structs. And the handles.
+// What every C function does at its border: keeps the error text, stops exceptions, reads sized structs. And the
+// handles.
 #pragma once
 
 #include <algorithm>

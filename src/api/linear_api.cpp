@@ -26,7 +26,8 @@ Status read_linear_desc(const zenwoq_linear_desc* desc, zenwoq_linear_desc* out)
 Status check_bias(const zenwoq_linear_desc& desc, const PackedHeader& header) {
   if (desc.bias == nullptr) return {};
   if (!is_dtype(desc.bias_type)) {
-    return invalid("bias_type {}: must be ZENWOQ_F32 (1), ZENWOQ_F16 (2) or ZENWOQ_BF16 (3)", static_cast<int>(desc.bias_type));
+    return invalid("bias_type {}: must be ZENWOQ_F32 (1), ZENWOQ_F16 (2) or ZENWOQ_BF16 (3)",
+                   static_cast<int>(desc.bias_type));
   }
   const std::size_t needed = header.n * dtype_bytes(desc.bias_type);
   if (desc.bias_bytes < needed) {
@@ -36,7 +37,8 @@ Status check_bias(const zenwoq_linear_desc& desc, const PackedHeader& header) {
 }
 
 void load_bias(const zenwoq_linear_desc& desc, std::size_t n, float* bias) {
-  if (desc.bias_type == ZENWOQ_BF16) {  // by far the most common type: a loop of its own, which compilers make vectors of
+  if (desc.bias_type ==
+      ZENWOQ_BF16) {  // by far the most common type: a loop of its own, which compilers make vectors of
     for (std::size_t i = 0; i < n; ++i) bias[i] = load_as_f32(ZENWOQ_BF16, desc.bias, i);
     return;
   }
@@ -86,8 +88,11 @@ Status check_run(const Linear& linear, zenwoq_run_args* args, RunArguments* run,
   const std::size_t ldy = args->ldy == 0 ? header.n : args->ldy;
   std::size_t x_bytes = 0;
   std::size_t y_bytes = 0;
-  if (Status status = matrix_bytes("x", args->m, header.k, ldx, dtype_bytes(args->x_type), &x_bytes); !status.ok()) return status;
-  if (Status status = matrix_bytes("y", args->m, header.n, ldy, dtype_bytes(linear.output_type()), &y_bytes); !status.ok()) return status;
+  if (Status status = matrix_bytes("x", args->m, header.k, ldx, dtype_bytes(args->x_type), &x_bytes); !status.ok())
+    return status;
+  if (Status status = matrix_bytes("y", args->m, header.n, ldy, dtype_bytes(linear.output_type()), &y_bytes);
+      !status.ok())
+    return status;
   if (Status status = check_buffer("x", args->x, args->x_bytes, x_bytes); !status.ok()) return status;
   if (Status status = check_buffer("y", args->y, args->y_bytes, y_bytes); !status.ok()) return status;
   if (args->workspace != nullptr && args->workspace_bytes < *workspace) {
@@ -97,10 +102,16 @@ Status check_run(const Linear& linear, zenwoq_run_args* args, RunArguments* run,
   const std::size_t used = args->workspace == nullptr ? 0 : *workspace;
   if (overlap(args->x, x_bytes, args->y, y_bytes) || overlap(args->y, y_bytes, args->workspace, used) ||
       overlap(args->x, x_bytes, args->workspace, used)) {
-    return invalid("x at {}, y at {} and workspace at {} overlap", fmt::ptr(args->x), fmt::ptr(args->y), fmt::ptr(args->workspace));
+    return invalid("x at {}, y at {} and workspace at {} overlap", fmt::ptr(args->x), fmt::ptr(args->y),
+                   fmt::ptr(args->workspace));
   }
   const unsigned threads = linear.context().threads();
-  *run = {args->m, args->x_type, args->x, ldx * dtype_bytes(args->x_type), args->y, ldy * dtype_bytes(linear.output_type()),
+  *run = {args->m,
+          args->x_type,
+          args->x,
+          ldx * dtype_bytes(args->x_type),
+          args->y,
+          ldy * dtype_bytes(linear.output_type()),
           args->threads == 0 ? threads : std::min(args->threads, threads)};
   return {};
 }
@@ -129,11 +140,13 @@ Status run_packed(Context& context, const zenwoq_packed& packed, const zenwoq_li
   if (Status status = open_view(packed, &view); !status.ok()) return status;
   const PackedHeader& header = view.header;
   if (header.n != packed.n || header.k != packed.k) {
-    return invalid("packed weight of n = {}, k = {}, the caller expects n = {}, k = {}", header.n, header.k, packed.n, packed.k);
+    return invalid("packed weight of n = {}, k = {}, the caller expects n = {}, k = {}", header.n, header.k, packed.n,
+                   packed.k);
   }
   if (Status status = check_bias(desc, header); !status.ok()) return status;
   if (args.workspace != nullptr || args.workspace_bytes != 0) {
-    return invalid("workspace at {} with {} bytes: runs of packed bytes take none", fmt::ptr(args.workspace), args.workspace_bytes);
+    return invalid("workspace at {} with {} bytes: runs of packed bytes take none", fmt::ptr(args.workspace),
+                   args.workspace_bytes);
   }
   const bool padded = desc.bias_type == ZENWOQ_F32 && header.n % kPanelColumns == 0 &&
                       reinterpret_cast<std::uintptr_t>(desc.bias) % alignof(float) == 0;
@@ -148,17 +161,20 @@ Status run_packed(Context& context, const zenwoq_packed& packed, const zenwoq_li
   if (args.m == 0) return {};
   const std::size_t y_bytes = (run.m - 1) * run.ldy_bytes + header.n * dtype_bytes(desc.output_type);
   const std::size_t read_bias_bytes = desc.bias == nullptr ? 0 : header.n * dtype_bytes(desc.bias_type);
-  if (overlap(run.y, y_bytes, packed.packed, header.total_bytes) || overlap(run.y, y_bytes, desc.bias, read_bias_bytes)) {
-    return invalid("y at {} overlaps packed at {} or bias at {}", fmt::ptr(run.y), fmt::ptr(packed.packed), fmt::ptr(desc.bias));
+  if (overlap(run.y, y_bytes, packed.packed, header.total_bytes) ||
+      overlap(run.y, y_bytes, desc.bias, read_bias_bytes)) {
+    return invalid("y at {} overlaps packed at {} or bias at {}", fmt::ptr(run.y), fmt::ptr(packed.packed),
+                   fmt::ptr(desc.bias));
   }
   // Both fit: they are of buffers that exist, x and bias.
-  with_workspace(context, *linear.workspace_bytes(args.m, args.x_type) + bias_bytes, nullptr, [&](std::uint8_t* memory) {
-    if (bias_bytes == 0) return linear.run(run, memory);
-    auto* loaded = reinterpret_cast<float*>(memory);
-    load_bias(desc, header.n, loaded);
-    std::fill(loaded + header.n, loaded + bias_bytes / sizeof(float), 0.0f);
-    Linear(context, weight, desc.output_type, loaded).run(run, memory + bias_bytes);
-  });
+  with_workspace(context, *linear.workspace_bytes(args.m, args.x_type) + bias_bytes, nullptr,
+                 [&](std::uint8_t* memory) {
+                   if (bias_bytes == 0) return linear.run(run, memory);
+                   auto* loaded = reinterpret_cast<float*>(memory);
+                   load_bias(desc, header.n, loaded);
+                   std::fill(loaded + header.n, loaded + bias_bytes / sizeof(float), 0.0f);
+                   Linear(context, weight, desc.output_type, loaded).run(run, memory + bias_bytes);
+                 });
   return {};
 }
 
@@ -206,8 +222,8 @@ zenwoq_status zenwoq_linear_create(zenwoq_context* context, zenwoq_weight* weigh
     if (Status status = check_bias(d, header); !status.ok()) return status;
     std::vector<float> bias(d.bias == nullptr ? 0 : header.n);
     load_bias(d, bias.size(), bias.data());
-    *linear = new zenwoq_linear{
-        std::make_shared<Linear>(context->context, weight->weight, d.output_type, std::move(bias))};
+    *linear =
+        new zenwoq_linear{std::make_shared<Linear>(context->context, weight->weight, d.output_type, std::move(bias))};
     return {};
   });
 }
@@ -278,7 +294,8 @@ zenwoq_status zenwoq_packed_run(zenwoq_context* context, const zenwoq_packed* pa
   });
 }
 
-zenwoq_status zenwoq_linear_kernel(zenwoq_linear* linear, size_t m, size_t index, size_t* count, zenwoq_kernel_info* info) {
+zenwoq_status zenwoq_linear_kernel(zenwoq_linear* linear, size_t m, size_t index, size_t* count,
+                                   zenwoq_kernel_info* info) {
   return at_boundary([&]() -> Status {
     if (Status status = check_pointer("linear", linear); !status.ok()) return status;
     if (Status status = check_pointer("count", count); !status.ok()) return status;
@@ -287,8 +304,10 @@ zenwoq_status zenwoq_linear_kernel(zenwoq_linear* linear, size_t m, size_t index
       *count = tiles.size();
       return {};
     }
-    if (index >= tiles.size()) return invalid("kernel {} of {}: runs of m = {} rows use no more", index, tiles.size(), m);
-    if (Status status = write_struct("zenwoq_kernel_info", kernel_info(*linear->linear, tiles[index]), info); !status.ok()) {
+    if (index >= tiles.size())
+      return invalid("kernel {} of {}: runs of m = {} rows use no more", index, tiles.size(), m);
+    if (Status status = write_struct("zenwoq_kernel_info", kernel_info(*linear->linear, tiles[index]), info);
+        !status.ok()) {
       return status;
     }
     *count = tiles.size();
@@ -301,13 +320,15 @@ zenwoq_status zenwoq_kernel_emit(const char* name, void* code, size_t code_capac
     if (Status status = check_pointer("name", name); !status.ok()) return status;
     if (Status status = check_pointer("code_bytes", code_bytes); !status.ok()) return status;
     const auto key = parse_kernel_name(name);
-    if (!key) return invalid("\"{}\" is no kernel name; one is \"{}\"", name,
+    if (!key)
+      return invalid("\"{}\" is no kernel name; one is \"{}\"", name,
                      "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_yf32_avx512bf16_zen4");
     std::vector<std::uint8_t> bytes;
     if (Status status = emit_gemm(*key, &bytes); !status.ok()) return status;
     if (code == nullptr && code_capacity != 0) return invalid("code is NULL with a capacity of {}", code_capacity);
     if (code != nullptr && code_capacity < bytes.size()) {
-      return {ZENWOQ_ERROR_BUFFER_TOO_SMALL, fmt::format("code_capacity is {}, {} are needed", code_capacity, bytes.size())};
+      return {ZENWOQ_ERROR_BUFFER_TOO_SMALL,
+              fmt::format("code_capacity is {}, {} are needed", code_capacity, bytes.size())};
     }
     if (code != nullptr) std::memcpy(code, bytes.data(), bytes.size());
     *code_bytes = bytes.size();

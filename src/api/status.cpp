@@ -38,7 +38,8 @@ const char* zenwoq_status_name(zenwoq_status status) {
 }
 
 #define ZENWOQ_TEXT_OF(number) #number
-#define ZENWOQ_VERSION_TEXT(major, minor, patch) ZENWOQ_TEXT_OF(major) "." ZENWOQ_TEXT_OF(minor) "." ZENWOQ_TEXT_OF(patch)
+#define ZENWOQ_VERSION_TEXT(major, minor, patch) \
+  ZENWOQ_TEXT_OF(major) "." ZENWOQ_TEXT_OF(minor) "." ZENWOQ_TEXT_OF(patch)
 
 const char* zenwoq_version(void) {
   return ZENWOQ_VERSION_TEXT(ZENWOQ_VERSION_MAJOR, ZENWOQ_VERSION_MINOR, ZENWOQ_VERSION_PATCH);

@@ -29,7 +29,8 @@ Status read_source(const zenwoq_weight_source* source, const PackedHeader& heade
 Status check_range(const PackedHeader& header, std::size_t n_begin, std::size_t n_end) {
   const bool end_fits = n_end == header.n || n_end % kPanelColumns == 0;
   if (n_begin >= n_end || n_end > header.n || n_begin % kPanelColumns != 0 || !end_fits) {
-    return invalid("rows [{}, {}) of n = {}: must be a range of whole panels of 64, or end at n", n_begin, n_end, header.n);
+    return invalid("rows [{}, {}) of n = {}: must be a range of whole panels of 64, or end at n", n_begin, n_end,
+                   header.n);
   }
   return {};
 }
@@ -90,10 +91,13 @@ zenwoq_status zenwoq_code_table_fill(zenwoq_code_table kind, float table[16]) {
   return at_boundary([&]() -> Status {
     if (Status status = check_pointer("table", table); !status.ok()) return status;
     if (static_cast<unsigned>(kind) > ZENWOQ_TABLE_UNSIGNED) {
-      return invalid("code table {}: must be minus 8 (0), two's complement (1) or unsigned (2)", static_cast<int>(kind));
+      return invalid("code table {}: must be minus 8 (0), two's complement (1) or unsigned (2)",
+                     static_cast<int>(kind));
     }
     for (int code = 0; code < 16; ++code) {
-      const int value = kind == ZENWOQ_TABLE_MINUS_8 ? code - 8 : kind == ZENWOQ_TABLE_UNSIGNED || code < 8 ? code : code - 16;
+      const int value = kind == ZENWOQ_TABLE_MINUS_8                ? code - 8
+                        : kind == ZENWOQ_TABLE_UNSIGNED || code < 8 ? code
+                                                                    : code - 16;
       table[code] = static_cast<float>(value);
     }
     return {};
@@ -148,7 +152,8 @@ zenwoq_status zenwoq_weight_create(zenwoq_context* context, const zenwoq_weight_
   });
 }
 
-zenwoq_status zenwoq_weight_open(const void* packed, size_t packed_bytes, zenwoq_ownership ownership, zenwoq_weight** weight) {
+zenwoq_status zenwoq_weight_open(const void* packed, size_t packed_bytes, zenwoq_ownership ownership,
+                                 zenwoq_weight** weight) {
   return at_boundary([&]() -> Status {
     if (Status status = check_pointer("weight", weight); !status.ok()) return status;
     *weight = nullptr;
@@ -165,7 +170,8 @@ zenwoq_status zenwoq_weight_open(const void* packed, size_t packed_bytes, zenwoq
     if (ownership == ZENWOQ_COPY) {
       owned = allocate_packed(view.header.total_bytes);
       if (owned == nullptr) {
-        return {ZENWOQ_ERROR_OUT_OF_MEMORY, fmt::format("no memory to copy {} bytes of packed weight", view.header.total_bytes)};
+        return {ZENWOQ_ERROR_OUT_OF_MEMORY,
+                fmt::format("no memory to copy {} bytes of packed weight", view.header.total_bytes)};
       }
       std::memcpy(owned.get(), packed, view.header.total_bytes);
       view.base = owned.get();
@@ -205,9 +211,12 @@ zenwoq_status zenwoq_weight_unpack(const zenwoq_weight* weight, void* codes, siz
     if (Status status = check_pointer("weight", weight); !status.ok()) return status;
     const PackedHeader& header = weight->weight->header();
     const std::size_t parameters = header.n * header.groups();
-    if (Status status = check_output("codes", codes, codes_bytes, header.n * ((header.k + 1) / 2)); !status.ok()) return status;
-    if (Status status = check_output("scales", scales, scales_bytes, parameters * header.scale_bytes()); !status.ok()) return status;
-    if (Status status = check_output("zeros", zeros, zeros_bytes, parameters * header.zero_bytes()); !status.ok()) return status;
+    if (Status status = check_output("codes", codes, codes_bytes, header.n * ((header.k + 1) / 2)); !status.ok())
+      return status;
+    if (Status status = check_output("scales", scales, scales_bytes, parameters * header.scale_bytes()); !status.ok())
+      return status;
+    if (Status status = check_output("zeros", zeros, zeros_bytes, parameters * header.zero_bytes()); !status.ok())
+      return status;
     unpack(weight->weight->view(), static_cast<std::uint8_t*>(codes), static_cast<std::uint8_t*>(scales),
            static_cast<std::uint8_t*>(zeros));
     return {};

@@ -24,14 +24,12 @@ struct Feature {
 };
 
 constexpr Feature kOsxsave = {"OSXSAVE", 1, 0, Register::ecx, 27};
-constexpr Feature kAvx2Tier[] = {{"AVX", 1, 0, Register::ecx, 28},
-                                 {"FMA", 1, 0, Register::ecx, 12},
-                                 {"AVX2", 7, 0, Register::ebx, 5}};
+constexpr Feature kAvx2Tier[] = {
+    {"AVX", 1, 0, Register::ecx, 28}, {"FMA", 1, 0, Register::ecx, 12}, {"AVX2", 7, 0, Register::ebx, 5}};
 // The most telling one first: it is the one named where several are missing.
-constexpr Feature kAvx512Tier[] = {
-    {"AVX-512 BF16", 7, 1, Register::eax, 5}, {"AVX-512 F", 7, 0, Register::ebx, 16},
-    {"AVX-512 BW", 7, 0, Register::ebx, 30},  {"AVX-512 DQ", 7, 0, Register::ebx, 17},
-    {"AVX-512 VL", 7, 0, Register::ebx, 31},  {"BMI2", 7, 0, Register::ebx, 8}};
+constexpr Feature kAvx512Tier[] = {{"AVX-512 BF16", 7, 1, Register::eax, 5}, {"AVX-512 F", 7, 0, Register::ebx, 16},
+                                   {"AVX-512 BW", 7, 0, Register::ebx, 30},  {"AVX-512 DQ", 7, 0, Register::ebx, 17},
+                                   {"AVX-512 VL", 7, 0, Register::ebx, 31},  {"BMI2", 7, 0, Register::ebx, 8}};
 
 constexpr uint64_t kYmmState = 0x06;  // XCR0: SSE, AVX
 constexpr uint64_t kZmmState = 0xE6;  // and opmask, ZMM_Hi256, Hi16_ZMM

@@ -27,8 +27,7 @@ inline constexpr ZenModels kZenModels[] = {
     {0x19, 0x20, 0x5F, "zen3", "generic"},  // Vermeer (Ryzen 5000), Trento, Rembrandt, Cezanne
     {0x19, 0x60, 0x9F, "zen4", "zen4"},     // Raphael (Ryzen 7000), Phoenix, Hawk Point, MI300A
     {0x19, 0xA0, 0xAF, "zen4", "zen4"},     // Zen 4c: Bergamo, Siena
-    {0x19, 0xB0, 0xFF, "unknown", "zen4"},
-    {0x1A, 0x00, 0x1F, "zen5", "zen5"},  // Turin; Zen 5c: Turin Dense
+    {0x19, 0xB0, 0xFF, "unknown", "zen4"}, {0x1A, 0x00, 0x1F, "zen5", "zen5"},  // Turin; Zen 5c: Turin Dense
     {0x1A, 0x20, 0x2F, "zen5", "zen4"},  // Strix Point: Zen 5 with a 256-bit datapath, where Zen 4's tiles fit
     {0x1A, 0x40, 0x4F, "zen5", "zen5"},  // Granite Ridge (Ryzen 9000), Fire Range
     {0x1A, 0x60, 0x6F, "zen5", "zen4"},  // Krackan Point: 256-bit datapath like Strix Point

@@ -9,10 +9,13 @@
 //   cache, that is from the second block of rows on (7x2: 97 % of the roof at M = 32, 4x4 94 to 95 %).
 // - Prefetching into L1 takes bandwidth from one row (84 % of the best read loop, 92 % without); every second line into
 //   L2 adds a little (95 %). Two and three rows want every line, further ahead.
-// - Which pipe an instruction waits for is decided where it enters the scheduler, so with one or two rows its neighbours
+// - Which pipe an instruction waits for is decided where it enters the scheduler, so with one or two rows its
+// neighbours
 //   matter. Two rows, codes in the L1 cache, cycles for 64 bytes: 8.0 or 9.9 by chance where each strip is decoded and
-//   multiplied in turn; 8.0, the peak of the dot products, where all strips are decoded first (16 alignments of the loop).
-// - Activations of half the L2 cache stay while their rows visit all panels: M = 2048 goes from 95.2 to 97.9 %, and K = 14336,
+//   multiplied in turn; 8.0, the peak of the dot products, where all strips are decoded first (16 alignments of the
+//   loop).
+// - Activations of half the L2 cache stay while their rows visit all panels: M = 2048 goes from 95.2 to 97.9 %, and K =
+// 14336,
 //   M = 512 from 96.3 to 98.0 %. From 256 to 1536 KiB make no difference.
 #include "plan/tuning.h"
 

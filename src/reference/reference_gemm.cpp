@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The contract, panel by panel: codes of a few steps become 64 columns of f32, then every row of a block multiplies them.
-// Compiled twice (ZENWOQ_REFERENCE_NAME); only local functions, so that no AVX2 code leaks into the portable object.
+// The contract, panel by panel: codes of a few steps become 64 columns of f32, then every row of a block multiplies
+// them. Compiled twice (ZENWOQ_REFERENCE_NAME); only local functions, so that no AVX2 code leaks into the portable
+// object.
 #include <cstring>
 
 #include "reference/mxcsr.h"
@@ -62,13 +63,15 @@ void multiply(const unsigned char* x, std::uint64_t valid, std::uint64_t count, 
 }
 
 // total = fma(scale, acc [+ (8 - zero) * xsum], total), then fma(offset, xsum, total)
-void flush(const KernelKey& key, const std::uint8_t* scales, const std::uint8_t* zeros, float xsum, float* acc, float* total) {
+void flush(const KernelKey& key, const std::uint8_t* scales, const std::uint8_t* zeros, float xsum, float* acc,
+           float* total) {
   for (std::uint64_t c = 0; c < kColumns; ++c) {
     if (key.zero_kind == ZENWOQ_ZERO_INTEGER) {
       acc[c] = __builtin_fmaf(static_cast<float>(static_cast<std::int8_t>(zeros[c])), xsum, acc[c]);
     }
     total[c] = __builtin_fmaf(load_as_f32(key.scale_type, scales, c), acc[c], total[c]);
-    if (key.zero_kind == ZENWOQ_ZERO_OFFSET) total[c] = __builtin_fmaf(load_as_f32(key.scale_type, zeros, c), xsum, total[c]);
+    if (key.zero_kind == ZENWOQ_ZERO_OFFSET)
+      total[c] = __builtin_fmaf(load_as_f32(key.scale_type, zeros, c), xsum, total[c]);
   }
 }
 
@@ -85,7 +88,8 @@ void store(const KernelKey& key, const float* total, const float* bias, std::uin
 }
 
 // One panel times one block of rows.
-void panel_block(const KernelKey& key, std::uint64_t rows, const GemmArgs& args, const float table[16], Tile64* totals) {
+void panel_block(const KernelKey& key, std::uint64_t rows, const GemmArgs& args, const float table[16],
+                 Tile64* totals) {
   Decoded decoded;
   Tile64 acc;
   std::memset(totals, 0, sizeof *totals);

@@ -13,7 +13,8 @@ namespace {
 constexpr std::uint64_t kChains = 8;  // groups summed side by side: one chain alone would wait for every addition
 
 // sum[j] over the whole steps of group j, each pair as x[2i+1], then x[2i]
-void sum_whole_steps(const unsigned char* x, std::uint64_t chains, std::uint64_t chain_k, std::uint64_t count, float* sum) {
+void sum_whole_steps(const unsigned char* x, std::uint64_t chains, std::uint64_t chain_k, std::uint64_t count,
+                     float* sum) {
   for (std::uint64_t k = 0; k < count; k += 2) {
     for (std::uint64_t j = 0; j < chains; ++j) {
       const float odd_added = sum[j] + load_as_f32(ZENWOQ_BF16, x, j * chain_k + k + 1);
@@ -60,8 +61,8 @@ void sum_row(const unsigned char* x, std::uint64_t k, std::uint64_t group, float
 
 }  // namespace
 
-void sum_groups(const void* x, std::uint64_t ldx_bytes, std::uint64_t rows, std::uint64_t k, std::uint64_t group, float* xsum,
-                std::uint64_t stride) {
+void sum_groups(const void* x, std::uint64_t ldx_bytes, std::uint64_t rows, std::uint64_t k, std::uint64_t group,
+                float* xsum, std::uint64_t stride) {
   const MxcsrScope contract(MxcsrScope::kContract);
   for (std::uint64_t row = 0; row < rows; ++row) {
     sum_row(static_cast<const unsigned char*>(x) + row * ldx_bytes, k, group, xsum + row, stride);

@@ -21,7 +21,7 @@ namespace zenwoq {
 namespace {
 
 constexpr size_t kPage = 4096;
-constexpr uint8_t kInt3 = 0xCC;  // fills the rest of the last page: running off the end traps
+constexpr uint8_t kInt3 = 0xCC;      // fills the rest of the last page: running off the end traps
 constexpr unsigned kMfdExec = 0x10;  // MFD_EXEC, Linux 6.3; not in Debian 12's headers
 
 constexpr uint8_t kStub[] = {0xF3, 0x0F, 0x1E, 0xFA,        // endbr64
@@ -84,8 +84,9 @@ Status CodeMemory::add(std::span<const uint8_t> code, const void** address) {
   };
   if (code.size() > bytes_max_ || !reserve(whole_pages(code.size()))) {
     // Nothing is ever given back, so this answer is final: UNSUPPORTED, which the registry remembers.
-    return {ZENWOQ_ERROR_UNSUPPORTED, fmt::format("no room for {} bytes of code: {} of the code budget of {} bytes are in use",
-                                                  code.size(), bytes_used(), bytes_max_)};
+    return {ZENWOQ_ERROR_UNSUPPORTED,
+            fmt::format("no room for {} bytes of code: {} of the code budget of {} bytes are in use", code.size(),
+                        bytes_used(), bytes_max_)};
   }
   const size_t bytes = whole_pages(code.size());
   std::unique_ptr<Block> block(new (std::nothrow) Block{nullptr, bytes, nullptr});
@@ -97,8 +98,7 @@ Status CodeMemory::add(std::span<const uint8_t> code, const void** address) {
   }
   *address = block->address = placed.address;
   block->next = blocks_;
-  while (!blocks_.compare_exchange_weak(block->next, block.get())) {
-  }
+  while (!blocks_.compare_exchange_weak(block->next, block.get())) {}
   block.release();
   return {};
 }

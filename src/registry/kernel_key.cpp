@@ -79,11 +79,13 @@ std::optional<KernelKey> parse_kernel_name(std::string_view name) {
   KernelKey key;
   key.bias = parts.size() == 12 && parts[9] == "bias";
   if (key.bias) parts.erase(parts.begin() + 9);
-  if (parts.size() != 11 || parts[0] != "gemm" || parts[1] != "bf16" || parts[2] != "t4" || parts[9] != kIsaName) return std::nullopt;
+  if (parts.size() != 11 || parts[0] != "gemm" || parts[1] != "bf16" || parts[2] != "t4" || parts[9] != kIsaName)
+    return std::nullopt;
   const auto zero = std::find(kZeroNames.begin(), kZeroNames.end(), parts[6]);
   const std::optional<Tuning> tuning = parse_tuning(parts[10]);
   if (!parse_number(parts[4], "k", &key.k) || key.k == 0 || !parse_dtype(parts[5], 's', &key.scale_type) ||
-      zero == kZeroNames.end() || !parse_tile(parts[7], &key.tile) || !parse_dtype(parts[8], 'y', &key.output_type) || !tuning) {
+      zero == kZeroNames.end() || !parse_tile(parts[7], &key.tile) || !parse_dtype(parts[8], 'y', &key.output_type) ||
+      !tuning) {
     return std::nullopt;
   }
   key.zero_kind = static_cast<zenwoq_zero_kind>(zero - kZeroNames.begin());

@@ -53,7 +53,9 @@ Status Registry::get(const KernelKey& key, const Kernel** kernel) {
   const Making mine{key, getpid()};
   {
     std::unique_lock lock(mutex_);
-    const auto making = [&] { return std::find(in_the_making_.begin(), in_the_making_.end(), mine) != in_the_making_.end(); };
+    const auto making = [&] {
+      return std::find(in_the_making_.begin(), in_the_making_.end(), mine) != in_the_making_.end();
+    };
     made_.wait(lock, [&] { return !making(); });
     if (const Entry* entry = find(key)) {
       *kernel = &entry->kernel;
@@ -87,7 +89,8 @@ Status Registry::generate(const KernelKey& key, Kernel* kernel) const {
     const auto elapsed = std::chrono::steady_clock::now() - start;
     kernel->generation_ns = static_cast<std::uint64_t>(std::chrono::nanoseconds(elapsed).count());
     if (log_ && kernel->status.ok()) {
-      log_(fmt::format("generated {}: {} bytes in {} us", key.name(), kernel->code_bytes, kernel->generation_ns / 1000));
+      log_(
+          fmt::format("generated {}: {} bytes in {} us", key.name(), kernel->code_bytes, kernel->generation_ns / 1000));
     } else if (log_) {
       log_(fmt::format("cannot generate {}: {}", key.name(), kernel->status.text()));
     }

@@ -50,9 +50,9 @@ class Registry {
   Registry(const Registry&) = delete;
   Registry& operator=(const Registry&) = delete;
 
-  // The kernel of a key, generated if need be; a hit takes no lock. Threads that ask for a key in the making wait for it.
-  // "Unsupported" is remembered: the kernel comes with run = NULL. "Out of memory" is not: *kernel is NULL, the status
-  // says why, and the next call tries again. Throws bad_alloc where even the text finds no memory.
+  // The kernel of a key, generated if need be; a hit takes no lock. Threads that ask for a key in the making wait for
+  // it. "Unsupported" is remembered: the kernel comes with run = NULL. "Out of memory" is not: *kernel is NULL, the
+  // status says why, and the next call tries again. Throws bad_alloc where even the text finds no memory.
   Status get(const KernelKey& key, const Kernel** kernel);
 
   RegistryStats stats() const;

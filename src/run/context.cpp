@@ -19,9 +19,8 @@ Context::Context(const ContextSettings& settings, const ContextSeams& seams)
       code_memory_mode_(code_memory_.mode()),
       registry_([](const KernelKey& key, std::vector<std::uint8_t>* code) { return emit_gemm(key, code); },
                 seams.load ? seams.load
-                           : [this](std::span<const std::uint8_t> code, const void** address) {
-                               return code_memory_.add(code, address);
-                             },
+                           : [this](std::span<const std::uint8_t> code,
+                                    const void** address) { return code_memory_.add(code, address); },
                 settings.log == nullptr ? Registry::Log() : [this](const std::string& line) { log(line); }) {
   if (settings_.threads == 0) settings_.threads = cpu_.usable_cpus;
   if (settings_.parallel_for == nullptr) {
@@ -29,8 +28,9 @@ Context::Context(const ContextSettings& settings, const ContextSeams& seams)
     settings_.threads = pool_->threads();
   }
   choose_tier(seams.load || (cpu_.avx512bf16 && code_memory_.executable()));
-  log(fmt::format("tier {}, tuning {}, {} threads, code memory {}{}{}", isa_ == ZENWOQ_ISA_REFERENCE ? "reference" : "avx512bf16",
-                  tuning_name(tuning_), threads(), code_memory_mode_, isa_reason_.empty() ? "" : ": ", isa_reason_));
+  log(fmt::format("tier {}, tuning {}, {} threads, code memory {}{}{}",
+                  isa_ == ZENWOQ_ISA_REFERENCE ? "reference" : "avx512bf16", tuning_name(tuning_), threads(),
+                  code_memory_mode_, isa_reason_.empty() ? "" : ": ", isa_reason_));
 }
 
 void Context::choose_tier(bool code_runs) {
@@ -55,8 +55,9 @@ void Context::parallel_for(std::size_t n, void (*task)(void* arg, std::size_t i)
   pool_->parallel_for(n, task, arg);
 }
 
-// Indices side by side read memory side by side. So each thread has a run of them, which the CPU's prefetchers follow as
-// one stream, and takes them one by one; whoever has done its own helps with the next run, however late or slow its thread.
+// Indices side by side read memory side by side. So each thread has a run of them, which the CPU's prefetchers follow
+// as one stream, and takes them one by one; whoever has done its own helps with the next run, however late or slow its
+// thread.
 void Context::parallel_for(std::size_t n, unsigned threads, void (*task)(void* arg, std::size_t i), void* arg) {
   constexpr std::size_t kMaxRuns = 64;
   struct alignas(64) Run {

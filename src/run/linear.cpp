@@ -27,7 +27,8 @@ void convert_to_bf16(const std::uint8_t* __restrict x, std::uint64_t count, std:
 // Calls body(i) for i in [0, n) on at most so many of the context's threads.
 template <typename Body>
 void parallel(Context& context, std::size_t n, unsigned threads, Body& body) {
-  context.parallel_for(n, threads, [](void* arg, std::size_t i) { (*static_cast<Body*>(arg))(i); }, &body);
+  context.parallel_for(
+      n, threads, [](void* arg, std::size_t i) { (*static_cast<Body*>(arg))(i); }, &body);
 }
 
 std::vector<float> pad_to_panels(std::vector<float> bias, const PackedHeader& header) {
@@ -75,7 +76,8 @@ std::optional<std::size_t> Linear::workspace_bytes(std::uint64_t m, zenwoq_dtype
   std::size_t total = 0;
   bool overflow = false;
   if (x_type != ZENWOQ_BF16) overflow |= __builtin_mul_overflow(header.k * 2, m, &x) || x > PTRDIFF_MAX;
-  if (header.zero() != ZENWOQ_ZERO_NONE) overflow |= __builtin_mul_overflow(header.groups() * 4, m, &xsum) || xsum > PTRDIFF_MAX;
+  if (header.zero() != ZENWOQ_ZERO_NONE)
+    overflow |= __builtin_mul_overflow(header.groups() * 4, m, &xsum) || xsum > PTRDIFF_MAX;
   if (overflow) return std::nullopt;
   if (x == 0 && xsum == 0) return 0;
   overflow = __builtin_add_overflow(round_up(x), xsum, &total) || __builtin_add_overflow(total, kAlignment, &total);
@@ -109,7 +111,8 @@ Linear::Activations Linear::prepare_activations(const RunArguments& args, std::u
   auto* xsum = reinterpret_cast<float*>(aligned + (convert ? round_up(header.k * 2 * args.m) : 0));
   if (convert) result.x = converted, result.ldx_bytes = header.k * 2;
   if (sum) result.xsum = xsum;
-  const std::uint64_t parts = header.k * args.m < kElementsWorthWaking ? 1 : std::min<std::uint64_t>(args.m, args.threads);
+  const std::uint64_t parts =
+      header.k * args.m < kElementsWorthWaking ? 1 : std::min<std::uint64_t>(args.m, args.threads);
   auto prepare = [&](std::size_t part) {
     const std::uint64_t begin = part_border(args.m, part, parts, 1);
     const std::uint64_t end = part_border(args.m, part + 1, parts, 1);
@@ -119,14 +122,16 @@ Linear::Activations Linear::prepare_activations(const RunArguments& args, std::u
       args.x_type == ZENWOQ_F32 ? convert_to_bf16<ZENWOQ_F32>(from, header.k, to)
                                 : convert_to_bf16<ZENWOQ_F16>(from, header.k, to);
     }
-    if (sum) sum_groups(result.x + begin * result.ldx_bytes, result.ldx_bytes, end - begin, header.k, header.group(), xsum + begin, args.m);
+    if (sum)
+      sum_groups(result.x + begin * result.ldx_bytes, result.ldx_bytes, end - begin, header.k, header.group(),
+                 xsum + begin, args.m);
   };
   parallel(*context_, parts, args.threads, prepare);
   return result;
 }
 
-// Some blocks of the part on one panel, then on the next: the panel stays in the L2 cache from block to block, the blocks'
-// activations from panel to panel.
+// Some blocks of the part on one panel, then on the next: the panel stays in the L2 cache from block to block, the
+// blocks' activations from panel to panel.
 void Linear::run_task(const Run& run, std::size_t task) {
   const std::uint64_t block_part = task % run.grid.block_parts;
   const std::uint64_t panel_part = task / run.grid.block_parts;
@@ -154,7 +159,8 @@ void Linear::run_block(const Run& run, std::uint64_t block, std::uint64_t panel_
   }
 }
 
-void Linear::run_tile(const Run& run, std::uint64_t block, Tile tile, std::uint64_t panel_begin, std::uint64_t panel_end) {
+void Linear::run_tile(const Run& run, std::uint64_t block, Tile tile, std::uint64_t panel_begin,
+                      std::uint64_t panel_end) {
   const PackedView& view = weight_->view();
   const std::uint64_t row = run.blocks.begin(block);
   const std::uint64_t column = panel_begin * kPanelColumns;

@@ -55,11 +55,11 @@ class Linear {
   const Kernel* kernel(Tile tile, std::string* reason = nullptr);
 
  private:
-  struct Run;                  // one call of run(), shared by its tasks
-  struct Activations {         // where the bf16 rows and the group sums are
+  struct Run;           // one call of run(), shared by its tasks
+  struct Activations {  // where the bf16 rows and the group sums are
     const std::uint8_t* x;
     std::uint64_t ldx_bytes;
-    const float* xsum;         // [G, M]
+    const float* xsum;  // [G, M]
   };
 
   Activations prepare_activations(const RunArguments& args, std::uint8_t* workspace);

@@ -96,7 +96,8 @@ class SharedMappings {
 SharedMappings& shared_mappings() {
   static SharedMappings* const shared = [] {
     auto* made = new SharedMappings;
-    pthread_atfork([] { shared_mappings().lock(); }, [] { shared_mappings().unlock(); }, [] { shared_mappings().unlock(); });
+    pthread_atfork([] { shared_mappings().lock(); }, [] { shared_mappings().unlock(); },
+                   [] { shared_mappings().unlock(); });
     return made;
   }();
   return *shared;

@@ -20,9 +20,9 @@ struct PackedDeleter {
 };
 using PackedBuffer = std::unique_ptr<std::uint8_t, PackedDeleter>;
 
-// 64-byte aligned, in huge pages where the system has them; NULL if there is no memory. From 2 MiB on it is a mapping of
-// its own, whose pages are not touched: each thread that packs makes its own. Smaller ones share mappings of 8 MiB, each of
-// which goes with its last buffer. Thread-safe, and a forked child can go on.
+// 64-byte aligned, in huge pages where the system has them; NULL if there is no memory. From 2 MiB on it is a mapping
+// of its own, whose pages are not touched: each thread that packs makes its own. Smaller ones share mappings of 8 MiB,
+// each of which goes with its last buffer. Thread-safe, and a forked child can go on.
 PackedBuffer allocate_packed(std::size_t bytes);
 
 }  // namespace zenwoq

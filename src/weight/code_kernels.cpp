@@ -59,8 +59,8 @@ inline Vector256 read_codes(const std::uint8_t* codes, Vector256& outside) {
 inline void transpose(Vector256 (&v)[kTile]) {
   Vector256 pairs[kTile], quads[kTile];
   for (std::size_t i = 0; i < kTile; i += 2) {
-    pairs[i] = unpack_low32(v[i], v[i + 1]);        // steps 0, 1 and 4, 5 of two rows
-    pairs[i + 1] = unpack_high32(v[i], v[i + 1]);   // steps 2, 3 and 6, 7
+    pairs[i] = unpack_low32(v[i], v[i + 1]);       // steps 0, 1 and 4, 5 of two rows
+    pairs[i + 1] = unpack_high32(v[i], v[i + 1]);  // steps 2, 3 and 6, 7
   }
   for (std::size_t i = 0; i < kTile; i += 4) {
     quads[i] = unpack_low64(pairs[i], pairs[i + 2]);           // steps 0 and 4 of four rows

@@ -36,7 +36,8 @@ inline float f16_to_f32(std::uint16_t half) {
   // All bits set if a < b. Not by ?:, which the compiler turns into a branch around the conversion below.
   const auto less = [](std::int32_t a, std::int32_t b) { return (a - b) >> 31; };
   const std::int32_t magnitude = half & 0x7FFF;
-  const std::int32_t denormal = (std::bit_cast<std::int32_t>(static_cast<float>(magnitude)) - (24 << 23)) & less(0, magnitude);
+  const std::int32_t denormal =
+      (std::bit_cast<std::int32_t>(static_cast<float>(magnitude)) - (24 << 23)) & less(0, magnitude);
   const std::int32_t normal = (magnitude << 13) + kRebias;
   const std::int32_t infinity_or_nan = kRebias & less(0x7BFF, magnitude);
   const std::int32_t is_denormal = less(magnitude, 0x0400);
@@ -58,8 +59,6 @@ inline float load_as_f32(zenwoq_dtype type, const void* array, std::size_t i) {
 }
 
 // Neither infinite nor NaN. (std::isfinite may be optimised by flags of the including file; this may not.)
-inline bool is_finite(float value) {
-  return (std::bit_cast<std::uint32_t>(value) & 0x7F800000u) != 0x7F800000u;
-}
+inline bool is_finite(float value) { return (std::bit_cast<std::uint32_t>(value) & 0x7F800000u) != 0x7F800000u; }
 
 }  // namespace zenwoq

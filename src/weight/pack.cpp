@@ -117,7 +117,7 @@ bool pack_parameters(const PanelSource& source, const std::uint8_t* values, RowO
 template <typename Word>
 bool pack_floats(const PanelSource& source, const std::uint8_t* values, RowOffset row_offset, Word exponent,
                  std::uint8_t* out) {
-  const auto all_finite = [exponent](const Word (&row)[kPanelColumns]) {
+  const auto all_finite = [exponent](const Word(&row)[kPanelColumns]) {
     bool infinite = false;
     for (const Word bits : row) infinite |= (bits & exponent) == exponent;
     return !infinite;
@@ -137,7 +137,7 @@ bool pack_floats(const PanelSource& source, const std::uint8_t* values, RowOffse
 
 // False: one is outside 0..16.
 bool pack_integer_zeros(const PanelSource& source, std::uint8_t* out) {
-  const auto subtract = [](std::uint8_t (&row)[kPanelColumns]) {
+  const auto subtract = [](std::uint8_t(&row)[kPanelColumns]) {
     bool outside = false;
     for (std::uint8_t& zero : row) {
       outside |= zero > 16;
@@ -193,24 +193,28 @@ Status check_source(const PackedHeader& header, const zenwoq_weight_source& sour
   }
   const auto check_array = [](const char* name, const void* data, std::size_t bytes, std::size_t needed) -> Status {
     if (data == nullptr) return invalid("{} is NULL, {} bytes are needed", name, needed);
-    if (bytes < needed) return {ZENWOQ_ERROR_BUFFER_TOO_SMALL, fmt::format("{}_bytes is {}, {} are needed", name, bytes, needed)};
+    if (bytes < needed)
+      return {ZENWOQ_ERROR_BUFFER_TOO_SMALL, fmt::format("{}_bytes is {}, {} are needed", name, bytes, needed)};
     return {};
   };
   const std::size_t row = source_row_bytes(source.code_layout, header.k);
   const std::size_t stride = source.codes_row_bytes == 0 ? row : source.codes_row_bytes;
   if (stride < row) return invalid("codes_row_bytes is {}, a row of k = {} has {}", stride, header.k, row);
   std::size_t codes_needed = 0;
-  if (__builtin_mul_overflow(stride, header.n - 1, &codes_needed) || __builtin_add_overflow(codes_needed, row, &codes_needed)) {
+  if (__builtin_mul_overflow(stride, header.n - 1, &codes_needed) ||
+      __builtin_add_overflow(codes_needed, row, &codes_needed)) {
     return {ZENWOQ_ERROR_OVERFLOW, fmt::format("{} rows of codes_row_bytes {} overflow", header.n, stride)};
   }
   // n * groups * 4 cannot overflow: make_header has checked the larger packed size.
   const std::size_t parameters = header.n * header.groups();
   if (Status status = check_array("codes", source.codes, source.codes_bytes, codes_needed); !status.ok()) return status;
-  if (Status status = check_array("scales", source.scales, source.scales_bytes, parameters * header.scale_bytes()); !status.ok()) {
+  if (Status status = check_array("scales", source.scales, source.scales_bytes, parameters * header.scale_bytes());
+      !status.ok()) {
     return status;
   }
   if (header.zero() == ZENWOQ_ZERO_NONE) {
-    if (source.zeros != nullptr) return invalid("zeros given, but zero_kind is ZENWOQ_ZERO_NONE: they would be ignored");
+    if (source.zeros != nullptr)
+      return invalid("zeros given, but zero_kind is ZENWOQ_ZERO_NONE: they would be ignored");
     return {};
   }
   return check_array("zeros", source.zeros, source.zeros_bytes, parameters * header.zero_bytes());

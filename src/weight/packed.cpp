@@ -55,7 +55,8 @@ Status check_description(const zenwoq_weight_desc& desc) {
     return invalid("group_size {}: must be a multiple of 8, or 0 for per-channel", desc.group_size);
   }
   if (!is_dtype(desc.scale_type)) {
-    return invalid("scale_type {}: must be ZENWOQ_F32 (1), ZENWOQ_F16 (2) or ZENWOQ_BF16 (3)", static_cast<int>(desc.scale_type));
+    return invalid("scale_type {}: must be ZENWOQ_F32 (1), ZENWOQ_F16 (2) or ZENWOQ_BF16 (3)",
+                   static_cast<int>(desc.scale_type));
   }
   if (static_cast<unsigned>(desc.zero_kind) > ZENWOQ_ZERO_OFFSET) {
     return invalid("zero_kind {}: must be none (0), integer (1) or offset (2)", static_cast<int>(desc.zero_kind));
@@ -73,7 +74,8 @@ Status check_description(const zenwoq_weight_desc& desc) {
 Status make_header(const zenwoq_weight_desc& desc, PackedHeader* header) {
   if (Status status = check_description(desc); !status.ok()) return status;
   const auto too_large = [&] {
-    return Status(ZENWOQ_ERROR_OVERFLOW, fmt::format("weight of n = {}, k = {}: its packed bytes exceed {}", desc.n, desc.k, kMaxBytes));
+    return Status(ZENWOQ_ERROR_OVERFLOW,
+                  fmt::format("weight of n = {}, k = {}: its packed bytes exceed {}", desc.n, desc.k, kMaxBytes));
   };
   if (desc.n > kMaxBytes / 2 || desc.k > kMaxBytes / 2) return too_large();  // the roundings up below cannot wrap
 
@@ -88,7 +90,8 @@ Status make_header(const zenwoq_weight_desc& desc, PackedHeader* header) {
   header->zero_kind = desc.zero_kind;
   std::memcpy(header->table, desc.table, sizeof header->table);
 
-  const CheckedSize parameters = CheckedSize(header->groups()).times(kPanelColumns * (header->scale_bytes() + header->zero_bytes()));
+  const CheckedSize parameters =
+      CheckedSize(header->groups()).times(kPanelColumns * (header->scale_bytes() + header->zero_bytes()));
   const CheckedSize panel = CheckedSize((header->k + kStepK - 1) / kStepK).times(kStepBytes).plus(parameters);
   const CheckedSize total = panel.times(header->panels()).plus(sizeof(PackedHeader) + kSpareBytes);
   if (!total.fits()) return too_large();
@@ -119,8 +122,11 @@ std::string weight_text(const PackedHeader& header) {
 }
 
 Status open_packed(const void* packed, std::size_t bytes, PackedView* view) {
-  const auto bad = [](std::string text) { return Status(ZENWOQ_ERROR_BAD_PACKED, "packed weight: " + std::move(text)); };
-  if (bytes < sizeof(PackedHeader)) return bad(fmt::format("{} bytes, the header alone has {}", bytes, sizeof(PackedHeader)));
+  const auto bad = [](std::string text) {
+    return Status(ZENWOQ_ERROR_BAD_PACKED, "packed weight: " + std::move(text));
+  };
+  if (bytes < sizeof(PackedHeader))
+    return bad(fmt::format("{} bytes, the header alone has {}", bytes, sizeof(PackedHeader)));
   PackedHeader header;
   std::memcpy(&header, packed, sizeof header);
   if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0) return bad("wrong magic, these are not packed weights");

@@ -7,9 +7,10 @@
 //   panel   for each group (panel_layout.h): codes [g/8 steps][4 strips][64 bytes],
 //           scales [64 columns] in their own type, zeros [64 columns] int8 of 8 - zero, or offsets in the scale's type
 //
-// A strip's 64 bytes are 16 lanes of 32 bits, one a column, eight codes each: nibble i of the low word is k = 2i, nibble
-// i of the high word is k = 2i + 1. Shifting the words by 4i and looking them up in a table of bf16 values gives the pair
-// (2i, 2i+1) that vdpbf16ps takes. Padding (columns past N, k past K) is code 0, scale 0, 8 - zero = 0, offset 0.
+// A strip's 64 bytes are 16 lanes of 32 bits, one a column, eight codes each: nibble i of the low word is k = 2i,
+// nibble i of the high word is k = 2i + 1. Shifting the words by 4i and looking them up in a table of bf16 values gives
+// the pair (2i, 2i+1) that vdpbf16ps takes. Padding (columns past N, k past K) is code 0, scale 0, 8 - zero = 0, offset
+// 0.
 #pragma once
 
 #include <cstddef>
@@ -48,7 +49,9 @@ struct PackedHeader {
   std::size_t groups() const { return (k + group() - 1) / group(); }
   zenwoq_dtype scale() const { return static_cast<zenwoq_dtype>(scale_type); }
   zenwoq_zero_kind zero() const { return static_cast<zenwoq_zero_kind>(zero_kind); }
-  std::size_t zero_bytes() const { return zero_kind == ZENWOQ_ZERO_NONE ? 0 : zero_kind == ZENWOQ_ZERO_INTEGER ? 1 : scale_bytes(); }
+  std::size_t zero_bytes() const {
+    return zero_kind == ZENWOQ_ZERO_NONE ? 0 : zero_kind == ZENWOQ_ZERO_INTEGER ? 1 : scale_bytes();
+  }
   std::size_t scale_bytes() const { return scale_type == ZENWOQ_F32 ? 4 : 2; }
   PanelLayout layout() const { return {k, group(), scale_bytes(), zero_bytes()}; }
 };
@@ -80,9 +83,9 @@ Status check_source(const PackedHeader& header, const zenwoq_weight_source& sour
 bool pack_panels(const PackedHeader& header, const zenwoq_weight_source& source, std::size_t begin, std::size_t end,
                  std::uint8_t* packed, const CodeKernels& kernels);
 
-// The first value that cannot be in panels [begin, end): by panel, then codes, scales, zeros, then row, then k or group.
-Status source_error(const PackedHeader& header, const zenwoq_weight_source& source, std::size_t begin,
-                    std::size_t end);
+// The first value that cannot be in panels [begin, end): by panel, then codes, scales, zeros, then row, then k or
+// group.
+Status source_error(const PackedHeader& header, const zenwoq_weight_source& source, std::size_t begin, std::size_t end);
 
 // Both for rows [n_begin, n_end), whole panels. Errors: INVALID_ARGUMENT for values that cannot be.
 Status pack_rows(const PackedHeader& header, const zenwoq_weight_source& source, std::size_t n_begin, std::size_t n_end,

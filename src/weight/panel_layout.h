@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Where codes, scales and zeros lie in a panel of 64 columns. A panel is one stream, read from its first byte to its last:
+// Where codes, scales and zeros lie in a panel of 64 columns. A panel is one stream, read from its first byte to its
+// last:
 //
 //   group 0: [steps of 8 k][4 strips][64 bytes of codes]  [64 scales]  [64 zeros]
 //   group 1: ...
@@ -21,15 +22,16 @@ inline constexpr std::size_t kStepK = 8;
 inline constexpr std::size_t kStripBytes = 64;
 inline constexpr std::size_t kStepBytes = kStripBytes * kPanelStrips;
 
-// Files that are compiled for several instruction sets use this: a copy that one of them left out of line could be linked
-// into the others.
+// Files that are compiled for several instruction sets use this: a copy that one of them left out of line could be
+// linked into the others.
 #define ZENWOQ_INLINE [[gnu::always_inline]]
 
-// Bytes from the start of a panel. 64 scales or zeros of any type are whole cache lines, so all of it is 64-byte aligned.
+// Bytes from the start of a panel. 64 scales or zeros of any type are whole cache lines, so all of it is 64-byte
+// aligned.
 class PanelLayout {
  public:
-  // k >= 1 in groups of `group`, a multiple of 8 where it is less than k (the last may be shorter); bytes of one scale and
-  // of one zero, 0 where there are none.
+  // k >= 1 in groups of `group`, a multiple of 8 where it is less than k (the last may be shorter); bytes of one scale
+  // and of one zero, 0 where there are none.
   ZENWOQ_INLINE PanelLayout(std::size_t k, std::size_t group, std::size_t scale_bytes, std::size_t zero_bytes)
       : steps_((k + kStepK - 1) / kStepK),
         group_steps_(group < k ? group / kStepK : steps_),

@@ -66,16 +66,18 @@ void unpack_parameters(const PackedView& view, std::size_t panel, RowOffset row_
 // Scales or offsets.
 void unpack_floats(const PackedView& view, std::size_t panel, RowOffset row_offset, std::uint8_t* values) {
   if (view.header.scale_bytes() == 4) {
-    unpack_parameters<std::uint32_t>(view, panel, row_offset, [](auto&) {}, values);
+    unpack_parameters<std::uint32_t>(
+        view, panel, row_offset, [](auto&) {}, values);
   } else {
-    unpack_parameters<std::uint16_t>(view, panel, row_offset, [](auto&) {}, values);
+    unpack_parameters<std::uint16_t>(
+        view, panel, row_offset, [](auto&) {}, values);
   }
 }
 
 void unpack_zeros(const PackedView& view, std::size_t panel, std::uint8_t* zeros) {
   if (view.header.zero() == ZENWOQ_ZERO_OFFSET) unpack_floats(view, panel, &PanelLayout::zeros, zeros);
   if (view.header.zero() != ZENWOQ_ZERO_INTEGER) return;
-  const auto subtract = [](std::uint8_t (&row)[kPanelColumns]) {
+  const auto subtract = [](std::uint8_t(&row)[kPanelColumns]) {
     for (std::uint8_t& zero : row) zero = static_cast<std::uint8_t>(8 - zero);
   };
   unpack_parameters<std::uint8_t>(view, panel, &PanelLayout::zeros, subtract, zeros);

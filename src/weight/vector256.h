@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// 32 bytes with the operations that packing needs: one AVX2 register, or two of SSE2. "Half" is 16 bytes; shifts and names
-// with a width work on elements of that many bits, and what unpacks or narrows does so in each half by itself.
+// 32 bytes with the operations that packing needs: one AVX2 register, or two of SSE2. "Half" is 16 bytes; shifts and
+// names with a width work on elements of that many bits, and what unpacks or narrows does so in each half by itself.
 // For files that are compiled for several instruction sets: everything has internal linkage.
 #pragma once
 
@@ -35,9 +35,13 @@ inline Vector256 repeat(std::uint32_t bits) { return {_mm256_set1_epi32(static_c
 inline bool any(Vector256 a) { return !_mm256_testz_si256(a.v, a.v); }
 
 template <int bits>
-inline Vector256 shift_right(Vector256 a) { return {_mm256_srli_epi32(a.v, bits)}; }
+inline Vector256 shift_right(Vector256 a) {
+  return {_mm256_srli_epi32(a.v, bits)};
+}
 template <int bits>
-inline Vector256 shift_left(Vector256 a) { return {_mm256_slli_epi32(a.v, bits)}; }
+inline Vector256 shift_left(Vector256 a) {
+  return {_mm256_slli_epi32(a.v, bits)};
+}
 
 #define ZENWOQ_BINARY(name, intrinsic) \
   inline Vector256 name(Vector256 a, Vector256 b) { return {_mm256_##intrinsic(a.v, b.v)}; }
@@ -81,12 +85,18 @@ inline bool any(Vector256 a) {
 }
 
 template <int bits>
-inline Vector256 shift_right(Vector256 a) { return {_mm_srli_epi32(a.low, bits), _mm_srli_epi32(a.high, bits)}; }
+inline Vector256 shift_right(Vector256 a) {
+  return {_mm_srli_epi32(a.low, bits), _mm_srli_epi32(a.high, bits)};
+}
 template <int bits>
-inline Vector256 shift_left(Vector256 a) { return {_mm_slli_epi32(a.low, bits), _mm_slli_epi32(a.high, bits)}; }
+inline Vector256 shift_left(Vector256 a) {
+  return {_mm_slli_epi32(a.low, bits), _mm_slli_epi32(a.high, bits)};
+}
 
-#define ZENWOQ_BINARY(name, intrinsic) \
-  inline Vector256 name(Vector256 a, Vector256 b) { return {_mm_##intrinsic(a.low, b.low), _mm_##intrinsic(a.high, b.high)}; }
+#define ZENWOQ_BINARY(name, intrinsic)                                       \
+  inline Vector256 name(Vector256 a, Vector256 b) {                          \
+    return {_mm_##intrinsic(a.low, b.low), _mm_##intrinsic(a.high, b.high)}; \
+  }
 ZENWOQ_BINARY(operator&, and_si128)
 ZENWOQ_BINARY(operator|, or_si128)
 ZENWOQ_BINARY(operator^, xor_si128)

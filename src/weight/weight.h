@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// A weight that is ready to run: a checked view of packed bytes, owned or borrowed. Making one on borrowed bytes allocates
-// nothing: a run from packed bytes does it at each call.
+// A weight that is ready to run: a checked view of packed bytes, owned or borrowed. Making one on borrowed bytes
+// allocates nothing: a run from packed bytes does it at each call.
 #pragma once
 
 #include <memory>

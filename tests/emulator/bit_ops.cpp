@@ -79,15 +79,13 @@ template <class T>
 T field(Flags& flags, T a, T control) {
   const unsigned start = control & 0xFF;
   const unsigned length = control >> 8 & 0xFF;
-  return set_logic<T>(flags,
-                      start >= kBits<T> ? T{0} : low_bits(static_cast<T>(a >> start), length));
+  return set_logic<T>(flags, start >= kBits<T> ? T{0} : low_bits(static_cast<T>(a >> start), length));
 }
 
 template <class T>
 T deposit(T source, T mask) {
   T result = 0;
-  for (; mask != 0;
-       mask = static_cast<T>(mask & (mask - 1)), source = static_cast<T>(source >> 1)) {
+  for (; mask != 0; mask = static_cast<T>(mask & (mask - 1)), source = static_cast<T>(source >> 1)) {
     if ((source & 1) != 0) result = static_cast<T>(result | (mask & -mask));
   }
   return result;
@@ -96,8 +94,7 @@ T deposit(T source, T mask) {
 template <class T>
 T extract(T source, T mask) {
   T result = 0;
-  for (T bit = 1; mask != 0;
-       mask = static_cast<T>(mask & (mask - 1)), bit = static_cast<T>(bit << 1)) {
+  for (T bit = 1; mask != 0; mask = static_cast<T>(mask & (mask - 1)), bit = static_cast<T>(bit << 1)) {
     if ((source & mask & -mask) != 0) result = static_cast<T>(result | bit);
   }
   return result;
@@ -122,30 +119,22 @@ std::vector<Entry> bit_table() {
   return {
       shift(ZYDIS_MNEMONIC_SHL, [](Flags& f, auto a, unsigned n) { return shift_left(f, a, n); }),
       shift(ZYDIS_MNEMONIC_SHR, [](Flags& f, auto a, unsigned n) { return shift_right(f, a, n); }),
-      shift(ZYDIS_MNEMONIC_SAR,
-            [](Flags& f, auto a, unsigned n) { return shift_right_arithmetic(f, a, n); }),
+      shift(ZYDIS_MNEMONIC_SAR, [](Flags& f, auto a, unsigned n) { return shift_right_arithmetic(f, a, n); }),
       shift(ZYDIS_MNEMONIC_ROL, [](Flags& f, auto a, unsigned n) { return rotate_left(f, a, n); }),
       shift(ZYDIS_MNEMONIC_ROR, [](Flags& f, auto a, unsigned n) { return rotate_right(f, a, n); }),
       from_two(ZYDIS_MNEMONIC_SHLX, [](Flags&, auto a, auto n) { return a << masked_count(n); }),
       from_two(ZYDIS_MNEMONIC_SHRX, [](Flags&, auto a, auto n) { return a >> masked_count(n); }),
-      from_two(ZYDIS_MNEMONIC_SARX,
-               [](Flags&, auto a, auto n) { return sign_extended(a) >> masked_count(n); }),
+      from_two(ZYDIS_MNEMONIC_SARX, [](Flags&, auto a, auto n) { return sign_extended(a) >> masked_count(n); }),
       from_two(ZYDIS_MNEMONIC_RORX,
-               [](Flags&, auto a, auto n) {
-                 return rotated_left(a, kBits<decltype(a)> - masked_count(n));
-               }),
-      from_two(ZYDIS_MNEMONIC_ANDN,
-               [](Flags& f, auto a, auto b) { return set_logic<decltype(a)>(f, ~a & b); }),
+               [](Flags&, auto a, auto n) { return rotated_left(a, kBits<decltype(a)> - masked_count(n)); }),
+      from_two(ZYDIS_MNEMONIC_ANDN, [](Flags& f, auto a, auto b) { return set_logic<decltype(a)>(f, ~a & b); }),
       from_two(ZYDIS_MNEMONIC_BZHI, [](Flags& f, auto a, auto n) { return zero_high(f, a, n); }),
       from_two(ZYDIS_MNEMONIC_BEXTR, [](Flags& f, auto a, auto n) { return field(f, a, n); }),
       from_two(ZYDIS_MNEMONIC_PDEP, [](Flags&, auto a, auto mask) { return deposit(a, mask); }),
       from_two(ZYDIS_MNEMONIC_PEXT, [](Flags&, auto a, auto mask) { return extract(a, mask); }),
-      from_one(ZYDIS_MNEMONIC_BLSR,
-               [](Flags& f, auto a) { return set_logic<decltype(a)>(f, a & (a - 1), a == 0); }),
-      from_one(ZYDIS_MNEMONIC_BLSMSK,
-               [](Flags& f, auto a) { return set_logic<decltype(a)>(f, a ^ (a - 1), a == 0); }),
-      from_one(ZYDIS_MNEMONIC_BLSI,
-               [](Flags& f, auto a) { return set_logic<decltype(a)>(f, a & -a, a != 0); }),
+      from_one(ZYDIS_MNEMONIC_BLSR, [](Flags& f, auto a) { return set_logic<decltype(a)>(f, a & (a - 1), a == 0); }),
+      from_one(ZYDIS_MNEMONIC_BLSMSK, [](Flags& f, auto a) { return set_logic<decltype(a)>(f, a ^ (a - 1), a == 0); }),
+      from_one(ZYDIS_MNEMONIC_BLSI, [](Flags& f, auto a) { return set_logic<decltype(a)>(f, a & -a, a != 0); }),
       from_one(ZYDIS_MNEMONIC_TZCNT, [](Flags& f, auto a) { return trailing_zeros(f, a); }),
       {ZYDIS_MNEMONIC_BT, bind_bit_test, run_bit_test},
   };

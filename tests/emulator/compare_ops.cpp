@@ -126,20 +126,19 @@ void run_test_bits(Cpu& cpu, const Op& op) {
 }
 
 void append_blends(std::vector<Entry>& table) {
-  table.insert(table.end(),
-               {
-                   select_by_mask(ZYDIS_MNEMONIC_VPBLENDMB, 1),
-                   select_by_mask(ZYDIS_MNEMONIC_VPBLENDMW, 2),
-                   select_by_mask(ZYDIS_MNEMONIC_VPBLENDMD, 4),
-                   select_by_mask(ZYDIS_MNEMONIC_VPBLENDMQ, 8),
-                   select_by_mask(ZYDIS_MNEMONIC_VBLENDMPS, 4),
-                   select_by_mask(ZYDIS_MNEMONIC_VBLENDMPD, 8),
-                   vector_entry(ZYDIS_MNEMONIC_VPBLENDVB, 1, blend_by_register<uint8_t>),
-                   vector_entry(ZYDIS_MNEMONIC_VBLENDVPS, 4, blend_by_register<uint32_t>),
-                   vector_entry(ZYDIS_MNEMONIC_VPBLENDW, 2, blend_by_immediate<uint16_t>),
-                   vector_entry(ZYDIS_MNEMONIC_VPBLENDD, 4, blend_by_immediate<uint32_t>),
-                   vector_entry(ZYDIS_MNEMONIC_VBLENDPS, 4, blend_by_immediate<uint32_t>),
-               });
+  table.insert(table.end(), {
+                                select_by_mask(ZYDIS_MNEMONIC_VPBLENDMB, 1),
+                                select_by_mask(ZYDIS_MNEMONIC_VPBLENDMW, 2),
+                                select_by_mask(ZYDIS_MNEMONIC_VPBLENDMD, 4),
+                                select_by_mask(ZYDIS_MNEMONIC_VPBLENDMQ, 8),
+                                select_by_mask(ZYDIS_MNEMONIC_VBLENDMPS, 4),
+                                select_by_mask(ZYDIS_MNEMONIC_VBLENDMPD, 8),
+                                vector_entry(ZYDIS_MNEMONIC_VPBLENDVB, 1, blend_by_register<uint8_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VBLENDVPS, 4, blend_by_register<uint32_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPBLENDW, 2, blend_by_immediate<uint16_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPBLENDD, 4, blend_by_immediate<uint32_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VBLENDPS, 4, blend_by_immediate<uint32_t>),
+                            });
 }
 
 }  // namespace

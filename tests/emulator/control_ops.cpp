@@ -87,29 +87,21 @@ void run_zero_all(Cpu& cpu, const Op&) { zero_above(cpu, 0); }
 
 std::vector<Entry> control_table() {
   std::vector<Entry> table = {
-      {ZYDIS_MNEMONIC_JMP, bind_direct, run_jump},
-      {ZYDIS_MNEMONIC_PUSH, bind_stack, run_push},
-      {ZYDIS_MNEMONIC_POP, bind_stack, run_pop},
-      {ZYDIS_MNEMONIC_RET, bind_return, run_return},
-      plain(ZYDIS_MNEMONIC_LEAVE, run_leave),
-      plain(ZYDIS_MNEMONIC_ENDBR64, run_nothing),
-      plain(ZYDIS_MNEMONIC_NOP, run_nothing),
-      plain(ZYDIS_MNEMONIC_PREFETCHT0, run_nothing),
-      plain(ZYDIS_MNEMONIC_PREFETCHT1, run_nothing),
-      plain(ZYDIS_MNEMONIC_PREFETCHT2, run_nothing),
-      plain(ZYDIS_MNEMONIC_PREFETCHNTA, run_nothing),
-      plain(ZYDIS_MNEMONIC_LDMXCSR, run_load_mxcsr),
-      plain(ZYDIS_MNEMONIC_VLDMXCSR, run_load_mxcsr),
-      plain(ZYDIS_MNEMONIC_STMXCSR, run_store_mxcsr),
-      plain(ZYDIS_MNEMONIC_VSTMXCSR, run_store_mxcsr),
-      plain(ZYDIS_MNEMONIC_VZEROUPPER, run_zero_upper),
+      {ZYDIS_MNEMONIC_JMP, bind_direct, run_jump},     {ZYDIS_MNEMONIC_PUSH, bind_stack, run_push},
+      {ZYDIS_MNEMONIC_POP, bind_stack, run_pop},       {ZYDIS_MNEMONIC_RET, bind_return, run_return},
+      plain(ZYDIS_MNEMONIC_LEAVE, run_leave),          plain(ZYDIS_MNEMONIC_ENDBR64, run_nothing),
+      plain(ZYDIS_MNEMONIC_NOP, run_nothing),          plain(ZYDIS_MNEMONIC_PREFETCHT0, run_nothing),
+      plain(ZYDIS_MNEMONIC_PREFETCHT1, run_nothing),   plain(ZYDIS_MNEMONIC_PREFETCHT2, run_nothing),
+      plain(ZYDIS_MNEMONIC_PREFETCHNTA, run_nothing),  plain(ZYDIS_MNEMONIC_LDMXCSR, run_load_mxcsr),
+      plain(ZYDIS_MNEMONIC_VLDMXCSR, run_load_mxcsr),  plain(ZYDIS_MNEMONIC_STMXCSR, run_store_mxcsr),
+      plain(ZYDIS_MNEMONIC_VSTMXCSR, run_store_mxcsr), plain(ZYDIS_MNEMONIC_VZEROUPPER, run_zero_upper),
       plain(ZYDIS_MNEMONIC_VZEROALL, run_zero_all),
   };
   for (const ZydisMnemonic mnemonic :
-       {ZYDIS_MNEMONIC_JO, ZYDIS_MNEMONIC_JNO, ZYDIS_MNEMONIC_JB, ZYDIS_MNEMONIC_JNB,
-        ZYDIS_MNEMONIC_JZ, ZYDIS_MNEMONIC_JNZ, ZYDIS_MNEMONIC_JBE, ZYDIS_MNEMONIC_JNBE,
-        ZYDIS_MNEMONIC_JS, ZYDIS_MNEMONIC_JNS, ZYDIS_MNEMONIC_JP, ZYDIS_MNEMONIC_JNP,
-        ZYDIS_MNEMONIC_JL, ZYDIS_MNEMONIC_JNL, ZYDIS_MNEMONIC_JLE, ZYDIS_MNEMONIC_JNLE}) {
+       {ZYDIS_MNEMONIC_JO, ZYDIS_MNEMONIC_JNO, ZYDIS_MNEMONIC_JB, ZYDIS_MNEMONIC_JNB, ZYDIS_MNEMONIC_JZ,
+        ZYDIS_MNEMONIC_JNZ, ZYDIS_MNEMONIC_JBE, ZYDIS_MNEMONIC_JNBE, ZYDIS_MNEMONIC_JS, ZYDIS_MNEMONIC_JNS,
+        ZYDIS_MNEMONIC_JP, ZYDIS_MNEMONIC_JNP, ZYDIS_MNEMONIC_JL, ZYDIS_MNEMONIC_JNL, ZYDIS_MNEMONIC_JLE,
+        ZYDIS_MNEMONIC_JNLE}) {
     table.push_back({mnemonic, bind_direct, run_jump_if});
   }
   return table;

@@ -79,12 +79,9 @@ std::vector<Entry> convert_table() {
       vector_entry(ZYDIS_MNEMONIC_VCVTNE2PS2BF16, 2, two_to_bf16_lanes),
       vector_entry(ZYDIS_MNEMONIC_VCVTPH2PS, 4, from_f16),
       {ZYDIS_MNEMONIC_VCVTPS2PH, bind_narrow<4, 2>, run_float<run_narrow>, to_f16, 2},
-      conversion<__m256i, __m256>(ZYDIS_MNEMONIC_VCVTDQ2PS,
-                                  [](__m256i a) { return _mm256_cvtepi32_ps(a); }),
-      conversion<__m256, __m256i>(ZYDIS_MNEMONIC_VCVTPS2DQ,
-                                  [](__m256 a) { return _mm256_cvtps_epi32(a); }),
-      conversion<__m256, __m256i>(ZYDIS_MNEMONIC_VCVTTPS2DQ,
-                                  [](__m256 a) { return _mm256_cvttps_epi32(a); }),
+      conversion<__m256i, __m256>(ZYDIS_MNEMONIC_VCVTDQ2PS, [](__m256i a) { return _mm256_cvtepi32_ps(a); }),
+      conversion<__m256, __m256i>(ZYDIS_MNEMONIC_VCVTPS2DQ, [](__m256 a) { return _mm256_cvtps_epi32(a); }),
+      conversion<__m256, __m256i>(ZYDIS_MNEMONIC_VCVTTPS2DQ, [](__m256 a) { return _mm256_cvttps_epi32(a); }),
   };
 }
 

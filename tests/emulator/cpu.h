@@ -43,8 +43,7 @@ struct Flags {
   bool parity() const { return __builtin_parity(static_cast<uint8_t>(result)) == 0; }
 };
 
-inline constexpr unsigned kRax = 0, kRcx = 1, kRdx = 2, kRbx = 3, kRsp = 4, kRbp = 5, kRsi = 6,
-                          kRdi = 7;
+inline constexpr unsigned kRax = 0, kRcx = 1, kRdx = 2, kRbx = 3, kRsp = 4, kRbp = 5, kRsi = 6, kRdi = 7;
 // A slot of Cpu::gpr that always holds zero: an absent base or index.
 inline constexpr unsigned kNoRegister = 16;
 

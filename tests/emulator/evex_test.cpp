@@ -48,9 +48,7 @@ T two_tables(const Vec& low, const Vec& high, size_t index) {
   return lane<T>((index & n) != 0 ? high : low, index & (n - 1));
 }
 
-uint32_t rotl(uint32_t a, uint32_t n) {
-  return (n & 31) == 0 ? a : a << (n & 31) | a >> (32 - (n & 31));
-}
+uint32_t rotl(uint32_t a, uint32_t n) { return (n & 31) == 0 ? a : a << (n & 31) | a >> (32 - (n & 31)); }
 
 template <unsigned Table>
 uint32_t ternary(uint32_t a, uint32_t b, uint32_t c) {
@@ -84,42 +82,30 @@ const EvexCase kPermutations[] = {
     {EMIT(vpermps(z(0), z(1), memory_b(8))), FILL(uint32_t, 64, lane<uint32_t>(o.memory, 2))},
     {EMIT(vpermq(z(0), z(1), z(2))), FILL(uint64_t, 64, V(uint64_t, 2, V(uint64_t, 1, j) & 7))},
     {EMIT(vpermq(z(0), z(1), 0x1B)), FILL(uint64_t, 64, V(uint64_t, 1, (j & 4) + 3 - (j & 3)))},
-    {EMIT(vpermt2w(z(0), z(1), z(2))),
-     FILL(uint16_t, 64, two_tables<uint16_t>(o.v[0], o.v[2], V(uint16_t, 1, j)))},
-    {EMIT(vpermi2w(z(0), z(1), z(2))),
-     FILL(uint16_t, 64, two_tables<uint16_t>(o.v[1], o.v[2], V(uint16_t, 0, j)))},
-    {EMIT(vpermt2d(z(0), z(1), z(2))),
-     FILL(uint32_t, 64, two_tables<uint32_t>(o.v[0], o.v[2], V(uint32_t, 1, j)))},
-    {EMIT(vpermi2ps(z(0), z(1), z(2))),
-     FILL(uint32_t, 64, two_tables<uint32_t>(o.v[1], o.v[2], V(uint32_t, 0, j)))},
+    {EMIT(vpermt2w(z(0), z(1), z(2))), FILL(uint16_t, 64, two_tables<uint16_t>(o.v[0], o.v[2], V(uint16_t, 1, j)))},
+    {EMIT(vpermi2w(z(0), z(1), z(2))), FILL(uint16_t, 64, two_tables<uint16_t>(o.v[1], o.v[2], V(uint16_t, 0, j)))},
+    {EMIT(vpermt2d(z(0), z(1), z(2))), FILL(uint32_t, 64, two_tables<uint32_t>(o.v[0], o.v[2], V(uint32_t, 1, j)))},
+    {EMIT(vpermi2ps(z(0), z(1), z(2))), FILL(uint32_t, 64, two_tables<uint32_t>(o.v[1], o.v[2], V(uint32_t, 0, j)))},
     {EMIT(vshufi32x4(z(0), z(1), z(2), 0x4E)),
      FILL(uint32_t, 64, j < 8 ? V(uint32_t, 1, (j + 8) & 15) : V(uint32_t, 2, j - 8))},
-    {EMIT(vshuff64x2(y(0), y(1), y(2), 1)),
-     FILL(uint64_t, 32, j < 2 ? V(uint64_t, 1, j + 2) : V(uint64_t, 2, j - 2))},
+    {EMIT(vshuff64x2(y(0), y(1), y(2), 1)), FILL(uint64_t, 32, j < 2 ? V(uint64_t, 1, j + 2) : V(uint64_t, 2, j - 2))},
     {EMIT(valignd(z(0), z(1), z(2), 5)),
      FILL(uint32_t, 64, j + 5 < 16 ? V(uint32_t, 2, j + 5) : V(uint32_t, 1, j - 11))},
-    {EMIT(valignq(y(0), y(1), y(2), 1)),
-     FILL(uint64_t, 32, j + 1 < 4 ? V(uint64_t, 2, j + 1) : V(uint64_t, 1, 0))},
+    {EMIT(valignq(y(0), y(1), y(2), 1)), FILL(uint64_t, 32, j + 1 < 4 ? V(uint64_t, 2, j + 1) : V(uint64_t, 1, 0))},
     {EMIT(vextracti32x8(y(0), z(1), 1)), FILL(uint32_t, 32, V(uint32_t, 1, j + 8))},
     {EMIT(vextracti64x2(x(0), z(1), 3)), FILL(uint64_t, 16, V(uint64_t, 1, j + 6))},
-    {EMIT(vextractf32x4(memory(4), z(1), 2)),
-     MODEL(std::memcpy(i.memory.bytes + 4, o.v[1].bytes + 32, 16))},
-    {EMIT(vinserti64x4(z(0), z(1), y(2), 1)),
-     FILL(uint64_t, 64, j < 4 ? V(uint64_t, 1, j) : V(uint64_t, 2, j - 4))},
+    {EMIT(vextractf32x4(memory(4), z(1), 2)), MODEL(std::memcpy(i.memory.bytes + 4, o.v[1].bytes + 32, 16))},
+    {EMIT(vinserti64x4(z(0), z(1), y(2), 1)), FILL(uint64_t, 64, j < 4 ? V(uint64_t, 1, j) : V(uint64_t, 2, j - 4))},
     {EMIT(vinsertf32x4(z(0), z(1), memory(7), 2)),
      MODEL(i.v[0] = o.v[1]; std::memcpy(i.v[0].bytes + 32, o.memory.bytes + 7, 16))},
-    {EMIT(vinserti32x4(y(0), y(1), x(2), 1)),
-     FILL(uint32_t, 32, j < 4 ? V(uint32_t, 1, j) : V(uint32_t, 2, j - 4))},
-    {EMIT(vbroadcasti32x4(z(0), memory(16))),
-     FILL(uint32_t, 64, lane<uint32_t>(o.memory, 4 + j % 4))},
-    {EMIT(vbroadcasti64x4(z(0), memory(32))),
-     FILL(uint64_t, 64, lane<uint64_t>(o.memory, 4 + j % 4))},
+    {EMIT(vinserti32x4(y(0), y(1), x(2), 1)), FILL(uint32_t, 32, j < 4 ? V(uint32_t, 1, j) : V(uint32_t, 2, j - 4))},
+    {EMIT(vbroadcasti32x4(z(0), memory(16))), FILL(uint32_t, 64, lane<uint32_t>(o.memory, 4 + j % 4))},
+    {EMIT(vbroadcasti64x4(z(0), memory(32))), FILL(uint64_t, 64, lane<uint64_t>(o.memory, 4 + j % 4))},
     {EMIT(vbroadcastf32x8(z(0), memory(0))), FILL(uint32_t, 64, lane<uint32_t>(o.memory, j % 8))},
     {EMIT(vpbroadcastw(z(0), cx)), FILL(uint16_t, 64, o.g[1])},
     {EMIT(vpbroadcastb(y(0), dl)), FILL(uint8_t, 32, o.g[2])},
     {EMIT(vpbroadcastq(z(0) | k2, rcx)),
-     MODEL(fill<uint64_t>(i.v[0], 64, [&](size_t) { return o.g[1]; });
-           keep<uint64_t>(i.v[0], o.k[2], o.v[0]))},
+     MODEL(fill<uint64_t>(i.v[0], 64, [&](size_t) { return o.g[1]; }); keep<uint64_t>(i.v[0], o.k[2], o.v[0]))},
 };
 
 const EvexCase kLanes[] = {
@@ -128,39 +114,31 @@ const EvexCase kLanes[] = {
     {EMIT(vpternlogq(y(0), y(1), y(2), 0x35)),
      FILL(uint32_t, 32, ternary<0x35>(V(uint32_t, 0, j), V(uint32_t, 1, j), V(uint32_t, 2, j)))},
     {EMIT(vprold(z(0), z(1), 9)), FILL(uint32_t, 64, rotl(V(uint32_t, 1, j), 9))},
-    {EMIT(vprorvd(z(0), z(1), z(2))),
-     FILL(uint32_t, 64, rotl(V(uint32_t, 1, j), 32 - V(uint32_t, 2, j) % 32))},
+    {EMIT(vprorvd(z(0), z(1), z(2))), FILL(uint32_t, 64, rotl(V(uint32_t, 1, j), 32 - V(uint32_t, 2, j) % 32))},
     {EMIT(vpsllvw(z(0), z(1), z(2))),
      FILL(uint16_t, 64, V(uint16_t, 2, j) > 15 ? 0 : V(uint16_t, 1, j) << V(uint16_t, 2, j))},
-    {EMIT(vpsravw(z(0), z(1), z(2))),
-     FILL(int16_t, 64, V(int16_t, 1, j) >> std::min<int>(V(uint16_t, 2, j), 15))},
+    {EMIT(vpsravw(z(0), z(1), z(2))), FILL(int16_t, 64, V(int16_t, 1, j) >> std::min<int>(V(uint16_t, 2, j), 15))},
     {EMIT(vpsraq(z(0), z(1), 33)), FILL(int64_t, 64, V(int64_t, 1, j) >> 33)},
     {EMIT(vpsrld(z(0), memory_b(4), 3)), FILL(uint32_t, 64, lane<uint32_t>(o.memory, 1) >> 3)},
     {EMIT(vpmullq(z(0), z(1), z(2))), FILL(uint64_t, 64, V(uint64_t, 1, j) * V(uint64_t, 2, j))},
-    {EMIT(vpaddd(z(0), z(1), memory_b(12))),
-     FILL(uint32_t, 64, V(uint32_t, 1, j) + lane<uint32_t>(o.memory, 3))},
-    {EMIT(vpandq(z(0), z(1), memory_b(8))),
-     FILL(uint64_t, 64, V(uint64_t, 1, j) & lane<uint64_t>(o.memory, 1))},
+    {EMIT(vpaddd(z(0), z(1), memory_b(12))), FILL(uint32_t, 64, V(uint32_t, 1, j) + lane<uint32_t>(o.memory, 3))},
+    {EMIT(vpandq(z(0), z(1), memory_b(8))), FILL(uint64_t, 64, V(uint64_t, 1, j) & lane<uint64_t>(o.memory, 1))},
     {EMIT(vpmovzxwd(z(0), y(1))), FILL(uint32_t, 64, V(uint16_t, 1, j))},
     {EMIT(vpmovsxbd(z(0), x(1))), FILL(int32_t, 64, V(int8_t, 1, j))},
     {EMIT(vpmovzxbd(z(0) | k1 | T_z, memory(48))),
      MODEL(fill<uint32_t>(i.v[0], 64, [&](size_t j) { return o.memory.bytes[48 + j]; });
            keep<uint32_t>(i.v[0], o.k[1], Vec{}))},
     {EMIT(vpmovdw(y(0), z(1))), FILL(uint16_t, 32, V(uint32_t, 1, j))},
-    {EMIT(vpmovwb(y(0) | k1, z(1))),
-     MODEL(fill<uint8_t>(i.v[0], 32, [&](size_t j) { return V(uint16_t, 1, j); });
-           keep<uint8_t>(i.v[0], o.k[1] | ~uint64_t{0} << 32, o.v[0]))},
-    {EMIT(vpmovdw(x(0) | k1, x(1))),
-     MODEL(fill<uint16_t>(i.v[0], 8, [&](size_t j) { return V(uint32_t, 1, j); });
-           keep<uint16_t>(i.v[0], o.k[1] | ~uint64_t{0} << 4, o.v[0]))},
+    {EMIT(vpmovwb(y(0) | k1, z(1))), MODEL(fill<uint8_t>(i.v[0], 32, [&](size_t j) { return V(uint16_t, 1, j); });
+                                           keep<uint8_t>(i.v[0], o.k[1] | ~uint64_t{0} << 32, o.v[0]))},
+    {EMIT(vpmovdw(x(0) | k1, x(1))), MODEL(fill<uint16_t>(i.v[0], 8, [&](size_t j) { return V(uint32_t, 1, j); });
+                                           keep<uint16_t>(i.v[0], o.k[1] | ~uint64_t{0} << 4, o.v[0]))},
     {EMIT(vpmovdw(memory(8) | k1, z(1))), MODEL(for (size_t j = 0; j < 16; ++j) {
        if ((o.k[1] >> j & 1) != 0) std::memcpy(i.memory.bytes + 8 + 2 * j, o.v[1].bytes + 4 * j, 2);
      })},
     {EMIT(vpmovsdb(x(0), z(1))), FILL(int8_t, 16, std::max(-128, std::min(127, V(int32_t, 1, j))))},
-    {EMIT(vpblendmw(z(0) | k1, z(1), z(2))),
-     FILL(uint16_t, 64, V(uint16_t, (o.k[1] >> j & 1) != 0 ? 2 : 1, j))},
-    {EMIT(vpblendmd(z(0) | k1 | T_z, z(1), z(2))),
-     FILL(uint32_t, 64, (o.k[1] >> j & 1) != 0 ? V(uint32_t, 2, j) : 0)},
+    {EMIT(vpblendmw(z(0) | k1, z(1), z(2))), FILL(uint16_t, 64, V(uint16_t, (o.k[1] >> j & 1) != 0 ? 2 : 1, j))},
+    {EMIT(vpblendmd(z(0) | k1 | T_z, z(1), z(2))), FILL(uint32_t, 64, (o.k[1] >> j & 1) != 0 ? V(uint32_t, 2, j) : 0)},
     {EMIT(vmovss(x(0) | k1, x(1), x(2))),
      FILL(uint32_t, 16, j > 0 ? V(uint32_t, 1, j) : V(uint32_t, (o.k[1] & 1) != 0 ? 2 : 0, 0))},
     {EMIT(vmovss(x(0) | k1 | T_z, memory(4))),
@@ -168,24 +146,16 @@ const EvexCase kLanes[] = {
 };
 
 const EvexCase kMoves[] = {
-    {EMIT(vmovdqu8(z(0) | k1 | T_z, memory())),
-     MODEL(i.v[0] = o.memory; keep<uint8_t>(i.v[0], o.k[1], Vec{}))},
-    {EMIT(vmovdqu16(z(0) | k1, memory())),
-     MODEL(i.v[0] = o.memory; keep<uint16_t>(i.v[0], o.k[1], o.v[0]))},
+    {EMIT(vmovdqu8(z(0) | k1 | T_z, memory())), MODEL(i.v[0] = o.memory; keep<uint8_t>(i.v[0], o.k[1], Vec{}))},
+    {EMIT(vmovdqu16(z(0) | k1, memory())), MODEL(i.v[0] = o.memory; keep<uint16_t>(i.v[0], o.k[1], o.v[0]))},
     {EMIT(vmovdqu32(y(0) | k1, memory())),
-     MODEL(fill<uint32_t>(i.v[0], 32,
-                          [&](size_t j) {
-                            return (o.k[1] >> j & 1) != 0 ? lane<uint32_t>(o.memory, j)
-                                                          : V(uint32_t, 0, j);
-                          }))},
-    {EMIT(vmovdqu64(memory() | k1, z(1))),
-     MODEL(i.memory = o.v[1]; keep<uint64_t>(i.memory, o.k[1], o.memory))},
-    {EMIT(vmovups(memory() | k1, z(1))),
-     MODEL(i.memory = o.v[1]; keep<uint32_t>(i.memory, o.k[1], o.memory))},
-    {EMIT(vmovdqu8(memory() | k3, z(1))),
-     MODEL(i.memory = o.v[1]; keep<uint8_t>(i.memory, o.k[3], o.memory))},
-    {EMIT(vmovdqa32(z(0) | k1 | T_z, z(1))),
-     MODEL(i.v[0] = o.v[1]; keep<uint32_t>(i.v[0], o.k[1], Vec{}))},
+     MODEL(fill<uint32_t>(
+         i.v[0], 32,
+         [&](size_t j) { return (o.k[1] >> j & 1) != 0 ? lane<uint32_t>(o.memory, j) : V(uint32_t, 0, j); }))},
+    {EMIT(vmovdqu64(memory() | k1, z(1))), MODEL(i.memory = o.v[1]; keep<uint64_t>(i.memory, o.k[1], o.memory))},
+    {EMIT(vmovups(memory() | k1, z(1))), MODEL(i.memory = o.v[1]; keep<uint32_t>(i.memory, o.k[1], o.memory))},
+    {EMIT(vmovdqu8(memory() | k3, z(1))), MODEL(i.memory = o.v[1]; keep<uint8_t>(i.memory, o.k[3], o.memory))},
+    {EMIT(vmovdqa32(z(0) | k1 | T_z, z(1))), MODEL(i.v[0] = o.v[1]; keep<uint32_t>(i.v[0], o.k[1], Vec{}))},
     {EMIT(vmovdqa64(z(0), memory())), MODEL(i.v[0] = o.memory)},
     {EMIT(vmovd(x(0), ecx)), FILL(uint32_t, 16, j == 0 ? o.g[1] : 0)},
     {EMIT(vmovq(rcx, x(1))), MODEL(i.g[1] = V(uint64_t, 1, 0))},
@@ -205,9 +175,7 @@ uint64_t bits(F f) {
 const EvexCase kMasks[] = {
     {EMIT(vpcmpeqd(k1, z(1), z(2))), TO_MASK(16, V(uint32_t, 1, j) == V(uint32_t, 2, j))},
     {EMIT(vpcmpeqd(k1 | k2, z(1), memory_b(4))),
-     MODEL(i.k[1] = o.k[2] & bits<16>([&](size_t j) {
-                      return V(uint32_t, 1, j) == lane<uint32_t>(o.memory, 1);
-                    }))},
+     MODEL(i.k[1] = o.k[2] & bits<16>([&](size_t j) { return V(uint32_t, 1, j) == lane<uint32_t>(o.memory, 1); }))},
     {EMIT(vpcmpeqw(k1, y(1), y(2))), TO_MASK(16, V(uint16_t, 1, j) == V(uint16_t, 2, j))},
     {EMIT(vpcmpgtw(k1, z(1), z(2))), TO_MASK(32, V(int16_t, 1, j) > V(int16_t, 2, j))},
     {EMIT(vpcmpud(k1, z(1), z(2), 1)), TO_MASK(16, V(uint32_t, 1, j) < V(uint32_t, 2, j))},
@@ -241,15 +209,12 @@ const EvexCase kMasks[] = {
     {"kortestw", [](Code& c) { c.kxnorw(k1, k1, k1), c.kortestw(k1, k2), c.setc(cl), c.setz(dl); },
      MODEL(i.k[1] = 0xFFFF; i.g[1] = (o.g[1] & ~0xFFULL) | 1; i.g[2] = o.g[2] & ~0xFFULL)},
     {"ktestd", [](Code& c) { c.kxord(k1, k1, k1), c.ktestd(k1, k2), c.setc(cl), c.setz(dl); },
-     MODEL(i.k[1] = 0; i.g[1] = (o.g[1] & ~0xFFULL) | ((o.k[2] & 0xFFFFFFFF) == 0);
-           i.g[2] = (o.g[2] & ~0xFFULL) | 1)},
+     MODEL(i.k[1] = 0; i.g[1] = (o.g[1] & ~0xFFULL) | ((o.k[2] & 0xFFFFFFFF) == 0); i.g[2] = (o.g[2] & ~0xFFULL) | 1)},
 };
 
 void expect_equal(const Image& a, const Image& b, const char* name) {
   for (size_t i = 0; i < a.v.size(); ++i) {
-    EXPECT_TRUE(equal(a.v[i], b.v[i])) << name << " v" << i << "\n"
-                                       << hex(a.v[i]) << "\n"
-                                       << hex(b.v[i]);
+    EXPECT_TRUE(equal(a.v[i], b.v[i])) << name << " v" << i << "\n" << hex(a.v[i]) << "\n" << hex(b.v[i]);
   }
   for (size_t i = 1; i < a.k.size(); ++i) EXPECT_EQ(a.k[i], b.k[i]) << name << " k" << i;
   EXPECT_EQ(a.g, b.g) << name;

@@ -105,24 +105,16 @@ void scale_floats(const Op&, const Sources& s, Vec& out) {
 }
 
 void append_arithmetic(std::vector<Entry>& table) {
-  append_two(table, ZYDIS_MNEMONIC_VADDPS, ZYDIS_MNEMONIC_VADDSS,
-             [](F a, F b) { return _mm256_add_ps(a, b); });
-  append_two(table, ZYDIS_MNEMONIC_VSUBPS, ZYDIS_MNEMONIC_VSUBSS,
-             [](F a, F b) { return _mm256_sub_ps(a, b); });
-  append_two(table, ZYDIS_MNEMONIC_VMULPS, ZYDIS_MNEMONIC_VMULSS,
-             [](F a, F b) { return _mm256_mul_ps(a, b); });
-  append_two(table, ZYDIS_MNEMONIC_VDIVPS, ZYDIS_MNEMONIC_VDIVSS,
-             [](F a, F b) { return _mm256_div_ps(a, b); });
-  append_two(table, ZYDIS_MNEMONIC_VMINPS, ZYDIS_MNEMONIC_VMINSS,
-             [](F a, F b) { return _mm256_min_ps(a, b); });
-  append_two(table, ZYDIS_MNEMONIC_VMAXPS, ZYDIS_MNEMONIC_VMAXSS,
-             [](F a, F b) { return _mm256_max_ps(a, b); });
+  append_two(table, ZYDIS_MNEMONIC_VADDPS, ZYDIS_MNEMONIC_VADDSS, [](F a, F b) { return _mm256_add_ps(a, b); });
+  append_two(table, ZYDIS_MNEMONIC_VSUBPS, ZYDIS_MNEMONIC_VSUBSS, [](F a, F b) { return _mm256_sub_ps(a, b); });
+  append_two(table, ZYDIS_MNEMONIC_VMULPS, ZYDIS_MNEMONIC_VMULSS, [](F a, F b) { return _mm256_mul_ps(a, b); });
+  append_two(table, ZYDIS_MNEMONIC_VDIVPS, ZYDIS_MNEMONIC_VDIVSS, [](F a, F b) { return _mm256_div_ps(a, b); });
+  append_two(table, ZYDIS_MNEMONIC_VMINPS, ZYDIS_MNEMONIC_VMINSS, [](F a, F b) { return _mm256_min_ps(a, b); });
+  append_two(table, ZYDIS_MNEMONIC_VMAXPS, ZYDIS_MNEMONIC_VMAXSS, [](F a, F b) { return _mm256_max_ps(a, b); });
   const auto horizontal = [](F a, F b) { return _mm256_hadd_ps(a, b); };
-  table.push_back({ZYDIS_MNEMONIC_VHADDPS, bind_plain, run_float<run_vector>,
-                   compute_two<F, decltype(horizontal)>, 4});
+  table.push_back({ZYDIS_MNEMONIC_VHADDPS, bind_plain, run_float<run_vector>, compute_two<F, decltype(horizontal)>, 4});
   const auto root = [](F a) { return _mm256_sqrt_ps(a); };
-  table.push_back({ZYDIS_MNEMONIC_VSQRTPS, bind_plain, run_float<run_vector>,
-                   compute_one<F, decltype(root)>, 4});
+  table.push_back({ZYDIS_MNEMONIC_VSQRTPS, bind_plain, run_float<run_vector>, compute_one<F, decltype(root)>, 4});
 }
 
 }  // namespace

@@ -87,16 +87,14 @@ class DotInputs {
     set_lane<uint32_t>(image.v[1], i, pair(x));
     set_lane<uint32_t>(image.v[2], i, pair(std::min(254, std::max(1, 126 - x + around))));
     set_lane<uint32_t>(image.v[0], i,
-                       bf16(static_cast<int>(random_.below(4))) << 16 |
-                           static_cast<uint32_t>(random_.below(65536)));
+                       bf16(static_cast<int>(random_.below(4))) << 16 | static_cast<uint32_t>(random_.below(65536)));
   }
 
   void ordinary(Image& image, size_t i) {
-    for (int v = 1; v < 3; ++v)
-      set_lane<uint32_t>(image.v[v], i, pair(120 + static_cast<int>(random_.below(16))));
-    set_lane<uint32_t>(image.v[0], i,
-                       bf16(120 + static_cast<int>(random_.below(16))) << 16 |
-                           static_cast<uint32_t>(random_.below(65536)));
+    for (int v = 1; v < 3; ++v) set_lane<uint32_t>(image.v[v], i, pair(120 + static_cast<int>(random_.below(16))));
+    set_lane<uint32_t>(
+        image.v[0], i,
+        bf16(120 + static_cast<int>(random_.below(16))) << 16 | static_cast<uint32_t>(random_.below(65536)));
   }
 
   // The accumulator is minus the first product, or one step beside it.
@@ -132,9 +130,9 @@ TEST(DotTest, EqualsScalarModelUnderAnyMxcsr) {
     ASSERT_TRUE(run(*program, cpu, reinterpret_cast<uint64_t>(&image), &error).ok) << error;
     Vec want;
     for (size_t i = 0; i < 16; ++i) {
-      set_lane(want, i,
-               dot_model(lane<uint32_t>(before.v[0], i), lane<uint32_t>(before.v[1], i),
-                         lane<uint32_t>(before.v[2], i)));
+      set_lane(
+          want, i,
+          dot_model(lane<uint32_t>(before.v[0], i), lane<uint32_t>(before.v[1], i), lane<uint32_t>(before.v[2], i)));
     }
     ASSERT_TRUE(equal(with_one_nan(image.v[0]), with_one_nan(want))) << hex(image.v[0]) << "\n"
                                                                      << hex(want) << "\n"
@@ -195,8 +193,7 @@ uint16_t bf16_model(uint32_t bits) {
   if (std::isnan(value)) return static_cast<uint16_t>((bits >> 16) | 0x40);
   if (std::isinf(value)) return static_cast<uint16_t>(bits >> 16);
   const uint32_t low = bits & 0xFFFF0000;
-  const uint32_t high =
-      low + 0x10000;  // away from zero; may be infinity, which stands for 2^128 here
+  const uint32_t high = low + 0x10000;  // away from zero; may be infinity, which stands for 2^128 here
   const double step = std::ldexp(1.0, std::max(std::ilogb(value), -126) - 7);
   const double beyond = std::fabs(double{value} - double{as_float(low)});
   const bool up = beyond > step / 2 || (beyond == step / 2 && (low >> 16 & 1) != 0);
@@ -262,8 +259,7 @@ TEST(ConvertTest, FromF16IsExactUnderFlush) {
 }
 
 TEST(ConvertTest, ScaleByPowersOfTwo) {
-  const Bytes code =
-      vector_program(kZmm, [](Code& c, const Shape&) { c.vscalefps(zmm0, zmm1, zmm2); });
+  const Bytes code = vector_program(kZmm, [](Code& c, const Shape&) { c.vscalefps(zmm0, zmm1, zmm2); });
   struct {
     float a, b, want;
   } const cases[] = {
@@ -295,9 +291,8 @@ TEST(MxcsrTest, ArithmeticThatMayTrapFails) {
   const auto add_under = [](uint32_t mxcsr, bool dot) {
     Image image{};
     image.mxcsr = mxcsr;
-    const auto program = decode(vector_program(kZmm, [&](Code& c, const Shape&) {
-      dot ? c.vdpbf16ps(zmm0, zmm1, zmm2) : c.vaddps(zmm0, zmm1, zmm2);
-    }));
+    const auto program = decode(vector_program(
+        kZmm, [&](Code& c, const Shape&) { dot ? c.vdpbf16ps(zmm0, zmm1, zmm2) : c.vaddps(zmm0, zmm1, zmm2); }));
     Cpu cpu;
     cpu.ranges = {{&image, sizeof image, true, "image"}};
     std::string error;

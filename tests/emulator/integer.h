@@ -66,14 +66,14 @@ void run_shift(Cpu& cpu, const Op& op) {
   put<T>(cpu, op, 0, count == 0 ? a : static_cast<T>(F{}(cpu.flags, a, count)));
 }
 
-#define ZENWOQ_SIZED_ENTRY(name, runner)                                                          \
-  template <class F>                                                                              \
-  Entry name(ZydisMnemonic mnemonic, F) {                                                         \
-    return {mnemonic, [](Op& op, const Entry&) {                                                  \
-              op.run = by_width(op, runner<F, uint8_t>, runner<F, uint16_t>, runner<F, uint32_t>, \
-                                runner<F, uint64_t>);                                             \
-              return true;                                                                        \
-            }};                                                                                   \
+#define ZENWOQ_SIZED_ENTRY(name, runner)                                                                           \
+  template <class F>                                                                                               \
+  Entry name(ZydisMnemonic mnemonic, F) {                                                                          \
+    return {mnemonic, [](Op& op, const Entry&) {                                                                   \
+              op.run =                                                                                             \
+                  by_width(op, runner<F, uint8_t>, runner<F, uint16_t>, runner<F, uint32_t>, runner<F, uint64_t>); \
+              return true;                                                                                         \
+            }};                                                                                                    \
   }
 ZENWOQ_SIZED_ENTRY(binary, run_binary)
 ZENWOQ_SIZED_ENTRY(compare, run_compare)

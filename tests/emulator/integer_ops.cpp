@@ -42,15 +42,11 @@ void run_sign_extend(Cpu& cpu, const Op& op) {
   put_truncated(cpu, op, 0, static_cast<uint64_t>(extended));
 }
 
-void run_zero_extend(Cpu& cpu, const Op& op) {
-  put_truncated(cpu, op, 0, get_zero_extended(cpu, op, 1));
-}
+void run_zero_extend(Cpu& cpu, const Op& op) { put_truncated(cpu, op, 0, get_zero_extended(cpu, op, 1)); }
 
 void run_address(Cpu& cpu, const Op& op) { put_truncated(cpu, op, 0, address_of(cpu, op)); }
 
-void run_set_if(Cpu& cpu, const Op& op) {
-  put<uint8_t>(cpu, op, 0, condition_holds(cpu.flags, op.condition) ? 1 : 0);
-}
+void run_set_if(Cpu& cpu, const Op& op) { put<uint8_t>(cpu, op, 0, condition_holds(cpu.flags, op.condition) ? 1 : 0); }
 
 // The source is read, and a 32-bit destination zero-extended, whether or not the condition holds.
 void run_move_if(Cpu& cpu, const Op& op) {
@@ -77,8 +73,7 @@ void run_multiply(Cpu& cpu, const Op& op) {
 
 // The form with one operand writes rdx as well and is not supported.
 bool bind_multiply(Op& op, const Entry&) {
-  op.run =
-      by_width(op, nullptr, run_multiply<uint16_t>, run_multiply<uint32_t>, run_multiply<uint64_t>);
+  op.run = by_width(op, nullptr, run_multiply<uint16_t>, run_multiply<uint32_t>, run_multiply<uint64_t>);
   return op.operand[1].kind != Kind::none && op.run != nullptr;
 }
 
@@ -96,18 +91,17 @@ void run_cqo(Cpu& cpu, const Op&) { cpu.gpr[kRdx] = top_bit(cpu.gpr[kRax]) ? ~ui
 
 void append_conditional(std::vector<Entry>& table) {
   for (const ZydisMnemonic mnemonic :
-       {ZYDIS_MNEMONIC_SETO, ZYDIS_MNEMONIC_SETNO, ZYDIS_MNEMONIC_SETB, ZYDIS_MNEMONIC_SETNB,
-        ZYDIS_MNEMONIC_SETZ, ZYDIS_MNEMONIC_SETNZ, ZYDIS_MNEMONIC_SETBE, ZYDIS_MNEMONIC_SETNBE,
-        ZYDIS_MNEMONIC_SETS, ZYDIS_MNEMONIC_SETNS, ZYDIS_MNEMONIC_SETP, ZYDIS_MNEMONIC_SETNP,
-        ZYDIS_MNEMONIC_SETL, ZYDIS_MNEMONIC_SETNL, ZYDIS_MNEMONIC_SETLE, ZYDIS_MNEMONIC_SETNLE}) {
+       {ZYDIS_MNEMONIC_SETO, ZYDIS_MNEMONIC_SETNO, ZYDIS_MNEMONIC_SETB, ZYDIS_MNEMONIC_SETNB, ZYDIS_MNEMONIC_SETZ,
+        ZYDIS_MNEMONIC_SETNZ, ZYDIS_MNEMONIC_SETBE, ZYDIS_MNEMONIC_SETNBE, ZYDIS_MNEMONIC_SETS, ZYDIS_MNEMONIC_SETNS,
+        ZYDIS_MNEMONIC_SETP, ZYDIS_MNEMONIC_SETNP, ZYDIS_MNEMONIC_SETL, ZYDIS_MNEMONIC_SETNL, ZYDIS_MNEMONIC_SETLE,
+        ZYDIS_MNEMONIC_SETNLE}) {
     table.push_back(plain(mnemonic, run_set_if));
   }
   for (const ZydisMnemonic mnemonic :
-       {ZYDIS_MNEMONIC_CMOVO, ZYDIS_MNEMONIC_CMOVNO, ZYDIS_MNEMONIC_CMOVB, ZYDIS_MNEMONIC_CMOVNB,
-        ZYDIS_MNEMONIC_CMOVZ, ZYDIS_MNEMONIC_CMOVNZ, ZYDIS_MNEMONIC_CMOVBE, ZYDIS_MNEMONIC_CMOVNBE,
-        ZYDIS_MNEMONIC_CMOVS, ZYDIS_MNEMONIC_CMOVNS, ZYDIS_MNEMONIC_CMOVP, ZYDIS_MNEMONIC_CMOVNP,
-        ZYDIS_MNEMONIC_CMOVL, ZYDIS_MNEMONIC_CMOVNL, ZYDIS_MNEMONIC_CMOVLE,
-        ZYDIS_MNEMONIC_CMOVNLE}) {
+       {ZYDIS_MNEMONIC_CMOVO, ZYDIS_MNEMONIC_CMOVNO, ZYDIS_MNEMONIC_CMOVB, ZYDIS_MNEMONIC_CMOVNB, ZYDIS_MNEMONIC_CMOVZ,
+        ZYDIS_MNEMONIC_CMOVNZ, ZYDIS_MNEMONIC_CMOVBE, ZYDIS_MNEMONIC_CMOVNBE, ZYDIS_MNEMONIC_CMOVS,
+        ZYDIS_MNEMONIC_CMOVNS, ZYDIS_MNEMONIC_CMOVP, ZYDIS_MNEMONIC_CMOVNP, ZYDIS_MNEMONIC_CMOVL, ZYDIS_MNEMONIC_CMOVNL,
+        ZYDIS_MNEMONIC_CMOVLE, ZYDIS_MNEMONIC_CMOVNLE}) {
     table.push_back(plain(mnemonic, run_move_if));
   }
 }
@@ -127,20 +121,14 @@ std::vector<Entry> integer_table() {
       binary(ZYDIS_MNEMONIC_ADD, [](Flags& f, auto a, auto b) { return add(f, a, b, false); }),
       binary(ZYDIS_MNEMONIC_ADC, [](Flags& f, auto a, auto b) { return add(f, a, b, f.carry); }),
       binary(ZYDIS_MNEMONIC_SUB, [](Flags& f, auto a, auto b) { return subtract(f, a, b, false); }),
-      binary(ZYDIS_MNEMONIC_SBB,
-             [](Flags& f, auto a, auto b) { return subtract(f, a, b, f.carry); }),
+      binary(ZYDIS_MNEMONIC_SBB, [](Flags& f, auto a, auto b) { return subtract(f, a, b, f.carry); }),
       compare(ZYDIS_MNEMONIC_CMP, [](Flags& f, auto a, auto b) { subtract(f, a, b, false); }),
-      binary(ZYDIS_MNEMONIC_AND,
-             [](Flags& f, auto a, auto b) { return set_logic<decltype(a)>(f, a & b); }),
-      binary(ZYDIS_MNEMONIC_OR,
-             [](Flags& f, auto a, auto b) { return set_logic<decltype(a)>(f, a | b); }),
-      binary(ZYDIS_MNEMONIC_XOR,
-             [](Flags& f, auto a, auto b) { return set_logic<decltype(a)>(f, a ^ b); }),
-      compare(ZYDIS_MNEMONIC_TEST,
-              [](Flags& f, auto a, auto b) { set_logic<decltype(a)>(f, a & b); }),
+      binary(ZYDIS_MNEMONIC_AND, [](Flags& f, auto a, auto b) { return set_logic<decltype(a)>(f, a & b); }),
+      binary(ZYDIS_MNEMONIC_OR, [](Flags& f, auto a, auto b) { return set_logic<decltype(a)>(f, a | b); }),
+      binary(ZYDIS_MNEMONIC_XOR, [](Flags& f, auto a, auto b) { return set_logic<decltype(a)>(f, a ^ b); }),
+      compare(ZYDIS_MNEMONIC_TEST, [](Flags& f, auto a, auto b) { set_logic<decltype(a)>(f, a & b); }),
       unary(ZYDIS_MNEMONIC_NOT, [](Flags&, auto a) { return ~a; }),
-      unary(ZYDIS_MNEMONIC_NEG,
-            [](Flags& f, auto a) { return subtract<decltype(a)>(f, 0, a, false); }),
+      unary(ZYDIS_MNEMONIC_NEG, [](Flags& f, auto a) { return subtract<decltype(a)>(f, 0, a, false); }),
       unary(ZYDIS_MNEMONIC_INC, [](Flags& f, auto a) { return add_keeping_carry(f, a, 1); }),
       unary(ZYDIS_MNEMONIC_DEC, [](Flags& f, auto a) { return add_keeping_carry(f, a, -1); }),
       {ZYDIS_MNEMONIC_IMUL, bind_multiply},

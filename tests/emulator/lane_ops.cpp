@@ -99,8 +99,7 @@ template <class T>
 void absolute(const Op&, const Sources& s, Vec& out) {
   for (size_t i = 0; i < kLanes<T>; ++i) {
     const T value = lane<T>(*s.a, i);
-    set_lane<T>(out, i,
-                Right::apply(value, 8 * sizeof(T) - 1) != 0 ? static_cast<T>(-value) : value);
+    set_lane<T>(out, i, Right::apply(value, 8 * sizeof(T) - 1) != 0 ? static_cast<T>(-value) : value);
   }
 }
 
@@ -122,131 +121,122 @@ void append_logic(std::vector<Entry>& table) {
   const auto andnotf = [](I a, I b) { return _mm256_andnot_si256(a, b); };
   const auto orf = [](I a, I b) { return _mm256_or_si256(a, b); };
   const auto xorf = [](I a, I b) { return _mm256_xor_si256(a, b); };
-  table.insert(table.end(),
-               {
-                   int_two(ZYDIS_MNEMONIC_VPAND, 4, andf),
-                   int_two(ZYDIS_MNEMONIC_VPANDD, 4, andf),
-                   int_two(ZYDIS_MNEMONIC_VPANDQ, 8, andf),
-                   int_two(ZYDIS_MNEMONIC_VANDPS, 4, andf),
-                   int_two(ZYDIS_MNEMONIC_VANDPD, 8, andf),
-                   int_two(ZYDIS_MNEMONIC_VPANDN, 4, andnotf),
-                   int_two(ZYDIS_MNEMONIC_VPANDND, 4, andnotf),
-                   int_two(ZYDIS_MNEMONIC_VPANDNQ, 8, andnotf),
-                   int_two(ZYDIS_MNEMONIC_VANDNPS, 4, andnotf),
-                   int_two(ZYDIS_MNEMONIC_VANDNPD, 8, andnotf),
-                   int_two(ZYDIS_MNEMONIC_VPOR, 4, orf),
-                   int_two(ZYDIS_MNEMONIC_VPORD, 4, orf),
-                   int_two(ZYDIS_MNEMONIC_VPORQ, 8, orf),
-                   int_two(ZYDIS_MNEMONIC_VORPS, 4, orf),
-                   int_two(ZYDIS_MNEMONIC_VORPD, 8, orf),
-                   int_two(ZYDIS_MNEMONIC_VPXOR, 4, xorf),
-                   int_two(ZYDIS_MNEMONIC_VPXORD, 4, xorf),
-                   int_two(ZYDIS_MNEMONIC_VPXORQ, 8, xorf),
-                   int_two(ZYDIS_MNEMONIC_VXORPS, 4, xorf),
-                   int_two(ZYDIS_MNEMONIC_VXORPD, 8, xorf),
-                   {ZYDIS_MNEMONIC_VPTERNLOGD, bind_plain, run_in_place, ternary_logic, 4},
-                   {ZYDIS_MNEMONIC_VPTERNLOGQ, bind_plain, run_in_place, ternary_logic, 8},
-               });
+  table.insert(table.end(), {
+                                int_two(ZYDIS_MNEMONIC_VPAND, 4, andf),
+                                int_two(ZYDIS_MNEMONIC_VPANDD, 4, andf),
+                                int_two(ZYDIS_MNEMONIC_VPANDQ, 8, andf),
+                                int_two(ZYDIS_MNEMONIC_VANDPS, 4, andf),
+                                int_two(ZYDIS_MNEMONIC_VANDPD, 8, andf),
+                                int_two(ZYDIS_MNEMONIC_VPANDN, 4, andnotf),
+                                int_two(ZYDIS_MNEMONIC_VPANDND, 4, andnotf),
+                                int_two(ZYDIS_MNEMONIC_VPANDNQ, 8, andnotf),
+                                int_two(ZYDIS_MNEMONIC_VANDNPS, 4, andnotf),
+                                int_two(ZYDIS_MNEMONIC_VANDNPD, 8, andnotf),
+                                int_two(ZYDIS_MNEMONIC_VPOR, 4, orf),
+                                int_two(ZYDIS_MNEMONIC_VPORD, 4, orf),
+                                int_two(ZYDIS_MNEMONIC_VPORQ, 8, orf),
+                                int_two(ZYDIS_MNEMONIC_VORPS, 4, orf),
+                                int_two(ZYDIS_MNEMONIC_VORPD, 8, orf),
+                                int_two(ZYDIS_MNEMONIC_VPXOR, 4, xorf),
+                                int_two(ZYDIS_MNEMONIC_VPXORD, 4, xorf),
+                                int_two(ZYDIS_MNEMONIC_VPXORQ, 8, xorf),
+                                int_two(ZYDIS_MNEMONIC_VXORPS, 4, xorf),
+                                int_two(ZYDIS_MNEMONIC_VXORPD, 8, xorf),
+                                {ZYDIS_MNEMONIC_VPTERNLOGD, bind_plain, run_in_place, ternary_logic, 4},
+                                {ZYDIS_MNEMONIC_VPTERNLOGQ, bind_plain, run_in_place, ternary_logic, 8},
+                            });
 }
 
 void append_shifts(std::vector<Entry>& table) {
-  table.insert(
-      table.end(),
-      {
-          shift(ZYDIS_MNEMONIC_VPSLLW, 2, [](I a, C n) { return _mm256_sll_epi16(a, n); }),
-          shift(ZYDIS_MNEMONIC_VPSLLD, 4, [](I a, C n) { return _mm256_sll_epi32(a, n); }),
-          shift(ZYDIS_MNEMONIC_VPSLLQ, 8, [](I a, C n) { return _mm256_sll_epi64(a, n); }),
-          shift(ZYDIS_MNEMONIC_VPSRLW, 2, [](I a, C n) { return _mm256_srl_epi16(a, n); }),
-          shift(ZYDIS_MNEMONIC_VPSRLD, 4, [](I a, C n) { return _mm256_srl_epi32(a, n); }),
-          shift(ZYDIS_MNEMONIC_VPSRLQ, 8, [](I a, C n) { return _mm256_srl_epi64(a, n); }),
-          shift(ZYDIS_MNEMONIC_VPSRAW, 2, [](I a, C n) { return _mm256_sra_epi16(a, n); }),
-          shift(ZYDIS_MNEMONIC_VPSRAD, 4, [](I a, C n) { return _mm256_sra_epi32(a, n); }),
-          vector_entry(ZYDIS_MNEMONIC_VPSRAQ, 8, shift_common<uint64_t, RightArithmetic>),
-          vector_entry(ZYDIS_MNEMONIC_VPROLD, 4, shift_common<uint32_t, Rotate<true>>),
-          vector_entry(ZYDIS_MNEMONIC_VPROLQ, 8, shift_common<uint64_t, Rotate<true>>),
-          vector_entry(ZYDIS_MNEMONIC_VPRORD, 4, shift_common<uint32_t, Rotate<false>>),
-          vector_entry(ZYDIS_MNEMONIC_VPRORQ, 8, shift_common<uint64_t, Rotate<false>>),
-          vector_entry(ZYDIS_MNEMONIC_VPSLLVW, 2, shift_each<uint16_t, Left>),
-          int_two(ZYDIS_MNEMONIC_VPSLLVD, 4, [](I a, I n) { return _mm256_sllv_epi32(a, n); }),
-          int_two(ZYDIS_MNEMONIC_VPSLLVQ, 8, [](I a, I n) { return _mm256_sllv_epi64(a, n); }),
-          vector_entry(ZYDIS_MNEMONIC_VPSRLVW, 2, shift_each<uint16_t, Right>),
-          int_two(ZYDIS_MNEMONIC_VPSRLVD, 4, [](I a, I n) { return _mm256_srlv_epi32(a, n); }),
-          int_two(ZYDIS_MNEMONIC_VPSRLVQ, 8, [](I a, I n) { return _mm256_srlv_epi64(a, n); }),
-          vector_entry(ZYDIS_MNEMONIC_VPSRAVW, 2, shift_each<uint16_t, RightArithmetic>),
-          int_two(ZYDIS_MNEMONIC_VPSRAVD, 4, [](I a, I n) { return _mm256_srav_epi32(a, n); }),
-          vector_entry(ZYDIS_MNEMONIC_VPSRAVQ, 8, shift_each<uint64_t, RightArithmetic>),
-          vector_entry(ZYDIS_MNEMONIC_VPROLVD, 4, shift_each<uint32_t, Rotate<true>>),
-          vector_entry(ZYDIS_MNEMONIC_VPROLVQ, 8, shift_each<uint64_t, Rotate<true>>),
-          vector_entry(ZYDIS_MNEMONIC_VPRORVD, 4, shift_each<uint32_t, Rotate<false>>),
-          vector_entry(ZYDIS_MNEMONIC_VPRORVQ, 8, shift_each<uint64_t, Rotate<false>>),
-      });
+  table.insert(table.end(), {
+                                shift(ZYDIS_MNEMONIC_VPSLLW, 2, [](I a, C n) { return _mm256_sll_epi16(a, n); }),
+                                shift(ZYDIS_MNEMONIC_VPSLLD, 4, [](I a, C n) { return _mm256_sll_epi32(a, n); }),
+                                shift(ZYDIS_MNEMONIC_VPSLLQ, 8, [](I a, C n) { return _mm256_sll_epi64(a, n); }),
+                                shift(ZYDIS_MNEMONIC_VPSRLW, 2, [](I a, C n) { return _mm256_srl_epi16(a, n); }),
+                                shift(ZYDIS_MNEMONIC_VPSRLD, 4, [](I a, C n) { return _mm256_srl_epi32(a, n); }),
+                                shift(ZYDIS_MNEMONIC_VPSRLQ, 8, [](I a, C n) { return _mm256_srl_epi64(a, n); }),
+                                shift(ZYDIS_MNEMONIC_VPSRAW, 2, [](I a, C n) { return _mm256_sra_epi16(a, n); }),
+                                shift(ZYDIS_MNEMONIC_VPSRAD, 4, [](I a, C n) { return _mm256_sra_epi32(a, n); }),
+                                vector_entry(ZYDIS_MNEMONIC_VPSRAQ, 8, shift_common<uint64_t, RightArithmetic>),
+                                vector_entry(ZYDIS_MNEMONIC_VPROLD, 4, shift_common<uint32_t, Rotate<true>>),
+                                vector_entry(ZYDIS_MNEMONIC_VPROLQ, 8, shift_common<uint64_t, Rotate<true>>),
+                                vector_entry(ZYDIS_MNEMONIC_VPRORD, 4, shift_common<uint32_t, Rotate<false>>),
+                                vector_entry(ZYDIS_MNEMONIC_VPRORQ, 8, shift_common<uint64_t, Rotate<false>>),
+                                vector_entry(ZYDIS_MNEMONIC_VPSLLVW, 2, shift_each<uint16_t, Left>),
+                                int_two(ZYDIS_MNEMONIC_VPSLLVD, 4, [](I a, I n) { return _mm256_sllv_epi32(a, n); }),
+                                int_two(ZYDIS_MNEMONIC_VPSLLVQ, 8, [](I a, I n) { return _mm256_sllv_epi64(a, n); }),
+                                vector_entry(ZYDIS_MNEMONIC_VPSRLVW, 2, shift_each<uint16_t, Right>),
+                                int_two(ZYDIS_MNEMONIC_VPSRLVD, 4, [](I a, I n) { return _mm256_srlv_epi32(a, n); }),
+                                int_two(ZYDIS_MNEMONIC_VPSRLVQ, 8, [](I a, I n) { return _mm256_srlv_epi64(a, n); }),
+                                vector_entry(ZYDIS_MNEMONIC_VPSRAVW, 2, shift_each<uint16_t, RightArithmetic>),
+                                int_two(ZYDIS_MNEMONIC_VPSRAVD, 4, [](I a, I n) { return _mm256_srav_epi32(a, n); }),
+                                vector_entry(ZYDIS_MNEMONIC_VPSRAVQ, 8, shift_each<uint64_t, RightArithmetic>),
+                                vector_entry(ZYDIS_MNEMONIC_VPROLVD, 4, shift_each<uint32_t, Rotate<true>>),
+                                vector_entry(ZYDIS_MNEMONIC_VPROLVQ, 8, shift_each<uint64_t, Rotate<true>>),
+                                vector_entry(ZYDIS_MNEMONIC_VPRORVD, 4, shift_each<uint32_t, Rotate<false>>),
+                                vector_entry(ZYDIS_MNEMONIC_VPRORVQ, 8, shift_each<uint64_t, Rotate<false>>),
+                            });
 }
 
 void append_multiplications(std::vector<Entry>& table) {
-  table.insert(
-      table.end(),
-      {
-          int_two(ZYDIS_MNEMONIC_VPMULLW, 2, [](I a, I b) { return _mm256_mullo_epi16(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPMULLD, 4, [](I a, I b) { return _mm256_mullo_epi32(a, b); }),
-          wide_two<uint64_t>(ZYDIS_MNEMONIC_VPMULLQ, [](auto a, auto b) { return a * b; }),
-          int_two(ZYDIS_MNEMONIC_VPMULHW, 2, [](I a, I b) { return _mm256_mulhi_epi16(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPMULHUW, 2, [](I a, I b) { return _mm256_mulhi_epu16(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPMULHRSW, 2, [](I a, I b) { return _mm256_mulhrs_epi16(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPMULDQ, 8, [](I a, I b) { return _mm256_mul_epi32(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPMULUDQ, 8, [](I a, I b) { return _mm256_mul_epu32(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPMADDWD, 4, [](I a, I b) { return _mm256_madd_epi16(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPMADDUBSW, 2,
-                  [](I a, I b) { return _mm256_maddubs_epi16(a, b); }),
-      });
+  table.insert(table.end(),
+               {
+                   int_two(ZYDIS_MNEMONIC_VPMULLW, 2, [](I a, I b) { return _mm256_mullo_epi16(a, b); }),
+                   int_two(ZYDIS_MNEMONIC_VPMULLD, 4, [](I a, I b) { return _mm256_mullo_epi32(a, b); }),
+                   wide_two<uint64_t>(ZYDIS_MNEMONIC_VPMULLQ, [](auto a, auto b) { return a * b; }),
+                   int_two(ZYDIS_MNEMONIC_VPMULHW, 2, [](I a, I b) { return _mm256_mulhi_epi16(a, b); }),
+                   int_two(ZYDIS_MNEMONIC_VPMULHUW, 2, [](I a, I b) { return _mm256_mulhi_epu16(a, b); }),
+                   int_two(ZYDIS_MNEMONIC_VPMULHRSW, 2, [](I a, I b) { return _mm256_mulhrs_epi16(a, b); }),
+                   int_two(ZYDIS_MNEMONIC_VPMULDQ, 8, [](I a, I b) { return _mm256_mul_epi32(a, b); }),
+                   int_two(ZYDIS_MNEMONIC_VPMULUDQ, 8, [](I a, I b) { return _mm256_mul_epu32(a, b); }),
+                   int_two(ZYDIS_MNEMONIC_VPMADDWD, 4, [](I a, I b) { return _mm256_madd_epi16(a, b); }),
+                   int_two(ZYDIS_MNEMONIC_VPMADDUBSW, 2, [](I a, I b) { return _mm256_maddubs_epi16(a, b); }),
+               });
 }
 
 void append_sums(std::vector<Entry>& table) {
-  table.insert(
-      table.end(),
-      {
-          int_two(ZYDIS_MNEMONIC_VPADDB, 1, [](I a, I b) { return _mm256_add_epi8(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPADDW, 2, [](I a, I b) { return _mm256_add_epi16(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPADDD, 4, [](I a, I b) { return _mm256_add_epi32(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPADDQ, 8, [](I a, I b) { return _mm256_add_epi64(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPSUBB, 1, [](I a, I b) { return _mm256_sub_epi8(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPSUBW, 2, [](I a, I b) { return _mm256_sub_epi16(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPSUBD, 4, [](I a, I b) { return _mm256_sub_epi32(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPSUBQ, 8, [](I a, I b) { return _mm256_sub_epi64(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPADDUSB, 1, [](I a, I b) { return _mm256_adds_epu8(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPSUBUSB, 1, [](I a, I b) { return _mm256_subs_epu8(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPADDUSW, 2, [](I a, I b) { return _mm256_adds_epu16(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPSUBUSW, 2, [](I a, I b) { return _mm256_subs_epu16(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPADDSB, 1, [](I a, I b) { return _mm256_adds_epi8(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPSUBSB, 1, [](I a, I b) { return _mm256_subs_epi8(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPADDSW, 2, [](I a, I b) { return _mm256_adds_epi16(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPSUBSW, 2, [](I a, I b) { return _mm256_subs_epi16(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPSADBW, 8, [](I a, I b) { return _mm256_sad_epu8(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPAVGB, 1, [](I a, I b) { return _mm256_avg_epu8(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPAVGW, 2, [](I a, I b) { return _mm256_avg_epu16(a, b); }),
-      });
+  table.insert(table.end(), {
+                                int_two(ZYDIS_MNEMONIC_VPADDB, 1, [](I a, I b) { return _mm256_add_epi8(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPADDW, 2, [](I a, I b) { return _mm256_add_epi16(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPADDD, 4, [](I a, I b) { return _mm256_add_epi32(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPADDQ, 8, [](I a, I b) { return _mm256_add_epi64(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPSUBB, 1, [](I a, I b) { return _mm256_sub_epi8(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPSUBW, 2, [](I a, I b) { return _mm256_sub_epi16(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPSUBD, 4, [](I a, I b) { return _mm256_sub_epi32(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPSUBQ, 8, [](I a, I b) { return _mm256_sub_epi64(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPADDUSB, 1, [](I a, I b) { return _mm256_adds_epu8(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPSUBUSB, 1, [](I a, I b) { return _mm256_subs_epu8(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPADDUSW, 2, [](I a, I b) { return _mm256_adds_epu16(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPSUBUSW, 2, [](I a, I b) { return _mm256_subs_epu16(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPADDSB, 1, [](I a, I b) { return _mm256_adds_epi8(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPSUBSB, 1, [](I a, I b) { return _mm256_subs_epi8(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPADDSW, 2, [](I a, I b) { return _mm256_adds_epi16(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPSUBSW, 2, [](I a, I b) { return _mm256_subs_epi16(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPSADBW, 8, [](I a, I b) { return _mm256_sad_epu8(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPAVGB, 1, [](I a, I b) { return _mm256_avg_epu8(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPAVGW, 2, [](I a, I b) { return _mm256_avg_epu16(a, b); }),
+                            });
 }
 
 void append_extremes(std::vector<Entry>& table) {
-  table.insert(
-      table.end(),
-      {
-          int_two(ZYDIS_MNEMONIC_VPMINUB, 1, [](I a, I b) { return _mm256_min_epu8(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPMINUW, 2, [](I a, I b) { return _mm256_min_epu16(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPMINUD, 4, [](I a, I b) { return _mm256_min_epu32(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPMINSB, 1, [](I a, I b) { return _mm256_min_epi8(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPMINSW, 2, [](I a, I b) { return _mm256_min_epi16(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPMINSD, 4, [](I a, I b) { return _mm256_min_epi32(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPMAXUB, 1, [](I a, I b) { return _mm256_max_epu8(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPMAXUW, 2, [](I a, I b) { return _mm256_max_epu16(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPMAXUD, 4, [](I a, I b) { return _mm256_max_epu32(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPMAXSB, 1, [](I a, I b) { return _mm256_max_epi8(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPMAXSW, 2, [](I a, I b) { return _mm256_max_epi16(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPMAXSD, 4, [](I a, I b) { return _mm256_max_epi32(a, b); }),
-          vector_entry(ZYDIS_MNEMONIC_VPABSB, 1, absolute<uint8_t>),
-          vector_entry(ZYDIS_MNEMONIC_VPABSW, 2, absolute<uint16_t>),
-          vector_entry(ZYDIS_MNEMONIC_VPABSD, 4, absolute<uint32_t>),
-          vector_entry(ZYDIS_MNEMONIC_VPABSQ, 8, absolute<uint64_t>),
-      });
+  table.insert(table.end(), {
+                                int_two(ZYDIS_MNEMONIC_VPMINUB, 1, [](I a, I b) { return _mm256_min_epu8(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPMINUW, 2, [](I a, I b) { return _mm256_min_epu16(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPMINUD, 4, [](I a, I b) { return _mm256_min_epu32(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPMINSB, 1, [](I a, I b) { return _mm256_min_epi8(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPMINSW, 2, [](I a, I b) { return _mm256_min_epi16(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPMINSD, 4, [](I a, I b) { return _mm256_min_epi32(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPMAXUB, 1, [](I a, I b) { return _mm256_max_epu8(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPMAXUW, 2, [](I a, I b) { return _mm256_max_epu16(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPMAXUD, 4, [](I a, I b) { return _mm256_max_epu32(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPMAXSB, 1, [](I a, I b) { return _mm256_max_epi8(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPMAXSW, 2, [](I a, I b) { return _mm256_max_epi16(a, b); }),
+                                int_two(ZYDIS_MNEMONIC_VPMAXSD, 4, [](I a, I b) { return _mm256_max_epi32(a, b); }),
+                                vector_entry(ZYDIS_MNEMONIC_VPABSB, 1, absolute<uint8_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPABSW, 2, absolute<uint16_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPABSD, 4, absolute<uint32_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPABSQ, 8, absolute<uint64_t>),
+                            });
 }
 
 }  // namespace

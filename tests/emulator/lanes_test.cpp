@@ -21,8 +21,7 @@ struct LaneCase {
   void (*evex)(Code& c, const Xmm& d, const Xmm& a, const Xmm& b);
 };
 
-#define EMIT(statement) \
-  [](Code& c, const Xmm& d, const Xmm& a, const Xmm& b) { (void)a, (void)b, statement; }
+#define EMIT(statement) [](Code& c, const Xmm& d, const Xmm& a, const Xmm& b) { (void)a, (void)b, statement; }
 #define INT_CASE(element, statement) \
   { #statement, element, false, EMIT(statement), EMIT(statement) }
 #define TWO_NAMES(element, vex, evex) \
@@ -147,9 +146,8 @@ Vec masked(const LaneCase& lane_case, const Vec& unmasked, const Image& image, b
 void cut(Vec& v, int bits) { std::memset(v.bytes + bits / 8, 0, sizeof(Vec) - bits / 8); }
 
 Bytes vex_program(const LaneCase& lane_case, int bits) {
-  return vector_program({bits, 0, false}, [&](Code& c, const Shape& s) {
-    lane_case.vex(c, s.reg(0), s.reg(1), s.reg(2));
-  });
+  return vector_program({bits, 0, false},
+                        [&](Code& c, const Shape& s) { lane_case.vex(c, s.reg(0), s.reg(1), s.reg(2)); });
 }
 
 Bytes evex_program(const LaneCase& lane_case, int bits, int base, bool is_masked, bool zeroing) {
@@ -178,10 +176,9 @@ TEST_P(LanesTest, VexFormEqualsHost) {
       Image host = emulated;
       run_emulated(code, emulated);
       native(host);
-      ASSERT_TRUE(equal(result_of(GetParam(), emulated), result_of(GetParam(), host)))
-          << bits << " bits\n"
-          << hex(emulated.v[0]) << "\n"
-          << hex(host.v[0]);
+      ASSERT_TRUE(equal(result_of(GetParam(), emulated), result_of(GetParam(), host))) << bits << " bits\n"
+                                                                                       << hex(emulated.v[0]) << "\n"
+                                                                                       << hex(host.v[0]);
     }
   }
 }
@@ -201,10 +198,9 @@ TEST_P(LanesTest, EvexFormEqualsHostHalves) {
         cut(want, bits);
         const Image before = image;
         run_emulated(code, image);
-        ASSERT_TRUE(equal(result_of(GetParam(), image), want))
-            << bits << " bits, variant " << variant << "\n"
-            << hex(image.v[0]) << "\n"
-            << hex(want);
+        ASSERT_TRUE(equal(result_of(GetParam(), image), want)) << bits << " bits, variant " << variant << "\n"
+                                                               << hex(image.v[0]) << "\n"
+                                                               << hex(want);
         ASSERT_TRUE(equal(image.v[1], before.v[1]) && equal(image.v[2], before.v[2]));
       }
     }
@@ -223,8 +219,7 @@ TEST(LanesEvexTest, EqualsHostEvex) {
       Image host = emulated;
       run_emulated(code, emulated);
       native(host);
-      EXPECT_TRUE(equal(result_of(lane_case, emulated), result_of(lane_case, host)))
-          << lane_case.name;
+      EXPECT_TRUE(equal(result_of(lane_case, emulated), result_of(lane_case, host))) << lane_case.name;
     }
   }
 }

@@ -108,31 +108,29 @@ struct Names {
 
 template <unsigned Width>
 void append(std::vector<Entry>& table, const Names& names) {
-  table.insert(table.end(),
-               {
-                   {names.mov, bind_move<Width>},
-                   two<Width>(names.andk, [](uint64_t a, uint64_t b) { return a & b; }),
-                   two<Width>(names.andn, [](uint64_t a, uint64_t b) { return ~a & b; }),
-                   two<Width>(names.ork, [](uint64_t a, uint64_t b) { return a | b; }),
-                   two<Width>(names.xork, [](uint64_t a, uint64_t b) { return a ^ b; }),
-                   two<Width>(names.xnor, [](uint64_t a, uint64_t b) { return ~(a ^ b); }),
-                   two<Width>(names.add, [](uint64_t a, uint64_t b) { return a + b; }),
-                   plain(names.notk, run_not<Width>),
-                   plain(names.shift_left, run_shift<Width, true>),
-                   plain(names.shift_right, run_shift<Width, false>),
-                   plain(names.or_test, run_or_test<Width>),
-                   plain(names.test, run_test<Width>),
-               });
+  table.insert(table.end(), {
+                                {names.mov, bind_move<Width>},
+                                two<Width>(names.andk, [](uint64_t a, uint64_t b) { return a & b; }),
+                                two<Width>(names.andn, [](uint64_t a, uint64_t b) { return ~a & b; }),
+                                two<Width>(names.ork, [](uint64_t a, uint64_t b) { return a | b; }),
+                                two<Width>(names.xork, [](uint64_t a, uint64_t b) { return a ^ b; }),
+                                two<Width>(names.xnor, [](uint64_t a, uint64_t b) { return ~(a ^ b); }),
+                                two<Width>(names.add, [](uint64_t a, uint64_t b) { return a + b; }),
+                                plain(names.notk, run_not<Width>),
+                                plain(names.shift_left, run_shift<Width, true>),
+                                plain(names.shift_right, run_shift<Width, false>),
+                                plain(names.or_test, run_or_test<Width>),
+                                plain(names.test, run_test<Width>),
+                            });
 }
 
 }  // namespace
 
-#define ZENWOQ_MASK_NAMES(w)                                                          \
-  {                                                                                   \
-    ZYDIS_MNEMONIC_KMOV##w, ZYDIS_MNEMONIC_KAND##w, ZYDIS_MNEMONIC_KANDN##w,          \
-        ZYDIS_MNEMONIC_KOR##w, ZYDIS_MNEMONIC_KXOR##w, ZYDIS_MNEMONIC_KXNOR##w,       \
-        ZYDIS_MNEMONIC_KADD##w, ZYDIS_MNEMONIC_KNOT##w, ZYDIS_MNEMONIC_KSHIFTL##w,    \
-        ZYDIS_MNEMONIC_KSHIFTR##w, ZYDIS_MNEMONIC_KORTEST##w, ZYDIS_MNEMONIC_KTEST##w \
+#define ZENWOQ_MASK_NAMES(w)                                                                                     \
+  {                                                                                                              \
+    ZYDIS_MNEMONIC_KMOV##w, ZYDIS_MNEMONIC_KAND##w, ZYDIS_MNEMONIC_KANDN##w, ZYDIS_MNEMONIC_KOR##w,              \
+        ZYDIS_MNEMONIC_KXOR##w, ZYDIS_MNEMONIC_KXNOR##w, ZYDIS_MNEMONIC_KADD##w, ZYDIS_MNEMONIC_KNOT##w,         \
+        ZYDIS_MNEMONIC_KSHIFTL##w, ZYDIS_MNEMONIC_KSHIFTR##w, ZYDIS_MNEMONIC_KORTEST##w, ZYDIS_MNEMONIC_KTEST##w \
   }
 
 std::vector<Entry> mask_table() {

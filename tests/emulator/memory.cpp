@@ -28,16 +28,13 @@ uint64_t gap(const Range& range, uint64_t address, size_t bytes) {
   return 0;
 }
 
-std::string count_of(uint64_t bytes) {
-  return std::to_string(bytes) + (bytes == 1 ? " byte" : " bytes");
-}
+std::string count_of(uint64_t bytes) { return std::to_string(bytes) + (bytes == 1 ? " byte" : " bytes"); }
 
 std::string place_text(const Range& range, uint64_t address, size_t bytes) {
   const uint64_t begin = begin_of(range);
   const uint64_t end = begin + range.bytes;
   const uint64_t last = address + bytes;
-  if (address < begin)
-    return count_of(begin - address) + " before the begin of '" + range.name + "'";
+  if (address < begin) return count_of(begin - address) + " before the begin of '" + range.name + "'";
   if (last > end) return count_of(last - end) + " past the end of '" + range.name + "'";
   return "'" + range.name + "' is read-only";
 }
@@ -79,23 +76,20 @@ void Cpu::check_active(uint64_t address, uint64_t active, bool write) {
   const unsigned last = 63U - static_cast<unsigned>(__builtin_clzll(active));
   if (permitted(address + first, last - first + 1, write)) return;
   for (unsigned i = first; i <= last; ++i) {
-    if ((active >> i & 1) != 0 && !permitted(address + i, 1, write))
-      return fail_access(address + i, 1, write);
+    if ((active >> i & 1) != 0 && !permitted(address + i, 1, write)) return fail_access(address + i, 1, write);
   }
 }
 
 void Cpu::check_aligned(uint64_t address, size_t alignment) {
   if (address % alignment == 0) return;
   char text[96];
-  std::snprintf(text, sizeof text, "address 0x%" PRIx64 " is not aligned to %zu bytes", address,
-                alignment);
+  std::snprintf(text, sizeof text, "address 0x%" PRIx64 " is not aligned to %zu bytes", address, alignment);
   fail(text);
 }
 
 void Cpu::fail_access(uint64_t address, size_t bytes, bool write) {
   char text[96];
-  std::snprintf(text, sizeof text,
-                "%s of %zu byte%s at 0x%" PRIx64 " is not permitted: ", write ? "write" : "read",
+  std::snprintf(text, sizeof text, "%s of %zu byte%s at 0x%" PRIx64 " is not permitted: ", write ? "write" : "read",
                 bytes, bytes == 1 ? "" : "s", address);
   fail(text + nearest_range(address, bytes, write));
 }

@@ -64,8 +64,7 @@ struct Op {
 };
 
 inline uint64_t address_of(const Cpu& cpu, const Op& op) {
-  return cpu.gpr[op.base] + (cpu.gpr[op.index] << op.shift) +
-         static_cast<uint64_t>(op.displacement);
+  return cpu.gpr[op.base] + (cpu.gpr[op.index] << op.shift) + static_cast<uint64_t>(op.displacement);
 }
 
 // A line of a table. `bind` completes an Op whose operands are already known; false: this form is
@@ -101,8 +100,8 @@ std::vector<Entry> convert_table();
 
 // Fills `op` from a decoded instruction, except next and target. An instruction or form that is in
 // no table gets a handler that fails. `code` is where RIP-relative operands point.
-void translate(const ZydisDecodedInstruction& instruction, const ZydisDecodedOperand* operands,
-               const uint8_t* code, uint32_t offset, Op& op);
+void translate(const ZydisDecodedInstruction& instruction, const ZydisDecodedOperand* operands, const uint8_t* code,
+               uint32_t offset, Op& op);
 
 // False if running it can only fail.
 bool is_known(const Op& op);

@@ -126,8 +126,7 @@ void narrow(const Op& op, const Sources& s, Vec& out) {
   for (size_t i = 0; i < active_lanes<From>(op); ++i) {
     From value = lane<From>(*s.a, i);
     if (Saturate) {
-      value =
-          std::clamp<From>(value, std::numeric_limits<To>::min(), std::numeric_limits<To>::max());
+      value = std::clamp<From>(value, std::numeric_limits<To>::min(), std::numeric_limits<To>::max());
     }
     set_lane<To>(out, i, static_cast<To>(value));
   }
@@ -135,37 +134,35 @@ void narrow(const Op& op, const Sources& s, Vec& out) {
 
 template <class From, class To, bool Saturate = false>
 Entry narrowing(ZydisMnemonic mnemonic) {
-  return {mnemonic, bind_narrow<sizeof(From), sizeof(To)>, run_narrow, narrow<From, To, Saturate>,
-          sizeof(To)};
+  return {mnemonic, bind_narrow<sizeof(From), sizeof(To)>, run_narrow, narrow<From, To, Saturate>, sizeof(To)};
 }
 
 void append_permutations(std::vector<Entry>& table) {
-  table.insert(table.end(),
-               {
-                   vector_entry(ZYDIS_MNEMONIC_VPERMW, 2, permute_one<uint16_t>),
-                   vector_entry(ZYDIS_MNEMONIC_VPERMD, 4, permute_one<uint32_t>),
-                   vector_entry(ZYDIS_MNEMONIC_VPERMPS, 4, permute_one<uint32_t>),
-                   vector_entry(ZYDIS_MNEMONIC_VPERMQ, 8, permute_quads),
-                   vector_entry(ZYDIS_MNEMONIC_VPERMPD, 8, permute_quads),
-                   vector_entry(ZYDIS_MNEMONIC_VPERMT2W, 2, permute_over_table<uint16_t>),
-                   vector_entry(ZYDIS_MNEMONIC_VPERMT2D, 4, permute_over_table<uint32_t>),
-                   vector_entry(ZYDIS_MNEMONIC_VPERMT2PS, 4, permute_over_table<uint32_t>),
-                   vector_entry(ZYDIS_MNEMONIC_VPERMT2Q, 8, permute_over_table<uint64_t>),
-                   vector_entry(ZYDIS_MNEMONIC_VPERMT2PD, 8, permute_over_table<uint64_t>),
-                   vector_entry(ZYDIS_MNEMONIC_VPERMI2W, 2, permute_over_index<uint16_t>),
-                   vector_entry(ZYDIS_MNEMONIC_VPERMI2D, 4, permute_over_index<uint32_t>),
-                   vector_entry(ZYDIS_MNEMONIC_VPERMI2PS, 4, permute_over_index<uint32_t>),
-                   vector_entry(ZYDIS_MNEMONIC_VPERMI2Q, 8, permute_over_index<uint64_t>),
-                   vector_entry(ZYDIS_MNEMONIC_VPERMI2PD, 8, permute_over_index<uint64_t>),
-                   vector_entry(ZYDIS_MNEMONIC_VALIGND, 4, align_elements<uint32_t>),
-                   vector_entry(ZYDIS_MNEMONIC_VALIGNQ, 8, align_elements<uint64_t>),
-                   vector_entry(ZYDIS_MNEMONIC_VSHUFF32X4, 4, shuffle_lanes),
-                   vector_entry(ZYDIS_MNEMONIC_VSHUFI32X4, 4, shuffle_lanes),
-                   vector_entry(ZYDIS_MNEMONIC_VSHUFF64X2, 8, shuffle_lanes),
-                   vector_entry(ZYDIS_MNEMONIC_VSHUFI64X2, 8, shuffle_lanes),
-                   vector_entry(ZYDIS_MNEMONIC_VPERM2F128, 4, permute_lanes),
-                   vector_entry(ZYDIS_MNEMONIC_VPERM2I128, 4, permute_lanes),
-               });
+  table.insert(table.end(), {
+                                vector_entry(ZYDIS_MNEMONIC_VPERMW, 2, permute_one<uint16_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPERMD, 4, permute_one<uint32_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPERMPS, 4, permute_one<uint32_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPERMQ, 8, permute_quads),
+                                vector_entry(ZYDIS_MNEMONIC_VPERMPD, 8, permute_quads),
+                                vector_entry(ZYDIS_MNEMONIC_VPERMT2W, 2, permute_over_table<uint16_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPERMT2D, 4, permute_over_table<uint32_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPERMT2PS, 4, permute_over_table<uint32_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPERMT2Q, 8, permute_over_table<uint64_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPERMT2PD, 8, permute_over_table<uint64_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPERMI2W, 2, permute_over_index<uint16_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPERMI2D, 4, permute_over_index<uint32_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPERMI2PS, 4, permute_over_index<uint32_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPERMI2Q, 8, permute_over_index<uint64_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPERMI2PD, 8, permute_over_index<uint64_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VALIGND, 4, align_elements<uint32_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VALIGNQ, 8, align_elements<uint64_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VSHUFF32X4, 4, shuffle_lanes),
+                                vector_entry(ZYDIS_MNEMONIC_VSHUFI32X4, 4, shuffle_lanes),
+                                vector_entry(ZYDIS_MNEMONIC_VSHUFF64X2, 8, shuffle_lanes),
+                                vector_entry(ZYDIS_MNEMONIC_VSHUFI64X2, 8, shuffle_lanes),
+                                vector_entry(ZYDIS_MNEMONIC_VPERM2F128, 4, permute_lanes),
+                                vector_entry(ZYDIS_MNEMONIC_VPERM2I128, 4, permute_lanes),
+                            });
 }
 
 void append_parts(std::vector<Entry>& table) {

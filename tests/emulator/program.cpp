@@ -58,16 +58,16 @@ bool ends_flow(const ZydisDecodedInstruction& instruction) {
 bool Decoder::decode_one(uint32_t offset, Decoded& out, std::string& error) {
   ZydisDecodedInstruction instruction;
   ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-  if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&zydis_, code_.data() + offset, code_.size() - offset,
-                                           &instruction, operands))) {
+  if (!ZYAN_SUCCESS(
+          ZydisDecoderDecodeFull(&zydis_, code_.data() + offset, code_.size() - offset, &instruction, operands))) {
     error = at(offset, "these bytes are no instruction");
     return false;
   }
   translate(instruction, operands, code_.data(), offset, out.op);
   out.falls_through = !ends_flow(instruction);
   const bool is_branch = instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE;
-  if (is_branch && instruction.mnemonic != ZYDIS_MNEMONIC_CALL &&
-      operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE && operands[0].imm.is_relative) {
+  if (is_branch && instruction.mnemonic != ZYDIS_MNEMONIC_CALL && operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE &&
+      operands[0].imm.is_relative) {
     const int64_t target = int64_t{offset} + instruction.length + operands[0].imm.value.s;
     if (target < 0 || target >= static_cast<int64_t>(code_.size())) {
       error = at(offset, "a branch leaves the code");
@@ -142,9 +142,8 @@ std::unique_ptr<Program> Program::decode(std::span<const uint8_t> code, std::str
 
 std::string Program::text(uint32_t offset) const {
   ZydisDisassembledInstruction instruction;
-  if (!ZYAN_SUCCESS(ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, offset,
-                                          code().data() + offset, code_bytes_ - offset,
-                                          &instruction))) {
+  if (!ZYAN_SUCCESS(ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, offset, code().data() + offset,
+                                          code_bytes_ - offset, &instruction))) {
     return "(no instruction)";
   }
   return instruction.text;

@@ -23,12 +23,10 @@ std::string decode_error(const std::function<void(Code&)>& emit) {
 TEST(DecodeTest, RefusesWhatLeavesTheCode) {
   EXPECT_CONTAINS(decode_error([](Code&) {}), "runs off the end");
   EXPECT_CONTAINS(decode_error([](Code& c) { c.nop(); }), "runs off the end");
-  EXPECT_CONTAINS(decode_error([](Code& c) { c.db(0xEB), c.db(0x10), c.ret(); }),
-                  "a branch leaves the code");
+  EXPECT_CONTAINS(decode_error([](Code& c) { c.db(0xEB), c.db(0x10), c.ret(); }), "a branch leaves the code");
   EXPECT_CONTAINS(decode_error([](Code& c) { c.db(0x06), c.ret(); }), "no instruction");
-  EXPECT_CONTAINS(
-      decode_error([](Code& c) { c.db(0x74), c.db(0x01), c.mov(eax, 0xC3C3C3C3), c.ret(); }),
-      "begins inside another");
+  EXPECT_CONTAINS(decode_error([](Code& c) { c.db(0x74), c.db(0x01), c.mov(eax, 0xC3C3C3C3), c.ret(); }),
+                  "begins inside another");
 }
 
 TEST(DecodeTest, DataIsNotDecoded) {
@@ -86,22 +84,19 @@ TEST(VerifyTest, AcceptsAKernel) {
 
 TEST(VerifyTest, FindsProblems) {
   EXPECT_CONTAINS(problems_of([](Code& c) { c.ret(); }), "not endbr64");
-  EXPECT_CONTAINS(body_problems([](Code& c) { c.vpermb(zmm0, zmm1, zmm2); }),
-                  "AVX512_VBMI_512 is not allowed");
+  EXPECT_CONTAINS(body_problems([](Code& c) { c.vpermb(zmm0, zmm1, zmm2); }), "AVX512_VBMI_512 is not allowed");
   EXPECT_CONTAINS(body_problems([](Code& c) { c.addps(xmm0, xmm1); }), "SSE is not allowed");
   EXPECT_CONTAINS(body_problems([](Code& c) { c.call(rax); }), "not allowed");
   EXPECT_CONTAINS(body_problems([](Code& c) { c.syscall(); }), "not allowed");
   EXPECT_CONTAINS(body_problems([](Code& c) { c.jmp(rax); }), "indirect branch");
   EXPECT_CONTAINS(body_problems([](Code& c) { c.mov(rax, 0x7F0012345678); }), "may be an address");
   EXPECT_EQ(body_problems([](Code& c) { c.mov(rax, -2); }), "");
-  EXPECT_CONTAINS(body_problems([](Code& c) { c.vpshufb(zmm0 | k1, zmm1, ptr[rdi]); }),
-                  "masked byte shuffle");
+  EXPECT_CONTAINS(body_problems([](Code& c) { c.vpshufb(zmm0 | k1, zmm1, ptr[rdi]); }), "masked byte shuffle");
   EXPECT_EQ(body_problems([](Code& c) { c.vpshufb(zmm0, zmm1, ptr[rdi]); }), "");
 }
 
 TEST(VerifyTest, FindsMissingVzeroupper) {
-  EXPECT_CONTAINS(problems_of([](Code& c) { c.endbr64(), c.vpxord(zmm1, zmm1, zmm1), c.ret(); }),
-                  "no vzeroupper");
+  EXPECT_CONTAINS(problems_of([](Code& c) { c.endbr64(), c.vpxord(zmm1, zmm1, zmm1), c.ret(); }), "no vzeroupper");
   EXPECT_CONTAINS(problems_of([](Code& c) {
                     Xbyak::Label end;
                     c.endbr64();

@@ -106,14 +106,12 @@ void check_kept(const Cpu& cpu, uint32_t entry_mxcsr, std::vector<std::string>& 
   for (const unsigned i : kCalleeSaved) {
     if (cpu.gpr[i] == callee_saved_value(i)) continue;
     char text[64];
-    std::snprintf(text, sizeof text, "%s is callee-saved and was changed to 0x%" PRIx64,
-                  kGprNames[i], cpu.gpr[i]);
+    std::snprintf(text, sizeof text, "%s is callee-saved and was changed to 0x%" PRIx64, kGprNames[i], cpu.gpr[i]);
     problems.push_back(text);
   }
   if (((cpu.mxcsr ^ entry_mxcsr) & kMxcsrControl) != 0) {
     char text[64];
-    std::snprintf(text, sizeof text, "MXCSR is 0x%04x at return, was 0x%04x", cpu.mxcsr,
-                  entry_mxcsr);
+    std::snprintf(text, sizeof text, "MXCSR is 0x%04x at return, was 0x%04x", cpu.mxcsr, entry_mxcsr);
     problems.push_back(text);
   }
   if (cpu.upper_dirty) problems.push_back("dirty upper vector state at return: no vzeroupper");

@@ -29,13 +29,11 @@ void shuffle_dwords(const Op& op, const Sources& s, Vec& out) {
 }
 
 void shuffle_low_words(const Op& op, const Sources& s, Vec& out) {
-  pick_in_lanes<uint16_t>(s, out,
-                          [&](size_t i) { return i < 4 ? op.immediate >> (2 * i) & 3 : i; });
+  pick_in_lanes<uint16_t>(s, out, [&](size_t i) { return i < 4 ? op.immediate >> (2 * i) & 3 : i; });
 }
 
 void shuffle_high_words(const Op& op, const Sources& s, Vec& out) {
-  pick_in_lanes<uint16_t>(
-      s, out, [&](size_t i) { return i < 4 ? i : 4 + (op.immediate >> (2 * (i - 4)) & 3); });
+  pick_in_lanes<uint16_t>(s, out, [&](size_t i) { return i < 4 ? i : 4 + (op.immediate >> (2 * (i - 4)) & 3); });
 }
 
 // vpermilps: the selectors are the immediate or the elements of the second source.
@@ -81,8 +79,7 @@ void shift_bytes(const Op& op, const Sources& s, Vec& out) {
   const size_t shift = std::min<size_t>(op.immediate & 0xFF, kLaneBytes);
   out = kZeroVec;
   for (size_t at = 0; at < sizeof(Vec); at += kLaneBytes) {
-    std::memcpy(out.bytes + at + (Left ? shift : 0), s.a->bytes + at + (Left ? 0 : shift),
-                kLaneBytes - shift);
+    std::memcpy(out.bytes + at + (Left ? shift : 0), s.a->bytes + at + (Left ? 0 : shift), kLaneBytes - shift);
   }
 }
 
@@ -102,30 +99,25 @@ void append_unpacks(std::vector<Entry>& table) {
   const auto high4 = [](I a, I b) { return _mm256_unpackhi_epi32(a, b); };
   const auto low8 = [](I a, I b) { return _mm256_unpacklo_epi64(a, b); };
   const auto high8 = [](I a, I b) { return _mm256_unpackhi_epi64(a, b); };
-  table.insert(
-      table.end(),
-      {
-          int_two(ZYDIS_MNEMONIC_VPUNPCKLBW, 1,
-                  [](I a, I b) { return _mm256_unpacklo_epi8(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPUNPCKHBW, 1,
-                  [](I a, I b) { return _mm256_unpackhi_epi8(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPUNPCKLWD, 2,
-                  [](I a, I b) { return _mm256_unpacklo_epi16(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPUNPCKHWD, 2,
-                  [](I a, I b) { return _mm256_unpackhi_epi16(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPUNPCKLDQ, 4, low4),
-          int_two(ZYDIS_MNEMONIC_VPUNPCKHDQ, 4, high4),
-          int_two(ZYDIS_MNEMONIC_VUNPCKLPS, 4, low4),
-          int_two(ZYDIS_MNEMONIC_VUNPCKHPS, 4, high4),
-          int_two(ZYDIS_MNEMONIC_VPUNPCKLQDQ, 8, low8),
-          int_two(ZYDIS_MNEMONIC_VPUNPCKHQDQ, 8, high8),
-          int_two(ZYDIS_MNEMONIC_VUNPCKLPD, 8, low8),
-          int_two(ZYDIS_MNEMONIC_VUNPCKHPD, 8, high8),
-          int_two(ZYDIS_MNEMONIC_VPACKSSWB, 1, [](I a, I b) { return _mm256_packs_epi16(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPACKUSWB, 1, [](I a, I b) { return _mm256_packus_epi16(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPACKSSDW, 2, [](I a, I b) { return _mm256_packs_epi32(a, b); }),
-          int_two(ZYDIS_MNEMONIC_VPACKUSDW, 2, [](I a, I b) { return _mm256_packus_epi32(a, b); }),
-      });
+  table.insert(table.end(),
+               {
+                   int_two(ZYDIS_MNEMONIC_VPUNPCKLBW, 1, [](I a, I b) { return _mm256_unpacklo_epi8(a, b); }),
+                   int_two(ZYDIS_MNEMONIC_VPUNPCKHBW, 1, [](I a, I b) { return _mm256_unpackhi_epi8(a, b); }),
+                   int_two(ZYDIS_MNEMONIC_VPUNPCKLWD, 2, [](I a, I b) { return _mm256_unpacklo_epi16(a, b); }),
+                   int_two(ZYDIS_MNEMONIC_VPUNPCKHWD, 2, [](I a, I b) { return _mm256_unpackhi_epi16(a, b); }),
+                   int_two(ZYDIS_MNEMONIC_VPUNPCKLDQ, 4, low4),
+                   int_two(ZYDIS_MNEMONIC_VPUNPCKHDQ, 4, high4),
+                   int_two(ZYDIS_MNEMONIC_VUNPCKLPS, 4, low4),
+                   int_two(ZYDIS_MNEMONIC_VUNPCKHPS, 4, high4),
+                   int_two(ZYDIS_MNEMONIC_VPUNPCKLQDQ, 8, low8),
+                   int_two(ZYDIS_MNEMONIC_VPUNPCKHQDQ, 8, high8),
+                   int_two(ZYDIS_MNEMONIC_VUNPCKLPD, 8, low8),
+                   int_two(ZYDIS_MNEMONIC_VUNPCKHPD, 8, high8),
+                   int_two(ZYDIS_MNEMONIC_VPACKSSWB, 1, [](I a, I b) { return _mm256_packs_epi16(a, b); }),
+                   int_two(ZYDIS_MNEMONIC_VPACKUSWB, 1, [](I a, I b) { return _mm256_packus_epi16(a, b); }),
+                   int_two(ZYDIS_MNEMONIC_VPACKSSDW, 2, [](I a, I b) { return _mm256_packs_epi32(a, b); }),
+                   int_two(ZYDIS_MNEMONIC_VPACKUSDW, 2, [](I a, I b) { return _mm256_packus_epi32(a, b); }),
+               });
 }
 
 }  // namespace

@@ -48,8 +48,7 @@ inline const Xbyak::Reg64 kImageRegister = Xbyak::util::r11;
 template <class Member>
 Xbyak::RegExp image_at(Member Image::*member, size_t bytes = 0) {
   static const Image image;
-  const auto offset =
-      reinterpret_cast<const uint8_t*>(&(image.*member)) - reinterpret_cast<const uint8_t*>(&image);
+  const auto offset = reinterpret_cast<const uint8_t*>(&(image.*member)) - reinterpret_cast<const uint8_t*>(&image);
   return kImageRegister + static_cast<size_t>(offset) + bytes;
 }
 
@@ -179,15 +178,12 @@ class Random {
 
   // Any bits, or one of the values where integer or float instructions go wrong.
   uint32_t word() {
-    static constexpr uint32_t kSpecial[] = {0x00000000, 0x80000000, 0x00000001, 0x807FFFFF,
-                                            0x00800000, 0x3F800000, 0xBF800000, 0x7F800000,
-                                            0xFF800000, 0x7FC00000, 0x7F800001, 0x7FFFFFFF,
+    static constexpr uint32_t kSpecial[] = {0x00000000, 0x80000000, 0x00000001, 0x807FFFFF, 0x00800000, 0x3F800000,
+                                            0xBF800000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F800001, 0x7FFFFFFF,
                                             0xFFFFFFFF, 0x00010000, 0x80008000, 0x477FF000};
     switch (below(4)) {
       case 0: return kSpecial[below(std::size(kSpecial))];
-      case 1:
-        return static_cast<uint32_t>(0x3F000000 + below(0x01000000)) |
-               static_cast<uint32_t>(below(2) << 31);
+      case 1: return static_cast<uint32_t>(0x3F000000 + below(0x01000000)) | static_cast<uint32_t>(below(2) << 31);
       default: return static_cast<uint32_t>(bits());
     }
   }

@@ -15,9 +15,8 @@ constexpr size_t kMnemonics = ZYDIS_MNEMONIC_MAX_VALUE + 1;
 
 std::array<Entry, kMnemonics> build_index() {
   std::array<Entry, kMnemonics> index{};
-  for (const auto& table :
-       {control_table(), integer_table(), bit_table(), mask_table(), move_table(), lane_table(),
-        compare_table(), shuffle_table(), permute_table(), float_table(), convert_table()}) {
+  for (const auto& table : {control_table(), integer_table(), bit_table(), mask_table(), move_table(), lane_table(),
+                            compare_table(), shuffle_table(), permute_table(), float_table(), convert_table()}) {
     for (const Entry& entry : table) index[entry.mnemonic] = entry;
   }
   return index;
@@ -28,13 +27,9 @@ const Entry& entry_of(ZydisMnemonic mnemonic) {
   return index[mnemonic];
 }
 
-void run_unsupported(Cpu& cpu, const Op&) {
-  cpu.fail("this instruction or form is not known to the emulator");
-}
+void run_unsupported(Cpu& cpu, const Op&) { cpu.fail("this instruction or form is not known to the emulator"); }
 
-bool is_high_byte(ZydisRegister reg) {
-  return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH;
-}
+bool is_high_byte(ZydisRegister reg) { return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH; }
 
 uint8_t gpr_index(ZydisRegister reg) {
   const ZydisRegister full = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
@@ -67,8 +62,7 @@ bool translate_register(ZydisRegister reg, Operand& out) {
   }
 }
 
-bool translate_memory(const ZydisDecodedOperandMem& memory, const uint8_t* instruction_end,
-                      Op& op) {
+bool translate_memory(const ZydisDecodedOperandMem& memory, const uint8_t* instruction_end, Op& op) {
   if (memory.type != ZYDIS_MEMOP_TYPE_MEM && memory.type != ZYDIS_MEMOP_TYPE_AGEN) return false;
   if (memory.segment == ZYDIS_REGISTER_FS || memory.segment == ZYDIS_REGISTER_GS) return false;
   op.displacement = memory.disp.has_displacement ? memory.disp.value : 0;
@@ -84,14 +78,11 @@ bool translate_memory(const ZydisDecodedOperandMem& memory, const uint8_t* instr
   return true;
 }
 
-bool translate_operand(const ZydisDecodedOperand& from, const uint8_t* instruction_end, Op& op,
-                       Operand& out) {
+bool translate_operand(const ZydisDecodedOperand& from, const uint8_t* instruction_end, Op& op, Operand& out) {
   out.bytes = static_cast<uint16_t>(from.size / 8);
   switch (from.type) {
     case ZYDIS_OPERAND_TYPE_REGISTER: return translate_register(from.reg.value, out);
-    case ZYDIS_OPERAND_TYPE_MEMORY:
-      out.kind = Kind::memory;
-      return translate_memory(from.mem, instruction_end, op);
+    case ZYDIS_OPERAND_TYPE_MEMORY: out.kind = Kind::memory; return translate_memory(from.mem, instruction_end, op);
     case ZYDIS_OPERAND_TYPE_IMMEDIATE:
       out.kind = Kind::immediate;
       op.immediate = from.imm.value.u;
@@ -100,9 +91,8 @@ bool translate_operand(const ZydisDecodedOperand& from, const uint8_t* instructi
   }
 }
 
-bool translate_operands(const ZydisDecodedInstruction& instruction,
-                        const ZydisDecodedOperand* operands, const uint8_t* instruction_end,
-                        Op& op) {
+bool translate_operands(const ZydisDecodedInstruction& instruction, const ZydisDecodedOperand* operands,
+                        const uint8_t* instruction_end, Op& op) {
   size_t count = 0;
   for (size_t i = 0; i < instruction.operand_count; ++i) {
     if (operands[i].visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN) continue;
@@ -111,8 +101,7 @@ bool translate_operands(const ZydisDecodedInstruction& instruction,
     Operand& out = op.operand[count++];
     if (!translate_operand(operands[i], instruction_end, op, out)) return false;
     op.registers_only &= out.kind == Kind::vector || out.kind == Kind::immediate;
-    if (out.kind == Kind::memory &&
-        instruction.avx.broadcast.mode != ZYDIS_BROADCAST_MODE_INVALID &&
+    if (out.kind == Kind::memory && instruction.avx.broadcast.mode != ZYDIS_BROADCAST_MODE_INVALID &&
         !instruction.avx.broadcast.is_static) {
       op.broadcast = static_cast<uint8_t>(out.bytes);
     }
@@ -123,26 +112,23 @@ bool translate_operands(const ZydisDecodedInstruction& instruction,
 void translate_mask(const ZydisDecodedInstructionAvx& avx, Op& op) {
   if (avx.mask.mode < ZYDIS_MASK_MODE_MERGING) return;
   op.mask = static_cast<uint8_t>(ZydisRegisterGetId(avx.mask.reg));
-  op.zeroing =
-      avx.mask.mode == ZYDIS_MASK_MODE_ZEROING || avx.mask.mode == ZYDIS_MASK_MODE_CONTROL_ZEROING;
+  op.zeroing = avx.mask.mode == ZYDIS_MASK_MODE_ZEROING || avx.mask.mode == ZYDIS_MASK_MODE_CONTROL_ZEROING;
 }
 
-bool bind(const ZydisDecodedInstruction& instruction, const ZydisDecodedOperand* operands,
-          const uint8_t* code, Op& op) {
+bool bind(const ZydisDecodedInstruction& instruction, const ZydisDecodedOperand* operands, const uint8_t* code,
+          Op& op) {
   const Entry& entry = entry_of(instruction.mnemonic);
-  const bool has_rounding =
-      instruction.avx.has_sae || instruction.avx.rounding.mode != ZYDIS_ROUNDING_MODE_INVALID;
+  const bool has_rounding = instruction.avx.has_sae || instruction.avx.rounding.mode != ZYDIS_ROUNDING_MODE_INVALID;
   if (entry.bind == nullptr || has_rounding || instruction.address_width != 64) return false;
-  if (!translate_operands(instruction, operands, code + op.offset + instruction.length, op))
-    return false;
+  if (!translate_operands(instruction, operands, code + op.offset + instruction.length, op)) return false;
   translate_mask(instruction.avx, op);
   return entry.bind(op, entry);
 }
 
 }  // namespace
 
-void translate(const ZydisDecodedInstruction& instruction, const ZydisDecodedOperand* operands,
-               const uint8_t* code, uint32_t offset, Op& op) {
+void translate(const ZydisDecodedInstruction& instruction, const ZydisDecodedOperand* operands, const uint8_t* code,
+               uint32_t offset, Op& op) {
   op.offset = offset;
   op.length = instruction.length;
   op.condition = instruction.opcode & 15;

@@ -96,13 +96,12 @@ const Vec& fetch(Cpu& cpu, const Op& op, size_t i, Vec& temporary) {
 // exist has index 0.
 Sources gather(Cpu& cpu, const Op& op, Vec& temporary) {
   if (op.registers_only) {
-    return {&cpu.zmm[op.operand[1].index], &cpu.zmm[op.operand[2].index],
-            &cpu.zmm[op.operand[3].index], &cpu.zmm[op.operand[0].index]};
+    return {&cpu.zmm[op.operand[1].index], &cpu.zmm[op.operand[2].index], &cpu.zmm[op.operand[3].index],
+            &cpu.zmm[op.operand[0].index]};
   }
   const Operand& destination = op.operand[0];
   const Vec* old = destination.kind == Kind::vector ? &cpu.zmm[destination.index] : &kZeroVec;
-  return {&fetch(cpu, op, 1, temporary), &fetch(cpu, op, 2, temporary),
-          &fetch(cpu, op, 3, temporary), old};
+  return {&fetch(cpu, op, 1, temporary), &fetch(cpu, op, 2, temporary), &fetch(cpu, op, 3, temporary), old};
 }
 
 void apply_mask(const Op& op, uint64_t mask, const Vec& base, Vec& out) {
@@ -212,8 +211,7 @@ void run_low_of_old(Cpu& cpu, const Op& op) { write_low_element(cpu, op, true); 
 void run_under_guest_mxcsr(Cpu& cpu, const Op& op, Handler inner) {
   if ((cpu.mxcsr & kMxcsrAllMasked) != kMxcsrAllMasked) {
     char text[96];
-    std::snprintf(text, sizeof text, "floating-point arithmetic while MXCSR (0x%04x) may trap",
-                  cpu.mxcsr);
+    std::snprintf(text, sizeof text, "floating-point arithmetic while MXCSR (0x%04x) may trap", cpu.mxcsr);
     return cpu.fail(text);
   }
   // The arithmetic is reached through a function pointer only, so the compiler cannot move it out

@@ -130,8 +130,7 @@ void compute_two(const Op&, const Sources& s, Vec& out) {
 template <class H, class F>
 void compute_three(const Op&, const Sources& s, Vec& out) {
   for (int h = 0; h < 2; ++h) {
-    store_half<H>(out, h,
-                  F{}(load_half<H>(*s.old, h), load_half<H>(*s.a, h), load_half<H>(*s.b, h)));
+    store_half<H>(out, h, F{}(load_half<H>(*s.old, h), load_half<H>(*s.a, h), load_half<H>(*s.b, h)));
   }
 }
 

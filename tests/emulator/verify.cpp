@@ -75,8 +75,7 @@ bool holds(const Table& table, Value value) {
 
 class Verifier {
  public:
-  Verifier(const Program& program, std::vector<std::string>& problems)
-      : program_(program), problems_(problems) {
+  Verifier(const Program& program, std::vector<std::string>& problems) : program_(program), problems_(problems) {
     ZydisDecoderInit(&zydis_, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
   }
 
@@ -106,8 +105,8 @@ class Verifier {
 
 Verifier::Decoded Verifier::decode(const Op& op) const {
   Decoded decoded{};
-  ZydisDecoderDecodeFull(&zydis_, program_.code().data() + op.offset, op.length,
-                         &decoded.instruction, decoded.operands);
+  ZydisDecoderDecodeFull(&zydis_, program_.code().data() + op.offset, op.length, &decoded.instruction,
+                         decoded.operands);
   return decoded;
 }
 
@@ -138,12 +137,11 @@ void Verifier::verify_one(const Op& op) {
   const Decoded decoded = decode(op);
   const ZydisDecodedInstruction& instruction = decoded.instruction;
   if (!holds(kAllowed, instruction.meta.isa_set)) {
-    report(op, std::string("instruction set ") + ZydisISASetGetString(instruction.meta.isa_set) +
-                   " is not allowed");
+    report(op, std::string("instruction set ") + ZydisISASetGetString(instruction.meta.isa_set) + " is not allowed");
   }
   if (holds(kForbidden, instruction.mnemonic)) report(op, "this instruction is not allowed");
-  const bool indirect = instruction.mnemonic == ZYDIS_MNEMONIC_JMP &&
-                        decoded.operands[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE;
+  const bool indirect =
+      instruction.mnemonic == ZYDIS_MNEMONIC_JMP && decoded.operands[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE;
   if (indirect) report(op, "an indirect branch may leave the code");
   // Else no test on an ordinary host could run it.
   if (!is_known(op)) report(op, "not known to the emulator");

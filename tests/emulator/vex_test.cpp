@@ -145,9 +145,8 @@ TEST_P(VexTest, EqualsHost) {
     // Sticky exception flags are not emulated.
     for (Image* image : {&emulated, &host}) image->memory.bytes[0] &= 0xC0;
     ASSERT_EQ(emulated.g, host.g);
-    ASSERT_TRUE(equal(with_one_nan(emulated.v[0]), with_one_nan(host.v[0])))
-        << hex(emulated.v[0]) << "\n"
-        << hex(host.v[0]);
+    ASSERT_TRUE(equal(with_one_nan(emulated.v[0]), with_one_nan(host.v[0]))) << hex(emulated.v[0]) << "\n"
+                                                                             << hex(host.v[0]);
     ASSERT_TRUE(equal(emulated.memory, host.memory));
   }
 }

@@ -23,7 +23,7 @@ struct Observed {
   std::uint64_t saved[6];  // rbx, rbp, r12..r15 after the call
   std::uint64_t rsp_before;
   std::uint64_t rsp_moved;
-  std::uint64_t xinuse;    // XGETBV(1) after the call: bit 2 upper halves of ymm, bit 6 of zmm0-15
+  std::uint64_t xinuse;  // XGETBV(1) after the call: bit 2 upper halves of ymm, bit 6 of zmm0-15
   std::uint64_t direction_flag;
 };
 
@@ -97,9 +97,11 @@ std::string checked_call(const void* function, const void* argument) {
   constexpr std::array<const char*, 6> kNames = {"rbx", "rbp", "r12", "r13", "r14", "r15"};
   std::string problems;
   for (std::size_t i = 0; i < kNames.size(); ++i) {
-    if (observed.saved[i] != kMagic + i) problems += fmt::format("{} was {:x}, is {:x}; ", kNames[i], kMagic + i, observed.saved[i]);
+    if (observed.saved[i] != kMagic + i)
+      problems += fmt::format("{} was {:x}, is {:x}; ", kNames[i], kMagic + i, observed.saved[i]);
   }
-  if (observed.rsp_moved != 0) problems += fmt::format("rsp moved by {}; ", static_cast<std::int64_t>(observed.rsp_moved));
+  if (observed.rsp_moved != 0)
+    problems += fmt::format("rsp moved by {}; ", static_cast<std::int64_t>(observed.rsp_moved));
   if (after != mxcsr) problems += fmt::format("MXCSR was {:x}, is {:x}; ", mxcsr, after);
   if ((observed.xinuse & 0x44) != 0) problems += fmt::format("upper halves are dirty (XINUSE {:x}); ", observed.xinuse);
   if (observed.direction_flag != 0) problems += "the direction flag is set; ";

@@ -46,7 +46,8 @@ bool KernelHost::native() {
   return result;
 }
 
-std::string KernelHost::call(const std::vector<std::uint8_t>& code, const GemmArgs& args, std::vector<emulator::Range> ranges) {
+std::string KernelHost::call(const std::vector<std::uint8_t>& code, const GemmArgs& args,
+                             std::vector<emulator::Range> ranges) {
   std::string problem;
   const auto program = verified(code, &problem);
   if (program == nullptr) return problem;

@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs generated kernels under watch: on this CPU where it has AVX-512 BF16, else in the emulator. Either way the machine
-// code is verified before, and each call is looked at: registers, MXCSR, stack, vector state; in the emulator every access.
+// Runs generated kernels under watch: on this CPU where it has AVX-512 BF16, else in the emulator. Either way the
+// machine code is verified before, and each call is looked at: registers, MXCSR, stack, vector state; in the emulator
+// every access.
 #pragma once
 
 #include <memory>
@@ -28,7 +29,8 @@ class KernelHost {
   // Empty, or what was wrong.
   std::string call(const std::vector<std::uint8_t>& code, const GemmArgs& args, std::vector<emulator::Range> ranges);
 
-  // A loader for a context: kernels that it loads run under watch (without ranges: operands end at guard pages instead).
+  // A loader for a context: kernels that it loads run under watch (without ranges: operands end at guard pages
+  // instead).
   ContextSeams seams();
   // What was wrong in loads and calls since the last question; empty if nothing.
   std::string take_problems();

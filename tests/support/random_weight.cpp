@@ -44,12 +44,11 @@ void put_random(Rng& rng, zenwoq_dtype type, std::uint8_t* to) {
   std::memcpy(to, &wide, 4);
 }
 
-float flushed(float value) {
-  return std::fpclassify(value) == FP_SUBNORMAL ? std::copysign(0.0f, value) : value;
-}
+float flushed(float value) { return std::fpclassify(value) == FP_SUBNORMAL ? std::copysign(0.0f, value) : value; }
 
-// fma with denormals-are-zero and flush-to-zero. Tininess is judged after rounding to 24 bits with an unbounded exponent,
-// as x86 does: a result that rounds up to the smallest normal is kept only if it is normal before the exponent is bounded.
+// fma with denormals-are-zero and flush-to-zero. Tininess is judged after rounding to 24 bits with an unbounded
+// exponent, as x86 does: a result that rounds up to the smallest normal is kept only if it is normal before the
+// exponent is bounded.
 float contract_fma(float a, float b, float c) {
   a = flushed(a), b = flushed(b), c = flushed(c);
   const float result = std::fma(a, b, c);
@@ -60,8 +59,10 @@ float contract_fma(float a, float b, float c) {
   }
   // 2^60 larger the same operation has no denormals, so it rounds with an unbounded exponent.
   const float scaled = std::fma(a * 0x1p60f, b, c * 0x1p60f);
-  const bool scaling_exact = std::isfinite(a * 0x1p60f) && std::isfinite(c * 0x1p60f) && std::fabs(a) < 0x1p60f && std::fabs(c) < 0x1p60f;
-  const bool tiny = scaling_exact ? std::fabs(scaled) < 0x1p-66f : std::fabs(std::fma(a, b * 0x1p60f, c * 0x1p60f)) < 0x1p-66f;
+  const bool scaling_exact =
+      std::isfinite(a * 0x1p60f) && std::isfinite(c * 0x1p60f) && std::fabs(a) < 0x1p60f && std::fabs(c) < 0x1p60f;
+  const bool tiny =
+      scaling_exact ? std::fabs(scaled) < 0x1p-66f : std::fabs(std::fma(a, b * 0x1p60f, c * 0x1p60f)) < 0x1p-66f;
   return tiny ? std::copysign(0.0f, result) : result;
 }
 
@@ -108,7 +109,8 @@ RandomWeight random_weight(Rng& rng, std::size_t n, std::size_t k, std::size_t g
   weight.desc.zero_kind = zero_kind;
   (void)zenwoq_code_table_fill(static_cast<zenwoq_code_table>(rng() % 3), weight.desc.table);
   if (rng() % 4 == 0) {  // any table: its values rounded to bf16
-    for (float& value : weight.desc.table) value = std::ldexp(static_cast<float>(static_cast<std::int64_t>(rng())), -62);
+    for (float& value : weight.desc.table)
+      value = std::ldexp(static_cast<float>(static_cast<std::int64_t>(rng())), -62);
   }
   weight.codes.resize(n * ((k + 1) / 2));
   for (std::uint8_t& byte : weight.codes) byte = static_cast<std::uint8_t>(rng());
@@ -138,7 +140,8 @@ std::uint16_t random_bf16(Rng& rng, bool nasty) {
   return static_cast<std::uint16_t>(pick(rng, 0x3C00, 0x4080) | sign);
 }
 
-float contract_element(const RandomWeight& weight, std::size_t n, const std::vector<std::uint16_t>& x, const float* bias) {
+float contract_element(const RandomWeight& weight, std::size_t n, const std::vector<std::uint16_t>& x,
+                       const float* bias) {
   const std::size_t k = weight.desc.k;
   const std::size_t group = weight.desc.group_size == 0 ? k : weight.desc.group_size;
   const auto x_at = [&](std::size_t i) { return i < k ? bf16_to_f32(x[i]) : 0.0f; };
@@ -158,7 +161,8 @@ float contract_element(const RandomWeight& weight, std::size_t n, const std::vec
       xsum = contract_fma(x_at(i + 1), 1.0f, xsum);
       xsum = contract_fma(x_at(i), 1.0f, xsum);
     }
-    if (weight.desc.zero_kind == ZENWOQ_ZERO_INTEGER) acc = contract_fma(static_cast<float>(8 - weight.zero(n, g)), xsum, acc);
+    if (weight.desc.zero_kind == ZENWOQ_ZERO_INTEGER)
+      acc = contract_fma(static_cast<float>(8 - weight.zero(n, g)), xsum, acc);
     total = contract_fma(weight.scale(n, g), acc, total);
     if (weight.desc.zero_kind == ZENWOQ_ZERO_OFFSET) total = contract_fma(weight.offset(n, g), xsum, total);
   }
@@ -169,8 +173,6 @@ bool same_f32(float a, float b) {
   return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b) || (std::isnan(a) && std::isnan(b));
 }
 
-bool same_bf16(std::uint16_t a, std::uint16_t b) {
-  return a == b || ((a & 0x7FFF) > 0x7F80 && (b & 0x7FFF) > 0x7F80);
-}
+bool same_bf16(std::uint16_t a, std::uint16_t b) { return a == b || ((a & 0x7FFF) > 0x7F80 && (b & 0x7FFF) > 0x7F80); }
 
 }  // namespace zenwoq::test

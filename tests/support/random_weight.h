@@ -40,7 +40,8 @@ std::uint16_t random_bf16(Rng& rng, bool nasty);
 
 // y[n] of one row by the definition of the contract, one scalar operation after another: nothing shared with src/.
 // x: K bf16. Result before the rounding to bf16.
-float contract_element(const RandomWeight& weight, std::size_t n, const std::vector<std::uint16_t>& x, const float* bias);
+float contract_element(const RandomWeight& weight, std::size_t n, const std::vector<std::uint16_t>& x,
+                       const float* bias);
 
 // Equal bits, or both NaN.
 bool same_f32(float a, float b);

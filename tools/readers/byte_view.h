@@ -38,9 +38,7 @@ class ByteView {
   const std::uint8_t* end() const { return data_ + size_; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
 
-  bool contains(std::uint64_t offset, std::uint64_t size) const {
-    return offset <= size_ && size <= size_ - offset;
-  }
+  bool contains(std::uint64_t offset, std::uint64_t size) const { return offset <= size_ && size <= size_ - offset; }
 
   ByteView sub(std::uint64_t offset, std::uint64_t size) const {
     if (!contains(offset, size)) fail("{} bytes at {} lie outside of {} bytes", size, offset, size_);

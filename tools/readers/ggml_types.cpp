@@ -53,8 +53,7 @@ constexpr GgmlType types[] = {
 constexpr std::string_view other_4_bit_types[] = {"q4_k", "iq4_nl", "iq4_xs", "mxfp4", "nvfp4"};
 
 bool is_other_4_bit_type(std::string_view name) {
-  return std::find(std::begin(other_4_bit_types), std::end(other_4_bit_types), name) !=
-         std::end(other_4_bit_types);
+  return std::find(std::begin(other_4_bit_types), std::end(other_4_bit_types), name) != std::end(other_4_bit_types);
 }
 
 }  // namespace

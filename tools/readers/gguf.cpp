@@ -74,8 +74,7 @@ std::unique_ptr<GgufLayer> make_layer(const GgufTensor& tensor, const std::strin
   layer->info.group_size = block_values;
   layer->info.scale_type = ZENWOQ_F16;
   layer->info.zero_kind = has_minimum ? ZENWOQ_ZERO_OFFSET : ZENWOQ_ZERO_NONE;
-  zenwoq_code_table_fill(has_minimum ? ZENWOQ_TABLE_UNSIGNED : ZENWOQ_TABLE_MINUS_8,
-                         layer->info.table.data());
+  zenwoq_code_table_fill(has_minimum ? ZENWOQ_TABLE_UNSIGNED : ZENWOQ_TABLE_MINUS_8, layer->info.table.data());
   return layer;
 }
 
@@ -91,8 +90,7 @@ const GgufTensor* find_bias(const TensorsByName& by_name, const GgufTensor& weig
 // Throws ReadError unless the bias is [N].
 void attach_bias(const GgufTensor& bias, GgufLayer& layer) {
   if (bias.dimensions != std::vector<std::uint64_t>{layer.info.n}) {
-    fail("{}: {} has shape {}, it should be [{}]", layer.where, bias.name, shown(bias.dimensions),
-         layer.info.n);
+    fail("{}: {} has shape {}, it should be [{}]", layer.where, bias.name, shown(bias.dimensions), layer.info.n);
   }
   layer.info.has_bias = true;
   layer.info.bias_type = *float_type_of_ggml(bias.type);
@@ -113,8 +111,7 @@ FoundLayers find_gguf_layers(ByteView file, const std::string& where) {
     const GgufTensor* bias = find_bias(by_name, tensor);
     if (bias != nullptr && !float_type_of_ggml(bias->type)) {
       const GgmlType* type = find_ggml_type(bias->type);
-      found.left_alone.push_back(
-          {tensor.name, fmt::format("its bias is {}", type ? type->name : "of unknown type")});
+      found.left_alone.push_back({tensor.name, fmt::format("its bias is {}", type ? type->name : "of unknown type")});
       continue;
     }
     std::unique_ptr<GgufLayer> layer = make_layer(tensor, where);

@@ -70,8 +70,7 @@ class Cursor {
 
   void skip(std::uint64_t bytes, const char* what) {
     if (!file_.contains(at_, bytes)) {
-      fail("{}: the file ends at {}, inside {} of {} bytes at {} (cut off?)", where_, file_.size(), what,
-           bytes, at_);
+      fail("{}: the file ends at {}, inside {} of {} bytes at {} (cut off?)", where_, file_.size(), what, bytes, at_);
     }
     at_ += bytes;
   }
@@ -133,8 +132,7 @@ std::uint64_t take_alignment(Cursor& cursor, std::uint32_t type) {
   const auto alignment = cursor.take<std::uint32_t>("general.alignment");
   const bool power_of_two = alignment != 0 && (alignment & (alignment - 1)) == 0;
   if (!power_of_two || alignment > max_alignment) {
-    fail("{}: general.alignment is {}, it should be a power of two up to {}", cursor.where(), alignment,
-         max_alignment);
+    fail("{}: general.alignment is {}, it should be a power of two up to {}", cursor.where(), alignment, max_alignment);
   }
   return alignment;
 }
@@ -163,14 +161,12 @@ GgufTensor take_tensor(Cursor& cursor) {
   tensor.name = std::string(name);
   const auto dimensions = cursor.take<std::uint32_t>("a number of dimensions");
   if (dimensions < 1 || dimensions > max_dimensions) {
-    fail("{}: tensor {} has {} dimensions, 1 to {} are possible", cursor.where(), name, dimensions,
-         max_dimensions);
+    fail("{}: tensor {} has {} dimensions, 1 to {} are possible", cursor.where(), name, dimensions, max_dimensions);
   }
   for (std::uint32_t i = 0; i < dimensions; ++i) {
     const auto size = cursor.take<std::uint64_t>("a dimension");
     if (size < 1 || size > max_dimension) {
-      fail("{}: tensor {} has a dimension of {}, 1 to {} are possible", cursor.where(), name, size,
-           max_dimension);
+      fail("{}: tensor {} has a dimension of {}, 1 to {} are possible", cursor.where(), name, size, max_dimension);
     }
     tensor.dimensions.push_back(size);
   }
@@ -196,16 +192,15 @@ std::uint64_t data_bytes(const GgufTensor& tensor, const std::string& where) {
   const GgmlType* type = find_ggml_type(tensor.type);
   if (type == nullptr) return 0;
   if (tensor.dimensions[0] % type->block_elements != 0) {
-    fail("{}: tensor {} has rows of {} values, {} needs a multiple of {}", where, tensor.name,
-         tensor.dimensions[0], type->name, type->block_elements);
+    fail("{}: tensor {} has rows of {} values, {} needs a multiple of {}", where, tensor.name, tensor.dimensions[0],
+         type->name, type->block_elements);
   }
   std::optional<std::uint64_t> bytes = tensor.dimensions[0] / type->block_elements * type->block_bytes;
   for (std::size_t i = 1; i < tensor.dimensions.size() && bytes; ++i) {
     bytes = checked_product(*bytes, tensor.dimensions[i]);
   }
   if (!bytes) {
-    fail("{}: tensor {} of shape {} has more bytes than there can be", where, tensor.name,
-         shown(tensor.dimensions));
+    fail("{}: tensor {} of shape {} has more bytes than there can be", where, tensor.name, shown(tensor.dimensions));
   }
   return *bytes;
 }
@@ -216,8 +211,8 @@ void find_data(GgufTensor& tensor, ByteView data, std::uint64_t alignment, const
   }
   const std::uint64_t bytes = data_bytes(tensor, where);
   if (!data.contains(tensor.offset, bytes)) {
-    fail("{}: tensor {} needs {} bytes at offset {}, but the file has {} bytes of data (cut off?)", where,
-         tensor.name, bytes, tensor.offset, data.size());
+    fail("{}: tensor {} needs {} bytes at offset {}, but the file has {} bytes of data (cut off?)", where, tensor.name,
+         bytes, tensor.offset, data.size());
   }
   tensor.data = data.sub(tensor.offset, bytes);
 }
@@ -236,9 +231,8 @@ void check_no_overlap(const std::vector<GgufTensor>& tensors, const std::string&
 }
 
 ByteView data_section(ByteView file, std::uint64_t header_end, std::uint64_t alignment) {
-  const std::uint64_t begin =
-      (header_end + alignment - 1) / alignment * alignment;  // no overflow: both small
-  if (begin >= file.size()) return {};                       // no tensor will fit
+  const std::uint64_t begin = (header_end + alignment - 1) / alignment * alignment;  // no overflow: both small
+  if (begin >= file.size()) return {};                                               // no tensor will fit
   return file.sub(begin, file.size() - begin);
 }
 

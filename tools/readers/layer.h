@@ -18,8 +18,8 @@ namespace zenwoq::tools {
 
 // What is known of a layer before its tensors are read.
 struct LayerInfo {
-  std::string name;     // of the linear, without ".weight"
-  std::string format;   // "torchao intx", "torchao opaque", "gguf q4_0", "gguf q4_1"
+  std::string name;    // of the linear, without ".weight"
+  std::string format;  // "torchao intx", "torchao opaque", "gguf q4_0", "gguf q4_1"
   std::size_t n = 0;
   std::size_t k = 0;
   std::size_t group_size = 0;  // 0 = per-channel

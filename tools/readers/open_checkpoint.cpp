@@ -90,19 +90,16 @@ fs::path checkpoint_in(const fs::path& directory) {
   if (gguf_files.size() == 1) return gguf_files[0];
   const std::string where = shown(directory.string(), shown_path_bytes);
   if (gguf_files.empty()) {
-    fail("{}: the directory has no model.safetensors.index.json, no model.safetensors and no .gguf file",
-         where);
+    fail("{}: the directory has no model.safetensors.index.json, no model.safetensors and no .gguf file", where);
   }
   fail("{}: the directory has {} .gguf files, name one of them", where, gguf_files.size());
 }
 
 }  // namespace
 
-std::unique_ptr<Checkpoint> open_checkpoint_bytes(ByteView bytes, const std::string& name,
-                                                  const ReadOptions& options,
+std::unique_ptr<Checkpoint> open_checkpoint_bytes(ByteView bytes, const std::string& name, const ReadOptions& options,
                                                   const ShardSource& shard_bytes) {
-  return std::make_unique<OpenCheckpoint>(find_layers(bytes, name, options, shard_bytes),
-                                          std::vector<MappedFile>());
+  return std::make_unique<OpenCheckpoint>(find_layers(bytes, name, options, shard_bytes), std::vector<MappedFile>());
 }
 
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const ReadOptions& options) {

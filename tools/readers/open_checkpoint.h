@@ -16,7 +16,7 @@ namespace zenwoq::tools {
 
 // name is the path or file name: one that ends in ".index.json" is an index, and only then shard_bytes is
 // called. All bytes must outlive the checkpoint. Throws ReadError.
-std::unique_ptr<Checkpoint> open_checkpoint_bytes(ByteView bytes, const std::string& name,
-                                                  const ReadOptions& options, const ShardSource& shard_bytes);
+std::unique_ptr<Checkpoint> open_checkpoint_bytes(ByteView bytes, const std::string& name, const ReadOptions& options,
+                                                  const ShardSource& shard_bytes);
 
 }  // namespace zenwoq::tools

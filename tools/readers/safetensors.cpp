@@ -65,8 +65,7 @@ Extent parse_extent(const json& entry, std::uint64_t data_bytes, const std::stri
     fail("{}: data_offsets are {}, they should be a begin and an end", where, shown(offsets));
   }
   if (offsets[1] > data_bytes) {
-    fail("{}: data_offsets are {}, but the file has {} bytes of data (cut off?)", where, shown(offsets),
-         data_bytes);
+    fail("{}: data_offsets are {}, but the file has {} bytes of data (cut off?)", where, shown(offsets), data_bytes);
   }
   return {offsets[0], offsets[1], {}};
 }
@@ -96,14 +95,12 @@ void check_size(const Tensor& tensor, const std::string& where) {
 
 // The format has neither overlaps nor gaps: where there are some, an offset is damaged.
 void check_tiling(std::vector<Extent> extents, std::uint64_t data_bytes, const std::string& where) {
-  std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) {
-    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
-  });
+  std::sort(extents.begin(), extents.end(),
+            [](const Extent& a, const Extent& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
   std::uint64_t end = 0;
   for (const Extent& extent : extents) {
     if (extent.begin != end) {
-      fail("{}: tensor {}: its data begin at {}, but those before it end at {}", where, extent.name,
-           extent.begin, end);
+      fail("{}: tensor {}: its data begin at {}, but those before it end at {}", where, extent.name, extent.begin, end);
     }
     end = extent.end;
   }
@@ -153,8 +150,7 @@ TensorSet parse_safetensors(ByteView file, const std::string& where) {
     }
     check_name(item.key(), where);
     Extent extent;
-    set.tensors[item.key()] =
-        parse_tensor(item.value(), data, fmt::format("{}: tensor {}", where, item.key()), extent);
+    set.tensors[item.key()] = parse_tensor(item.value(), data, fmt::format("{}: tensor {}", where, item.key()), extent);
     extent.name = item.key();
     extents.push_back(std::move(extent));
   }

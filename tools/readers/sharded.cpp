@@ -59,8 +59,7 @@ void add_shard(TensorSet shard, const std::set<std::string>& names, TensorSet& s
     if (names.count(name) != 0) {
       set.tensors[name] = std::move(tensor);
     } else {
-      set.left_alone.push_back(
-          {name, fmt::format("in {}, where the index does not look for it", shard.where)});
+      set.left_alone.push_back({name, fmt::format("in {}, where the index does not look for it", shard.where)});
     }
   }
   for (auto& [key, values] : shard.metadata) set.metadata[key].merge(values);

@@ -43,8 +43,8 @@ Character first_character(std::string_view text) {
 bool is_printable(const Character& c) {
   const bool control = c.code_point < 0x20 || (c.code_point >= 0x7F && c.code_point <= 0x9F);
   const bool line_break = c.code_point == 0x2028 || c.code_point == 0x2029;
-  const bool reordering = (c.code_point >= 0x202A && c.code_point <= 0x202E) ||
-                          (c.code_point >= 0x2066 && c.code_point <= 0x2069);
+  const bool reordering =
+      (c.code_point >= 0x202A && c.code_point <= 0x202E) || (c.code_point >= 0x2066 && c.code_point <= 0x2069);
   return c.bytes != 0 && !control && !line_break && !reordering;
 }
 
@@ -67,8 +67,7 @@ std::string shown(std::string_view text, std::size_t limit) {
 
 std::string shown(const std::vector<std::uint64_t>& shape) {
   const std::size_t count = std::min<std::size_t>(shape.size(), 8);
-  return fmt::format("[{}{}]",
-                     fmt::join(shape.begin(), shape.begin() + static_cast<std::ptrdiff_t>(count), ", "),
+  return fmt::format("[{}{}]", fmt::join(shape.begin(), shape.begin() + static_cast<std::ptrdiff_t>(count), ", "),
                      count < shape.size() ? ", ..." : "");
 }
 
@@ -80,8 +79,7 @@ void check_name(std::string_view name, const std::string& where) {
   for (std::string_view rest = name; !rest.empty();) {
     const Character c = first_character(rest);
     if (!is_printable(c)) {
-      fail("{}: tensor name {} is not printable UTF-8 at byte {}", where, shown(name),
-           name.size() - rest.size());
+      fail("{}: tensor name {} is not printable UTF-8 at byte {}", where, shown(name), name.size() - rest.size());
     }
     rest.remove_prefix(c.bytes);
   }

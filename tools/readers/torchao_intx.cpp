@@ -49,8 +49,7 @@ bool pack_row(const std::uint8_t* values, std::size_t count, std::uint8_t* out) 
 // Throws the ReadError for the row's first value outside -8..7.
 void IntxLayer::refuse_row(std::size_t row) const {
   const std::uint8_t* values = qdata.data() + row * info.k;
-  const auto* first =
-      std::find_if(values, values + info.k, [](std::uint8_t v) { return ((v + 8u) & 0xF0u) != 0; });
+  const auto* first = std::find_if(values, values + info.k, [](std::uint8_t v) { return ((v + 8u) & 0xF0u) != 0; });
   fail("{}: row {}, column {} of qdata holds {}, int4 values are -8 to 7", where, row, first - values,
        static_cast<std::int8_t>(*first));
 }
@@ -62,8 +61,8 @@ std::vector<std::uint8_t> IntxLayer::shifted_zero_points() const {
   for (const std::uint8_t byte : zero_point) {
     const auto value = static_cast<std::int8_t>(byte);
     if (value < -8 || value > 8) {
-      fail("{}: row {}, group {} of zero_point holds {}, zero points are -8 to 8", where,
-           zeros.size() / groups, zeros.size() % groups, value);
+      fail("{}: row {}, group {} of zero_point holds {}, zero points are -8 to 8", where, zeros.size() / groups,
+           zeros.size() % groups, value);
     }
     zeros.push_back(static_cast<std::uint8_t>(value + 8));
   }
@@ -103,8 +102,7 @@ std::string zero_point_reason(const Tensor& zero_point) {
 }
 
 // Why a weight that is what it says cannot be imported; empty where it can.
-std::string reason_to_leave(const WeightMetadata& metadata, const TensorMap& parts,
-                            const std::string& where) {
+std::string reason_to_leave(const WeightMetadata& metadata, const TensorMap& parts, const std::string& where) {
   if (!metadata.is_intx()) return fmt::format("torchao {}, not read", shown(metadata.type));
   if (metadata.target_dtype != "int4") {
     return fmt::format("{} values, not int4", shown(metadata.target_dtype));
@@ -125,8 +123,7 @@ std::string reason_to_leave(const WeightMetadata& metadata, const TensorMap& par
 }
 
 // The layer of a weight without reason_to_leave; throws ReadError where sizes contradict each other.
-std::unique_ptr<IntxLayer> check_layer(std::uint64_t group, const TensorMap& parts,
-                                       const std::string& where) {
+std::unique_ptr<IntxLayer> check_layer(std::uint64_t group, const TensorMap& parts, const std::string& where) {
   const Tensor& qdata = require_part(parts, "qdata", where);
   const Tensor& scale = require_part(parts, "scale", where);
   const Tensor& zero_point = require_part(parts, "zero_point", where);
@@ -174,8 +171,7 @@ void import_weight(TensorSet& set, const std::string& weight, const WeightNames&
 
 // Tensors that look like a TorchAO weight, but nothing says of which kind.
 void leave_weights_without_metadata(TensorSet& set, FoundLayers& found) {
-  std::vector<std::pair<std::string, std::string>>
-      weights;  // name and prefix; first all: taking changes the set
+  std::vector<std::pair<std::string, std::string>> weights;  // name and prefix; first all: taking changes the set
   for (const auto& entry : set.tensors) {
     for (const std::string_view prefix_end : {"._weight_", ".weight:"}) {
       const std::string suffix = fmt::format("{}qdata", prefix_end);

@@ -23,8 +23,7 @@ void require_shape(const Tensor& tensor, const std::string& part, const std::vec
   }
 }
 
-void require_dtype(const Tensor& tensor, const std::string& part, const std::string& dtype,
-                   const std::string& where) {
+void require_dtype(const Tensor& tensor, const std::string& part, const std::string& dtype, const std::string& where) {
   if (tensor.dtype != dtype) {
     fail("{}: {} has type {}, it should be {}", where, part, shown(tensor.dtype), dtype);
   }

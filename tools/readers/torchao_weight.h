@@ -20,8 +20,7 @@ void require_shape(const Tensor& tensor, const std::string& part, const std::vec
                    const std::string& where);
 
 // Throws ReadError unless the part has this dtype.
-void require_dtype(const Tensor& tensor, const std::string& part, const std::string& dtype,
-                   const std::string& where);
+void require_dtype(const Tensor& tensor, const std::string& part, const std::string& dtype, const std::string& where);
 
 // Why a layer with this bias cannot be imported: its type. Empty where it can, or where there is no such
 // tensor.

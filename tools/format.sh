@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Formats all C++ by .clang-format:
+#   tools/format.sh           in place
+#   tools/format.sh --check   changes nothing, shows what would change, non-zero if anything would
+# Debian 12's clang-format (14): other versions break lines elsewhere. The C header is laid out by hand, it is the manual.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+mapfile -t sources < <(find src jit tools bench tests python examples -type f \( -name '*.cpp' -o -name '*.h' \) | sort)
+[ ${#sources[@]} -gt 0 ] || { echo "format.sh: no C++ found" >&2; exit 1; }
+formatter=$(command -v clang-format-14 || command -v clang-format)
+if [ "${1:-}" = --check ]; then
+  "$formatter" --dry-run --Werror "${sources[@]}"
+else
+  "$formatter" -i "${sources[@]}"
+fi
