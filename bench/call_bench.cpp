@@ -7,7 +7,7 @@
 
 #include <chrono>
 
-#include "session.h"
+#include "bench/session.h"
 
 namespace zenwoq::bench {
 namespace {

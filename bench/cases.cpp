@@ -3,7 +3,7 @@
 //
 // Products of lists. All rows of a format come one after another, so that its cold weights are made once, and
 // thread counts of the same M are neighbours in time, because they are compared.
-#include "cases.h"
+#include "bench/cases.h"
 
 #include <fmt/format.h>
 
@@ -11,7 +11,7 @@
 #include <charconv>
 #include <stdexcept>
 
-#include "models.h"
+#include "bench/models.h"
 
 namespace zenwoq::bench {
 namespace {

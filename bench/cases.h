@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "source.h"
+#include "bench/source.h"
 
 namespace zenwoq::bench {
 

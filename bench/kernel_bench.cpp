@@ -8,11 +8,11 @@
 #include <chrono>
 #include <stdexcept>
 
-#include "gemm_avx512.h"
-#include "plan/tuning.h"
-#include "registry/code_memory.h"
-#include "registry/registry.h"
-#include "session.h"
+#include "bench/session.h"
+#include "jit/gemm_avx512.h"
+#include "jit/tuning.h"
+#include "src/registry/code_memory.h"
+#include "src/registry/registry.h"
 
 namespace zenwoq::bench {
 namespace {

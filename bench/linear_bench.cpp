@@ -7,8 +7,8 @@
 
 #include <chrono>
 
-#include "api/boundary.h"
-#include "session.h"
+#include "bench/session.h"
+#include "src/api/boundary.h"
 
 namespace zenwoq::bench {
 namespace {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Emission of the roof's loops. No compiler stands between the loop we mean and the loop that runs.
-#include "loops.h"
+#include "bench/loops.h"
 
 #include <fmt/format.h>
 #include <xbyak/xbyak.h>

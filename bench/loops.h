@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "registry/code_memory.h"
+#include "src/registry/code_memory.h"
 
 namespace zenwoq::bench {
 

@@ -9,7 +9,7 @@
 #include <cstdio>
 #include <exception>
 
-#include "session.h"
+#include "bench/session.h"
 
 namespace zenwoq::bench {
 namespace {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The tables, from the models' config.json: query and output, key and value, gate and up, down.
-#include "models.h"
+#include "bench/models.h"
 
 namespace zenwoq::bench {
 

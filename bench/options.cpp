@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The command line by CLI11; what it does not know goes to Google Benchmark.
-#include "options.h"
+#include "bench/options.h"
 
 #include <benchmark/benchmark.h>
 
@@ -10,7 +10,7 @@
 #include <cstdlib>
 #include <map>
 
-#include "models.h"
+#include "bench/models.h"
 
 namespace zenwoq::bench {
 namespace {

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "cases.h"
+#include "bench/cases.h"
 
 namespace zenwoq::bench {
 

@@ -9,8 +9,8 @@
 #include <chrono>
 #include <thread>
 
-#include "api/boundary.h"
-#include "session.h"
+#include "bench/session.h"
+#include "src/api/boundary.h"
 
 namespace zenwoq::bench {
 namespace {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Bandwidth and dot product peak, on the threads that the run itself uses.
-#include "roof.h"
+#include "bench/roof.h"
 
 #include <atomic>
 #include <chrono>

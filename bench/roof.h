@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "loops.h"
-#include "run/context.h"
-#include "source.h"
+#include "bench/loops.h"
+#include "bench/source.h"
+#include "src/run/context.h"
 
 namespace zenwoq::bench {
 

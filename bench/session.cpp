@@ -2,14 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Cold weights and contexts.
-#include "session.h"
+#include "bench/session.h"
 
 #include <sched.h>
 
 #include <chrono>
 #include <fstream>
 
-#include "api/boundary.h"
+#include "src/api/boundary.h"
 
 namespace zenwoq::bench {
 namespace {

@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "handles.h"
-#include "options.h"
-#include "roof.h"
+#include "bench/handles.h"
+#include "bench/options.h"
+#include "bench/roof.h"
 
 namespace zenwoq::bench {
 

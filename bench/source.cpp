@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Random operands with a fixed seed.
-#include "source.h"
+#include "bench/source.h"
 
 #include <fmt/format.h>
 
@@ -10,7 +10,7 @@
 #include <cstring>
 #include <random>
 
-#include "weight/convert.h"
+#include "jit/number.h"
 
 namespace zenwoq::bench {
 namespace {

@@ -8,9 +8,9 @@
 #include <algorithm>
 #include <chrono>
 
-#include "api/boundary.h"
-#include "session.h"
-#include "weight/weight.h"
+#include "bench/session.h"
+#include "src/api/boundary.h"
+#include "src/weight/weight.h"
 
 namespace zenwoq::bench {
 namespace {

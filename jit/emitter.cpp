@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Entry and exit of a kernel, System V x86-64.
-#include "emitter.h"
+#include "jit/emitter.h"
 
 namespace zenwoq {
 namespace {

@@ -14,7 +14,7 @@ namespace zenwoq {
 struct GemmArgs {
   const void* x;  // bf16 [rows, K], row r at x + r * ldx_bytes
   std::uint64_t ldx_bytes;
-  const std::uint8_t* panels;  // the first of a run of panels (src/weight/panel_layout.h)
+  const std::uint8_t* panels;  // the first of a run of panels (jit/panel_layout.h)
   const float* xsum;           // [G, rows] sums of x over each group; read if the weight has zeros
   std::uint64_t xsum_bytes;    // from one group's sums to the next
   const float* bias;           // [columns, rounded up to a panel]; read if the key has a bias

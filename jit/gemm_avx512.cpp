@@ -2,14 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Emission of the AVX-512 BF16 kernel. A unit is one tile's strips over the whole of K: units walk the columns.
-#include "gemm_avx512.h"
+#include "jit/gemm_avx512.h"
 
 #include <algorithm>
 #include <bit>
 #include <new>
 
-#include "weight/convert.h"
-#include "weight/packed.h"
+#include "jit/number.h"
+#include "src/weight/packed.h"
 
 namespace zenwoq {
 

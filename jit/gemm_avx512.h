@@ -15,10 +15,10 @@
 
 #include <vector>
 
-#include "emitter.h"
-#include "gemm_args.h"
-#include "status.h"
-#include "vector_map.h"
+#include "jit/emitter.h"
+#include "jit/gemm_args.h"
+#include "jit/status.h"
+#include "jit/vector_map.h"
 
 namespace zenwoq {
 

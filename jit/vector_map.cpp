@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The budget of 32 vector registers: accumulators first, then totals and codes where they fit.
-#include "vector_map.h"
+#include "jit/vector_map.h"
 
 #include <algorithm>
 

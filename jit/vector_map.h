@@ -6,8 +6,8 @@
 
 #include <xbyak/xbyak.h>
 
-#include "plan/tuning.h"
-#include "registry/kernel_key.h"
+#include "jit/key.h"
+#include "jit/tuning.h"
 
 namespace zenwoq {
 

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Memory for packed weights: aligned, nobody's twice, given back, whatever threads allocate it.
-#include "weight/buffer.h"
+#include "src/weight/buffer.h"
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>

@@ -3,14 +3,14 @@
 //
 // zenwoq check on real layers with generated kernels, on a CPU that has AVX-512 BF16 or in the emulator. Fixtures
 // always; the whole SmolLM2 where ZENWOQ_MODEL names it (tools/quickstart.sh says where it keeps the file).
-#include "check.h"
+#include "tools/check.h"
 
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 
-#include "api/boundary.h"
-#include "support/kernel_host.h"
+#include "src/api/boundary.h"
+#include "tests/support/kernel_host.h"
 
 namespace zenwoq::test {
 namespace {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Code memory runs what it is given, is never writable and executable, and survives refusals of the system.
-#include "registry/code_memory.h"
+#include "src/registry/code_memory.h"
 
 #include <gtest/gtest.h>
 #include <signal.h>

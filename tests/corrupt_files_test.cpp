@@ -12,9 +12,9 @@
 #include <fstream>
 #include <iterator>
 
-#include "checkpoint_builder.h"
-#include "gguf_file.h"
-#include "safetensors.h"
+#include "tests/support/checkpoint_builder.h"
+#include "tools/readers/gguf_file.h"
+#include "tools/readers/safetensors.h"
 
 namespace zenwoq::tools::testing {
 namespace {

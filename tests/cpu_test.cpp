@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The CPU report, from made-up CPUID tables of CPUs and virtual machines, and against /proc/cpuinfo of this machine.
-#include "cpu/cpu.h"
+#include "src/cpu/cpu.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>

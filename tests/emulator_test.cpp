@@ -4,7 +4,7 @@
 // The rules that the emulator enforces on a run: memory, the calling convention, endless loops.
 // What instructions compute, and the rest of the interface, is tested in tests/emulator/*_test.cpp.
 
-#include "emulator/test_support.h"
+#include "tests/emulator/test_support.h"
 
 namespace zenwoq::emulator {
 namespace {

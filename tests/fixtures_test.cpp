@@ -8,10 +8,10 @@
 #include <bit>
 #include <cmath>
 
-#include "layer.h"
-#include "mapped_file.h"
-#include "safetensors.h"
-#include "weight/convert.h"
+#include "jit/number.h"
+#include "tools/readers/layer.h"
+#include "tools/readers/mapped_file.h"
+#include "tools/readers/safetensors.h"
 
 namespace zenwoq::tools {
 namespace {

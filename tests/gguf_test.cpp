@@ -4,7 +4,7 @@
 // Import of GGUF: Q4_0 and Q4_1 blocks, every kind of key-value pair, what is left alone, what is refused.
 #include <gtest/gtest.h>
 
-#include "checkpoint_builder.h"
+#include "tests/support/checkpoint_builder.h"
 
 namespace zenwoq::tools::testing {
 namespace {

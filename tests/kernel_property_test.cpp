@@ -8,12 +8,12 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "gemm_avx512.h"
-#include "reference/mxcsr.h"
-#include "support/guard_buffer.h"
-#include "support/kernel_host.h"
-#include "support/random_weight.h"
-#include "weight/weight.h"
+#include "jit/gemm_avx512.h"
+#include "jit/mxcsr.h"
+#include "src/weight/weight.h"
+#include "tests/support/guard_buffer.h"
+#include "tests/support/kernel_host.h"
+#include "tests/support/random_weight.h"
 
 namespace zenwoq::test {
 namespace {

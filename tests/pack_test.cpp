@@ -13,9 +13,9 @@
 #include <span>
 #include <string>
 
-#include "support/guard_buffer.h"
-#include "support/random_weight.h"
-#include "weight/weight.h"
+#include "src/weight/weight.h"
+#include "tests/support/guard_buffer.h"
+#include "tests/support/random_weight.h"
 
 namespace zenwoq::test {
 namespace {

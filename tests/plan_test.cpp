@@ -2,13 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Cuts of rows and panels, and the tables of every CPU: whatever M is, each row is in one block whose kernel exists.
-#include "plan/plan.h"
+#include "src/plan/plan.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
-#include "gemm_avx512.h"
+#include "jit/gemm_avx512.h"
 
 namespace zenwoq {
 namespace {

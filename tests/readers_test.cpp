@@ -10,9 +10,9 @@
 #include <filesystem>
 #include <fstream>
 
-#include "checkpoint_builder.h"
-#include "safetensors.h"
-#include "text.h"
+#include "tests/support/checkpoint_builder.h"
+#include "tools/readers/safetensors.h"
+#include "tools/readers/text.h"
 
 namespace zenwoq::tools::testing {
 namespace {

@@ -6,10 +6,10 @@
 
 #include <cstring>
 
-#include "cpu/cpu.h"
-#include "reference/reference.h"
-#include "support/random_weight.h"
-#include "weight/weight.h"
+#include "src/cpu/cpu.h"
+#include "src/reference/reference.h"
+#include "src/weight/weight.h"
+#include "tests/support/random_weight.h"
 
 namespace zenwoq::test {
 namespace {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The registry: one generation a key under contention, failures remembered or tried again; and the grammar of names.
-#include "registry/registry.h"
+#include "src/registry/registry.h"
 
 #include <gtest/gtest.h>
 
@@ -11,7 +11,7 @@
 #include <set>
 #include <thread>
 
-#include "gemm_avx512.h"
+#include "jit/gemm_avx512.h"
 
 namespace zenwoq {
 namespace {

@@ -8,11 +8,11 @@
 #include <algorithm>
 #include <cstring>
 
-#include "api/boundary.h"
-#include "reference/mxcsr.h"
-#include "support/guard_buffer.h"
-#include "support/kernel_host.h"
-#include "support/random_weight.h"
+#include "jit/mxcsr.h"
+#include "src/api/boundary.h"
+#include "tests/support/guard_buffer.h"
+#include "tests/support/kernel_host.h"
+#include "tests/support/random_weight.h"
 
 namespace zenwoq::test {
 namespace {

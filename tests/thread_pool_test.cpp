@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The pool runs every index exactly once and always returns: nested, shared, forked, or with no threads at all.
-#include "run/thread_pool.h"
+#include "src/run/thread_pool.h"
 
 #include <gtest/gtest.h>
 #include <immintrin.h>
@@ -17,7 +17,7 @@
 #include <thread>
 #include <vector>
 
-#include "run/context.h"
+#include "src/run/context.h"
 
 #if defined(__SANITIZE_THREAD__)
 #define ZENWOQ_TSAN true

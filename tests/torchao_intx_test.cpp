@@ -4,7 +4,7 @@
 // Import of TorchAO intx weights: values, dialects of names, what is left alone, what is refused.
 #include <gtest/gtest.h>
 
-#include "checkpoint_builder.h"
+#include "tests/support/checkpoint_builder.h"
 
 namespace zenwoq::tools::testing {
 namespace {

@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-#include "checkpoint_builder.h"
+#include "tests/support/checkpoint_builder.h"
 
 namespace zenwoq::tools::testing {
 namespace {

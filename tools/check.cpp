@@ -2,18 +2,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // zenwoq check: every 4-bit linear of checkpoint files through the library, compared with the reference and with f64.
-#include "check.h"
+#include "tools/check.h"
 
 #include <cstdio>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "api_handles.h"
-#include "commands.h"
-#include "cpu_info.h"
-#include "progress.h"
-#include "stopwatch.h"
+#include "tools/api_handles.h"
+#include "tools/commands.h"
+#include "tools/cpu_info.h"
+#include "tools/progress.h"
+#include "tools/stopwatch.h"
 
 namespace zenwoq::tools {
 namespace {

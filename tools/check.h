@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "check_report.h"
+#include "tools/check_report.h"
 
 namespace zenwoq::tools {
 

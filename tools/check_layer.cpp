@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // One layer through the library, its results compared and timed.
-#include "check_layer.h"
+#include "tools/check_layer.h"
 
 #include <fmt/format.h>
 
@@ -14,10 +14,10 @@
 #include <new>
 #include <random>
 
-#include "api/boundary.h"
-#include "exact_product.h"
-#include "packed_layer.h"
-#include "stopwatch.h"
+#include "src/api/boundary.h"
+#include "tools/exact_product.h"
+#include "tools/packed_layer.h"
+#include "tools/stopwatch.h"
 
 namespace zenwoq::tools {
 namespace {

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "readers/layer.h"
+#include "tools/readers/layer.h"
 
 namespace zenwoq::tools {
 

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Sums over the layers of a check, and what follows from them.
-#include "check_report.h"
+#include "tools/check_report.h"
 
 #include <fmt/format.h>
 
@@ -10,7 +10,7 @@
 #include <cfloat>
 #include <nlohmann/json.hpp>
 
-#include "cpu_info.h"
+#include "tools/cpu_info.h"
 
 namespace zenwoq::tools {
 namespace {

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "check_layer.h"
-#include "commands.h"
-#include "json_output.h"
+#include "tools/check_layer.h"
+#include "tools/commands.h"
+#include "tools/json_output.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq::tools {

@@ -6,8 +6,8 @@
 
 #include <algorithm>
 
-#include "check_report.h"
-#include "table.h"
+#include "tools/check_report.h"
+#include "tools/table.h"
 
 namespace zenwoq::tools {
 namespace {

@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The CPU report of a context: read, named, as JSON.
-#include "cpu_info.h"
+#include "tools/cpu_info.h"
 
 #include <nlohmann/json.hpp>
 
-#include "api_handles.h"
+#include "tools/api_handles.h"
 
 namespace zenwoq::tools {
 

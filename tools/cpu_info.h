@@ -4,7 +4,7 @@
 // The report of a context about its CPU, as several commands print it.
 #pragma once
 
-#include "json_output.h"
+#include "tools/json_output.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq::tools {

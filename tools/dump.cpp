@@ -12,12 +12,12 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "api_handles.h"
-#include "commands.h"
-#include "kernel_json.h"
-#include "listing.h"
-#include "option_names.h"
-#include "planned_kernels.h"
+#include "tools/api_handles.h"
+#include "tools/commands.h"
+#include "tools/kernel_json.h"
+#include "tools/listing.h"
+#include "tools/option_names.h"
+#include "tools/planned_kernels.h"
 
 namespace zenwoq::tools {
 namespace {

@@ -2,14 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The f64 product, eight rows of x at a time so that the compiler finds vectors.
-#include "exact_product.h"
+#include "tools/exact_product.h"
 
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
 #include <limits>
 
-#include "weight/convert.h"
+#include "jit/number.h"
 
 namespace zenwoq::tools {
 namespace {

@@ -14,7 +14,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "readers/layer.h"
+#include "tools/readers/layer.h"
 
 namespace zenwoq::tools {
 

@@ -8,9 +8,9 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "api_handles.h"
-#include "commands.h"
-#include "cpu_info.h"
+#include "tools/api_handles.h"
+#include "tools/commands.h"
+#include "tools/cpu_info.h"
 
 namespace zenwoq::tools {
 namespace {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // JSON to text.
-#include "json_output.h"
+#include "tools/json_output.h"
 
 #include <fmt/format.h>
 

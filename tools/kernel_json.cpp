@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Writes keys as JSON.
-#include "kernel_json.h"
+#include "tools/kernel_json.h"
 
 #include <nlohmann/json.hpp>
 
-#include "weight/convert.h"
+#include "jit/number.h"
 
 namespace zenwoq::tools {
 

@@ -4,8 +4,8 @@
 // The key of a kernel as JSON.
 #pragma once
 
-#include "json_output.h"
-#include "planned_kernels.h"
+#include "tools/json_output.h"
+#include "tools/planned_kernels.h"
 
 namespace zenwoq::tools {
 

@@ -11,14 +11,14 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "api_handles.h"
-#include "commands.h"
-#include "cpu_info.h"
-#include "json_output.h"
-#include "option_names.h"
-#include "planned_kernels.h"
-#include "stopwatch.h"
-#include "table.h"
+#include "tools/api_handles.h"
+#include "tools/commands.h"
+#include "tools/cpu_info.h"
+#include "tools/json_output.h"
+#include "tools/option_names.h"
+#include "tools/planned_kernels.h"
+#include "tools/stopwatch.h"
+#include "tools/table.h"
 
 namespace zenwoq::tools {
 namespace {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Disassembly with Zydis, put together with the emitter's notes.
-#include "listing.h"
+#include "tools/listing.h"
 
 #include <Zydis/Zydis.h>
 #include <fmt/format.h>
@@ -11,9 +11,9 @@
 #include <optional>
 #include <set>
 
-#include "api_handles.h"
-#include "register_map.h"
-#include "weight/convert.h"
+#include "jit/number.h"
+#include "tools/api_handles.h"
+#include "tools/register_map.h"
 
 namespace zenwoq::tools {
 namespace {

@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "planned_kernels.h"
+#include "tools/planned_kernels.h"
 
 namespace zenwoq::tools {
 

@@ -11,8 +11,8 @@
 #include <new>
 #include <string>
 
-#include "api_handles.h"
-#include "commands.h"
+#include "tools/api_handles.h"
+#include "tools/commands.h"
 
 namespace zenwoq::tools {
 namespace {

@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // From the readers' layers to weights and linears of the library.
-#include "packed_layer.h"
+#include "tools/packed_layer.h"
 
 #include <algorithm>
 
-#include "stopwatch.h"
+#include "tools/stopwatch.h"
 
 namespace zenwoq::tools {
 

@@ -6,8 +6,8 @@
 
 #include <string>
 
-#include "api_handles.h"
-#include "readers/layer.h"
+#include "tools/api_handles.h"
+#include "tools/readers/layer.h"
 
 namespace zenwoq::tools {
 

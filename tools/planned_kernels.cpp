@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Plans and emits kernels without weights to run them on.
-#include "planned_kernels.h"
+#include "tools/planned_kernels.h"
 
-#include "api/boundary.h"
-#include "packed_layer.h"
+#include "src/api/boundary.h"
+#include "tools/packed_layer.h"
 
 namespace zenwoq::tools {
 namespace {

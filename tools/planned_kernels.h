@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "gemm_avx512.h"
-#include "readers/layer.h"
-#include "registry/kernel_key.h"
+#include "jit/gemm_avx512.h"
+#include "jit/key.h"
+#include "tools/readers/layer.h"
 
 namespace zenwoq::tools {
 

@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The register map of a kernel, read from the emitter's own VectorMap.
-#include "register_map.h"
+#include "tools/register_map.h"
 
 #include <fmt/format.h>
 
-#include "gemm_avx512.h"
+#include "jit/gemm_avx512.h"
 
 namespace zenwoq::tools {
 namespace {

@@ -7,7 +7,7 @@
 #include <array>
 #include <string>
 
-#include "registry/kernel_key.h"
+#include "jit/key.h"
 
 namespace zenwoq::tools {
 

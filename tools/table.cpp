@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Layout of text tables.
-#include "table.h"
+#include "tools/table.h"
 
 #include <algorithm>
 

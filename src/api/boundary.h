@@ -11,10 +11,10 @@
 #include <memory>
 #include <new>
 
-#include "run/context.h"
-#include "run/linear.h"
-#include "status.h"
-#include "weight/weight.h"
+#include "jit/status.h"
+#include "src/run/context.h"
+#include "src/run/linear.h"
+#include "src/weight/weight.h"
 
 struct zenwoq_context {
   std::shared_ptr<zenwoq::Context> context;

@@ -4,7 +4,7 @@
 // Contexts at the C boundary: options, the ZENWOQ_ISA variable, reports.
 #include <cstdlib>
 
-#include "api/boundary.h"
+#include "src/api/boundary.h"
 
 namespace zenwoq {
 namespace {

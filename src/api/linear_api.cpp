@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Linears at the C boundary: create, prepare, run, and their kernels.
-#include "api/boundary.h"
-#include "gemm_avx512.h"
+#include "jit/gemm_avx512.h"
+#include "src/api/boundary.h"
 
 using namespace zenwoq;
 

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Status names, the error text of a thread, the version.
-#include "api/boundary.h"
+#include "src/api/boundary.h"
 
 namespace {
 

@@ -4,8 +4,8 @@
 // Weights at the C boundary: describe, pack, open, unpack.
 #include <atomic>
 
-#include "api/boundary.h"
-#include "reference/mxcsr.h"
+#include "jit/mxcsr.h"
+#include "src/api/boundary.h"
 
 using namespace zenwoq;
 

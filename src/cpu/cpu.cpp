@@ -2,14 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Turns raw CPU facts into the report: a pure function, so that tests describe machines they do not have.
-#include "cpu/cpu.h"
+#include "src/cpu/cpu.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstring>
 
-#include "cpu/zen_models.h"
+#include "src/cpu/zen_models.h"
 
 namespace zenwoq {
 namespace {

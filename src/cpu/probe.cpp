@@ -13,7 +13,7 @@
 #include <iterator>
 #include <string>
 
-#include "cpu/cpu.h"
+#include "src/cpu/cpu.h"
 
 namespace zenwoq {
 namespace {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Cuts of rows and panels.
-#include "plan/plan.h"
+#include "src/plan/plan.h"
 
 namespace zenwoq {
 namespace {

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "plan/tuning.h"
+#include "jit/tuning.h"
 
 namespace zenwoq {
 

@@ -4,8 +4,8 @@
 // The arithmetic contract in plain C++: oracle of the tests and fallback kernel in one.
 #pragma once
 
-#include "gemm_args.h"
-#include "registry/kernel_key.h"
+#include "jit/gemm_args.h"
+#include "jit/key.h"
 
 namespace zenwoq {
 

@@ -6,10 +6,10 @@
 // object.
 #include <cstring>
 
-#include "reference/mxcsr.h"
-#include "reference/reference.h"
-#include "weight/convert.h"
-#include "weight/packed.h"
+#include "jit/mxcsr.h"
+#include "jit/number.h"
+#include "src/reference/reference.h"
+#include "src/weight/packed.h"
 
 namespace zenwoq {
 namespace {

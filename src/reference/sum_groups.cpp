@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Sums of activations over groups, for zeros and offsets. fma(x, 1, acc) is acc + x.
-#include "reference/mxcsr.h"
-#include "reference/reference.h"
-#include "weight/convert.h"
-#include "weight/packed.h"
+#include "jit/mxcsr.h"
+#include "jit/number.h"
+#include "src/reference/reference.h"
+#include "src/weight/packed.h"
 
 namespace zenwoq {
 namespace {

@@ -3,7 +3,7 @@
 //
 // Two ways to executable pages: a private mapping of an anonymous file that was written before (no mapping is ever
 // writable), or anonymous pages that are written and then turned by mprotect (never both at once).
-#include "registry/code_memory.h"
+#include "src/registry/code_memory.h"
 
 #include <sys/mman.h>
 #include <sys/resource.h>

@@ -12,7 +12,7 @@
 #include <span>
 #include <string>
 
-#include "status.h"
+#include "jit/status.h"
 
 namespace zenwoq {
 

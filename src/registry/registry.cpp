@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Buckets of immutable entries, read without a lock; one mutex for the list of keys in the making and the counters.
-#include "registry/registry.h"
+#include "src/registry/registry.h"
 
 #include <unistd.h>
 

@@ -16,9 +16,9 @@
 #include <string>
 #include <vector>
 
-#include "gemm_args.h"
-#include "registry/kernel_key.h"
-#include "status.h"
+#include "jit/gemm_args.h"
+#include "jit/key.h"
+#include "jit/status.h"
 
 namespace zenwoq {
 

@@ -2,12 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Choice of the tier, and the loop that runs on the pool or on the caller's threads.
-#include "run/context.h"
+#include "src/run/context.h"
 
 #include <algorithm>
 #include <atomic>
 
-#include "gemm_avx512.h"
+#include "jit/gemm_avx512.h"
 
 namespace zenwoq {
 

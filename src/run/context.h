@@ -7,12 +7,12 @@
 #include <memory>
 #include <string>
 
-#include "cpu/cpu.h"
-#include "reference/reference.h"
-#include "registry/code_memory.h"
-#include "registry/registry.h"
-#include "run/scratch.h"
-#include "run/thread_pool.h"
+#include "src/cpu/cpu.h"
+#include "src/reference/reference.h"
+#include "src/registry/code_memory.h"
+#include "src/registry/registry.h"
+#include "src/run/scratch.h"
+#include "src/run/thread_pool.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A run: activations to bf16 and group sums, then blocks of rows x panels on the threads.
-#include "run/linear.h"
+#include "src/run/linear.h"
 
 #include <algorithm>
 #include <cstring>

@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "plan/plan.h"
-#include "run/context.h"
-#include "weight/weight.h"
+#include "src/plan/plan.h"
+#include "src/run/context.h"
+#include "src/weight/weight.h"
 
 namespace zenwoq {
 

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The pool holds no lock, only atomics: a fork at any moment leaves a state that the child can go on from.
-#include "run/thread_pool.h"
+#include "src/run/thread_pool.h"
 
 #include <immintrin.h>
 #include <signal.h>

@@ -3,7 +3,7 @@
 //
 // A cold weight is read at the speed of memory only in huge pages: in pages of 4 KiB, the walks of page tables cost a
 // product with one row a tenth of its speed, and if the weight is small and its pages are scattered, a third.
-#include "weight/buffer.h"
+#include "src/weight/buffer.h"
 
 #include <pthread.h>
 #include <sys/mman.h>

@@ -9,11 +9,11 @@
 // packs u8 at 3.8 GB/s with prefetches into the first level, at 7 with these.
 //
 // Compiled twice (ZENWOQ_CODE_KERNELS); only local functions, so that no AVX2 code leaks into the portable object.
-#include "weight/code_kernels.h"
+#include "src/weight/code_kernels.h"
 
 #include <cstring>
 
-#include "weight/vector256.h"
+#include "src/weight/vector256.h"
 
 namespace zenwoq {
 namespace {

@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "weight/panel_layout.h"
+#include "jit/panel_layout.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq {

@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The header of packed weights: made from a description, checked when hostile bytes are opened.
-#include "weight/packed.h"
+#include "src/weight/packed.h"
 
 #include <cstring>
 
-#include "weight/convert.h"
+#include "jit/number.h"
 
 namespace zenwoq {
 namespace {

@@ -17,9 +17,9 @@
 #include <cstdint>
 #include <string>
 
-#include "status.h"
-#include "weight/code_kernels.h"
-#include "weight/panel_layout.h"
+#include "jit/panel_layout.h"
+#include "jit/status.h"
+#include "src/weight/code_kernels.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq {

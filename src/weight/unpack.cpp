@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "weight/convert.h"
-#include "weight/packed.h"
-#include "weight/transpose.h"
+#include "jit/number.h"
+#include "src/weight/packed.h"
+#include "src/weight/parameter_tile.h"
 
 namespace zenwoq {
 namespace {

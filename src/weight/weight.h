@@ -8,9 +8,9 @@
 #include <memory>
 #include <utility>
 
-#include "weight/buffer.h"
-#include "weight/convert.h"
-#include "weight/packed.h"
+#include "jit/number.h"
+#include "src/weight/buffer.h"
+#include "src/weight/packed.h"
 
 namespace zenwoq {
 

@@ -3,7 +3,7 @@
 //
 // Shifts, rotations and bit manipulation (BMI1, BMI2) of general-purpose registers.
 
-#include "integer.h"
+#include "tests/emulator/integer.h"
 
 namespace zenwoq::emulator {
 namespace {

@@ -4,8 +4,8 @@
 // Vector comparisons and tests, whose result is a vector (VEX) or a mask register (EVEX), and
 // blends.
 
-#include "scalar.h"
-#include "vector.h"
+#include "tests/emulator/scalar.h"
+#include "tests/emulator/vector.h"
 
 namespace zenwoq::emulator {
 namespace {

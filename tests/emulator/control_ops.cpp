@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "scalar.h"
+#include "tests/emulator/scalar.h"
 
 namespace zenwoq::emulator {
 namespace {

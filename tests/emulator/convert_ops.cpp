@@ -3,7 +3,7 @@
 //
 // Conversions between f32 and bf16, f16, integers.
 
-#include "vector.h"
+#include "tests/emulator/vector.h"
 
 namespace zenwoq::emulator {
 namespace {

@@ -24,7 +24,7 @@
 #include <string>
 #include <vector>
 
-#include "cpu.h"
+#include "tests/emulator/cpu.h"
 
 namespace zenwoq::emulator {
 

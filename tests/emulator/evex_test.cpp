@@ -4,7 +4,7 @@
 // EVEX instructions without a VEX form, against models written from the manual, and on hosts that
 // have AVX-512 BF16 against the hardware as well.
 
-#include "test_support.h"
+#include "tests/emulator/test_support.h"
 
 namespace zenwoq::emulator {
 namespace {

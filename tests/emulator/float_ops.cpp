@@ -5,7 +5,7 @@
 
 #include <cmath>
 
-#include "vector.h"
+#include "tests/emulator/vector.h"
 
 namespace zenwoq::emulator {
 namespace {

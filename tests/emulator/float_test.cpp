@@ -7,7 +7,7 @@
 #include <bit>
 #include <cmath>
 
-#include "test_support.h"
+#include "tests/emulator/test_support.h"
 
 namespace zenwoq::emulator {
 namespace {

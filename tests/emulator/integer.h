@@ -7,7 +7,7 @@
 #ifndef ZENWOQ_TESTS_EMULATOR_INTEGER_H_
 #define ZENWOQ_TESTS_EMULATOR_INTEGER_H_
 
-#include "scalar.h"
+#include "tests/emulator/scalar.h"
 
 namespace zenwoq::emulator {
 

@@ -3,7 +3,7 @@
 //
 // Moves, arithmetic and logic of general-purpose registers.
 
-#include "integer.h"
+#include "tests/emulator/integer.h"
 
 namespace zenwoq::emulator {
 namespace {

@@ -4,7 +4,7 @@
 // General-purpose instructions against the host: results, and the flags that the instruction
 // defines.
 
-#include "test_support.h"
+#include "tests/emulator/test_support.h"
 
 namespace zenwoq::emulator {
 namespace {

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "vector.h"
+#include "tests/emulator/vector.h"
 
 namespace zenwoq::emulator {
 namespace {

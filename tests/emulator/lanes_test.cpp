@@ -4,7 +4,7 @@
 // Instructions that keep to their 128-bit lanes: the host's AVX2 form is the reference, for the
 // EVEX form as well.
 
-#include "test_support.h"
+#include "tests/emulator/test_support.h"
 
 namespace zenwoq::emulator {
 namespace {

@@ -3,7 +3,7 @@
 //
 // Instructions on the mask registers k0 to k7.
 
-#include "scalar.h"
+#include "tests/emulator/scalar.h"
 
 namespace zenwoq::emulator {
 namespace {

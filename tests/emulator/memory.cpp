@@ -8,7 +8,7 @@
 #include <cstdio>
 #include <limits>
 
-#include "cpu.h"
+#include "tests/emulator/cpu.h"
 
 namespace zenwoq::emulator {
 namespace {

@@ -3,8 +3,8 @@
 //
 // Moves between vector registers, memory and general-purpose registers; broadcasts.
 
-#include "scalar.h"
-#include "vector.h"
+#include "tests/emulator/scalar.h"
+#include "tests/emulator/vector.h"
 
 namespace zenwoq::emulator {
 namespace {

@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cpu.h"
+#include "tests/emulator/cpu.h"
 
 namespace zenwoq::emulator {
 

@@ -8,8 +8,8 @@
 #include <cstring>
 #include <map>
 
-#include "emulator.h"
-#include "operation.h"
+#include "tests/emulator/emulator.h"
+#include "tests/emulator/operation.h"
 
 namespace zenwoq::emulator {
 namespace {

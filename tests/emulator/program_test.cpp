@@ -7,7 +7,7 @@
 
 #include <thread>
 
-#include "test_support.h"
+#include "tests/emulator/test_support.h"
 
 namespace zenwoq::emulator {
 namespace {

@@ -13,8 +13,8 @@
 #include <mutex>
 #include <utility>
 
-#include "emulator.h"
-#include "operation.h"
+#include "tests/emulator/emulator.h"
+#include "tests/emulator/operation.h"
 
 namespace zenwoq::emulator {
 namespace {

@@ -10,7 +10,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "operation.h"
+#include "tests/emulator/operation.h"
 
 namespace zenwoq::emulator {
 

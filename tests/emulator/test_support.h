@@ -19,7 +19,7 @@
 #include <string>
 #include <vector>
 
-#include "emulator.h"
+#include "tests/emulator/emulator.h"
 
 namespace zenwoq::emulator {
 

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <array>
 
-#include "operation.h"
+#include "tests/emulator/operation.h"
 
 namespace zenwoq::emulator {
 namespace {

@@ -3,7 +3,7 @@
 //
 // How vector instructions fetch their operands and write their results.
 
-#include "vector.h"
+#include "tests/emulator/vector.h"
 
 #include <algorithm>
 #include <cstdio>

@@ -11,7 +11,7 @@
 
 #include <cstring>
 
-#include "operation.h"
+#include "tests/emulator/operation.h"
 
 namespace zenwoq::emulator {
 

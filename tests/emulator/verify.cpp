@@ -7,8 +7,8 @@
 #include <cstdio>
 #include <limits>
 
-#include "emulator.h"
-#include "operation.h"
+#include "tests/emulator/emulator.h"
+#include "tests/emulator/operation.h"
 
 namespace zenwoq::emulator {
 namespace {

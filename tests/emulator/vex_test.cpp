@@ -3,7 +3,7 @@
 //
 // Moves, conversions, permutations and scalar float instructions in VEX form against the host.
 
-#include "test_support.h"
+#include "tests/emulator/test_support.h"
 
 namespace zenwoq::emulator {
 namespace {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The call is a few lines of machine code of our own: no compiler may touch a register in between.
-#include "support/checked_call.h"
+#include "tests/support/checked_call.h"
 
 #include <fmt/format.h>
 #include <xbyak/xbyak.h>
@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "registry/code_memory.h"
+#include "src/registry/code_memory.h"
 
 namespace zenwoq::test {
 namespace {

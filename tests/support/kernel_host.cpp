@@ -3,13 +3,13 @@
 //
 // Native calls go through checked_call, others through the emulator. Kernels of a context are reached through a stub in
 // real code memory, so that the library itself notices nothing.
-#include "support/kernel_host.h"
+#include "tests/support/kernel_host.h"
 
 #include <xbyak/xbyak.h>
 #include <xmmintrin.h>
 
-#include "cpu/cpu.h"
-#include "support/checked_call.h"
+#include "src/cpu/cpu.h"
+#include "tests/support/checked_call.h"
 
 namespace zenwoq::test {
 

@@ -11,10 +11,10 @@
 #include <string>
 #include <vector>
 
-#include "emulator/emulator.h"
-#include "gemm_args.h"
-#include "registry/code_memory.h"
-#include "run/context.h"
+#include "jit/gemm_args.h"
+#include "src/registry/code_memory.h"
+#include "src/run/context.h"
+#include "tests/emulator/emulator.h"
 
 namespace zenwoq::test {
 

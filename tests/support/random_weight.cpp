@@ -2,13 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Random data, and the arithmetic contract in the most literal form: doubles and explicit flushing instead of MXCSR.
-#include "support/random_weight.h"
+#include "tests/support/random_weight.h"
 
 #include <bit>
 #include <cmath>
 #include <cstring>
 
-#include "weight/convert.h"
+#include "jit/number.h"
 
 namespace zenwoq::test {
 namespace {

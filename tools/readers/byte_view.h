@@ -12,7 +12,7 @@
 #include <optional>
 #include <string_view>
 
-#include "text.h"
+#include "tools/readers/text.h"
 
 namespace zenwoq::tools {
 

@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "byte_view.h"
-#include "layer.h"
+#include "tools/readers/byte_view.h"
+#include "tools/readers/layer.h"
 
 namespace zenwoq::tools {
 

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The table of ggml types, as in gguf-py 0.19 (but q8_1, which files do not hold, as in ggml-common.h).
-#include "ggml_types.h"
+#include "tools/readers/ggml_types.h"
 
 #include <fmt/format.h>
 

@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "layer.h"
+#include "tools/readers/layer.h"
 
 namespace zenwoq::tools {
 

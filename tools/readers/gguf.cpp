@@ -8,7 +8,7 @@
 //
 // A row of W is K / 32 blocks; byte j of a block's codes holds value j (low half) and value j + 16 (high
 // half).
-#include "gguf.h"
+#include "tools/readers/gguf.h"
 
 #include <algorithm>
 #include <map>
@@ -16,9 +16,9 @@
 #include <string_view>
 #include <utility>
 
-#include "ggml_types.h"
-#include "gguf_file.h"
-#include "text.h"
+#include "tools/readers/ggml_types.h"
+#include "tools/readers/gguf_file.h"
+#include "tools/readers/text.h"
 
 namespace zenwoq::tools {
 namespace {

@@ -6,8 +6,8 @@
 
 #include <string>
 
-#include "byte_view.h"
-#include "found_layers.h"
+#include "tools/readers/byte_view.h"
+#include "tools/readers/found_layers.h"
 
 namespace zenwoq::tools {
 

@@ -3,7 +3,7 @@
 //
 // Walks a GGUF file once, front to back. No memory is taken for a declared count before the file is known
 // to be long enough for it.
-#include "gguf_file.h"
+#include "tools/readers/gguf_file.h"
 
 #include <algorithm>
 #include <array>
@@ -12,8 +12,8 @@
 #include <string_view>
 #include <utility>
 
-#include "ggml_types.h"
-#include "text.h"
+#include "tools/readers/ggml_types.h"
+#include "tools/readers/text.h"
 
 namespace zenwoq::tools {
 namespace {

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "byte_view.h"
+#include "tools/readers/byte_view.h"
 
 namespace zenwoq::tools {
 

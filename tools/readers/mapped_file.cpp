@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Maps a file; everything that is not a readable, non-empty regular file is an error in words.
-#include "mapped_file.h"
+#include "tools/readers/mapped_file.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -13,7 +13,7 @@
 #include <system_error>
 #include <utility>
 
-#include "text.h"
+#include "tools/readers/text.h"
 
 namespace zenwoq::tools {
 namespace {

@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "byte_view.h"
+#include "tools/readers/byte_view.h"
 
 namespace zenwoq::tools {
 

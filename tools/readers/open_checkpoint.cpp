@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tells the formats apart by content and hands each file to its reader.
-#include "open_checkpoint.h"
+#include "tools/readers/open_checkpoint.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -12,14 +12,14 @@
 #include <utility>
 #include <vector>
 
-#include "found_layers.h"
-#include "gguf.h"
-#include "gguf_file.h"
-#include "mapped_file.h"
-#include "safetensors.h"
-#include "text.h"
-#include "torchao_intx.h"
-#include "torchao_opaque.h"
+#include "tools/readers/found_layers.h"
+#include "tools/readers/gguf.h"
+#include "tools/readers/gguf_file.h"
+#include "tools/readers/mapped_file.h"
+#include "tools/readers/safetensors.h"
+#include "tools/readers/text.h"
+#include "tools/readers/torchao_intx.h"
+#include "tools/readers/torchao_opaque.h"
 
 namespace zenwoq::tools {
 namespace {

@@ -8,9 +8,9 @@
 #include <memory>
 #include <string>
 
-#include "byte_view.h"
-#include "layer.h"
-#include "sharded.h"
+#include "tools/readers/byte_view.h"
+#include "tools/readers/layer.h"
+#include "tools/readers/sharded.h"
 
 namespace zenwoq::tools {
 

@@ -3,15 +3,15 @@
 //
 // Parses and checks a safetensors header: borders inside the file, sizes that match shapes, no overlap and
 // no gap.
-#include "safetensors.h"
+#include "tools/readers/safetensors.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
 
-#include "strict_json.h"
-#include "text.h"
+#include "tools/readers/strict_json.h"
+#include "tools/readers/text.h"
 
 namespace zenwoq::tools {
 namespace {

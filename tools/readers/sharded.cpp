@@ -2,14 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Follows "weight_map" of an index, which may not leave the index's own directory.
-#include "sharded.h"
+#include "tools/readers/sharded.h"
 
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "safetensors.h"
-#include "strict_json.h"
-#include "text.h"
+#include "tools/readers/safetensors.h"
+#include "tools/readers/strict_json.h"
+#include "tools/readers/text.h"
 
 namespace zenwoq::tools {
 namespace {

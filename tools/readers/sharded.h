@@ -7,8 +7,8 @@
 #include <functional>
 #include <string>
 
-#include "byte_view.h"
-#include "tensor_set.h"
+#include "tools/readers/byte_view.h"
+#include "tools/readers/tensor_set.h"
 
 namespace zenwoq::tools {
 

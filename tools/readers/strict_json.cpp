@@ -2,12 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // nlohmann::json keeps the last of two equal keys and any depth: its parser callback refuses both here.
-#include "strict_json.h"
+#include "tools/readers/strict_json.h"
 
 #include <set>
 #include <vector>
 
-#include "text.h"
+#include "tools/readers/text.h"
 
 namespace zenwoq::tools {
 namespace {

@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Types of safetensors elements, and lookup by prefix.
-#include "tensor_set.h"
+#include "tools/readers/tensor_set.h"
 
 #include <utility>
 
-#include "text.h"
+#include "tools/readers/text.h"
 
 namespace zenwoq::tools {
 

@@ -12,8 +12,8 @@
 #include <string_view>
 #include <vector>
 
-#include "byte_view.h"
-#include "layer.h"
+#include "tools/readers/byte_view.h"
+#include "tools/readers/layer.h"
 
 namespace zenwoq::tools {
 

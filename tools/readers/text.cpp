@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Checks UTF-8 and escapes what a message or a terminal must not see.
-#include "text.h"
+#include "tools/readers/text.h"
 
 #include <algorithm>
 #include <cstddef>

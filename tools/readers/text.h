@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "layer.h"
+#include "tools/readers/layer.h"
 
 namespace zenwoq::tools {
 

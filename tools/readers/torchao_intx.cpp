@@ -7,15 +7,15 @@
 //
 // As zenwoq has it: code = q & 15, table = two's complement, zero = zero_point + 8, so that table[code] + 8
 // - zero is q - zero_point. Where all zero points are 0 the layer has none.
-#include "torchao_intx.h"
+#include "tools/readers/torchao_intx.h"
 
 #include <algorithm>
 #include <utility>
 
-#include "text.h"
-#include "torchao_metadata.h"
-#include "torchao_weight.h"
-#include "weight/convert.h"
+#include "jit/number.h"
+#include "tools/readers/text.h"
+#include "tools/readers/torchao_metadata.h"
+#include "tools/readers/torchao_weight.h"
 
 namespace zenwoq::tools {
 namespace {

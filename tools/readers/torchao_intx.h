@@ -5,8 +5,8 @@
 // group.
 #pragma once
 
-#include "found_layers.h"
-#include "tensor_set.h"
+#include "tools/readers/found_layers.h"
+#include "tools/readers/tensor_set.h"
 
 namespace zenwoq::tools {
 

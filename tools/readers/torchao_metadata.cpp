@@ -2,12 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Reads metadata entries, and finds which of the two dialects of tensor names a weight uses.
-#include "torchao_metadata.h"
+#include "tools/readers/torchao_metadata.h"
 
 #include <nlohmann/json.hpp>
 
-#include "strict_json.h"
-#include "text.h"
+#include "tools/readers/strict_json.h"
+#include "tools/readers/text.h"
 
 namespace zenwoq::tools {
 namespace {

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "tensor_set.h"
+#include "tools/readers/tensor_set.h"
 
 namespace zenwoq::tools {
 

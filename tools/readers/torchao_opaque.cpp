@@ -9,14 +9,14 @@
 // say which); the last block may be shorter. A block of nb rows is a run of nb/2 bytes for each k:
 //   full block     byte i holds row i (low half) and row i + nb/2 (high half)
 //   shorter block  byte i holds row 2i (low half) and row 2i + 1 (high half)
-#include "torchao_opaque.h"
+#include "tools/readers/torchao_opaque.h"
 
 #include <algorithm>
 #include <utility>
 
-#include "text.h"
-#include "torchao_weight.h"
-#include "weight/convert.h"
+#include "jit/number.h"
+#include "tools/readers/text.h"
+#include "tools/readers/torchao_weight.h"
 
 namespace zenwoq::tools {
 namespace {

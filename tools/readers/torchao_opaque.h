@@ -4,8 +4,8 @@
 // TorchAO's Int4OpaqueTensor: codes as ATen's CPU kernel packs them, scale and additive zero per group.
 #pragma once
 
-#include "found_layers.h"
-#include "tensor_set.h"
+#include "tools/readers/found_layers.h"
+#include "tools/readers/tensor_set.h"
 
 namespace zenwoq::tools {
 

@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Checks of parts and biases, with messages that say what is there and what should be.
-#include "torchao_weight.h"
+#include "tools/readers/torchao_weight.h"
 
-#include "text.h"
+#include "tools/readers/text.h"
 
 namespace zenwoq::tools {
 

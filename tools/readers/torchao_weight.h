@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "found_layers.h"
-#include "tensor_set.h"
+#include "tools/readers/found_layers.h"
+#include "tools/readers/tensor_set.h"
 
 namespace zenwoq::tools {
 

@@ -17,7 +17,7 @@
 // - Activations of half the L2 cache stay while their rows visit all panels: M = 2048 goes from 95.2 to 97.9 %, and K =
 // 14336,
 //   M = 512 from 96.3 to 98.0 %. From 256 to 1536 KiB make no difference.
-#include "plan/tuning.h"
+#include "jit/tuning.h"
 
 namespace zenwoq {
 

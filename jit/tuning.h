@@ -8,7 +8,7 @@
 #include <array>
 #include <cstdint>
 
-#include "registry/kernel_key.h"
+#include "jit/key.h"
 
 namespace zenwoq {
 

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Any other CPU with AVX-512 BF16 (Intel since Cooper Lake, AMD to come): tiles that suit both known designs.
-#include "plan/tuning.h"
+#include "jit/tuning.h"
 
 namespace zenwoq {
 

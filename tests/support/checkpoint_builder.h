@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include "open_checkpoint.h"
+#include "tools/readers/open_checkpoint.h"
 
 namespace zenwoq::tools::testing {
 

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Names of kernels, printed and parsed.
-#include "registry/kernel_key.h"
+#include "jit/key.h"
 
 #include <fmt/format.h>
 
@@ -11,7 +11,7 @@
 #include <charconv>
 #include <vector>
 
-#include "weight/convert.h"
+#include "jit/number.h"
 
 namespace zenwoq {
 namespace {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Conversions between f32, f16 and bf16 against their definitions.
-#include "weight/convert.h"
+#include "jit/number.h"
 
 #include <gtest/gtest.h>
 

@@ -4,7 +4,7 @@
 // Zen 5 (512-bit datapath, two dot products a cycle at latency 6): twelve accumulators or more, and x pairs broadcast
 // once, since a broadcast operand slows each dot product from 0.50 to 0.58 cycles. One row alone has too few chains in
 // one panel, so it takes two neighbouring panels at once.
-#include "plan/tuning.h"
+#include "jit/tuning.h"
 
 namespace zenwoq {
 

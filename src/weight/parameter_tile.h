@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "weight/panel_layout.h"
+#include "jit/panel_layout.h"
 
 namespace zenwoq {
 

@@ -22,7 +22,7 @@
 #include <string>
 #include <string_view>
 
-#include "weight/panel_layout.h"
+#include "jit/panel_layout.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq {
