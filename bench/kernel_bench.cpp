@@ -9,8 +9,8 @@
 #include <stdexcept>
 
 #include "bench/session.h"
-#include "jit/gemm_avx512.h"
-#include "jit/tuning.h"
+#include "jit/jit.h"
+#include "src/plan/plan.h"
 #include "src/registry/code_memory.h"
 #include "src/registry/registry.h"
 
@@ -20,7 +20,7 @@ namespace {
 constexpr int kPasses = 20;
 constexpr std::size_t kCodeBytes = std::size_t{64} << 20;
 
-// Every tile of both tunings for layers of SmolLM2-135M, Llama-3.1-8B and TinyLlama, in the formats of formats.md.
+// Every tile of every tuning for layers of SmolLM2-135M, Llama-3.1-8B and TinyLlama, in formats that checkpoints have.
 std::vector<KernelKey> real_keys() {
   struct Layer {
     std::uint64_t k, group;
@@ -35,22 +35,17 @@ std::vector<KernelKey> real_keys() {
       {5632, 256, ZENWOQ_F32, ZENWOQ_ZERO_INTEGER}, {1001, 64, ZENWOQ_BF16, ZENWOQ_ZERO_NONE},
   };
   std::vector<KernelKey> keys;
-  for (const Tuning tuning : {Tuning::zen4, Tuning::zen5}) {
+  for (const CpuTuning* tuning : tunings()) {
     for (const Layer& layer : kLayers) {
-      for (std::uint32_t rows = 1; rows <= tuning_of(tuning).max_rows; ++rows) {
-        KernelKey key{.k = layer.k,
-                      .group = layer.group,
-                      .scale_type = layer.scale,
-                      .zero_kind = layer.zero,
-                      .tile = {},
-                      .output_type = ZENWOQ_F32,
-                      .bias = false,
-                      .tuning = tuning};
-        key.tile = {rows, tuning_of(tuning).strips_for[rows]};
-        keys.push_back(key);
-        key.output_type = ZENWOQ_BF16;
-        key.bias = true;
-        keys.push_back(key);
+      Quantization weight;
+      weight.k = layer.k;
+      weight.group_size = layer.group;
+      weight.scale_type = layer.scale;
+      weight.zero_kind = layer.zero;
+      for (std::uint32_t rows = 1; rows <= tuning->max_rows(); ++rows) {
+        const Tile tile{rows, tuning->tiles[rows - 1].strips};
+        keys.push_back(kernel_key(weight, ZENWOQ_F32, {.bias = false}, tile, *tuning));
+        keys.push_back(kernel_key(weight, ZENWOQ_BF16, {.bias = true}, tile, *tuning));
       }
     }
   }
@@ -96,7 +91,7 @@ void generation_row(benchmark::State& state, const Make& make) {
 void emit_row(benchmark::State& state) {
   generation_row(state, [](const KernelKey& key, CodeMemory&) {
     std::vector<std::uint8_t> code;
-    check(emit_gemm(key, &code));
+    check(emit(key, &code));
     benchmark::DoNotOptimize(code.data());
   });
 }
@@ -109,7 +104,7 @@ void generate_row(benchmark::State& state) {
   generation_row(state, [](const KernelKey& key, CodeMemory& memory) {
     std::vector<std::uint8_t> code;
     const void* address = nullptr;
-    check(emit_gemm(key, &code));
+    check(emit(key, &code));
     check(memory.add(code, &address));
   });
 }
@@ -117,7 +112,7 @@ void generate_row(benchmark::State& state) {
 // All keys in turn. Code is emitted but not loaded, so that every machine can run it.
 void hit_row(benchmark::State& state) {
   static const int somewhere = 0;
-  Registry registry([](const KernelKey& key, std::vector<std::uint8_t>* code) { return emit_gemm(key, code); },
+  Registry registry([](const KernelKey& key, std::vector<std::uint8_t>* code) { return emit(key, code); },
                     [](std::span<const std::uint8_t>, const void** address) {
                       *address = &somewhere;
                       return Status();

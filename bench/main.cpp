@@ -22,7 +22,7 @@ void add_context(Session& session, const std::vector<LinearCase>& cases) {
   add("cpu", cpu.brand);
   add("uarch", fmt::format("{} (family {:02X}h model {:02X}h)", cpu.uarch, cpu.family, cpu.model));
   add("tier", session.tier());
-  add("tier_reason", cpu.isa_reason);
+  add("tier_reason", cpu.tier_reason);
   add("tuning", cpu.tuning);
   add("usable_cpus", fmt::format("{}", usable_cpus()));
   add("l3_bytes", fmt::format("{} ({})", cpu.l3_bytes, cpu.cache_source));

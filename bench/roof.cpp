@@ -44,8 +44,9 @@ double Roof::gflops() const { return slots_per_second * kDotFlops * 1e-9; }
 RoofMeter::RoofMeter(Context& context)
     : context_(context),
       memory_(kCodeBytes),
-      read_loops_(read_loops(memory_, context.cpu().avx2_fma, context.cpu().avx512bf16)),
-      dot_loops_(dot_loops(memory_, context.cpu().avx512bf16)) {}
+      read_loops_(
+          read_loops(memory_, context.cpu().runs(ZENWOQ_TIER_AVX2), context.cpu().runs(ZENWOQ_TIER_AVX512BF16))),
+      dot_loops_(dot_loops(memory_, context.cpu().runs(ZENWOQ_TIER_AVX512BF16))) {}
 
 void RoofMeter::choose_loops(const Buffers& buffers) {
   chunks_.clear();

@@ -57,7 +57,7 @@ ColdWeights::ColdWeights(zenwoq_context* context, const Format& format, std::siz
     zenwoq_weight* weight = nullptr;
     check(zenwoq_weight_create(context, &desc, &view, &weight));
     copies_.emplace_back(weight);
-    bytes += weight->weight->header().total_bytes;
+    bytes += weight->header().total_bytes;
   }
 }
 
@@ -86,13 +86,13 @@ zenwoq_context* Session::context(unsigned threads) {
 }
 
 zenwoq_cpu_info Session::cpu() {
-  zenwoq_cpu_info info{};
-  info.struct_size = sizeof info;
+  zenwoq_cpu_info info;
+  zenwoq_cpu_info_init(&info);
   check(zenwoq_context_cpu_info(context(1), &info));
   return info;
 }
 
-const char* Session::tier() { return cpu().isa == ZENWOQ_ISA_AVX512BF16 ? "avx512bf16" : "reference"; }
+const char* Session::tier() { return zenwoq_tier_name(cpu().tier); }
 
 const ColdWeights& Session::weights(const Format& format) {
   if (weights_ == nullptr || !(weights_->format() == format)) {

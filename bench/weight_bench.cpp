@@ -10,7 +10,6 @@
 
 #include "bench/session.h"
 #include "src/api/boundary.h"
-#include "src/weight/weight.h"
 
 namespace zenwoq::bench {
 namespace {

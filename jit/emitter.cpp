@@ -4,11 +4,10 @@
 // Entry and exit of a kernel, System V x86-64.
 #include "jit/emitter.h"
 
+#include "jit/mxcsr.h"
+
 namespace zenwoq {
 namespace {
-
-// Flush-to-zero (bit 15), all exceptions masked (12..7), denormals-are-zero (6), round to nearest (14..13 = 0).
-constexpr std::uint32_t kKernelMxcsr = 0x9FC0;
 
 // Below rbp: the caller's rbx, r12..r15, then its MXCSR and ours.
 constexpr int kSavedRegisters = 5;
@@ -24,7 +23,7 @@ void Emitter::open_frame(std::size_t local_bytes) {
   for (const auto& saved : {rbx, r12, r13, r14, r15}) push(saved);
   sub(rsp, static_cast<std::uint32_t>(16 + local_bytes));
   vstmxcsr(dword[rbp + kCallerMxcsr]);
-  mov(dword[rbp + kOurMxcsr], kKernelMxcsr);
+  mov(dword[rbp + kOurMxcsr], MxcsrScope::kContract);
   vldmxcsr(dword[rbp + kOurMxcsr]);
   and_(rsp, -64);
 }

@@ -13,16 +13,11 @@
 #include <string>
 #include <vector>
 
+#include "jit/jit.h"
+
 namespace zenwoq {
 
-// A line of a listing: a label or a comment that stands before the instruction at `offset`.
-struct Note {
-  std::size_t offset;
-  bool label;
-  std::string text;
-};
-
-class Emitter : protected Xbyak::CodeGenerator {
+class Emitter : public Xbyak::CodeGenerator {
  public:
   // Code goes to `buffer`, never executed in place. notes may be NULL.
   Emitter(std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes)

@@ -1,112 +1,158 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Names of kernels, printed and parsed.
+// Names of kernels: one table of fields, from which both printing and parsing come.
 #include "jit/key.h"
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
 #include <charconv>
 #include <vector>
 
 #include "jit/number.h"
+#include "jit/tier.h"
 
 namespace zenwoq {
 namespace {
 
-constexpr std::array<const char*, 3> kTuningNames = {"generic", "zen4", "zen5"};
-constexpr std::array<const char*, 3> kZeroNames = {"z0", "zi", "za"};
-constexpr const char* kIsaName = "avx512bf16";
+// One part of a name, between two underscores.
+struct Field {
+  bool required;
+  std::string (*print)(const KernelKey&);            // empty: left out
+  bool (*parse)(std::string_view text, KernelKey*);  // false: the text is not of this field
+};
 
-std::vector<std::string_view> split(std::string_view text, char separator) {
-  std::vector<std::string_view> parts;
-  for (;;) {
-    const std::size_t end = text.find(separator);
-    parts.push_back(text.substr(0, end));
-    if (end == std::string_view::npos) return parts;
-    text.remove_prefix(end + 1);
-  }
+// Takes "<prefix><number>" off the front of text.
+template <typename Int>
+bool take_number(std::string_view prefix, std::string_view* text, Int* value) {
+  if (text->substr(0, prefix.size()) != prefix) return false;
+  const char* const end = text->data() + text->size();
+  const auto [rest, error] = std::from_chars(text->data() + prefix.size(), end, *value);
+  *text = {rest, static_cast<std::size_t>(end - rest)};
+  return error == std::errc();
 }
 
 template <typename Int>
-bool parse_number(std::string_view text, std::string_view prefix, Int* value) {
-  if (text.substr(0, prefix.size()) != prefix) return false;
-  text.remove_prefix(prefix.size());
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
-  return error == std::errc() && end == text.data() + text.size();
+bool parse_number(std::string_view prefix, std::string_view text, Int* value) {
+  return take_number(prefix, &text, value) && text.empty();
 }
 
-bool parse_dtype(std::string_view text, char prefix, zenwoq_dtype* type) {
+bool parse_dtype(char prefix, std::string_view text, zenwoq_dtype* type) {
   for (const zenwoq_dtype candidate : {ZENWOQ_F32, ZENWOQ_F16, ZENWOQ_BF16}) {
     if (text == fmt::format("{}{}", prefix, dtype_name(candidate))) return *type = candidate, true;
   }
   return false;
 }
 
-bool parse_tile(std::string_view text, Tile* tile) {
-  const std::size_t cross = text.find('x');
-  return cross != std::string_view::npos && parse_number(text.substr(0, cross), "m", &tile->rows) &&
-         parse_number(text.substr(cross), "x", &tile->strips);
+bool parse_zero_kind(std::string_view text, zenwoq_zero_kind* kind) {
+  for (const zenwoq_zero_kind candidate : {ZENWOQ_ZERO_NONE, ZENWOQ_ZERO_INTEGER, ZENWOQ_ZERO_OFFSET}) {
+    if (text == zero_kind_tag(candidate)) return *kind = candidate, true;
+  }
+  return false;
 }
+
+std::string print_prefetch(const Prefetch& p) {
+  if (p.bytes == 0) return {};
+  const std::string every = p.every == 1 ? "" : fmt::format("e{}", p.every);
+  return fmt::format("p{}{}{}", p.bytes, every, p.to_l2 ? "t1" : "");
+}
+
+bool parse_prefetch(std::string_view text, Prefetch* p) {
+  if (!take_number("p", &text, &p->bytes)) return false;
+  if (text.substr(0, 1) == "e" && !take_number("e", &text, &p->every)) return false;
+  p->to_l2 = text == "t1";
+  return (text.empty() || p->to_l2) && p->every > 0;
+}
+
+// A literal that every name has.
+#define ZENWOQ_WORD(word)                                                                                          \
+  {                                                                                                                \
+    true, [](const KernelKey&) -> std::string { return word; }, [](auto text, KernelKey*) { return text == word; } \
+  }
+// A word that stands for a flag.
+#define ZENWOQ_FLAG(word, member)                                                      \
+  {                                                                                    \
+    false, [](const KernelKey& key) -> std::string { return key.member ? word : ""; }, \
+        [](auto text, KernelKey* key) { return text == word && (key->member = true); } \
+  }
+
+constexpr Field kFields[] = {
+    ZENWOQ_WORD("gemm"),
+    ZENWOQ_WORD("bf16"),  // Activation has one value
+    ZENWOQ_WORD("t4"),
+    {true, [](const KernelKey& key) { return key.per_channel() ? "pc" : fmt::format("g{}", key.group); },
+     [](std::string_view text, KernelKey* key) { return text == "pc" || parse_number("g", text, &key->group); }},
+    {true, [](const KernelKey& key) { return fmt::format("k{}", key.k); },
+     [](std::string_view text, KernelKey* key) { return parse_number("k", text, &key->k); }},
+    {true, [](const KernelKey& key) { return fmt::format("s{}", dtype_name(key.scale_type)); },
+     [](std::string_view text, KernelKey* key) { return parse_dtype('s', text, &key->scale_type); }},
+    {true, [](const KernelKey& key) { return std::string(zero_kind_tag(key.zero_kind)); },
+     [](std::string_view text, KernelKey* key) { return parse_zero_kind(text, &key->zero_kind); }},
+    {true, [](const KernelKey& key) { return fmt::format("m{}x{}", key.tile.rows, key.tile.strips); },
+     [](std::string_view text, KernelKey* key) {
+       return take_number("m", &text, &key->tile.rows) && parse_number("x", text, &key->tile.strips);
+     }},
+    {true, [](const KernelKey& key) { return fmt::format("y{}", dtype_name(key.output_type)); },
+     [](std::string_view text, KernelKey* key) { return parse_dtype('y', text, &key->output_type); }},
+    ZENWOQ_FLAG("bias", epilogue.bias),
+    {true, [](const KernelKey& key) -> std::string { return find_tier(key.tier)->name; },
+     [](std::string_view text, KernelKey* key) {
+       const TierInfo* tier = find_tier(text);
+       return tier != nullptr && (key->tier = tier->tier, true);
+     }},
+    ZENWOQ_FLAG("df", habits.decode_first),
+    ZENWOQ_FLAG("xs", habits.share_x),
+    {false, [](const KernelKey& key) { return print_prefetch(key.habits.prefetch); },
+     [](std::string_view text, KernelKey* key) { return parse_prefetch(text, &key->habits.prefetch); }},
+};
+#undef ZENWOQ_WORD
+#undef ZENWOQ_FLAG
 
 }  // namespace
 
-const char* tuning_name(Tuning tuning) { return kTuningNames[static_cast<std::size_t>(tuning)]; }
-
-std::optional<Tuning> parse_tuning(std::string_view name) {
-  const auto found = std::find(kTuningNames.begin(), kTuningNames.end(), name);
-  if (found == kTuningNames.end()) return std::nullopt;
-  return static_cast<Tuning>(found - kTuningNames.begin());
-}
-
-PanelLayout KernelKey::layout() const {
-  const std::size_t scale_bytes = dtype_bytes(scale_type);
-  const std::size_t zero_bytes = zero_kind == ZENWOQ_ZERO_NONE ? 0 : zero_kind == ZENWOQ_ZERO_INTEGER ? 1 : scale_bytes;
-  return {k, group, scale_bytes, zero_bytes};
-}
+PanelLayout KernelKey::layout() const { return {k, group, dtype_bytes(scale_type), zero_bytes(zero_kind, scale_type)}; }
 
 std::string KernelKey::name() const {
-  const std::string granularity = per_channel() ? "pc" : fmt::format("g{}", group);
-  return fmt::format("gemm_bf16_t4_{}_k{}_s{}_{}_m{}x{}_y{}{}_{}_{}", granularity, k, dtype_name(scale_type),
-                     kZeroNames[zero_kind], tile.rows, tile.strips, dtype_name(output_type), bias ? "_bias" : "",
-                     kIsaName, tuning_name(tuning));
+  std::string text;
+  for (const Field& field : kFields) {
+    const std::string part = field.print(*this);
+    if (!part.empty()) text += (text.empty() ? "" : "_") + part;
+  }
+  return text;
 }
 
 std::optional<KernelKey> parse_kernel_name(std::string_view name) {
-  std::vector<std::string_view> parts = split(name, '_');
   KernelKey key;
-  key.bias = parts.size() == 12 && parts[9] == "bias";
-  if (key.bias) parts.erase(parts.begin() + 9);
-  if (parts.size() != 11 || parts[0] != "gemm" || parts[1] != "bf16" || parts[2] != "t4" || parts[9] != kIsaName)
-    return std::nullopt;
-  const auto zero = std::find(kZeroNames.begin(), kZeroNames.end(), parts[6]);
-  const std::optional<Tuning> tuning = parse_tuning(parts[10]);
-  if (!parse_number(parts[4], "k", &key.k) || key.k == 0 || !parse_dtype(parts[5], 's', &key.scale_type) ||
-      zero == kZeroNames.end() || !parse_tile(parts[7], &key.tile) || !parse_dtype(parts[8], 'y', &key.output_type) ||
-      !tuning) {
-    return std::nullopt;
+  std::size_t begin = 0;
+  for (const Field& field : kFields) {
+    const std::size_t end = std::min(name.find('_', begin), name.size());
+    KernelKey with_field = key;
+    if (begin <= name.size() && field.parse(name.substr(begin, end - begin), &with_field)) {
+      key = with_field;
+      begin = end + 1;
+    } else if (field.required) {
+      return std::nullopt;
+    }
   }
-  key.zero_kind = static_cast<zenwoq_zero_kind>(zero - kZeroNames.begin());
-  key.tuning = *tuning;
-  key.group = key.k;
-  if (parts[3] != "pc" && !parse_number(parts[3], "g", &key.group)) return std::nullopt;
-  if (key.group == 0 || key.name() != name) return std::nullopt;  // leading zeros, a group of K and above
+  if (key.group == 0) key.group = key.k;                      // "pc"
+  if (key.k == 0 || key.name() != name) return std::nullopt;  // leading zeros, a group of K and above, parts left over
   return key;
 }
 
 std::uint64_t hash_value(const KernelKey& key) {
   std::uint64_t hash = 0;
-  const auto mix = [&hash](std::uint64_t value) {
-    hash = (hash ^ value) * 0x9E3779B97F4A7C15u;
-    hash ^= hash >> 29;
+  const auto mix = [&hash](auto... fields) {
+    for (const std::uint64_t field : {static_cast<std::uint64_t>(fields)...}) {
+      hash = (hash ^ field) * 0x9E3779B97F4A7C15u;
+      hash ^= hash >> 29;
+    }
   };
-  mix(key.k);
-  mix(key.group);
-  mix(key.tile.rows | std::uint64_t{key.tile.strips} << 8 | std::uint64_t{key.scale_type} << 16 |
-      std::uint64_t{key.zero_kind} << 24 | std::uint64_t{key.output_type} << 32 | std::uint64_t{key.bias} << 40 |
-      static_cast<std::uint64_t>(key.tuning) << 48);
+  const Habits& habits = key.habits;
+  mix(key.k, key.group, key.tile.rows << 8 | key.tile.strips,
+      key.scale_type | key.zero_kind << 8 | key.output_type << 16 | static_cast<std::uint32_t>(key.activation) << 24,
+      key.tier | key.epilogue.bias << 8 | habits.decode_first << 16 | habits.share_x << 17,
+      std::uint64_t{habits.prefetch.bytes} << 32 | habits.prefetch.every << 1 | habits.prefetch.to_l2);
   return hash;
 }
 

@@ -3,10 +3,15 @@
 //
 // The kernel key: every fact that generated code depends on, nothing else; and the one grammar of kernel names.
 //
-//   gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_ybf16_bias_avx512bf16_zen5
-//        |    |  |    |     |     |  |    |     |    |          tuning: zen4, zen5, generic
-//        |    |  |    |     |     |  |    |     |    instruction set
-//        |    |  |    |     |     |  |    |     present if a bias is added
+//   gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_ybf16_bias_avx512bf16_df_xs_p4096e2t1
+//        |    |  |    |     |     |  |    |     |    |          |  |  |
+//        |    |  |    |     |     |  |    |     |    |          habits, none of which changes a bit of a result:
+//        |    |  |    |     |     |  |    |     |    |            df: the strips are decoded first, then multiplied
+//        |    |  |    |     |     |  |    |     |    |            xs: strips share one broadcast of x
+//        |    |  |    |     |     |  |    |     |    |            p: codes prefetched so many bytes ahead,
+//        |    |  |    |     |     |  |    |     |    |               e2: every second line, t1: into the L2 cache
+//        |    |  |    |     |     |  |    |     |    tier
+//        |    |  |    |     |     |  |    |     epilogue: bias
 //        |    |  |    |     |     |  |    output type: f32, bf16
 //        |    |  |    |     |     |  tile: rows x strips of 16 columns
 //        |    |  |    |     |     zeros: z0 none, zi integer, za additive offset
@@ -14,7 +19,10 @@
 //        |    |  |    K
 //        |    |  group size, a multiple of 8 below K; or "pc", one scale a column
 //        |    codes are 4-bit indices of a table of 16 values
-//        activation type
+//        activations
+//
+// Epilogue and habits are left out where there are none. A name holds all that its bytes depend on, so it means the
+// same bytes whatever a tuning table comes to say. A new field is a line of kFields in key.cpp.
 #pragma once
 
 #include <cstdint>
@@ -27,26 +35,56 @@
 
 namespace zenwoq {
 
-enum class Tuning : std::uint8_t { generic, zen4, zen5 };
-const char* tuning_name(Tuning tuning);
-std::optional<Tuning> parse_tuning(std::string_view name);
+inline constexpr std::uint32_t kMaxTileRows = 12;  // what the addressing of rows reaches (Gemm::x_address)
 
-// Rows x strips that one pass of a kernel computes. 8 strips are two neighbouring panels.
+enum class Activation : std::uint8_t { bf16 };
+
+// Rows x strips that one pass of a kernel computes.
 struct Tile {
   std::uint32_t rows = 1;
   std::uint32_t strips = 4;
+
+  // 8 strips are two neighbouring panels.
+  std::uint32_t panels() const { return strips > kPanelStrips ? 2 : 1; }
+  // Strips of whose codes a step asks ahead. Units of two strips walk a panel twice: the first walk brings both halves,
+  // the second finds its own in the L2 cache.
+  std::uint32_t strips_fetched() const { return strips == 2 ? std::uint32_t{kPanelStrips} : strips; }
   bool operator==(const Tile&) const = default;
 };
 
+// What is done to a sum before it is stored.
+struct Epilogue {
+  bool bias = false;
+  bool operator==(const Epilogue&) const = default;
+};
+
+// Codes that a kernel asks for before it needs them. Never beyond what it saves: one too many costs bandwidth.
+struct Prefetch {
+  std::uint32_t bytes = 0;  // this far ahead, in whole groups where they are short; 0 = not at all
+  std::uint32_t every = 1;  // every n-th cache line, the hardware takes the others along
+  bool to_l2 = false;       // not into L1: the hardware's own prefetchers do that part
+  bool operator==(const Prefetch&) const = default;
+};
+
+// How a kernel goes about its work: what one CPU likes and another does not.
+struct Habits {
+  bool decode_first = false;  // all strips of a pair of k are decoded before the first is multiplied
+  bool share_x = false;       // x goes to a register that all strips share, not into each product's operand
+  Prefetch prefetch;
+  bool operator==(const Habits&) const = default;
+};
+
 struct KernelKey {
-  std::uint64_t k = 0;
+  Activation activation = Activation::bf16;
   std::uint64_t group = 0;  // = k for per-channel
+  std::uint64_t k = 0;
   zenwoq_dtype scale_type = ZENWOQ_BF16;
   zenwoq_zero_kind zero_kind = ZENWOQ_ZERO_NONE;
   Tile tile;
   zenwoq_dtype output_type = ZENWOQ_F32;
-  bool bias = false;
-  Tuning tuning = Tuning::generic;
+  Epilogue epilogue;
+  zenwoq_tier tier = ZENWOQ_TIER_AVX512BF16;
+  Habits habits;
 
   bool operator==(const KernelKey&) const = default;
   bool per_channel() const { return group >= k; }

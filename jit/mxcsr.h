@@ -10,8 +10,9 @@ namespace zenwoq {
 
 class MxcsrScope {
  public:
-  static constexpr unsigned kContract = 0x9FC0;  // flush-to-zero, denormals-are-zero, nearest even, exceptions masked
-  static constexpr unsigned kIeee = 0x1F80;      // the default: denormals kept
+  // Flush-to-zero (bit 15), all exceptions masked (12..7), denormals-are-zero (6), round to nearest even (14..13 = 0).
+  static constexpr unsigned kContract = 0x9FC0;
+  static constexpr unsigned kIeee = 0x1F80;  // the default: denormals kept
 
   explicit MxcsrScope(unsigned value) : caller_(_mm_getcsr()) { _mm_setcsr(value); }
   ~MxcsrScope() { _mm_setcsr(caller_); }

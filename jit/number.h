@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Exact conversions between f32, f16 and bf16, independent of MXCSR (no denormal is read or made by an FP operation).
+// Element types: sizes, names, and exact conversions between f32, f16 and bf16 that do not depend on MXCSR (no denormal
+// is read or made by an FP operation).
 #pragma once
 
 #include <bit>
@@ -18,6 +19,21 @@ inline bool is_dtype(int value) { return value == ZENWOQ_F32 || value == ZENWOQ_
 
 inline const char* dtype_name(zenwoq_dtype type) {
   return type == ZENWOQ_F32 ? "f32" : type == ZENWOQ_F16 ? "f16" : "bf16";
+}
+
+// Bytes of one zero or offset: none, int8, or as a scale.
+inline std::size_t zero_bytes(zenwoq_zero_kind kind, zenwoq_dtype scale_type) {
+  return kind == ZENWOQ_ZERO_NONE ? 0 : kind == ZENWOQ_ZERO_INTEGER ? 1 : dtype_bytes(scale_type);
+}
+
+// The words of every text, JSON key and option.
+inline const char* zero_kind_name(zenwoq_zero_kind kind) {
+  return kind == ZENWOQ_ZERO_NONE ? "none" : kind == ZENWOQ_ZERO_INTEGER ? "integer" : "offset";
+}
+
+// The short form in names of kernels and of benchmark rows.
+inline const char* zero_kind_tag(zenwoq_zero_kind kind) {
+  return kind == ZENWOQ_ZERO_NONE ? "z0" : kind == ZENWOQ_ZERO_INTEGER ? "zi" : "za";
 }
 
 inline float bf16_to_f32(std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t{bits} << 16); }

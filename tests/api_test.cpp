@@ -3,6 +3,7 @@
 //
 // The C boundary: each wrong argument has its own status and sentence with the values in it, and outputs stay as they
 // were.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -15,6 +16,7 @@
 
 namespace {
 
+using testing::Each;
 using testing::HasSubstr;
 
 #define EXPECT_ERROR(call, expected_status, text)      \
@@ -76,6 +78,11 @@ TEST_F(Api, RunsAndClearsTheErrorText) {
   EXPECT_EQ(y_, std::vector<float>(y_.size(), 36.0f));
 }
 
+TEST_F(Api, ReservedFieldsMustBeZero) {
+  args_.reserved = 1;
+  expect_run_error(ZENWOQ_ERROR_INVALID_ARGUMENT, "reserved is 1: must be 0");
+}
+
 TEST_F(Api, ZeroRowsDoNothing) {
   args_.m = 0, args_.x = nullptr, args_.y = nullptr, args_.x_bytes = args_.y_bytes = 0;
   EXPECT_EQ(zenwoq_linear_run(linear_, &args_), ZENWOQ_OK) << zenwoq_last_error();
@@ -90,8 +97,8 @@ TEST_F(Api, ContextErrors) {
   EXPECT_ERROR(zenwoq_context_create(&options, &context), ZENWOQ_ERROR_INVALID_ARGUMENT, "struct_size is 5, must be");
   EXPECT_EQ(context, nullptr);
   zenwoq_context_options_init(&options);
-  options.max_isa = static_cast<zenwoq_isa>(11);
-  EXPECT_ERROR(zenwoq_context_create(&options, &context), ZENWOQ_ERROR_INVALID_ARGUMENT, "max_isa 11");
+  options.max_tier = static_cast<zenwoq_tier>(11);
+  EXPECT_ERROR(zenwoq_context_create(&options, &context), ZENWOQ_ERROR_INVALID_ARGUMENT, "max_tier 11");
   zenwoq_context_options_init(&options);
   options.tuning = "zen9";
   EXPECT_ERROR(zenwoq_context_create(&options, &context), ZENWOQ_ERROR_INVALID_ARGUMENT,
@@ -116,23 +123,78 @@ TEST_F(Api, ALongerStructOfANewerCallerIsTakenIfItsTailIsZero) {
   EXPECT_ERROR(zenwoq_context_create(&newer.options, &context), ZENWOQ_ERROR_INVALID_ARGUMENT, "does not know");
 }
 
+// The first version of zenwoq_run_args ended at `threads`: what lies behind an old caller's struct is not the
+// library's.
+TEST_F(Api, AShorterStructOfAnOlderCallerIsTaken) {
+  zenwoq_run_args args = args_;
+  args.struct_size = offsetof(zenwoq_run_args, threads);
+  args.threads = 0xDDDDDDDD;
+  args.reserved = 0xDDDDDDDD;
+  EXPECT_EQ(zenwoq_linear_run(linear_, &args), ZENWOQ_OK) << zenwoq_last_error();
+  args.struct_size -= 1;
+  EXPECT_ERROR(zenwoq_linear_run(linear_, &args), ZENWOQ_ERROR_INVALID_ARGUMENT, "struct_size is 87, must be 96");
+}
+
+// A struct that the library fills belongs to the caller beyond struct_size, whichever of both is newer.
+TEST_F(Api, OfAFilledStructOnlyStructSizeBytesAreWritten) {
+  zenwoq_context* context = nullptr;
+  ASSERT_EQ(zenwoq_context_create(nullptr, &context), ZENWOQ_OK) << zenwoq_last_error();
+  struct {
+    zenwoq_registry_stats stats;
+    unsigned char newer[16], beyond[8];
+  } s;
+  std::memset(&s, 0xEE, sizeof s);
+  s.stats.struct_size = sizeof s.stats + sizeof s.newer;
+  EXPECT_EQ(zenwoq_context_registry_stats(context, &s.stats), ZENWOQ_OK) << zenwoq_last_error();
+  EXPECT_EQ(s.stats.struct_size, sizeof s.stats + sizeof s.newer) << "stays the caller's";
+  EXPECT_EQ(s.stats.kernels, 0u);
+  EXPECT_THAT(s.newer, Each(0)) << "a field that this library does not know reads as zero";
+  EXPECT_THAT(s.beyond, Each(0xEE));
+  s.stats.struct_size = 40;
+  EXPECT_ERROR(zenwoq_context_registry_stats(context, &s.stats), ZENWOQ_ERROR_INVALID_ARGUMENT, "struct_size is 40");
+  zenwoq_context_destroy(context);
+}
+
 TEST_F(Api, TheEnvironmentCapsTheTier) {
   zenwoq_context* context = nullptr;
-  setenv("ZENWOQ_ISA", "avx1024", 1);
+  setenv("ZENWOQ_TIER", "avx1024", 1);
   EXPECT_ERROR(zenwoq_context_create(nullptr, &context), ZENWOQ_ERROR_INVALID_ARGUMENT,
-               "\"avx1024\": must be reference or avx512bf16");
-  setenv("ZENWOQ_ISA", "reference", 1);
+               "\"avx1024\": must be reference, avx2 or avx512bf16");
   zenwoq_context_options options;
   zenwoq_context_options_init(&options);
-  options.max_isa = ZENWOQ_ISA_AVX512BF16;
-  ASSERT_EQ(zenwoq_context_create(&options, &context), ZENWOQ_OK) << zenwoq_last_error();
-  unsetenv("ZENWOQ_ISA");
-  zenwoq_cpu_info info{};
-  info.struct_size = sizeof info;
-  ASSERT_EQ(zenwoq_context_cpu_info(context, &info), ZENWOQ_OK);
-  EXPECT_EQ(info.isa, ZENWOQ_ISA_REFERENCE);
-  EXPECT_THAT(info.isa_reason, HasSubstr("ZENWOQ_ISA"));
-  zenwoq_context_destroy(context);
+  options.max_tier = ZENWOQ_TIER_AVX512BF16;
+  const struct {
+    const char* cap;
+    zenwoq_tier most;
+  } caps[] = {{"reference", ZENWOQ_TIER_REFERENCE}, {"avx2", ZENWOQ_TIER_AVX2}, {"avx512bf16", ZENWOQ_TIER_AVX512BF16}};
+  for (const auto& [cap, most] : caps) {
+    setenv("ZENWOQ_TIER", cap, 1);
+    setenv("ZENWOQ_ISA", "reference", 1);  // the old name means nothing
+    ASSERT_EQ(zenwoq_context_create(&options, &context), ZENWOQ_OK) << zenwoq_last_error();
+    unsetenv("ZENWOQ_TIER");
+    unsetenv("ZENWOQ_ISA");
+    zenwoq_cpu_info info;
+    zenwoq_cpu_info_init(&info);
+    ASSERT_EQ(zenwoq_context_cpu_info(context, &info), ZENWOQ_OK);
+    EXPECT_LE(info.tier, most);
+    const std::string capped = fmt::format("capped to {} by the environment variable ZENWOQ_TIER", cap);
+    for (const zenwoq_tier tier : {ZENWOQ_TIER_REFERENCE, ZENWOQ_TIER_AVX2, ZENWOQ_TIER_AVX512BF16}) {
+      const std::string why_not = zenwoq_context_why_not(context, tier);
+      if (tier > most) EXPECT_EQ(why_not, capped);
+      if (tier == info.tier) EXPECT_EQ(why_not, "");
+      if (tier > info.tier) EXPECT_NE(why_not, "") << "then it would run";
+    }
+    EXPECT_EQ(std::string(info.tier_reason).empty(), info.tier == ZENWOQ_TIER_AVX512BF16);
+    zenwoq_context_destroy(context);
+  }
+}
+
+TEST_F(Api, TiersHaveNames) {
+  EXPECT_STREQ(zenwoq_tier_name(ZENWOQ_TIER_REFERENCE), "reference");
+  EXPECT_STREQ(zenwoq_tier_name(ZENWOQ_TIER_AVX2), "avx2");
+  EXPECT_STREQ(zenwoq_tier_name(ZENWOQ_TIER_AVX512BF16), "avx512bf16");
+  EXPECT_EQ(zenwoq_tier_name(ZENWOQ_TIER_BEST), nullptr);
+  EXPECT_EQ(zenwoq_context_why_not(nullptr, ZENWOQ_TIER_AVX2), nullptr);
 }
 
 TEST_F(Api, DescriptionErrors) {
@@ -447,10 +509,11 @@ TEST_F(Api, KernelsOfALinear) {
   size_t count = 0;
   ASSERT_EQ(zenwoq_linear_kernel(linear_, 33, 0, &count, nullptr), ZENWOQ_OK);
   ASSERT_GE(count, 1u);
-  zenwoq_kernel_info info{};
+  zenwoq_kernel_info info;
+  zenwoq_kernel_info_init(&info);
   info.struct_size = sizeof info;
   ASSERT_EQ(zenwoq_linear_kernel(linear_, 33, 0, &count, &info), ZENWOQ_OK);
-  if (info.isa == ZENWOQ_ISA_REFERENCE) {
+  if (info.tier == ZENWOQ_TIER_REFERENCE) {
     EXPECT_STREQ(info.name, "reference");
     EXPECT_STRNE(info.reason, "");
   } else {
@@ -468,9 +531,9 @@ TEST_F(Api, KernelEmitErrors) {
   size_t bytes = 9;
   EXPECT_ERROR(zenwoq_kernel_emit("gemm_nonsense", nullptr, 0, &bytes), ZENWOQ_ERROR_INVALID_ARGUMENT,
                "\"gemm_nonsense\" is no kernel name");
-  EXPECT_ERROR(zenwoq_kernel_emit("gemm_bf16_t4_g128_k4096_sbf16_z0_m12x8_yf32_avx512bf16_zen4", nullptr, 0, &bytes),
+  EXPECT_ERROR(zenwoq_kernel_emit("gemm_bf16_t4_g128_k4096_sbf16_z0_m12x8_yf32_avx512bf16_p4096", nullptr, 0, &bytes),
                ZENWOQ_ERROR_UNSUPPORTED, "does not fit 32 vector registers");
-  const char* name = "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_yf32_avx512bf16_zen4";
+  const char* name = "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_yf32_avx512bf16_p4096";
   uint8_t byte = 0;
   EXPECT_ERROR(zenwoq_kernel_emit(name, &byte, 1, &bytes), ZENWOQ_ERROR_BUFFER_TOO_SMALL, "code_capacity is 1");
   EXPECT_EQ(bytes, 9u);

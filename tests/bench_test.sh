@@ -35,7 +35,7 @@ run --shape 64,64,32,1,1 --shape 100,72,0,5,2 --shape 16,1001,64,2,1 --json "$fo
 run --shape 64,64,32,3,1 --scale f16 --zero none,integer --benchmark_filter=linear --json "$folder/integer.json"
 run --shape 64,64,32,3,1 --scale f32 --zero offset --benchmark_filter=linear --json "$folder/offset.json"
 run --model SmolLM2-135M --m 1,3 --threads 1,2 --group 0,64 --benchmark_filter=linear --json "$folder/model.json"
-ZENWOQ_ISA=reference run --shape 64,64,32,1,1 --benchmark_filter=linear --json "$folder/reference.json"
+ZENWOQ_TIER=reference run --shape 64,64,32,1,1 --benchmark_filter=linear --json "$folder/reference.json"
 
 # Wrong options. Each sentence names what was wrong.
 while read -r text && read -r options; do

@@ -21,7 +21,7 @@ tools::CheckReport check(const std::vector<std::string>& files, const tools::Rea
   zenwoq_context* reference = nullptr;
   zenwoq_context_options capped;
   zenwoq_context_options_init(&capped);
-  capped.max_isa = ZENWOQ_ISA_REFERENCE;
+  capped.max_tier = ZENWOQ_TIER_REFERENCE;
   EXPECT_TRUE(create_context(nullptr, host.seams(), &jit).ok());
   EXPECT_EQ(zenwoq_context_create(&capped, &reference), ZENWOQ_OK);
   const tools::CheckReport report = tools::check_files(files, options, jit, reference, false);

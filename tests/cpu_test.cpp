@@ -16,10 +16,10 @@
 namespace zenwoq {
 namespace {
 
-constexpr uint32_t kFma = 1u << 12, kOsxsave = 1u << 27, kAvx = 1u << 28;            // leaf 1 ecx
-constexpr uint32_t kAvx2 = 1u << 5, kBmi2 = 1u << 8, kF = 1u << 16, kDq = 1u << 17;  // leaf 7 ebx
-constexpr uint32_t kBw = 1u << 30, kVl = 1u << 31, kAvx512 = kF | kDq | kBw | kVl;   // leaf 7 ebx
-constexpr uint32_t kBf16 = 1u << 5;                                                  // leaf 7.1 eax
+constexpr uint32_t kFma = 1u << 12, kOsxsave = 1u << 27, kAvx = 1u << 28, kF16c = 1u << 29;  // leaf 1 ecx
+constexpr uint32_t kAvx2 = 1u << 5, kBmi2 = 1u << 8, kF = 1u << 16, kDq = 1u << 17;          // leaf 7 ebx
+constexpr uint32_t kBw = 1u << 30, kVl = 1u << 31, kAvx512 = kF | kDq | kBw | kVl;           // leaf 7 ebx
+constexpr uint32_t kBf16 = 1u << 5;                                                          // leaf 7.1 eax
 
 uint32_t word(const char* text) {
   uint32_t value;
@@ -36,11 +36,11 @@ uint32_t signature(uint32_t family, uint32_t model, uint32_t stepping) {
   return (family - 0xF) << 20 | (model >> 4) << 16 | 0xF00 | (model & 0xF) << 4 | stepping;
 }
 
-// An AMD CPU with AVX2, FMA, BMI2, all states enabled and no cache information.
+// An AMD CPU with AVX2, FMA, F16C, BMI2, all states enabled and no cache information.
 RawCpu amd(uint32_t family, uint32_t model, uint32_t stepping = 1) {
   RawCpu raw;
   raw.leaves = {vendor_leaf("AuthenticAMD"),
-                {1, 0, signature(family, model, stepping), 0, kFma | kOsxsave | kAvx, 0},
+                {1, 0, signature(family, model, stepping), 0, kFma | kOsxsave | kAvx | kF16c, 0},
                 {7, 0, 1, kAvx2 | kBmi2, 0, 0},
                 {7, 1, 0, 0, 0, 0}};
   raw.xcr0 = 0x7;
@@ -75,6 +75,17 @@ void add_legacy_caches(RawCpu& raw) {
   raw.leaves.push_back({0x80000005, 0, 0, 0, 0x20080140, 0x20080140});
   raw.leaves.push_back({0x80000006, 0, 0x48002200, 0x68004200, 0x02006140, 0x08009140});
 }
+
+constexpr zenwoq_tier kAvx2Tier = ZENWOQ_TIER_AVX2, kAvx512Tier = ZENWOQ_TIER_AVX512BF16;
+
+// Why a machine does not run a tier.
+std::string why_not(const CpuReport& report, zenwoq_tier tier) {
+  for (size_t i = 0; i < tiers().size(); ++i) {
+    if (tiers()[i].tier == tier) return report.why_not.at(i);
+  }
+  return "no such tier";
+}
+std::string why_not_avx512(const RawCpu& raw) { return why_not(describe_cpu(raw), kAvx512Tier); }
 
 TEST(Cpu, UarchOfEveryZen) {
   const struct {
@@ -112,17 +123,17 @@ TEST(Cpu, IdentityAndBrand) {
 
 TEST(Cpu, Zen2And3HaveNoBf16) {
   const CpuReport zen2 = describe_cpu(amd(0x17, 0x31));
-  EXPECT_TRUE(zen2.avx2_fma);
-  EXPECT_FALSE(zen2.avx512bf16);
-  EXPECT_EQ(zen2.isa_reason, "the CPU has no AVX-512 BF16 (Zen 2, family 17h model 31h)");
-  EXPECT_EQ(describe_cpu(amd(0x19, 0x01)).isa_reason, "the CPU has no AVX-512 BF16 (Zen 3, family 19h model 01h)");
+  EXPECT_TRUE(zen2.runs(kAvx2Tier));
+  EXPECT_FALSE(zen2.runs(kAvx512Tier));
+  EXPECT_EQ(why_not(zen2, kAvx512Tier), "the CPU has no AVX-512 BF16 (Zen 2, family 17h model 31h)");
+  EXPECT_EQ(why_not_avx512(amd(0x19, 0x01)), "the CPU has no AVX-512 BF16 (Zen 3, family 19h model 01h)");
 }
 
 TEST(Cpu, Zen4And4cAnd5Run) {
   for (const RawCpu& raw : {amd_avx512(0x19, 0x11), amd_avx512(0x19, 0xA0), amd_avx512(0x1A, 0x02)}) {
     const CpuReport report = describe_cpu(raw);
-    EXPECT_TRUE(report.avx512bf16 && report.avx2_fma);
-    EXPECT_EQ(report.isa_reason, "");
+    EXPECT_TRUE(report.runs(kAvx512Tier) && report.runs(kAvx2Tier));
+    EXPECT_EQ(why_not(report, kAvx512Tier), "");
   }
 }
 
@@ -138,11 +149,11 @@ TEST(Cpu, SapphireRapidsRunsWithGenericTuning) {
   EXPECT_EQ(report.stepping, 8u);
   EXPECT_EQ(report.uarch, "unknown");
   EXPECT_EQ(report.tuning, "generic");
-  EXPECT_TRUE(report.avx512bf16);
+  EXPECT_TRUE(report.runs(kAvx512Tier));
   EXPECT_EQ(report.cache_source, "cpuid");
   EXPECT_EQ(report.l3_bytes, 32u << 20);
   leaf(raw, 7, 1).eax = 0;
-  EXPECT_EQ(describe_cpu(raw).isa_reason, "the CPU has no AVX-512 BF16 (GenuineIntel, family 06h model 8Fh)");
+  EXPECT_EQ(why_not_avx512(raw), "the CPU has no AVX-512 BF16 (GenuineIntel, family 06h model 8Fh)");
 }
 
 TEST(Cpu, HygonIsZen1) {
@@ -159,17 +170,39 @@ TEST(Cpu, EveryNeededBitIsNeeded) {
   for (const auto& [bit, name] : bits) {
     RawCpu raw = amd_avx512(0x1A, 0x02);
     leaf(raw, 7).ebx &= ~bit;
-    EXPECT_FALSE(describe_cpu(raw).avx512bf16);
-    EXPECT_EQ(describe_cpu(raw).isa_reason, std::string("the CPU has no ") + name + " (Zen 5, family 1Ah model 02h)");
+    EXPECT_FALSE(describe_cpu(raw).runs(kAvx512Tier));
+    EXPECT_EQ(why_not_avx512(raw), std::string("the CPU has no ") + name + " (Zen 5, family 1Ah model 02h)");
   }
-  for (uint32_t bit : {kFma, kAvx, kOsxsave}) {
+  for (uint32_t bit : {kFma, kAvx, kF16c, kOsxsave}) {
     RawCpu raw = amd(0x19, 0x01);
     leaf(raw, 1).ecx &= ~bit;
-    EXPECT_FALSE(describe_cpu(raw).avx2_fma) << std::hex << bit;
+    EXPECT_FALSE(describe_cpu(raw).runs(kAvx2Tier)) << std::hex << bit;
   }
   RawCpu raw = amd(0x19, 0x01);
   leaf(raw, 7).ebx &= ~kAvx2;
-  EXPECT_FALSE(describe_cpu(raw).avx2_fma);
+  EXPECT_FALSE(describe_cpu(raw).runs(kAvx2Tier));
+}
+
+TEST(Cpu, EachTierHasItsOwnReason) {
+  RawCpu raw = amd(0x17, 0x31);
+  leaf(raw, 7).ebx &= ~kAvx2;
+  EXPECT_EQ(why_not(describe_cpu(raw), kAvx2Tier), "the CPU has no AVX2 (Zen 2, family 17h model 31h)");
+  EXPECT_EQ(why_not(describe_cpu(raw), kAvx512Tier), "the CPU has no AVX-512 BF16 (Zen 2, family 17h model 31h)");
+  EXPECT_EQ(why_not(describe_cpu(raw), ZENWOQ_TIER_REFERENCE), "");
+  raw = amd(0x19, 0x01);
+  raw.xcr0 = 0x3;
+  EXPECT_EQ(why_not(describe_cpu(raw), kAvx2Tier), "the operating system does not enable YMM state (XCR0 = 0x3)");
+}
+
+TEST(Cpu, TiersHaveNamesThatParse) {
+  EXPECT_EQ(tiers().back().tier, ZENWOQ_TIER_REFERENCE) << "the last resort";
+  for (const TierInfo& tier : tiers()) {
+    EXPECT_EQ(find_tier(std::string_view(tier.name))->tier, tier.tier);
+    EXPECT_EQ(find_tier(tier.tier)->name, std::string(tier.name));
+  }
+  EXPECT_EQ(find_tier(ZENWOQ_TIER_BEST), nullptr);
+  EXPECT_EQ(find_tier("best"), nullptr);
+  EXPECT_STREQ(tier_names(), "reference, avx2 or avx512bf16");
 }
 
 TEST(Cpu, EveryNeededStateIsNeeded) {
@@ -177,12 +210,12 @@ TEST(Cpu, EveryNeededStateIsNeeded) {
     RawCpu raw = amd_avx512(0x1A, 0x02);
     raw.xcr0 &= ~(1ull << state);
     const CpuReport report = describe_cpu(raw);
-    EXPECT_EQ(report.avx512bf16, false) << state;
-    EXPECT_EQ(report.avx2_fma, state > 2) << state;
+    EXPECT_EQ(report.runs(kAvx512Tier), false) << state;
+    EXPECT_EQ(report.runs(kAvx2Tier), state > 2) << state;
   }
   RawCpu raw = amd_avx512(0x1A, 0x02);
   raw.xcr0 = 0x7;
-  EXPECT_EQ(describe_cpu(raw).isa_reason, "the operating system does not enable ZMM state (XCR0 = 0x7)");
+  EXPECT_EQ(why_not_avx512(raw), "the operating system does not enable ZMM state (XCR0 = 0x7)");
 }
 
 TEST(Cpu, NoOsxsave) {
@@ -190,23 +223,26 @@ TEST(Cpu, NoOsxsave) {
   leaf(raw, 1).ecx &= ~kOsxsave;
   raw.xcr0 = 0;
   const CpuReport report = describe_cpu(raw);
-  EXPECT_FALSE(report.avx512bf16);
-  EXPECT_FALSE(report.avx2_fma);
-  EXPECT_EQ(report.isa_reason, "the operating system does not enable XSAVE (CR4.OSXSAVE = 0)");
+  EXPECT_FALSE(report.runs(kAvx512Tier));
+  EXPECT_FALSE(report.runs(kAvx2Tier));
+  EXPECT_EQ(why_not(report, kAvx512Tier), "the operating system does not enable XSAVE (CR4.OSXSAVE = 0)");
 }
 
 TEST(Cpu, LibraryAndCpuidMustAgree) {
   RawCpu raw = amd_avx512(0x1A, 0x02);
   raw.library.initialized = true;
-  EXPECT_FALSE(describe_cpu(raw).avx512bf16);
-  EXPECT_FALSE(describe_cpu(raw).avx2_fma);
-  EXPECT_EQ(describe_cpu(raw).isa_reason, "CPUID shows AVX-512 BF16, libcpuinfo does not");
-  raw.library.avx512bf16 = raw.library.avx2_fma = true;
-  EXPECT_TRUE(describe_cpu(raw).avx512bf16);
-  EXPECT_TRUE(describe_cpu(raw).avx2_fma);
+  EXPECT_FALSE(describe_cpu(raw).runs(kAvx512Tier));
+  EXPECT_FALSE(describe_cpu(raw).runs(kAvx2Tier));
+  EXPECT_EQ(why_not_avx512(raw), "CPUID shows AVX-512 BF16, libcpuinfo does not");
+  raw.library.features.set().reset(static_cast<size_t>(CpuFeature::f16c));  // one that only the lower tier needs
+  EXPECT_TRUE(describe_cpu(raw).runs(kAvx512Tier));
+  EXPECT_EQ(why_not(describe_cpu(raw), kAvx2Tier), "CPUID shows F16C, libcpuinfo does not");
+  raw.library.features.set();
+  EXPECT_TRUE(describe_cpu(raw).runs(kAvx512Tier));
+  EXPECT_TRUE(describe_cpu(raw).runs(kAvx2Tier));
   RawCpu old = amd(0x19, 0x01);  // the library alone does not make a feature
   old.library = raw.library;
-  EXPECT_FALSE(describe_cpu(old).avx512bf16);
+  EXPECT_FALSE(describe_cpu(old).runs(kAvx512Tier));
 }
 
 TEST(Cpu, CacheSourcesInOrder) {
@@ -235,7 +271,7 @@ TEST(Cpu, CacheSourcesInOrder) {
 
 TEST(Cpu, EmptyTableIsNoCrash) {
   const CpuReport report = describe_cpu({});
-  EXPECT_FALSE(report.avx2_fma || report.avx512bf16);
+  EXPECT_FALSE(report.runs(kAvx2Tier) || report.runs(kAvx512Tier));
   EXPECT_EQ(report.cache_source, "fallback");
 }
 
@@ -301,7 +337,7 @@ TEST(Cpu, ThisMachineAgreesWithTheKernel) {
   EXPECT_GT(report.l1d_bytes, 0u);
   EXPECT_GT(report.l2_bytes, report.l1d_bytes);
   EXPECT_GT(report.l3_bytes, 0u);
-  EXPECT_EQ(report.isa_reason.empty(), report.avx512bf16);
+  EXPECT_EQ(why_not(report, kAvx512Tier).empty(), report.runs(kAvx512Tier));
   std::map<std::string, std::string> proc = proc_cpuinfo();
   if (proc["flags"].empty()) GTEST_SKIP() << "no /proc/cpuinfo";
   EXPECT_EQ(report.vendor, proc["vendor_id"]);
@@ -317,8 +353,8 @@ TEST(Cpu, ThisMachineAgreesWithTheKernel) {
     }
     return all;
   };
-  EXPECT_EQ(report.avx2_fma, all_flags("avx avx2 fma"));
-  EXPECT_EQ(report.avx512bf16, all_flags("avx512f avx512bw avx512dq avx512vl avx512_bf16 bmi2"));
+  EXPECT_EQ(report.runs(kAvx2Tier), all_flags("avx avx2 fma f16c"));
+  EXPECT_EQ(report.runs(kAvx512Tier), all_flags("avx512f avx512bw avx512dq avx512vl avx512_bf16 bmi2"));
 }
 
 // libcpuinfo is a second opinion: a bit on which it and our probe differ would silently cost a tier.
@@ -328,8 +364,11 @@ TEST(Cpu, ThisMachineLibraryAgrees) {
   const LibraryFacts library = raw.library;
   raw.library = {};
   const CpuReport ours = describe_cpu(raw);
-  EXPECT_EQ(ours.avx2_fma, library.avx2_fma);
-  EXPECT_EQ(ours.avx512bf16, library.avx512bf16);
+  for (const TierInfo& tier : tiers()) {
+    bool theirs = true;
+    for (const CpuFeature feature : tier.features) theirs &= library.features[static_cast<size_t>(feature)];
+    EXPECT_EQ(ours.runs(tier.tier), theirs) << tier.name;
+  }
 }
 
 }  // namespace

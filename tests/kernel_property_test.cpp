@@ -8,9 +8,9 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "jit/gemm_avx512.h"
+#include "jit/jit.h"
 #include "jit/mxcsr.h"
-#include "src/weight/weight.h"
+#include "src/run/layer.h"
 #include "tests/support/guard_buffer.h"
 #include "tests/support/kernel_host.h"
 #include "tests/support/random_weight.h"
@@ -29,6 +29,17 @@ struct Case {
   bool nasty;
 };
 
+Habits random_habits(Rng& rng) {
+  Habits habits;
+  habits.decode_first = rng() % 2;
+  habits.share_x = rng() % 2;
+  if (rng() % 2) {
+    habits.prefetch = {static_cast<std::uint32_t>(64 * pick(rng, 1, 256)), static_cast<std::uint32_t>(pick(rng, 1, 4)),
+                       rng() % 2 == 0};
+  }
+  return habits;
+}
+
 Case random_case(Rng& rng) {
   constexpr zenwoq_dtype kScales[] = {ZENWOQ_F32, ZENWOQ_F16, ZENWOQ_BF16};
   constexpr std::uint32_t kStrips[] = {1, 2, 4, 8};
@@ -41,9 +52,9 @@ Case random_case(Rng& rng) {
     c.key.scale_type = kScales[rng() % 3];
     c.key.zero_kind = static_cast<zenwoq_zero_kind>(rng() % 3);
     c.key.output_type = rng() % 2 ? ZENWOQ_F32 : ZENWOQ_BF16;
-    c.key.bias = rng() % 2;
-    c.key.tuning = static_cast<Tuning>(rng() % 3);
-  } while (!unsupported_reason(c.key).empty());
+    c.key.epilogue.bias = rng() % 2;
+    c.key.habits = random_habits(rng);
+  } while (!why_not(c.key).empty());
   const std::size_t unit = c.key.tile.strips == 8 ? 2 : 1;
   c.panels = unit * pick(rng, 1, c.key.k >= 1024 ? 1 : 3);
   c.columns = (c.panels - 1) * 64 + pick(rng, 1, 64);
@@ -75,13 +86,18 @@ class Operands {
     packed_ = std::make_unique<GuardBuffer>(view_.header.total_bytes);
     if (!pack_rows(view_.header, weight_.source(), 0, c.columns, packed_->data()).ok()) std::abort();
     view_.base = packed_->data();
-    table_ = std::make_unique<Weight>(view_, nullptr);
+    layer_ = std::make_unique<Layer>(view_, ZENWOQ_F32, nullptr, nullptr);
     fill(rng, c);
-    args_ = {x_.data(),      ldx_,
-             view_.panel(0), reinterpret_cast<const float*>(xsum_.data()),
-             rows_ * 4,      reinterpret_cast<const float*>(bias_.data()),
-             y_.data(),      ldy_,
-             c.columns,      table_->table()};
+    args_ = {.x = x_.data(),
+             .ldx_bytes = ldx_,
+             .panels = view_.panel(0),
+             .xsum = reinterpret_cast<const float*>(xsum_.data()),
+             .xsum_bytes = rows_ * 4,
+             .bias = reinterpret_cast<const float*>(bias_.data()),
+             .y = y_.data(),
+             .ldy_bytes = ldy_,
+             .columns = c.columns,
+             .table = layer_->table.data()};
     for (GuardBuffer* read_only : {packed_.get(), &x_, &xsum_, &bias_}) read_only->make_read_only();
   }
 
@@ -92,7 +108,7 @@ class Operands {
     std::vector<emulator::Range> result = {{view_.base, view_.header.total_bytes, false, "packed weight"},
                                            {xsum_.data(), xsum_.size(), false, "xsum"},
                                            {bias_.data(), bias_.size(), false, "bias"},
-                                           {args_.table, 64, false, "table"}};
+                                           {args_.table, sizeof layer_->table, false, "table"}};
     for (std::size_t r = 0; r < rows_; ++r) {
       result.push_back({x_.data() + r * ldx_, view_.header.k * 2, false, fmt::format("x row {}", r)});
       result.push_back({y_.data() + r * ldy_, y_row_, true, fmt::format("y row {}", r)});
@@ -142,15 +158,15 @@ class Operands {
   GuardBuffer x_, xsum_, bias_, y_, expected_;
   PackedView view_{};
   std::unique_ptr<GuardBuffer> packed_;
-  std::unique_ptr<Weight> table_;
+  std::unique_ptr<Layer> layer_;
   GemmArgs args_{};
 };
 
 std::string check(Rng& rng, const Case& c, KernelHost& host) {
   if (parse_kernel_name(c.key.name()) != c.key) return "the name does not parse back to the key";
   std::vector<std::uint8_t> code, again;
-  if (const Status status = emit_gemm(c.key, &code); !status.ok()) return status.text();
-  if (!emit_gemm(c.key, &again).ok() || code != again) return "emitted twice, the bytes differ";
+  if (const Status status = emit(c.key, &code); !status.ok()) return status.text();
+  if (!emit(c.key, &again).ok() || code != again) return "emitted twice, the bytes differ";
   Operands operands(rng, c);
   operands.compute_expected(c.key);
   std::string problem;

@@ -8,7 +8,8 @@
 
 #include "src/cpu/cpu.h"
 #include "src/reference/reference.h"
-#include "src/weight/weight.h"
+#include "src/run/layer.h"
+#include "src/weight/buffer.h"
 #include "tests/support/random_weight.h"
 
 namespace zenwoq::test {
@@ -43,7 +44,7 @@ void check(Rng& rng, const Case& c, ReferenceFunction reference) {
   PackedBuffer packed = allocate_packed(header.total_bytes);
   ASSERT_TRUE(pack_rows(header, weight.source(), 0, c.n, packed.get()).ok());
   const PackedView view{header, packed.get()};
-  const Weight opened(view, nullptr);
+  const Layer layer(view, c.output_type, nullptr, nullptr);
 
   std::vector<std::vector<std::uint16_t>> x(c.m, std::vector<std::uint16_t>(c.k));
   std::vector<std::uint16_t> flat;
@@ -62,11 +63,19 @@ void check(Rng& rng, const Case& c, ReferenceFunction reference) {
   key.scale_type = c.scale_type;
   key.zero_kind = c.zero_kind;
   key.output_type = c.output_type;
-  key.bias = c.bias;
+  key.epilogue.bias = c.bias;
   const std::size_t y_bytes = dtype_bytes(c.output_type);
   std::vector<std::uint8_t> y(c.m * c.n * y_bytes);
-  GemmArgs args{flat.data(), c.k * 2,  view.panel(0), xsum.data(), c.m * 4,
-                bias.data(), y.data(), c.n * y_bytes, c.n,         opened.table()};
+  const GemmArgs args{.x = flat.data(),
+                      .ldx_bytes = c.k * 2,
+                      .panels = view.panel(0),
+                      .xsum = xsum.data(),
+                      .xsum_bytes = c.m * 4,
+                      .bias = bias.data(),
+                      .y = y.data(),
+                      .ldy_bytes = c.n * y_bytes,
+                      .columns = c.n,
+                      .table = layer.table.data()};
   reference(key, c.m, args);
   for (std::size_t m = 0; m < c.m; ++m) {
     for (std::size_t n = 0; n < c.n; ++n) {
@@ -85,7 +94,7 @@ void check(Rng& rng, const Case& c, ReferenceFunction reference) {
 }
 
 TEST(Reference, Avx2FmaEqualsTheContract) {
-  if (!describe_cpu(probe_cpu()).avx2_fma) GTEST_SKIP() << "this CPU has no AVX2 and FMA";
+  if (!describe_cpu(probe_cpu()).runs(ZENWOQ_TIER_AVX2)) GTEST_SKIP() << "this CPU has no AVX2 and FMA";
   Rng rng(1);
   for (int i = 0; i < 600 && !HasFatalFailure(); ++i) check(rng, random_case(rng), reference_gemm_avx2_fma);
 }

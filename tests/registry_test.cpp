@@ -11,7 +11,7 @@
 #include <set>
 #include <thread>
 
-#include "jit/gemm_avx512.h"
+#include "jit/jit.h"
 
 namespace zenwoq {
 namespace {
@@ -119,15 +119,20 @@ TEST(Registry, KeysAreComparedWhole) {
   std::vector<KernelKey> keys;
   for (std::uint64_t k = 64; k < 64 + 5000; ++k) keys.push_back(key_of(k));
   KernelKey key = key_of(4096);
-  for (const auto change : {0, 1, 2, 3, 4, 5, 6}) {
+  for (const auto change : {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}) {
     key = key_of(8192);
     if (change == 0) key.group = 64;
     if (change == 1) key.scale_type = ZENWOQ_F16;
     if (change == 2) key.zero_kind = ZENWOQ_ZERO_OFFSET;
     if (change == 3) key.tile = {2, 4};
     if (change == 4) key.output_type = ZENWOQ_BF16;
-    if (change == 5) key.bias = true;
-    if (change == 6) key.tuning = Tuning::zen5;
+    if (change == 5) key.epilogue.bias = true;
+    if (change == 6) key.habits.share_x = true;
+    if (change == 7) key.habits.decode_first = true;
+    if (change == 8) key.habits.prefetch.bytes = 64;
+    if (change == 9) key.habits.prefetch.every = 2;
+    if (change == 10) key.habits.prefetch.to_l2 = true;
+    if (change == 11) key.tier = ZENWOQ_TIER_AVX2;
     keys.push_back(key);
   }
   std::set<const Kernel*> kernels;
@@ -138,48 +143,6 @@ TEST(Registry, KeysAreComparedWhole) {
     kernels.insert(kernel);
   }
   EXPECT_EQ(kernels.size(), keys.size());
-}
-
-TEST(KernelName, HasTheGrammarOfTheHeader) {
-  KernelKey key;
-  key.k = 4096;
-  key.group = 128;
-  key.tile = {6, 2};
-  key.output_type = ZENWOQ_BF16;
-  key.bias = true;
-  key.tuning = Tuning::zen5;
-  EXPECT_EQ(key.name(), "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_ybf16_bias_avx512bf16_zen5");
-  EXPECT_EQ(parse_kernel_name(key.name()), key);
-  key.group = key.k;
-  EXPECT_EQ(key.name(), "gemm_bf16_t4_pc_k4096_sbf16_z0_m6x2_ybf16_bias_avx512bf16_zen5");
-  EXPECT_EQ(parse_kernel_name(key.name()), key);
-}
-
-TEST(KernelName, OnlyWhatNamePrintsIsTaken) {
-  for (const char* name : {"", "gemm", "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_ybf16_bias_avx512bf16_zen6",
-                           "gemm_bf16_t4_g0128_k4096_sbf16_z0_m6x2_ybf16_avx512bf16_zen5",
-                           "gemm_bf16_t4_g4096_k4096_sbf16_z0_m6x2_ybf16_avx512bf16_zen5",
-                           "gemm_bf16_t4_g0_k4096_sbf16_z0_m6x2_ybf16_avx512bf16_zen5",
-                           "gemm_bf16_t4_pc_k0_sbf16_z0_m6x2_ybf16_avx512bf16_zen5",
-                           "gemm_bf16_t4_pc_k4096_sbf16_z0_m6x2_ybf16_avx512bf16_zen5_",
-                           "gemm_bf16_t4_pc_k99999999999999999999_sbf16_z0_m6x2_ybf16_avx512bf16_zen5",
-                           "gemm_bf16_t4_pc_k4096_sbf16_z1_m6x2_ybf16_avx512bf16_zen5",
-                           "gemm_bf16_t4_pc_k4096_sbf16_z0_m-6x2_ybf16_avx512bf16_zen5"}) {
-    EXPECT_FALSE(parse_kernel_name(name).has_value()) << name;
-  }
-}
-
-TEST(KernelName, UnsupportedKeysAreRefusedWithAReason) {
-  std::vector<std::uint8_t> code;
-  KernelKey key = key_of(4096);
-  key.tile = {12, 8};
-  EXPECT_EQ(emit_gemm(key, &code).code(), ZENWOQ_ERROR_UNSUPPORTED);
-  EXPECT_EQ(emit_gemm(key, &code).text(), "tile m12x8 does not fit 32 vector registers");
-  key.tile = {1, 3};
-  EXPECT_EQ(emit_gemm(key, &code).text(), "tile m1x3: rows must be 1..12, strips 1, 2, 4 or 8");
-  key.tile = {1, 4};
-  key.k = std::uint64_t{1} << 40;
-  EXPECT_EQ(emit_gemm(key, &code).code(), ZENWOQ_ERROR_UNSUPPORTED);
 }
 
 }  // namespace

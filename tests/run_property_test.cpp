@@ -71,7 +71,7 @@ class Contexts {
     }
     zenwoq_context_options options;
     zenwoq_context_options_init(&options);
-    options.max_isa = ZENWOQ_ISA_REFERENCE;
+    options.max_tier = ZENWOQ_TIER_REFERENCE;
     if (zenwoq_context_create(&options, &reference_) != ZENWOQ_OK) std::abort();
   }
   ~Contexts() {

@@ -285,7 +285,7 @@ TEST(ContextParallelFor, EveryIndexOnce) {
     for (const unsigned threads : {1u, 2u, 3u, 5u, 63u, 64u, 65u, 200u, 4096u}) {
       for (const size_t n : {0, 1, 2, 3, 7, 64, 65, 130, 1000}) {
         std::vector<std::atomic<int>> hits(n);
-        context.parallel_for(
+        context.parallel_for_at_most(
             n, threads, [](void* arg, size_t i) { ++(*static_cast<std::vector<std::atomic<int>>*>(arg))[i]; }, &hits);
         for (size_t i = 0; i < n; ++i) ASSERT_EQ(hits[i], 1) << "index " << i << " of " << n << " on " << threads;
       }
@@ -302,7 +302,7 @@ TEST(ContextParallelFor, EachThreadHasARun) {
   };
   Context context(settings, {});
   std::vector<size_t> order;
-  context.parallel_for(
+  context.parallel_for_at_most(
       10, 4, [](void* arg, size_t i) { static_cast<std::vector<size_t>*>(arg)->push_back(i); }, &order);
   EXPECT_EQ(order, (std::vector<size_t>{7, 8, 9, 0, 1, 2, 3, 4, 5, 6}));
 }

@@ -33,7 +33,7 @@ using LinearHandle = std::unique_ptr<zenwoq_linear, HandleDeleter>;
 
 struct ContextChoice {
   unsigned threads = 0;  // 0 = what the process may use
-  zenwoq_isa max_isa = ZENWOQ_ISA_BEST;
+  zenwoq_tier max_tier = ZENWOQ_TIER_BEST;
   std::string tuning;  // empty = this CPU's
 };
 
@@ -41,7 +41,7 @@ inline ContextHandle make_context(const ContextChoice& choice) {
   zenwoq_context_options options;
   zenwoq_context_options_init(&options);
   options.threads = choice.threads;
-  options.max_isa = choice.max_isa;
+  options.max_tier = choice.max_tier;
   options.tuning = choice.tuning.empty() ? nullptr : choice.tuning.c_str();
   zenwoq_context* context = nullptr;
   require(zenwoq_context_create(&options, &context));

@@ -19,20 +19,16 @@ namespace zenwoq::tools {
 namespace {
 
 constexpr const char* kFooter =
-    "For every layer: imports, packs, unpacks and compares, generates kernels, runs M = 1, 4 and 33 rows, compares all "
-    "bits\n"
-    "with the reference and the values with an f64 product (error/bound at most 1), and times M = 1.\n"
+    "For every layer: imports, packs, unpacks and compares, generates kernels, runs M = 1, 4 and 33 rows, compares\n"
+    "all bits with the reference and the values with an f64 product (error/bound at most 1), and times M = 1.\n"
     "Example: zenwoq check --json model.safetensors.index.json > report.json\n"
-    "JSON keys: files, cpu (as in info), passed, verdict, bits_equal (null where the reference ran), "
-    "max_error_over_bound,\n"
-    "kernels_generated, jit_us_total, pack_gb_per_s, seconds, layers [{file, name, format, n, k, error (then no more "
-    "keys),\n"
-    "quantization, bias, unpacks_exactly, bits_equal, difference, max_error_over_bound, kernels [name], packed_bytes,\n"
-    "pack_gb_per_s, m1_us, m1_gb_per_s}], kernels [{name, code_bytes, generation_us, reason}], left_alone [{file, "
-    "name, reason}].\n"
-    "Exit code: 0 only if there is a layer, all bits are equal and all errors within bounds; 2 for a file or layer "
-    "that\n"
-    "cannot be read; else 1, also where no generated kernels run and --allow-reference is not given.";
+    "JSON keys: files, cpu (as in info), passed, verdict, bits_equal (null where the reference ran),\n"
+    "max_error_over_bound, kernels_generated, jit_us_total, pack_gb_per_s, seconds, layers [{file, name, format,\n"
+    "n, k, error (then no more keys), quantization, bias, unpacks_exactly, bits_equal, difference,\n"
+    "max_error_over_bound, kernels [name], packed_bytes, pack_gb_per_s, m1_us, m1_gb_per_s}], kernels [{name,\n"
+    "code_bytes, generation_us, reason}], left_alone [{file, name, reason}].\n"
+    "Exit code: 0 only if there is a layer, all bits are equal and all errors within bounds; 2 for a file or layer\n"
+    "that cannot be read; else 1, also where no generated kernels run and --allow-reference is not given.";
 
 struct CheckOptions {
   std::vector<std::string> files;
@@ -65,8 +61,8 @@ LayerCheck check_or_error(const Checkpoint& checkpoint, std::size_t index, zenwo
 }
 
 ExitCode run_check(const CheckOptions& options) {
-  const ContextHandle jit = make_context({options.threads, ZENWOQ_ISA_BEST, {}});
-  const ContextHandle reference = make_context({options.threads, ZENWOQ_ISA_REFERENCE, {}});
+  const ContextHandle jit = make_context({options.threads, ZENWOQ_TIER_BEST, {}});
+  const ContextHandle reference = make_context({options.threads, ZENWOQ_TIER_REFERENCE, {}});
   const CheckReport report = check_files(options.files, options.read, jit.get(), reference.get(), !options.no_progress);
   const Verdict result = verdict(report, options.allow_reference);
   if (options.json) {

@@ -12,7 +12,7 @@
 namespace zenwoq::tools {
 
 // Every 4-bit linear of the files. Opens all files before it runs the first layer. `reference` must be capped to
-// ZENWOQ_ISA_REFERENCE. Throws ReadError for a file that cannot be opened; a layer that cannot be read or packed is
+// ZENWOQ_TIER_REFERENCE. Throws ReadError for a file that cannot be opened; a layer that cannot be read or packed is
 // reported as one with an error.
 CheckReport check_files(const std::vector<std::string>& paths, const ReadOptions& options, zenwoq_context* jit,
                         zenwoq_context* reference, bool progress);

@@ -84,8 +84,8 @@ std::vector<KernelUse> kernels_of(zenwoq_linear* linear) {
   for (const std::size_t m : kRunRows) {
     std::size_t count = 1;
     for (std::size_t i = 0; i < count; ++i) {
-      zenwoq_kernel_info info{};
-      info.struct_size = sizeof info;
+      zenwoq_kernel_info info;
+      zenwoq_kernel_info_init(&info);
       require(zenwoq_linear_kernel(linear, m, i, &count, &info));
       const auto same_name = [&](const KernelUse& use) { return use.name == info.name; };
       if (std::any_of(uses.begin(), uses.end(), same_name)) continue;

@@ -41,7 +41,7 @@ struct LayerCheck {
 };
 
 // Packs, unpacks, generates, runs M = 1, 4 and 33 with activations from a fixed seed on `jit`, compares with
-// `reference` (a context that is capped to ZENWOQ_ISA_REFERENCE) and with an f64 product, and takes times on `jit`.
+// `reference` (a context that is capped to ZENWOQ_TIER_REFERENCE) and with an f64 product, and takes times on `jit`.
 // Throws ToolError where the library refuses the layer.
 LayerCheck check_layer(const Layer& layer, zenwoq_context* jit, zenwoq_context* reference);
 

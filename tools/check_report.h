@@ -10,6 +10,7 @@
 
 #include "tools/check_layer.h"
 #include "tools/commands.h"
+#include "tools/cpu_info.h"
 #include "tools/json_output.h"
 #include "zenwoq/zenwoq.h"
 
@@ -22,7 +23,7 @@ struct LeftAloneIn {
 
 struct CheckReport {
   std::vector<std::string> files;
-  zenwoq_cpu_info cpu{};  // of the context under test
+  CpuInfo cpu{};  // of the context under test
   std::vector<LayerCheck> layers;
   std::vector<LeftAloneIn> left_alone;
   std::uint64_t kernels_generated = 0;

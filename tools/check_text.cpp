@@ -96,7 +96,7 @@ void print_report(const CheckReport& report, const Verdict& verdict) {
   fmt::print(
       "{} layers, {:.1f} million weights, {:.1f} s on {} threads of {}: {}, error at most {:.4f} of its bound, "
       "{} kernels in {:.0f} us, packed at {:.2f} GB/s\n{}\n",
-      report.layers.size(), weights * 1e-6, report.seconds, report.cpu.threads, report.cpu.brand,
+      report.layers.size(), weights * 1e-6, report.seconds, report.cpu.info.threads, report.cpu.info.brand,
       bits_text(report.bits_equal()), report.max_error_over_bound(), report.kernels_generated, report.jit_us_total,
       report.pack_gb_per_s(), verdict.text);
 }

@@ -10,16 +10,20 @@
 
 namespace zenwoq::tools {
 
-zenwoq_cpu_info read_cpu_info(const zenwoq_context* context) {
-  zenwoq_cpu_info info{};
-  info.struct_size = sizeof info;
-  require(zenwoq_context_cpu_info(context, &info));
-  return info;
+CpuInfo read_cpu_info(const zenwoq_context* context) {
+  CpuInfo cpu;
+  zenwoq_cpu_info_init(&cpu.info);
+  require(zenwoq_context_cpu_info(context, &cpu.info));
+  for (const zenwoq_tier tier : {ZENWOQ_TIER_AVX512BF16, ZENWOQ_TIER_AVX2, ZENWOQ_TIER_REFERENCE}) {
+    cpu.tiers.push_back({zenwoq_tier_name(tier), zenwoq_context_why_not(context, tier)});
+  }
+  return cpu;
 }
 
-const char* isa_name(zenwoq_isa isa) { return isa == ZENWOQ_ISA_AVX512BF16 ? "avx512bf16" : "reference"; }
-
-Json cpu_json(const zenwoq_cpu_info& info) {
+Json cpu_json(const CpuInfo& cpu) {
+  const zenwoq_cpu_info& info = cpu.info;
+  Json tiers = Json::object();
+  for (const TierState& tier : cpu.tiers) tiers[tier.name] = tier.why_not;
   return {
       {"vendor", info.vendor},
       {"brand", info.brand},
@@ -27,7 +31,7 @@ Json cpu_json(const zenwoq_cpu_info& info) {
       {"family", info.family},
       {"model", info.model},
       {"stepping", info.stepping},
-      {"avx2_fma", info.avx2_fma != 0},
+      {"avx2_fma", info.avx2 != 0},
       {"avx512bf16", info.avx512bf16 != 0},
       {"l1d_bytes", info.l1d_bytes},
       {"l2_bytes", info.l2_bytes},
@@ -35,9 +39,10 @@ Json cpu_json(const zenwoq_cpu_info& info) {
       {"cache_source", info.cache_source},
       {"threads", info.threads},
       {"tuning", info.tuning},
-      {"isa", isa_name(info.isa)},
-      {"isa_reason", info.isa_reason},
+      {"isa", zenwoq_tier_name(info.tier)},
+      {"isa_reason", info.tier_reason},
       {"code_memory", info.code_memory},
+      {"tiers", tiers},
   };
 }
 

@@ -4,16 +4,26 @@
 // The report of a context about its CPU, as several commands print it.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "tools/json_output.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq::tools {
 
-zenwoq_cpu_info read_cpu_info(const zenwoq_context* context);
+struct TierState {
+  const char* name;
+  std::string why_not;  // empty if it can run
+};
 
-// "reference", "avx512bf16"
-const char* isa_name(zenwoq_isa isa);
+struct CpuInfo {
+  zenwoq_cpu_info info;
+  std::vector<TierState> tiers;  // best first
+};
 
-Json cpu_json(const zenwoq_cpu_info& info);
+CpuInfo read_cpu_info(const zenwoq_context* context);
+
+Json cpu_json(const CpuInfo& cpu);
 
 }  // namespace zenwoq::tools

@@ -24,11 +24,12 @@ namespace {
 
 constexpr const char* kFooter =
     "Works for every kernel on every x86-64 machine: kernels are emitted, not run.\n"
-    "Example: zenwoq dump gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_yf32_avx512bf16_zen4\n"
+    "Example: zenwoq dump gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_yf32_avx512bf16_p4096\n"
     "Example: zenwoq dump model.gguf --layer blk.0.attn_q --m 33 --tuning zen5 --output-dir kernels\n"
     "Files: NAME.lst (listing), NAME.bin (the code), NAME.json (the key).\n"
     "JSON keys: kernels [{name, isa, activation_type, code_bits, k, group, per_channel, scale_type, zero_kind,\n"
-    "tile {rows, strips}, output_type, bias, tuning, code_bytes, version, arithmetic_version, code (hexadecimal)}];\n"
+    "tile {rows, strips}, output_type, bias, decode_first, share_x, prefetch {bytes, every, to_l2}, code_bytes,\n"
+    "version, arithmetic_version, code (hexadecimal)}];\n"
     "NAME.json holds one such object without code.";
 
 struct DumpOptions {
@@ -61,11 +62,11 @@ LayerInfo find_layer(const std::string& file, const std::string& name) {
 
 std::vector<KernelKey> wanted_keys(const DumpOptions& options) {
   if (options.layer.empty()) return {key_of_name(options.target)};
-  const ContextHandle context = make_context({1, ZENWOQ_ISA_BEST, options.tuning});
+  const CpuTuning& tuning = wanted_tuning(options.tuning);
   const LayerInfo info = find_layer(options.target, options.layer);
   std::vector<KernelKey> keys;
   for (const std::size_t m : options.m) {
-    for (const KernelKey& key : planned_kernels(info, m, options.output_type, context.get())) {
+    for (const KernelKey& key : planned_kernels(info, m, options.output_type, tuning)) {
       if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
     }
   }

@@ -17,22 +17,25 @@ namespace {
 
 constexpr const char* kFooter =
     "Example: zenwoq info --json\n"
-    "JSON keys: version, arithmetic_version, packed_version, cpu {vendor, brand, uarch, family, model, stepping, "
-    "avx2_fma,\n"
-    "avx512bf16, l1d_bytes, l2_bytes, l3_bytes, cache_source, threads, tuning, isa (\"avx512bf16\" or \"reference\"),\n"
-    "isa_reason (why no higher tier runs, or empty), code_memory}.\n"
-    "The environment variable ZENWOQ_ISA (reference, avx512bf16) caps the tier.";
+    "JSON keys: version, arithmetic_version, packed_version, cpu {vendor, brand, uarch, family, model, stepping,\n"
+    "avx2_fma, avx512bf16, l1d_bytes, l2_bytes, l3_bytes, cache_source, threads, tuning, isa (the tier that runs:\n"
+    "\"avx512bf16\", \"avx2\" or \"reference\"), isa_reason (why no higher tier runs, or empty), tiers {NAME: why\n"
+    "it cannot run, or empty}, code_memory}.\n"
+    "The environment variable ZENWOQ_TIER (reference, avx2, avx512bf16) caps the tier.";
 
 std::string kibibytes(std::uint64_t bytes) { return fmt::format("{} KiB", bytes / 1024); }
 
-void print_text(const zenwoq_cpu_info& info) {
+void print_text(const CpuInfo& cpu) {
+  const zenwoq_cpu_info& info = cpu.info;
   const auto line = [](const char* name, const std::string& value) { fmt::print("{:<13}{}\n", name, value); };
-  const std::string reason = info.isa_reason[0] == '\0' ? "" : fmt::format(" ({})", info.isa_reason);
   line("cpu", fmt::format("{} ({})", info.brand, info.vendor));
   line("uarch", fmt::format("{}, family {} model {} stepping {}", info.uarch, info.family, info.model, info.stepping));
-  line("features", fmt::format("AVX2 and FMA: {}, AVX-512 BF16: {}", info.avx2_fma != 0 ? "yes" : "no",
-                               info.avx512bf16 != 0 ? "yes" : "no"));
-  line("tier", isa_name(info.isa) + reason);
+  line("features",
+       fmt::format("AVX2: {}, AVX-512 BF16: {}", info.avx2 != 0 ? "yes" : "no", info.avx512bf16 != 0 ? "yes" : "no"));
+  line("tier", zenwoq_tier_name(info.tier));
+  for (const TierState& tier : cpu.tiers) {
+    if (!tier.why_not.empty()) line("", fmt::format("not {}: {}", tier.name, tier.why_not));
+  }
   line("tuning", info.tuning);
   line("caches", fmt::format("L1d {}, L2 {}, L3 {} (from {})", kibibytes(info.l1d_bytes), kibibytes(info.l2_bytes),
                              kibibytes(info.l3_bytes), info.cache_source));
@@ -43,12 +46,12 @@ void print_text(const zenwoq_cpu_info& info) {
 }
 
 void run_info(bool json) {
-  const zenwoq_cpu_info info = read_cpu_info(make_context({}).get());
-  if (!json) return print_text(info);
+  const CpuInfo cpu = read_cpu_info(make_context({}).get());
+  if (!json) return print_text(cpu);
   print_json({{"version", zenwoq_version()},
               {"arithmetic_version", ZENWOQ_ARITHMETIC_VERSION},
               {"packed_version", ZENWOQ_PACKED_VERSION},
-              {"cpu", cpu_json(info)}});
+              {"cpu", cpu_json(cpu)}});
 }
 
 }  // namespace

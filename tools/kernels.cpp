@@ -27,9 +27,8 @@ constexpr const char* kFooter =
     "Works on every x86-64 machine: kernels are emitted, not run.\n"
     "Example: zenwoq kernels --shape 4096,4096,128 --m 1,16 --tuning zen5\n"
     "Example: zenwoq kernels model.gguf --json\n"
-    "JSON keys: tuning, kernels [{name, m [..], layers [..] (names, or shapes as N,K,GROUP), code_bytes, emit_us, "
-    "refused (why\n"
-    "there is no such kernel, or empty)}].";
+    "JSON keys: tuning, kernels [{name, m [..], layers [..] (names, or shapes as N,K,GROUP), code_bytes, emit_us,\n"
+    "refused (why there is no such kernel, or empty)}].";
 
 struct KernelsOptions {
   std::vector<std::string> files;
@@ -85,12 +84,12 @@ std::vector<LayerInfo> wanted_layers(const KernelsOptions& options) {
 }
 
 // In the order in which the layers first need them.
-std::vector<ListedKernel> list_kernels(const KernelsOptions& options, zenwoq_context* context) {
+std::vector<ListedKernel> list_kernels(const KernelsOptions& options, const CpuTuning& tuning) {
   std::vector<ListedKernel> listed;
   std::map<std::string, std::size_t> by_name;
   for (const LayerInfo& layer : wanted_layers(options)) {
     for (const std::size_t m : options.m) {
-      for (const KernelKey& key : planned_kernels(layer, m, options.output_type, context)) {
+      for (const KernelKey& key : planned_kernels(layer, m, options.output_type, tuning)) {
         const auto known = by_name.emplace(key.name(), listed.size());
         if (known.second) listed.push_back({key, {}, {}, 0, 0, {}});
         ListedKernel& kernel = listed[known.first->second];
@@ -109,7 +108,7 @@ void measure(ListedKernel* kernel) {
     for (int i = 0; i < kEmissions; ++i) {
       std::vector<std::uint8_t> code;
       const Stopwatch watch;
-      const Status status = emit_gemm(kernel->key, &code);
+      const Status status = emit(kernel->key, &code);
       const double us = watch.seconds() * 1e6;
       if (!status.ok()) throw ToolError(status.text());
       kernel->emit_us = i == 0 ? us : std::min(us, kernel->emit_us);
@@ -155,11 +154,11 @@ Json list_json(const std::vector<ListedKernel>& kernels, const char* tuning) {
 
 ExitCode run_kernels(const KernelsOptions& options) {
   if (options.files.empty() && options.shapes.empty()) throw ToolError("name a FILE or a --shape (see kernels --help)");
-  const ContextHandle context = make_context({1, ZENWOQ_ISA_BEST, options.tuning});
-  std::vector<ListedKernel> kernels = list_kernels(options, context.get());
+  const CpuTuning& tuning = wanted_tuning(options.tuning);
+  std::vector<ListedKernel> kernels = list_kernels(options, tuning);
   for (ListedKernel& kernel : kernels) measure(&kernel);
   if (options.json) {
-    print_json(list_json(kernels, read_cpu_info(context.get()).tuning));
+    print_json(list_json(kernels, tuning.name));
   } else {
     print_text(kernels);
   }

@@ -6,6 +6,7 @@
 
 #include <Zydis/Zydis.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <map>
 #include <optional>
@@ -22,9 +23,9 @@ struct Instruction {
   std::size_t offset = 0;
   std::size_t bytes = 0;
   std::string mnemonic;
-  std::string text;                    // Intel syntax
-  std::optional<std::size_t> target;   // offset that a branch goes to
-  std::optional<std::size_t> written;  // zmm register
+  std::string text;                   // Intel syntax
+  std::optional<std::size_t> target;  // offset that a branch goes to
+  std::string written;                // vector register
 };
 
 Instruction decode(const ZydisDecoder& decoder, const ZydisFormatter& formatter, const std::vector<std::uint8_t>& code,
@@ -45,10 +46,7 @@ Instruction decode(const ZydisDecoder& decoder, const ZydisFormatter& formatter,
       ZYAN_SUCCESS(ZydisCalcAbsoluteAddress(&decoded, &first, offset, &target))) {
     instruction.target = target;
   }
-  if (first.type == ZYDIS_OPERAND_TYPE_REGISTER && first.reg.value >= ZYDIS_REGISTER_ZMM0 &&
-      first.reg.value <= ZYDIS_REGISTER_ZMM31) {
-    instruction.written = first.reg.value - ZYDIS_REGISTER_ZMM0;
-  }
+  if (first.type == ZYDIS_OPERAND_TYPE_REGISTER) instruction.written = ZydisRegisterGetString(first.reg.value);
   return instruction;
 }
 
@@ -91,26 +89,22 @@ std::string head(const EmittedKernel& kernel, const std::vector<Instruction>& in
   const KernelKey& key = kernel.key;
   std::string text = fmt::format("; {}\n; {} bytes, {} instructions, zenwoq {}\n", key.name(), kernel.code.size(),
                                  instructions.size(), zenwoq_version());
-  text += fmt::format(
-      "; {} rows x {} columns a pass; K = {} in {} group(s) of {}; scales {}, zeros {}, output {}{}, tuning {}\n",
-      key.tile.rows, key.tile.strips * 16, key.k, key.groups(), key.group, dtype_name(key.scale_type),
-      zero_kind_name(key.zero_kind), dtype_name(key.output_type), key.bias ? ", bias" : "", tuning_name(key.tuning));
+  text += fmt::format("; {} rows x {} columns a pass; K = {} in {} group(s) of {}; scales {}, zeros {}, output {}{}\n",
+                      key.tile.rows, key.tile.strips * 16, key.k, key.groups(), key.group, dtype_name(key.scale_type),
+                      zero_kind_name(key.zero_kind), dtype_name(key.output_type), key.epilogue.bias ? ", bias" : "");
   return text + register_map(key);
 }
 
 }  // namespace
 
 std::string hex_text(const std::uint8_t* bytes, std::size_t count) {
-  constexpr char kDigits[] = "0123456789abcdef";
-  std::string text;
-  for (std::size_t i = 0; i < count; ++i) text += {kDigits[bytes[i] >> 4], kDigits[bytes[i] & 15]};
-  return text;
+  return fmt::format("{:02x}", fmt::join(bytes, bytes + count, ""));
 }
 
 std::string listing(const EmittedKernel& kernel) {
   const std::vector<Instruction> instructions = disassemble(kernel.code);
   const std::map<std::size_t, std::string> names = name_offsets(kernel.notes, instructions);
-  const std::array<std::string, 32> sums = sum_registers(kernel.key);
+  const std::map<std::string, std::string> sums = sum_registers(kernel.key);
   std::string text = head(kernel, instructions);
   auto note = kernel.notes.begin();
   for (const Instruction& instruction : instructions) {
@@ -122,10 +116,10 @@ std::string listing(const EmittedKernel& kernel) {
     const std::string operation = instruction.target
                                       ? fmt::format("{} {}", instruction.mnemonic, names.at(*instruction.target))
                                       : instruction.text;
-    const bool sum = instruction.written && !sums[*instruction.written].empty();
+    const auto sum = sums.find(instruction.written);
     text += fmt::format("  {:05x}  {:<24}  {}\n", instruction.offset,
                         hex_text(&kernel.code[instruction.offset], instruction.bytes),
-                        sum ? fmt::format("{:<46}; {}", operation, sums[*instruction.written]) : operation);
+                        sum != sums.end() ? fmt::format("{:<46}; {}", operation, sum->second) : operation);
   }
   return text;
 }

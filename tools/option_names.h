@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "src/plan/tuning.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq::tools {
@@ -29,8 +30,11 @@ inline CLI::Option* add_m_option(CLI::App& command, std::vector<std::size_t>& m)
 }
 
 inline CLI::Option* add_tuning_option(CLI::App& command, std::string& tuning) {
-  return command.add_option("--tuning", tuning, "tiles of which CPU: zen4, zen5, generic (default: this CPU's)")
-      ->check(CLI::IsMember({"zen4", "zen5", "generic"}));
+  return command
+      .add_option("--tuning", tuning, fmt::format("tiles of which CPU: {} (default: this CPU's)", tuning_names()))
+      ->check([](const std::string& name) {
+        return is_tuning(name) ? "" : fmt::format("\"{}\": must be {}", name, tuning_names());
+      });
 }
 
 }  // namespace zenwoq::tools

@@ -4,26 +4,12 @@
 // From the readers' layers to weights and linears of the library.
 #include "tools/packed_layer.h"
 
-#include <algorithm>
-
 #include "tools/stopwatch.h"
 
 namespace zenwoq::tools {
 
-zenwoq_weight_desc weight_desc(const LayerInfo& info) {
-  zenwoq_weight_desc desc;
-  zenwoq_weight_desc_init(&desc);
-  desc.n = info.n;
-  desc.k = info.k;
-  desc.group_size = info.group_size;
-  desc.scale_type = info.scale_type;
-  desc.zero_kind = info.zero_kind;
-  std::copy(info.table.begin(), info.table.end(), desc.table);
-  return desc;
-}
-
 PackedLayer pack_layer(const Layer& layer, zenwoq_context* context) {
-  const zenwoq_weight_desc desc = weight_desc(layer.info);
+  const zenwoq_weight_desc desc = layer.info.desc();
   zenwoq_weight_source source;
   zenwoq_weight_source_init(&source);
   source.codes = layer.codes.data();

@@ -11,8 +11,6 @@
 
 namespace zenwoq::tools {
 
-zenwoq_weight_desc weight_desc(const LayerInfo& info);
-
 struct PackedLayer {
   WeightHandle weight;
   std::string quantization;  // "int4 sym per-group 128, scale bf16"

@@ -4,8 +4,10 @@
 // Plans and emits kernels without weights to run them on.
 #include "tools/planned_kernels.h"
 
-#include "src/api/boundary.h"
-#include "tools/packed_layer.h"
+#include "src/api/handles.h"
+#include "src/plan/plan.h"
+#include "src/weight/packed.h"
+#include "tools/api_handles.h"
 
 namespace zenwoq::tools {
 namespace {
@@ -16,36 +18,26 @@ void require_ok(const Status& status) {
 
 }  // namespace
 
+const CpuTuning& wanted_tuning(const std::string& name) {
+  return make_context({1, ZENWOQ_TIER_BEST, name})->context->tuning();
+}
+
 std::vector<KernelKey> planned_kernels(const LayerInfo& info, std::size_t m, zenwoq_dtype output_type,
-                                       zenwoq_context* context) {
+                                       const CpuTuning& tuning) {
   PackedHeader header;
-  require_ok(make_header(weight_desc(info), &header));
-  // The plan looks at the description of a weight only, so this one has no bytes.
-  const auto weight = std::make_shared<const Weight>(PackedView{header, nullptr}, nullptr);
-  KernelKey key;
-  key.k = header.k;
-  key.group = header.group();
-  key.scale_type = header.scale();
-  key.zero_kind = header.zero();
-  key.output_type = output_type;
-  key.bias = info.has_bias;
-  key.tuning = context->context->tuning();
+  require_ok(make_header(info.desc(), &header));
+  const Plan plan({m, info.n, info.k}, tuning, 1);
   std::vector<KernelKey> keys;
-  for (const Tile& tile : Linear(context->context, weight, output_type, {}).tiles(m)) {
-    key.tile = tile;
-    keys.push_back(key);
+  for (const Tile& tile : plan.tiles()) {
+    keys.push_back(kernel_key(info, output_type, {.bias = info.has_bias}, tile, tuning));
   }
   return keys;
 }
 
 EmittedKernel emit_kernel(const KernelKey& key) {
   EmittedKernel kernel{key, {}, {}};
-  require_ok(emit_gemm(key, &kernel.code, &kernel.notes));
+  require_ok(emit(key, &kernel.code, &kernel.notes));
   return kernel;
-}
-
-const char* zero_kind_name(zenwoq_zero_kind kind) {
-  return kind == ZENWOQ_ZERO_NONE ? "none" : kind == ZENWOQ_ZERO_INTEGER ? "integer" : "offset";
 }
 
 }  // namespace zenwoq::tools

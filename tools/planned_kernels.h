@@ -8,15 +8,19 @@
 #include <string>
 #include <vector>
 
-#include "jit/gemm_avx512.h"
-#include "jit/key.h"
+#include "jit/jit.h"
+#include "src/plan/tuning.h"
 #include "tools/readers/layer.h"
 
 namespace zenwoq::tools {
 
-// Keys of the kernels that runs of m rows of the layer use on this context. Throws ToolError for an impossible layer.
+// The tiles of a CPU by name, for the tier that this machine runs; empty: of this CPU. Throws ToolError for an unknown
+// name.
+const CpuTuning& wanted_tuning(const std::string& name);
+
+// Keys of the kernels that runs of m rows of the layer use on one thread. Throws ToolError for an impossible layer.
 std::vector<KernelKey> planned_kernels(const LayerInfo& info, std::size_t m, zenwoq_dtype output_type,
-                                       zenwoq_context* context);
+                                       const CpuTuning& tuning);
 
 struct EmittedKernel {
   KernelKey key;
@@ -26,7 +30,5 @@ struct EmittedKernel {
 
 // Throws ToolError with the reason where the key cannot be generated.
 EmittedKernel emit_kernel(const KernelKey& key);
-
-const char* zero_kind_name(zenwoq_zero_kind kind);  // "none", "integer", "offset"
 
 }  // namespace zenwoq::tools

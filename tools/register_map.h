@@ -4,7 +4,7 @@
 // Which vector register of a kernel holds what, in words.
 #pragma once
 
-#include <array>
+#include <map>
 #include <string>
 
 #include "jit/key.h"
@@ -14,7 +14,7 @@ namespace zenwoq::tools {
 // Comment lines for the head of a listing.
 std::string register_map(const KernelKey& key);
 
-// For each zmm register that holds sums: "acc row 1, columns 16..31"; empty for the others.
-std::array<std::string, 32> sum_registers(const KernelKey& key);
+// For each vector register that holds sums, by its name: "acc row 1, columns 16..31".
+std::map<std::string, std::string> sum_registers(const KernelKey& key);
 
 }  // namespace zenwoq::tools

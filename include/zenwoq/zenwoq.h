@@ -3,9 +3,14 @@
  *
  * zenwoq: linear layers with 4-bit weights and bf16 activations on AMD Zen CPUs. This header is the manual.
  *
- *   y[M,N] = x[M,K] * W[N,K]^T (+ bias[N])      W[n,k] = scale[n,g] * (table[code[n,k]] + 8 - zero[n,g]) + offset[n,g]
+ *   y[M,N] = x[M,K] * W[N,K]^T (+ bias[N])
  *
- * with g = k / group_size. Life order: context -> weight (pack) -> linear -> run. Example (compiled by the tests):
+ *   W[n,k] = scale[n,g] * (code[n,k] - zero[n,g])          integer zero points: ZENWOQ_ZERO_INTEGER
+ *   W[n,k] = scale[n,g] * value[n,k] (+ offset[n,g])       none, or additive offsets: ZENWOQ_ZERO_NONE, ZENWOQ_ZERO_OFFSET
+ *
+ * with code in 0..15, value = table[code] and g = k / group_size. The usual table is value = code - 8
+ * (ZENWOQ_TABLE_MINUS_8), so that no zero point means a zero point of 8; with another table, read "code" in the first
+ * line as table[code] + 8. Life order: context -> weight (pack) -> linear -> run. Example (compiled by the tests):
  * examples/hello.c.
  *
  * Results. The same row of x gives the same bits for every tier, M, thread count, alignment and MXCSR state of the
@@ -18,14 +23,20 @@
  * threads at once; destroying a handle while another thread uses that same handle is the caller's error. Handles keep
  * what they are made from alive: they may be destroyed in any order.
  *
- * Structs that are passed in start with struct_size; call their *_init function, then set fields. Sizes are in bytes
- * where the name says so, in elements otherwise. Pointers need no alignment, except packed weights (64 bytes).
+ * Structs start with struct_size; call their *_init function, which this header compiles into the caller, then set
+ * fields. So a program and a library of different versions understand each other: a shorter struct of an older program is
+ * completed with the defaults of *_init, the longer one of a newer program is taken as long as the fields that the library
+ * does not know are zero. Of a struct that a function fills, struct_size bytes are written, never more.
+ *
+ * Sizes are in bytes where the name says so, in elements otherwise. Pointers need no alignment, except packed weights
+ * (64 bytes).
  */
 #ifndef ZENWOQ_H
 #define ZENWOQ_H
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define ZENWOQ_VERSION_MAJOR 0
 #define ZENWOQ_VERSION_MINOR 1
@@ -72,16 +83,22 @@ ZENWOQ_API const char *zenwoq_version(void);
 typedef enum zenwoq_dtype { ZENWOQ_F32 = 1, ZENWOQ_F16 = 2, ZENWOQ_BF16 = 3 } zenwoq_dtype;
 
 typedef enum zenwoq_zero_kind {
-  ZENWOQ_ZERO_NONE = 0,    /* W = scale * table[code] */
-  ZENWOQ_ZERO_INTEGER = 1, /* W = scale * (table[code] + 8 - zero), zero an int8 in 0..16 per group */
-  ZENWOQ_ZERO_OFFSET = 2   /* W = scale * table[code] + offset, offset in the scale's type per group */
+  ZENWOQ_ZERO_NONE = 0,    /* W = scale * value */
+  ZENWOQ_ZERO_INTEGER = 1, /* W = scale * (code - zero), code = value + 8, zero an int8 in 0..16 per group */
+  ZENWOQ_ZERO_OFFSET = 2   /* W = scale * value + offset, offset in the scale's type per group */
 } zenwoq_zero_kind;
 
-typedef enum zenwoq_isa {
-  ZENWOQ_ISA_BEST = 0,       /* no cap */
-  ZENWOQ_ISA_REFERENCE = 10, /* plain C++, compiled for FMA where the CPU has it; runs everywhere */
-  ZENWOQ_ISA_AVX512BF16 = 30 /* generated kernels: AVX-512 F, BW, DQ, VL, BF16 and BMI2 */
-} zenwoq_isa;
+/* What runs a layer. All tiers give the same bits. */
+typedef enum zenwoq_tier {
+  ZENWOQ_TIER_BEST = 0,       /* no cap */
+  ZENWOQ_TIER_REFERENCE = 10, /* plain C++, compiled for FMA where the CPU has it; runs everywhere */
+  ZENWOQ_TIER_AVX2 = 20,      /* generated kernels: AVX2, FMA and F16C. This version has none yet: the reference runs */
+  ZENWOQ_TIER_AVX512BF16 = 30 /* generated kernels: AVX-512 F, BW, DQ, VL, BF16 and BMI2 */
+} zenwoq_tier;
+
+/* "reference", "avx2", "avx512bf16": the words of the variable ZENWOQ_TIER, of kernel names and of every tool. NULL for any
+ * other value. Static storage. */
+ZENWOQ_API const char *zenwoq_tier_name(zenwoq_tier tier);
 
 typedef enum zenwoq_code_layout {
   ZENWOQ_CODES_NIBBLES = 0, /* two codes a byte along K, even k in the low four bits; rows of ceil(K/2) bytes */
@@ -109,7 +126,7 @@ typedef void (*zenwoq_log_fn)(void *user, const char *line);
 typedef struct zenwoq_context_options {
   size_t struct_size;
   uint32_t threads;                    /* threads a run may use, the caller's included; 0 = CPUs this process may use */
-  zenwoq_isa max_isa;                  /* cap of the tier; never raises it. The ZENWOQ_ISA variable caps further */
+  zenwoq_tier max_tier;                /* cap of the tier; never raises it. The variable ZENWOQ_TIER caps further */
   const char *tuning;                  /* NULL = this CPU's; else "zen4", "zen5" or "generic": tiles, never bits */
   size_t code_bytes_max;               /* budget for generated code, 0 = 64 MiB; beyond it the reference runs */
   zenwoq_parallel_for_fn parallel_for; /* NULL = the context's own pool; else `threads` says how many tasks to cut */
@@ -118,12 +135,17 @@ typedef struct zenwoq_context_options {
   void *log_user;
 } zenwoq_context_options;
 
-ZENWOQ_API void zenwoq_context_options_init(zenwoq_context_options *options);
+/* Zeroes, then struct_size. Like every *_init it does nothing for NULL. */
+static inline void zenwoq_context_options_init(zenwoq_context_options *options) {
+  if (options == NULL) return;
+  memset(options, 0, sizeof *options);
+  options->struct_size = sizeof *options;
+}
 
 /* Detects the CPU, probes executable memory, starts the pool. options may be NULL (all defaults).
  * On success *context is the caller's, to be given to zenwoq_context_destroy; on an error *context is NULL.
  * Errors: INVALID_ARGUMENT (null context, struct_size or enum unknown, unknown tuning, unknown value of the
- * environment variable ZENWOQ_ISA), OUT_OF_MEMORY. Threads that the system refuses to start are done without. */
+ * environment variable ZENWOQ_TIER), OUT_OF_MEMORY. If the system refuses threads, the pool runs with fewer. */
 ZENWOQ_API zenwoq_status zenwoq_context_create(const zenwoq_context_options *options, zenwoq_context **context);
 ZENWOQ_API void zenwoq_context_destroy(zenwoq_context *context); /* NULL is allowed */
 
@@ -141,8 +163,15 @@ typedef struct zenwoq_weight_desc {
   float table[16]; /* value of each code, finite; the product uses it rounded to bf16 (exact for integers, E2M1) */
 } zenwoq_weight_desc;
 
-/* Zeroes, then struct_size and the ZENWOQ_TABLE_MINUS_8 table. */
-ZENWOQ_API void zenwoq_weight_desc_init(zenwoq_weight_desc *desc);
+/* Zeroes, then struct_size, scale type bf16 and the ZENWOQ_TABLE_MINUS_8 table. */
+static inline void zenwoq_weight_desc_init(zenwoq_weight_desc *desc) {
+  int code;
+  if (desc == NULL) return;
+  memset(desc, 0, sizeof *desc);
+  desc->struct_size = sizeof *desc;
+  desc->scale_type = ZENWOQ_BF16;
+  for (code = 0; code < 16; code++) desc->table[code] = (float)(code - 8);
+}
 /* Fills one of the usual integer tables. Errors: INVALID_ARGUMENT (null, unknown kind). */
 ZENWOQ_API zenwoq_status zenwoq_code_table_fill(zenwoq_code_table kind, float table[16]);
 
@@ -160,7 +189,12 @@ typedef struct zenwoq_weight_source {
   size_t zeros_bytes;
 } zenwoq_weight_source;
 
-ZENWOQ_API void zenwoq_weight_source_init(zenwoq_weight_source *source);
+/* Zeroes, then struct_size. */
+static inline void zenwoq_weight_source_init(zenwoq_weight_source *source) {
+  if (source == NULL) return;
+  memset(source, 0, sizeof *source);
+  source->struct_size = sizeof *source;
+}
 
 /* Bytes of the packed form, a pure function of desc. In a buffer that is 2 MiB aligned and has huge pages (MADV_HUGEPAGE)
  * runs of one to three rows come ten to thirty points nearer to the speed of memory; memory that a weight owns is like
@@ -193,7 +227,7 @@ ZENWOQ_API zenwoq_status zenwoq_weight_open(const void *packed, size_t packed_by
                                             zenwoq_weight **weight);
 ZENWOQ_API void zenwoq_weight_destroy(zenwoq_weight *weight); /* NULL is allowed */
 
-/* Shape and types of a weight; desc->struct_size must be set. Errors: INVALID_ARGUMENT. */
+/* Shape and types of a weight; desc->struct_size must be set (zenwoq_weight_desc_init). Errors: INVALID_ARGUMENT. */
 ZENWOQ_API zenwoq_status zenwoq_weight_describe(const zenwoq_weight *weight, zenwoq_weight_desc *desc);
 /* "int4 sym per-group 128, scale bf16": the wording of every tool. Owned by the weight. NULL for NULL. */
 ZENWOQ_API const char *zenwoq_weight_text(const zenwoq_weight *weight);
@@ -205,8 +239,8 @@ ZENWOQ_API zenwoq_status zenwoq_weight_packed(const zenwoq_weight *weight, const
 ZENWOQ_API zenwoq_status zenwoq_weight_unpack(const zenwoq_weight *weight, void *codes, size_t codes_bytes, void *scales,
                                               size_t scales_bytes, void *zeros, size_t zeros_bytes);
 
-/* Rows [n_begin, n_end) of W in f32, rows of K without gaps, one rounding each: scale * (table + 8 - zero), or
- * fma(scale, table, offset); denormals are kept. Errors: INVALID_ARGUMENT, BUFFER_TOO_SMALL. */
+/* Rows [n_begin, n_end) of W in f32, rows of K without gaps, one rounding each: scale * (code - zero), or
+ * fma(scale, value, offset); denormals are kept. Errors: INVALID_ARGUMENT, BUFFER_TOO_SMALL. */
 ZENWOQ_API zenwoq_status zenwoq_weight_dequantize(const zenwoq_weight *weight, size_t n_begin, size_t n_end, float *values,
                                                   size_t values_bytes);
 
@@ -223,7 +257,13 @@ typedef struct zenwoq_linear_desc {
 } zenwoq_linear_desc;
 
 /* Zeroes, then struct_size, output and bias type f32. */
-ZENWOQ_API void zenwoq_linear_desc_init(zenwoq_linear_desc *desc);
+static inline void zenwoq_linear_desc_init(zenwoq_linear_desc *desc) {
+  if (desc == NULL) return;
+  memset(desc, 0, sizeof *desc);
+  desc->struct_size = sizeof *desc;
+  desc->output_type = ZENWOQ_F32;
+  desc->bias_type = ZENWOQ_F32;
+}
 
 /* A layer on a context. Kernels are generated on first use or by zenwoq_linear_prepare. desc may be NULL (f32, no bias).
  * On success *linear is the caller's, on an error NULL. Errors: INVALID_ARGUMENT, BUFFER_TOO_SMALL, OUT_OF_MEMORY. */
@@ -247,10 +287,17 @@ typedef struct zenwoq_run_args {
   size_t y_bytes;
   void *workspace; /* NULL = the library's own scratch, kept for the next run */
   size_t workspace_bytes;
-  uint32_t threads; /* this run's, at most the context's; 0 = the context's */
+  uint32_t threads;  /* this run's, at most the context's; 0 = the context's */
+  uint32_t reserved; /* 0 */
 } zenwoq_run_args;
 
-ZENWOQ_API void zenwoq_run_args_init(zenwoq_run_args *args); /* zeroes, struct_size, x_type bf16 */
+/* Zeroes, then struct_size and x_type bf16. */
+static inline void zenwoq_run_args_init(zenwoq_run_args *args) {
+  if (args == NULL) return;
+  memset(args, 0, sizeof *args);
+  args->struct_size = sizeof *args;
+  args->x_type = ZENWOQ_BF16;
+}
 
 /* Workspace of a run, any alignment; a pure function of the arguments. 0 for one bf16 row of a symmetric weight.
  * Errors: INVALID_ARGUMENT, OVERFLOW. */
@@ -271,7 +318,12 @@ typedef struct zenwoq_packed {
   size_t n, k; /* the shape that the caller takes the weight to have: another one in the header is an error */
 } zenwoq_packed;
 
-ZENWOQ_API void zenwoq_packed_init(zenwoq_packed *packed); /* zeroes, struct_size */
+/* Zeroes, then struct_size. */
+static inline void zenwoq_packed_init(zenwoq_packed *packed) {
+  if (packed == NULL) return;
+  memset(packed, 0, sizeof *packed);
+  packed->struct_size = sizeof *packed;
+}
 
 /* Shape and types of packed bytes, checked as in zenwoq_weight_open; packed->n and k are not looked at.
  * Errors: INVALID_ARGUMENT, BAD_PACKED. */
@@ -294,17 +346,28 @@ typedef struct zenwoq_cpu_info {
   char uarch[16];   /* "zen1".."zen5", or "unknown" */
   char tuning[16];  /* the tile table in use */
   uint32_t family, model, stepping;
-  uint32_t avx2_fma, avx512bf16;         /* 1 = instructions and operating-system state are there */
+  uint32_t avx2, avx512bf16;              /* 1 = what that tier needs of the CPU and the operating system is there */
   uint64_t l1d_bytes, l2_bytes, l3_bytes; /* per core, per core, per CCX; a fallback where cache_source says so */
   char cache_source[16];                  /* "cpuinfo", "cpuid" or "fallback" */
   uint32_t threads;                       /* threads a run may use */
-  zenwoq_isa isa;                         /* the tier that runs */
-  char isa_reason[192];                   /* why no higher tier runs; empty if none is higher */
+  zenwoq_tier tier;                       /* the tier that runs */
+  char tier_reason[192];                  /* why no higher tier runs; empty if none is higher */
   char code_memory[192];                  /* "memfd", "mprotect", or "none: ..." with the system's reason */
 } zenwoq_cpu_info;
 
+/* Zeroes, then struct_size: so are all structs that a function fills. */
+static inline void zenwoq_cpu_info_init(zenwoq_cpu_info *info) {
+  if (info == NULL) return;
+  memset(info, 0, sizeof *info);
+  info->struct_size = sizeof *info;
+}
+
 /* Errors: INVALID_ARGUMENT (null, struct_size). */
 ZENWOQ_API zenwoq_status zenwoq_context_cpu_info(const zenwoq_context *context, zenwoq_cpu_info *info);
+
+/* Why generated kernels of a tier cannot run in this context: a missing feature, a cap, no executable memory. Empty if they
+ * can (or for the reference, which always can); NULL for a NULL context or an unknown tier. Owned by the context. */
+ZENWOQ_API const char *zenwoq_context_why_not(const zenwoq_context *context, zenwoq_tier tier);
 
 typedef struct zenwoq_registry_stats {
   size_t struct_size;
@@ -315,17 +378,32 @@ typedef struct zenwoq_registry_stats {
   uint64_t failed;        /* generations that found no memory; tried again at the next use */
 } zenwoq_registry_stats;
 
+/* Zeroes, then struct_size. */
+static inline void zenwoq_registry_stats_init(zenwoq_registry_stats *stats) {
+  if (stats == NULL) return;
+  memset(stats, 0, sizeof *stats);
+  stats->struct_size = sizeof *stats;
+}
+
+/* Errors: INVALID_ARGUMENT (null, struct_size). */
 ZENWOQ_API zenwoq_status zenwoq_context_registry_stats(const zenwoq_context *context, zenwoq_registry_stats *stats);
 
 typedef struct zenwoq_kernel_info {
   size_t struct_size;
-  char name[128];         /* "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_ybf16_bias_avx512bf16_zen5", or "reference" */
-  zenwoq_isa isa;
+  char name[128];         /* "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_yf32_avx512bf16_p4096", or "reference" */
+  zenwoq_tier tier;
   const void *address;    /* NULL for the reference */
   size_t code_bytes;
   uint64_t generation_ns;
   char reason[192];       /* why the reference runs; empty for a generated kernel */
 } zenwoq_kernel_info;
+
+/* Zeroes, then struct_size. */
+static inline void zenwoq_kernel_info_init(zenwoq_kernel_info *info) {
+  if (info == NULL) return;
+  memset(info, 0, sizeof *info);
+  info->struct_size = sizeof *info;
+}
 
 /* Kernels that runs of m rows use, generated if need be: fills *count, and info (if not NULL) for the kernel with this
  * index. Errors: INVALID_ARGUMENT (index not below the count). */

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from zenwoq import _library
 
-_ISA_NAMES = {10: "reference", 30: "avx512bf16"}
-
 
 @dataclass(frozen=True)
 class CpuInfo:
@@ -24,15 +22,15 @@ class CpuInfo:
         family: CPUID family.
         model: CPUID model.
         stepping: CPUID stepping.
-        avx2_fma: whether AVX2 and FMA are there.
-        avx512bf16: whether the instructions of the generated kernels are there.
+        avx2: whether what the tier ``"avx2"`` needs is there: AVX2, FMA and F16C.
+        avx512bf16: whether what the tier ``"avx512bf16"`` needs is there.
         l1d_bytes: level-1 data cache of a core.
         l2_bytes: level-2 cache of a core.
         l3_bytes: level-3 cache of a core complex.
         cache_source: ``"cpuinfo"``, ``"cpuid"`` or ``"fallback"``.
         threads: threads that :func:`zenwoq.linear` may use.
-        isa: the tier that runs: ``"avx512bf16"`` (generated kernels) or ``"reference"`` (plain C++).
-        isa_reason: why no higher tier runs; empty if none is higher.
+        tier: what runs: ``"avx512bf16"`` (generated kernels) or ``"reference"`` (plain C++).
+        tier_reason: why no higher tier runs; empty if none is higher.
         code_memory: ``"memfd"``, ``"mprotect"``, or ``"none: ..."`` with the system's reason.
     """
 
@@ -43,15 +41,15 @@ class CpuInfo:
     family: int
     model: int
     stepping: int
-    avx2_fma: bool
+    avx2: bool
     avx512bf16: bool
     l1d_bytes: int
     l2_bytes: int
     l3_bytes: int
     cache_source: str
     threads: int
-    isa: str
-    isa_reason: str
+    tier: str
+    tier_reason: str
     code_memory: str
 
 
@@ -59,11 +57,11 @@ def cpu_info() -> CpuInfo:
     """Describes the CPU, the tier that runs on it and why not a higher one.
 
     Raises:
-        ValueError: the environment variable ``ZENWOQ_ISA`` has an unknown value.
+        ValueError: the environment variable ``ZENWOQ_TIER`` has an unknown value.
     """
     info = _library.CpuInfoStruct()
     _library.call("zenwoq_context_cpu_info", _library.context(), byref(info))
     values = {field: getattr(info, field) for field in CpuInfo.__dataclass_fields__}
     texts = {field: value.decode(errors="replace") for field, value in values.items() if isinstance(value, bytes)}
-    flags = {field: bool(values[field]) for field in ("avx2_fma", "avx512bf16")}
-    return CpuInfo(**{**values, **texts, **flags, "isa": _ISA_NAMES.get(info.isa, str(info.isa))})
+    flags = {field: bool(values[field]) for field in ("avx2", "avx512bf16")}
+    return CpuInfo(**{**values, **texts, **flags, "tier": _library.tier_name(info.tier)})

@@ -82,7 +82,7 @@ class ContextOptions(_Sized):
     _fields_ = [
         ("struct_size", c_size_t),
         ("threads", c_uint32),
-        ("max_isa", c_int),
+        ("max_tier", c_int),
         ("tuning", c_char_p),
         ("code_bytes_max", c_size_t),
         ("parallel_for", c_void_p),
@@ -167,6 +167,7 @@ class RunArgs(_Sized):
         ("workspace", c_void_p),
         ("workspace_bytes", c_size_t),
         ("threads", c_uint32),
+        ("reserved", c_uint32),
     ]
 
 
@@ -182,15 +183,15 @@ class CpuInfoStruct(_Sized):
         ("family", c_uint32),
         ("model", c_uint32),
         ("stepping", c_uint32),
-        ("avx2_fma", c_uint32),
+        ("avx2", c_uint32),
         ("avx512bf16", c_uint32),
         ("l1d_bytes", c_uint64),
         ("l2_bytes", c_uint64),
         ("l3_bytes", c_uint64),
         ("cache_source", c_char * 16),
         ("threads", c_uint32),
-        ("isa", c_int),
-        ("isa_reason", c_char * 192),
+        ("tier", c_int),
+        ("tier_reason", c_char * 192),
         ("code_memory", c_char * 192),
     ]
 
@@ -223,9 +224,10 @@ def _library() -> ctypes.CDLL:
         function.argtypes = arguments
     for name in ("zenwoq_last_error", "zenwoq_version"):
         getattr(library, name).restype = c_char_p
-    for name in ("zenwoq_status_name", "zenwoq_weight_text"):
+    for name in ("zenwoq_status_name", "zenwoq_tier_name", "zenwoq_weight_text"):
         getattr(library, name).restype = c_char_p
     library.zenwoq_status_name.argtypes = [c_int]
+    library.zenwoq_tier_name.argtypes = [c_int]
     library.zenwoq_weight_text.argtypes = [c_void_p]
     library.zenwoq_weight_destroy.argtypes = [c_void_p]
     library.zenwoq_weight_destroy.restype = None
@@ -235,6 +237,11 @@ def _library() -> ctypes.CDLL:
 def version() -> str:
     """The C library's version."""
     return str(_library().zenwoq_version().decode())
+
+
+def tier_name(tier: int) -> str:
+    """The name of a tier: ``"avx512bf16"``."""
+    return str(_library().zenwoq_tier_name(tier).decode())
 
 
 # Statuses that say what Python has an exception of its own for.

@@ -1,31 +1,16 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// What every C function does at its border: keeps the error text, stops exceptions, reads sized structs. And the
-// handles.
+// What every C function does at the boundary: keeps the error text, stops exceptions, reads and fills sized structs.
 #pragma once
 
 #include <algorithm>
 #include <cstring>
 #include <exception>
-#include <memory>
 #include <new>
 
 #include "jit/status.h"
-#include "src/run/context.h"
-#include "src/run/linear.h"
-#include "src/weight/weight.h"
-
-struct zenwoq_context {
-  std::shared_ptr<zenwoq::Context> context;
-};
-struct zenwoq_weight {
-  std::shared_ptr<const zenwoq::Weight> weight;
-  const std::string text = zenwoq::weight_text(weight->header());
-};
-struct zenwoq_linear {
-  std::shared_ptr<zenwoq::Linear> linear;
-};
+#include "src/api/handles.h"
 
 namespace zenwoq {
 
@@ -51,33 +36,66 @@ inline Status check_pointer(const char* name, const void* pointer) {
   return pointer == nullptr ? invalid("{} is NULL", name) : Status();
 }
 
-// struct_size says how much of the struct the caller knows. A caller newer than this library may have a longer struct,
-// whose unknown tail must be zero.
+// How each struct that callers pass in began: the size that its first version had, and what its *_init writes, so that
+// the fields an older caller does not know have their defaults. Fields are only ever added at the end.
 template <typename Struct>
-Status read_struct(const char* name, const Struct* in, Struct* out) {
-  if (in == nullptr) return invalid("{} is NULL", name);
+struct PublicStruct;
+#define ZENWOQ_PUBLIC_STRUCT(name, first_size)            \
+  template <>                                             \
+  struct PublicStruct<name> {                             \
+    static constexpr const char* kName = #name;           \
+    static constexpr std::size_t kFirstSize = first_size; \
+    static void init(name* value) { name##_init(value); } \
+    static_assert(kFirstSize <= sizeof(name));            \
+  }
+ZENWOQ_PUBLIC_STRUCT(zenwoq_context_options, 64);
+ZENWOQ_PUBLIC_STRUCT(zenwoq_weight_desc, 104);
+ZENWOQ_PUBLIC_STRUCT(zenwoq_weight_source, 72);
+ZENWOQ_PUBLIC_STRUCT(zenwoq_linear_desc, 32);
+ZENWOQ_PUBLIC_STRUCT(zenwoq_run_args, 88);  // up to workspace_bytes
+ZENWOQ_PUBLIC_STRUCT(zenwoq_packed, 40);
+ZENWOQ_PUBLIC_STRUCT(zenwoq_cpu_info, 576);
+ZENWOQ_PUBLIC_STRUCT(zenwoq_registry_stats, 48);
+ZENWOQ_PUBLIC_STRUCT(zenwoq_kernel_info, 360);
+#undef ZENWOQ_PUBLIC_STRUCT
+
+inline constexpr std::size_t kMaxStructSize = 4096;  // beyond any struct to come: such a size is no size
+
+// struct_size says how much of the struct the caller knows. Less than this library: the rest has its defaults. More:
+// the unknown tail must be zero.
+template <typename Struct>
+Status read_struct(const Struct* in, Struct* out) {
+  using Known = PublicStruct<Struct>;
+  if (in == nullptr) return invalid("{} is NULL", Known::kName);
   std::size_t size;
   std::memcpy(&size, in, sizeof size);
-  if (size < sizeof(Struct) || size > 4096) {
-    return invalid("{}->struct_size is {}, must be {}: call {}_init first", name, size, sizeof(Struct), name);
+  if (size < Known::kFirstSize || size > kMaxStructSize) {
+    return invalid("{0}->struct_size is {1}, must be {2}: call {0}_init first", Known::kName, size, sizeof(Struct));
   }
-  const auto* tail = reinterpret_cast<const unsigned char*>(in);
-  if (std::any_of(tail + sizeof(Struct), tail + size, [](unsigned char byte) { return byte != 0; })) {
-    return invalid("{} has fields set that this version ({}) does not know", name, zenwoq_version());
+  const auto* bytes = reinterpret_cast<const unsigned char*>(in);
+  if (std::any_of(bytes + std::min(size, sizeof(Struct)), bytes + size, [](unsigned char byte) { return byte != 0; })) {
+    return invalid("{} has fields set that this version ({}) does not know", Known::kName, zenwoq_version());
   }
-  std::memcpy(out, in, sizeof(Struct));
+  Known::init(out);
+  std::memcpy(out, in, std::min(size, sizeof(Struct)));
+  out->struct_size = sizeof(Struct);
   return {};
 }
 
-// The same for a struct that is filled: checks struct_size and leaves it in place.
+// The same for a struct that is filled: writes struct_size bytes, zeros where the caller knows more than this library.
 template <typename Struct>
-Status write_struct(const char* name, Struct value, Struct* out) {
-  if (out == nullptr) return invalid("{} is NULL", name);
-  if (out->struct_size != sizeof(Struct)) {
-    return invalid("{}->struct_size is {}, must be sizeof = {}", name, out->struct_size, sizeof(Struct));
+Status write_struct(Struct value, Struct* out) {
+  using Known = PublicStruct<Struct>;
+  if (out == nullptr) return invalid("{} is NULL", Known::kName);
+  std::size_t size;
+  std::memcpy(&size, out, sizeof size);
+  if (size < Known::kFirstSize || size > kMaxStructSize) {
+    return invalid("{0}->struct_size is {1}, must be {2}: call {0}_init first", Known::kName, size, sizeof(Struct));
   }
-  value.struct_size = sizeof(Struct);
-  std::memcpy(out, &value, sizeof value);
+  value.struct_size = size;
+  auto* bytes = reinterpret_cast<unsigned char*>(out);
+  std::memcpy(bytes, &value, std::min(size, sizeof(Struct)));
+  std::fill(bytes + std::min(size, sizeof(Struct)), bytes + size, static_cast<unsigned char>(0));
   return {};
 }
 

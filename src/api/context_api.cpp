@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Contexts at the C boundary: options, the ZENWOQ_ISA variable, reports.
+// Contexts at the C boundary: options, the ZENWOQ_TIER variable, reports.
 #include <cstdlib>
 
 #include "src/api/boundary.h"
@@ -14,17 +14,18 @@ constexpr std::uint32_t kMaxThreads = 4096;
 Status read_options(const zenwoq_context_options* options, ContextSettings* settings) {
   if (options == nullptr) return {};
   zenwoq_context_options o;
-  if (Status status = read_struct("zenwoq_context_options", options, &o); !status.ok()) return status;
+  if (Status status = read_struct(options, &o); !status.ok()) return status;
   if (o.threads > kMaxThreads) return invalid("threads is {}, at most {} are possible", o.threads, kMaxThreads);
-  if (o.max_isa != ZENWOQ_ISA_BEST && o.max_isa != ZENWOQ_ISA_REFERENCE && o.max_isa != ZENWOQ_ISA_AVX512BF16) {
-    return invalid("max_isa {}: must be best (0), reference (10) or avx512bf16 (30)", static_cast<int>(o.max_isa));
+  if (o.max_tier != ZENWOQ_TIER_BEST && find_tier(o.max_tier) == nullptr) {
+    return invalid("max_tier {}: must be best (0), reference (10), avx2 (20) or avx512bf16 (30)",
+                   static_cast<int>(o.max_tier));
   }
   settings->threads = o.threads;
-  settings->max_isa = o.max_isa;
-  settings->max_isa_source = "zenwoq_context_options.max_isa";
+  settings->max_tier = o.max_tier;
+  settings->max_tier_source = "zenwoq_context_options.max_tier";
   if (o.tuning != nullptr) {
-    settings->tuning = parse_tuning(o.tuning);
-    if (!settings->tuning) return invalid("tuning \"{}\": must be zen4, zen5 or generic", o.tuning);
+    if (!is_tuning(o.tuning)) return invalid("tuning \"{}\": must be {}", o.tuning, tuning_names());
+    settings->tuning = o.tuning;
   }
   if (o.code_bytes_max != 0) settings->code_bytes_max = o.code_bytes_max;
   settings->parallel_for = o.parallel_for;
@@ -36,13 +37,13 @@ Status read_options(const zenwoq_context_options* options, ContextSettings* sett
 
 // The environment caps the tier; it never raises what the options allow.
 Status read_environment(ContextSettings* settings) {
-  const char* isa = std::getenv("ZENWOQ_ISA");
-  if (isa == nullptr || *isa == '\0' || std::strcmp(isa, "avx512bf16") == 0) return {};
-  if (std::strcmp(isa, "reference") != 0) {
-    return invalid("environment variable ZENWOQ_ISA is \"{}\": must be reference or avx512bf16", isa);
-  }
-  settings->max_isa = ZENWOQ_ISA_REFERENCE;
-  settings->max_isa_source = "the environment variable ZENWOQ_ISA";
+  const char* name = std::getenv("ZENWOQ_TIER");
+  if (name == nullptr || *name == '\0') return {};
+  const TierInfo* tier = find_tier(std::string_view(name));
+  if (tier == nullptr) return invalid("environment variable ZENWOQ_TIER is \"{}\": must be {}", name, tier_names());
+  if (settings->max_tier != ZENWOQ_TIER_BEST && settings->max_tier <= tier->tier) return {};
+  settings->max_tier = tier->tier;
+  settings->max_tier_source = "the environment variable ZENWOQ_TIER";
   return {};
 }
 
@@ -62,12 +63,6 @@ Status create_context(const zenwoq_context_options* options, const ContextSeams&
 
 using namespace zenwoq;
 
-void zenwoq_context_options_init(zenwoq_context_options* options) {
-  if (options == nullptr) return;
-  *options = {};
-  options->struct_size = sizeof *options;
-}
-
 zenwoq_status zenwoq_context_create(const zenwoq_context_options* options, zenwoq_context** context) {
   return at_boundary([&] { return create_context(options, {}, context); });
 }
@@ -83,22 +78,32 @@ zenwoq_status zenwoq_context_cpu_info(const zenwoq_context* context, zenwoq_cpu_
     copy_text(value.vendor, cpu.vendor);
     copy_text(value.brand, cpu.brand);
     copy_text(value.uarch, cpu.uarch);
-    copy_text(value.tuning, tuning_name(c.tuning()));
+    copy_text(value.tuning, c.tuning().name);
     value.family = cpu.family;
     value.model = cpu.model;
     value.stepping = cpu.stepping;
-    value.avx2_fma = cpu.avx2_fma;
-    value.avx512bf16 = cpu.avx512bf16;
+    value.avx2 = cpu.runs(ZENWOQ_TIER_AVX2);
+    value.avx512bf16 = cpu.runs(ZENWOQ_TIER_AVX512BF16);
     value.l1d_bytes = cpu.l1d_bytes;
     value.l2_bytes = cpu.l2_bytes;
     value.l3_bytes = cpu.l3_bytes;
     copy_text(value.cache_source, cpu.cache_source);
     value.threads = c.threads();
-    value.isa = c.isa();
-    copy_text(value.isa_reason, c.isa_reason());
+    value.tier = c.tier();
+    copy_text(value.tier_reason, c.tier_reason());
     copy_text(value.code_memory, c.code_memory_mode());
-    return write_struct("zenwoq_cpu_info", value, info);
+    return write_struct(value, info);
   });
+}
+
+const char* zenwoq_context_why_not(const zenwoq_context* context, zenwoq_tier tier) {
+  const std::string* reason = context == nullptr ? nullptr : context->context->why_not(tier);
+  return reason == nullptr ? nullptr : reason->c_str();
+}
+
+const char* zenwoq_tier_name(zenwoq_tier tier) {
+  const TierInfo* info = find_tier(tier);
+  return info == nullptr ? nullptr : info->name;
 }
 
 zenwoq_status zenwoq_context_registry_stats(const zenwoq_context* context, zenwoq_registry_stats* stats) {
@@ -111,6 +116,6 @@ zenwoq_status zenwoq_context_registry_stats(const zenwoq_context* context, zenwo
     value.generation_ns = counted.generation_ns;
     value.refused = counted.refused;
     value.failed = counted.failed;
-    return write_struct("zenwoq_registry_stats", value, stats);
+    return write_struct(value, stats);
   });
 }

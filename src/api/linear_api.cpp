@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Linears at the C boundary: create, prepare, run, and their kernels.
-#include "jit/gemm_avx512.h"
+#include "jit/jit.h"
 #include "src/api/boundary.h"
 
 using namespace zenwoq;
@@ -15,7 +15,7 @@ constexpr std::size_t kStackWorkspace = 8192;  // runs that need no more bring i
 Status read_linear_desc(const zenwoq_linear_desc* desc, zenwoq_linear_desc* out) {
   zenwoq_linear_desc_init(out);
   if (desc != nullptr) {
-    if (Status status = read_struct("zenwoq_linear_desc", desc, out); !status.ok()) return status;
+    if (Status status = read_struct(desc, out); !status.ok()) return status;
   }
   if (out->output_type != ZENWOQ_F32 && out->output_type != ZENWOQ_BF16) {
     return invalid("output_type {}: must be ZENWOQ_F32 (1) or ZENWOQ_BF16 (3)", static_cast<int>(out->output_type));
@@ -69,54 +69,53 @@ bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size_t b_by
   return a_bytes != 0 && b_bytes != 0 && a0 < b0 + b_bytes && b0 < a0 + a_bytes;
 }
 
-Status needed_workspace(const Linear& linear, std::size_t m, zenwoq_dtype x_type, std::size_t* bytes) {
+Status needed_workspace(const Quantization& weight, std::size_t m, zenwoq_dtype x_type, std::size_t* bytes) {
   if (!is_dtype(x_type)) {
     return invalid("x_type {}: must be ZENWOQ_F32 (1), ZENWOQ_F16 (2) or ZENWOQ_BF16 (3)", static_cast<int>(x_type));
   }
-  const auto needed = linear.workspace_bytes(m, x_type);
+  const auto needed = activation_bytes(weight, m, x_type);
   if (!needed) return {ZENWOQ_ERROR_OVERFLOW, fmt::format("workspace of m = {} rows overflows", m)};
   *bytes = *needed <= kStackWorkspace ? 0 : *needed;
   return {};
 }
 
 // Checks a run whole before any byte is written. out: the run, and the workspace it needs.
-Status check_run(const Linear& linear, zenwoq_run_args* args, RunArguments* run, std::size_t* workspace) {
-  const PackedHeader& header = linear.weight().header();
-  if (Status status = needed_workspace(linear, args->m, args->x_type, workspace); !status.ok()) return status;
-  if (args->m == 0) return {};
-  const std::size_t ldx = args->ldx == 0 ? header.k : args->ldx;
-  const std::size_t ldy = args->ldy == 0 ? header.n : args->ldy;
+Status check_run(const Layer& layer, const zenwoq_run_args& args, unsigned threads, RunArguments* run,
+                 std::size_t* workspace) {
+  const PackedHeader& weight = layer.weight.header;
+  if (Status status = needed_workspace(weight, args.m, args.x_type, workspace); !status.ok()) return status;
+  if (args.reserved != 0) {
+    return invalid("reserved is {}: must be 0, a later version may give it a meaning", args.reserved);
+  }
+  if (args.m == 0) return {};
+  const std::size_t ldx = args.ldx == 0 ? weight.k : args.ldx;
+  const std::size_t ldy = args.ldy == 0 ? weight.n : args.ldy;
+  const std::size_t x_size = dtype_bytes(args.x_type);
+  const std::size_t y_size = dtype_bytes(layer.output_type);
   std::size_t x_bytes = 0;
   std::size_t y_bytes = 0;
-  if (Status status = matrix_bytes("x", args->m, header.k, ldx, dtype_bytes(args->x_type), &x_bytes); !status.ok())
-    return status;
-  if (Status status = matrix_bytes("y", args->m, header.n, ldy, dtype_bytes(linear.output_type()), &y_bytes);
-      !status.ok())
-    return status;
-  if (Status status = check_buffer("x", args->x, args->x_bytes, x_bytes); !status.ok()) return status;
-  if (Status status = check_buffer("y", args->y, args->y_bytes, y_bytes); !status.ok()) return status;
-  if (args->workspace != nullptr && args->workspace_bytes < *workspace) {
+  if (Status status = matrix_bytes("x", args.m, weight.k, ldx, x_size, &x_bytes); !status.ok()) return status;
+  if (Status status = matrix_bytes("y", args.m, weight.n, ldy, y_size, &y_bytes); !status.ok()) return status;
+  if (Status status = check_buffer("x", args.x, args.x_bytes, x_bytes); !status.ok()) return status;
+  if (Status status = check_buffer("y", args.y, args.y_bytes, y_bytes); !status.ok()) return status;
+  if (args.workspace != nullptr && args.workspace_bytes < *workspace) {
     return {ZENWOQ_ERROR_BUFFER_TOO_SMALL,
-            fmt::format("workspace_bytes is {}, {} are needed (or NULL)", args->workspace_bytes, *workspace)};
+            fmt::format("workspace_bytes is {}, {} are needed (or NULL)", args.workspace_bytes, *workspace)};
   }
-  const std::size_t used = args->workspace == nullptr ? 0 : *workspace;
-  if (overlap(args->x, x_bytes, args->y, y_bytes) || overlap(args->y, y_bytes, args->workspace, used) ||
-      overlap(args->x, x_bytes, args->workspace, used)) {
-    return invalid("x at {}, y at {} and workspace at {} overlap", fmt::ptr(args->x), fmt::ptr(args->y),
-                   fmt::ptr(args->workspace));
+  const std::size_t used = args.workspace == nullptr ? 0 : *workspace;
+  if (overlap(args.x, x_bytes, args.y, y_bytes) || overlap(args.y, y_bytes, args.workspace, used) ||
+      overlap(args.x, x_bytes, args.workspace, used)) {
+    return invalid("x at {}, y at {} and workspace at {} overlap", fmt::ptr(args.x), fmt::ptr(args.y),
+                   fmt::ptr(args.workspace));
   }
-  const unsigned threads = linear.context().threads();
-  *run = {args->m,
-          args->x_type,
-          args->x,
-          ldx * dtype_bytes(args->x_type),
-          args->y,
-          ldy * dtype_bytes(linear.output_type()),
-          args->threads == 0 ? threads : std::min(args->threads, threads)};
+  *run = {{args.m, args.x_type, args.x, ldx * x_size},
+          args.y,
+          ldy * y_size,
+          args.threads == 0 ? threads : std::min(args.threads, threads)};
   return {};
 }
 
-// Calls body(workspace) with so many bytes: the caller's, or from the stack for a few and from the context for more.
+// Calls body(workspace) with `bytes` bytes: the caller's, or from the stack for a few and from the context for more.
 template <typename Body>
 void with_workspace(Context& context, std::size_t bytes, void* callers, Body&& body) {
   if (bytes <= kStackWorkspace) {
@@ -135,7 +134,8 @@ Status open_view(const zenwoq_packed& packed, PackedView* view) {
   return open_packed(packed.packed, packed.packed_bytes, view);
 }
 
-Status run_packed(Context& context, const zenwoq_packed& packed, const zenwoq_linear_desc& desc, zenwoq_run_args args) {
+Status run_packed(Context& context, const zenwoq_packed& packed, const zenwoq_linear_desc& desc,
+                  const zenwoq_run_args& args) {
   PackedView view;
   if (Status status = open_view(packed, &view); !status.ok()) return status;
   const PackedHeader& header = view.header;
@@ -150,41 +150,43 @@ Status run_packed(Context& context, const zenwoq_packed& packed, const zenwoq_li
   }
   const bool padded = desc.bias_type == ZENWOQ_F32 && header.n % kPanelColumns == 0 &&
                       reinterpret_cast<std::uintptr_t>(desc.bias) % alignof(float) == 0;
-  const std::size_t bias_bytes = desc.bias == nullptr || padded ? 0 : header.panels() * kPanelColumns * sizeof(float);
+  const std::size_t bias_bytes =
+      desc.bias == nullptr || padded ? 0 : header.panels() * kPanelColumns * sizeof(float);  // to be loaded
 
-  const Weight weight(view, nullptr);
-  const float* bias = bias_bytes != 0 ? nullptr : static_cast<const float*>(desc.bias);
-  Linear linear(context, weight, desc.output_type, bias);
+  Layer layer(view, desc.output_type, padded ? static_cast<const float*>(desc.bias) : nullptr, nullptr);
   std::size_t workspace = 0;
-  RunArguments run;
-  if (Status status = check_run(linear, &args, &run, &workspace); !status.ok()) return status;
+  RunArguments run_args;
+  if (Status status = check_run(layer, args, context.threads(), &run_args, &workspace); !status.ok()) return status;
   if (args.m == 0) return {};
-  const std::size_t y_bytes = (run.m - 1) * run.ldy_bytes + header.n * dtype_bytes(desc.output_type);
+  const std::size_t y_bytes = (args.m - 1) * run_args.ldy_bytes + header.n * dtype_bytes(desc.output_type);
   const std::size_t read_bias_bytes = desc.bias == nullptr ? 0 : header.n * dtype_bytes(desc.bias_type);
-  if (overlap(run.y, y_bytes, packed.packed, header.total_bytes) ||
-      overlap(run.y, y_bytes, desc.bias, read_bias_bytes)) {
-    return invalid("y at {} overlaps packed at {} or bias at {}", fmt::ptr(run.y), fmt::ptr(packed.packed),
+  if (overlap(run_args.y, y_bytes, packed.packed, header.total_bytes) ||
+      overlap(run_args.y, y_bytes, desc.bias, read_bias_bytes)) {
+    return invalid("y at {} overlaps packed at {} or bias at {}", fmt::ptr(run_args.y), fmt::ptr(packed.packed),
                    fmt::ptr(desc.bias));
   }
   // Both fit: they are of buffers that exist, x and bias.
-  with_workspace(context, *linear.workspace_bytes(args.m, args.x_type) + bias_bytes, nullptr,
-                 [&](std::uint8_t* memory) {
-                   if (bias_bytes == 0) return linear.run(run, memory);
-                   auto* loaded = reinterpret_cast<float*>(memory);
-                   load_bias(desc, header.n, loaded);
-                   std::fill(loaded + header.n, loaded + bias_bytes / sizeof(float), 0.0f);
-                   Linear(context, weight, desc.output_type, loaded).run(run, memory + bias_bytes);
-                 });
+  const std::size_t all_bytes = *activation_bytes(header, args.m, args.x_type) + bias_bytes;
+  with_workspace(context, all_bytes, nullptr, [&](std::uint8_t* memory) {
+    if (bias_bytes != 0) {
+      auto* loaded = reinterpret_cast<float*>(memory);
+      load_bias(desc, header.n, loaded);
+      std::fill(loaded + header.n, loaded + bias_bytes / sizeof(float), 0.0f);
+      layer.bias = loaded;
+    }
+    run(context, layer, run_args, memory + bias_bytes);
+  });
   return {};
 }
 
-zenwoq_kernel_info kernel_info(Linear& linear, Tile tile) {
-  zenwoq_kernel_info info{};
+zenwoq_kernel_info kernel_info(Context& context, const Layer& layer, const Tile& tile) {
+  zenwoq_kernel_info info;
+  zenwoq_kernel_info_init(&info);
   std::string reason;
-  const Kernel* kernel = linear.kernel(tile, &reason);
+  const Kernel* kernel = find_kernel(context, layer, tile, &reason);
   copy_text(info.name, kernel != nullptr ? kernel->key.name() : "reference");
   copy_text(info.reason, reason);
-  info.isa = kernel != nullptr ? ZENWOQ_ISA_AVX512BF16 : ZENWOQ_ISA_REFERENCE;
+  info.tier = kernel != nullptr ? kernel->key.tier : ZENWOQ_TIER_REFERENCE;
   if (kernel == nullptr) return info;
   info.address = reinterpret_cast<const void*>(kernel->run);
   info.code_bytes = kernel->code_bytes;
@@ -192,22 +194,11 @@ zenwoq_kernel_info kernel_info(Linear& linear, Tile tile) {
   return info;
 }
 
+Plan plan_of(const zenwoq_linear& linear, std::size_t m) {
+  return zenwoq::plan_of(*linear.context, linear.layer, m, linear.context->threads());
+}
+
 }  // namespace
-
-void zenwoq_linear_desc_init(zenwoq_linear_desc* desc) {
-  if (desc == nullptr) return;
-  *desc = {};
-  desc->struct_size = sizeof *desc;
-  desc->output_type = ZENWOQ_F32;
-  desc->bias_type = ZENWOQ_F32;
-}
-
-void zenwoq_run_args_init(zenwoq_run_args* args) {
-  if (args == nullptr) return;
-  *args = {};
-  args->struct_size = sizeof *args;
-  args->x_type = ZENWOQ_BF16;
-}
 
 zenwoq_status zenwoq_linear_create(zenwoq_context* context, zenwoq_weight* weight, const zenwoq_linear_desc* desc,
                                    zenwoq_linear** linear) {
@@ -218,12 +209,11 @@ zenwoq_status zenwoq_linear_create(zenwoq_context* context, zenwoq_weight* weigh
     if (Status status = check_pointer("weight", weight); !status.ok()) return status;
     zenwoq_linear_desc d;
     if (Status status = read_linear_desc(desc, &d); !status.ok()) return status;
-    const PackedHeader& header = weight->weight->header();
+    const PackedHeader& header = weight->header();
     if (Status status = check_bias(d, header); !status.ok()) return status;
-    std::vector<float> bias(d.bias == nullptr ? 0 : header.n);
-    load_bias(d, bias.size(), bias.data());
-    *linear =
-        new zenwoq_linear{std::make_shared<Linear>(context->context, weight->weight, d.output_type, std::move(bias))};
+    std::vector<float> bias(d.bias == nullptr ? 0 : header.panels() * kPanelColumns);
+    if (d.bias != nullptr) load_bias(d, header.n, bias.data());
+    *linear = new zenwoq_linear(context->context, weight->owned, d.output_type, std::move(bias));
     return {};
   });
 }
@@ -233,7 +223,8 @@ void zenwoq_linear_destroy(zenwoq_linear* linear) { delete linear; }
 zenwoq_status zenwoq_linear_prepare(zenwoq_linear* linear, size_t m) {
   return at_boundary([&]() -> Status {
     if (Status status = check_pointer("linear", linear); !status.ok()) return status;
-    for (const Tile& tile : linear->linear->tiles(m)) (void)linear->linear->kernel(tile);
+    const Plan plan = plan_of(*linear, m);
+    for (const Tile& tile : plan.tiles()) (void)find_kernel(*linear->context, linear->layer, tile);
     return {};
   });
 }
@@ -243,7 +234,7 @@ zenwoq_status zenwoq_linear_workspace_bytes(const zenwoq_linear* linear, size_t 
     if (Status status = check_pointer("linear", linear); !status.ok()) return status;
     if (Status status = check_pointer("bytes", bytes); !status.ok()) return status;
     std::size_t needed;
-    if (Status status = needed_workspace(*linear->linear, m, x_type, &needed); !status.ok()) return status;
+    if (Status status = needed_workspace(linear->layer.weight.header, m, x_type, &needed); !status.ok()) return status;
     *bytes = needed;
     return {};
   });
@@ -253,30 +244,27 @@ zenwoq_status zenwoq_linear_run(zenwoq_linear* linear, const zenwoq_run_args* ar
   return at_boundary([&]() -> Status {
     if (Status status = check_pointer("linear", linear); !status.ok()) return status;
     zenwoq_run_args a;
-    if (Status status = read_struct("zenwoq_run_args", args, &a); !status.ok()) return status;
-    Linear& l = *linear->linear;
-    RunArguments run;
+    if (Status status = read_struct(args, &a); !status.ok()) return status;
+    Context& context = *linear->context;
+    RunArguments run_args;
     std::size_t workspace = 0;
-    if (Status status = check_run(l, &a, &run, &workspace); !status.ok()) return status;
+    if (Status status = check_run(linear->layer, a, context.threads(), &run_args, &workspace); !status.ok()) {
+      return status;
+    }
     if (a.m == 0) return {};
-    with_workspace(l.context(), workspace, a.workspace, [&](std::uint8_t* memory) { l.run(run, memory); });
+    with_workspace(context, workspace, a.workspace,
+                   [&](std::uint8_t* memory) { run(context, linear->layer, run_args, memory); });
     return {};
   });
-}
-
-void zenwoq_packed_init(zenwoq_packed* packed) {
-  if (packed == nullptr) return;
-  *packed = {};
-  packed->struct_size = sizeof *packed;
 }
 
 zenwoq_status zenwoq_packed_describe(const zenwoq_packed* packed, zenwoq_weight_desc* desc) {
   return at_boundary([&]() -> Status {
     zenwoq_packed p;
-    if (Status status = read_struct("zenwoq_packed", packed, &p); !status.ok()) return status;
+    if (Status status = read_struct(packed, &p); !status.ok()) return status;
     PackedView view;
     if (Status status = open_view(p, &view); !status.ok()) return status;
-    return write_struct("zenwoq_weight_desc", description(view.header), desc);
+    return write_struct(view.header.desc(), desc);
   });
 }
 
@@ -287,9 +275,9 @@ zenwoq_status zenwoq_packed_run(zenwoq_context* context, const zenwoq_packed* pa
     zenwoq_packed p;
     zenwoq_linear_desc d;
     zenwoq_run_args a;
-    if (Status status = read_struct("zenwoq_packed", packed, &p); !status.ok()) return status;
+    if (Status status = read_struct(packed, &p); !status.ok()) return status;
     if (Status status = read_linear_desc(desc, &d); !status.ok()) return status;
-    if (Status status = read_struct("zenwoq_run_args", args, &a); !status.ok()) return status;
+    if (Status status = read_struct(args, &a); !status.ok()) return status;
     return run_packed(*context->context, p, d, a);
   });
 }
@@ -299,17 +287,16 @@ zenwoq_status zenwoq_linear_kernel(zenwoq_linear* linear, size_t m, size_t index
   return at_boundary([&]() -> Status {
     if (Status status = check_pointer("linear", linear); !status.ok()) return status;
     if (Status status = check_pointer("count", count); !status.ok()) return status;
-    const std::vector<Tile> tiles = linear->linear->tiles(m);
+    const Plan plan = plan_of(*linear, m);
+    const std::span<const Tile> tiles = plan.tiles();
     if (info == nullptr) {
       *count = tiles.size();
       return {};
     }
     if (index >= tiles.size())
       return invalid("kernel {} of {}: runs of m = {} rows use no more", index, tiles.size(), m);
-    if (Status status = write_struct("zenwoq_kernel_info", kernel_info(*linear->linear, tiles[index]), info);
-        !status.ok()) {
-      return status;
-    }
+    const zenwoq_kernel_info found = kernel_info(*linear->context, linear->layer, tiles[index]);
+    if (Status status = write_struct(found, info); !status.ok()) return status;
     *count = tiles.size();
     return {};
   });
@@ -322,9 +309,9 @@ zenwoq_status zenwoq_kernel_emit(const char* name, void* code, size_t code_capac
     const auto key = parse_kernel_name(name);
     if (!key)
       return invalid("\"{}\" is no kernel name; one is \"{}\"", name,
-                     "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_yf32_avx512bf16_zen4");
+                     "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_yf32_avx512bf16_p4096");
     std::vector<std::uint8_t> bytes;
-    if (Status status = emit_gemm(*key, &bytes); !status.ok()) return status;
+    if (Status status = emit(*key, &bytes); !status.ok()) return status;
     if (code == nullptr && code_capacity != 0) return invalid("code is NULL with a capacity of {}", code_capacity);
     if (code != nullptr && code_capacity < bytes.size()) {
       return {ZENWOQ_ERROR_BUFFER_TOO_SMALL,

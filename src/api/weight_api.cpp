@@ -17,12 +17,12 @@ Status too_small(const char* name, std::size_t bytes, std::size_t needed) {
 
 Status read_description(const zenwoq_weight_desc* desc, PackedHeader* header) {
   zenwoq_weight_desc d;
-  if (Status status = read_struct("zenwoq_weight_desc", desc, &d); !status.ok()) return status;
+  if (Status status = read_struct(desc, &d); !status.ok()) return status;
   return make_header(d, header);
 }
 
 Status read_source(const zenwoq_weight_source* source, const PackedHeader& header, zenwoq_weight_source* out) {
-  if (Status status = read_struct("zenwoq_weight_source", source, out); !status.ok()) return status;
+  if (Status status = read_struct(source, out); !status.ok()) return status;
   return check_source(header, *out);
 }
 
@@ -35,7 +35,7 @@ Status check_range(const PackedHeader& header, std::size_t n_begin, std::size_t 
   return {};
 }
 
-// Rows of a buffer that a row range asks for, with the sizes checked against overflow by make_header's limits.
+// A buffer that a caller may leave out. `needed` cannot have overflowed: make_header has limited all sizes.
 Status check_output(const char* name, const void* buffer, std::size_t bytes, std::size_t needed) {
   if (buffer == nullptr && bytes != 0) return invalid("{} is NULL with {} bytes", name, bytes);
   if (buffer != nullptr && bytes < needed) return too_small(fmt::format("{}_bytes", name).c_str(), bytes, needed);
@@ -72,20 +72,6 @@ Status pack_parallel(Context& context, const PackedHeader& header, const zenwoq_
 }
 
 }  // namespace
-
-void zenwoq_weight_desc_init(zenwoq_weight_desc* desc) {
-  if (desc == nullptr) return;
-  *desc = {};
-  desc->struct_size = sizeof *desc;
-  desc->scale_type = ZENWOQ_BF16;
-  (void)zenwoq_code_table_fill(ZENWOQ_TABLE_MINUS_8, desc->table);
-}
-
-void zenwoq_weight_source_init(zenwoq_weight_source* source) {
-  if (source == nullptr) return;
-  *source = {};
-  source->struct_size = sizeof *source;
-}
 
 zenwoq_status zenwoq_code_table_fill(zenwoq_code_table kind, float table[16]) {
   return at_boundary([&]() -> Status {
@@ -147,7 +133,7 @@ zenwoq_status zenwoq_weight_create(zenwoq_context* context, const zenwoq_weight_
     }
     if (Status status = pack_parallel(*context->context, header, s, packed.get()); !status.ok()) return status;
     const PackedView view{header, packed.get()};
-    *weight = new zenwoq_weight{std::make_shared<Weight>(view, std::move(packed))};
+    *weight = new zenwoq_weight(view, std::move(packed));
     return {};
   });
 }
@@ -176,7 +162,7 @@ zenwoq_status zenwoq_weight_open(const void* packed, size_t packed_bytes, zenwoq
       std::memcpy(owned.get(), packed, view.header.total_bytes);
       view.base = owned.get();
     }
-    *weight = new zenwoq_weight{std::make_shared<Weight>(view, std::move(owned))};
+    *weight = new zenwoq_weight(view, std::move(owned));
     return {};
   });
 }
@@ -186,7 +172,7 @@ void zenwoq_weight_destroy(zenwoq_weight* weight) { delete weight; }
 zenwoq_status zenwoq_weight_describe(const zenwoq_weight* weight, zenwoq_weight_desc* desc) {
   return at_boundary([&]() -> Status {
     if (Status status = check_pointer("weight", weight); !status.ok()) return status;
-    return write_struct("zenwoq_weight_desc", description(weight->weight->header()), desc);
+    return write_struct(weight->header().desc(), desc);
   });
 }
 
@@ -199,8 +185,8 @@ zenwoq_status zenwoq_weight_packed(const zenwoq_weight* weight, const void** pac
     if (weight == nullptr || packed == nullptr || packed_bytes == nullptr) {
       return invalid("{} is NULL", weight == nullptr ? "weight" : packed == nullptr ? "packed" : "packed_bytes");
     }
-    *packed = weight->weight->view().base;
-    *packed_bytes = weight->weight->header().total_bytes;
+    *packed = weight->owned->view.base;
+    *packed_bytes = weight->header().total_bytes;
     return {};
   });
 }
@@ -209,7 +195,7 @@ zenwoq_status zenwoq_weight_unpack(const zenwoq_weight* weight, void* codes, siz
                                    size_t scales_bytes, void* zeros, size_t zeros_bytes) {
   return at_boundary([&]() -> Status {
     if (Status status = check_pointer("weight", weight); !status.ok()) return status;
-    const PackedHeader& header = weight->weight->header();
+    const PackedHeader& header = weight->header();
     const std::size_t parameters = header.n * header.groups();
     if (Status status = check_output("codes", codes, codes_bytes, header.n * ((header.k + 1) / 2)); !status.ok())
       return status;
@@ -217,7 +203,7 @@ zenwoq_status zenwoq_weight_unpack(const zenwoq_weight* weight, void* codes, siz
       return status;
     if (Status status = check_output("zeros", zeros, zeros_bytes, parameters * header.zero_bytes()); !status.ok())
       return status;
-    unpack(weight->weight->view(), static_cast<std::uint8_t*>(codes), static_cast<std::uint8_t*>(scales),
+    unpack(weight->owned->view, static_cast<std::uint8_t*>(codes), static_cast<std::uint8_t*>(scales),
            static_cast<std::uint8_t*>(zeros));
     return {};
   });
@@ -228,7 +214,7 @@ zenwoq_status zenwoq_weight_dequantize(const zenwoq_weight* weight, size_t n_beg
   return at_boundary([&]() -> Status {
     if (Status status = check_pointer("weight", weight); !status.ok()) return status;
     if (Status status = check_pointer("values", values); !status.ok()) return status;
-    const PackedHeader& header = weight->weight->header();
+    const PackedHeader& header = weight->header();
     if (n_begin >= n_end || n_end > header.n) return invalid("rows [{}, {}) of n = {}", n_begin, n_end, header.n);
     std::size_t needed;
     if (__builtin_mul_overflow((n_end - n_begin) * 4, header.k, &needed)) {
@@ -236,7 +222,7 @@ zenwoq_status zenwoq_weight_dequantize(const zenwoq_weight* weight, size_t n_beg
     }
     if (values_bytes < needed) return too_small("values_bytes", values_bytes, needed);
     const MxcsrScope ieee(MxcsrScope::kIeee);
-    dequantize(weight->weight->view(), n_begin, n_end, values);
+    dequantize(weight->owned->view, n_begin, n_end, values);
     return {};
   });
 }

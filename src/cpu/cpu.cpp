@@ -16,23 +16,30 @@ namespace {
 
 enum class Register { eax, ebx, ecx, edx };
 
-struct Feature {
+struct CpuidBit {
   const char* name;
   uint32_t leaf, subleaf;
   Register reg;
   unsigned bit;
 };
 
-constexpr Feature kOsxsave = {"OSXSAVE", 1, 0, Register::ecx, 27};
-constexpr Feature kAvx2Tier[] = {
-    {"AVX", 1, 0, Register::ecx, 28}, {"FMA", 1, 0, Register::ecx, 12}, {"AVX2", 7, 0, Register::ebx, 5}};
-// The most telling one first: it is the one named where several are missing.
-constexpr Feature kAvx512Tier[] = {{"AVX-512 BF16", 7, 1, Register::eax, 5}, {"AVX-512 F", 7, 0, Register::ebx, 16},
-                                   {"AVX-512 BW", 7, 0, Register::ebx, 30},  {"AVX-512 DQ", 7, 0, Register::ebx, 17},
-                                   {"AVX-512 VL", 7, 0, Register::ebx, 31},  {"BMI2", 7, 0, Register::ebx, 8}};
+constexpr CpuidBit kOsxsave = {"OSXSAVE", 1, 0, Register::ecx, 27};
 
-constexpr uint64_t kYmmState = 0x06;  // XCR0: SSE, AVX
-constexpr uint64_t kZmmState = 0xE6;  // and opmask, ZMM_Hi256, Hi16_ZMM
+CpuidBit cpuid_bit(CpuFeature feature) {
+  switch (feature) {
+    case CpuFeature::avx: return {"AVX", 1, 0, Register::ecx, 28};
+    case CpuFeature::fma: return {"FMA", 1, 0, Register::ecx, 12};
+    case CpuFeature::f16c: return {"F16C", 1, 0, Register::ecx, 29};
+    case CpuFeature::avx2: return {"AVX2", 7, 0, Register::ebx, 5};
+    case CpuFeature::bmi2: return {"BMI2", 7, 0, Register::ebx, 8};
+    case CpuFeature::avx512f: return {"AVX-512 F", 7, 0, Register::ebx, 16};
+    case CpuFeature::avx512dq: return {"AVX-512 DQ", 7, 0, Register::ebx, 17};
+    case CpuFeature::avx512bw: return {"AVX-512 BW", 7, 0, Register::ebx, 30};
+    case CpuFeature::avx512vl: return {"AVX-512 VL", 7, 0, Register::ebx, 31};
+    case CpuFeature::avx512bf16: return {"AVX-512 BF16", 7, 1, Register::eax, 5};
+  }
+  return {};
+}
 
 constexpr CacheBytes kFallbackCaches = {32 << 10, 1 << 20, 32 << 20};
 
@@ -43,10 +50,10 @@ CpuidLeaf leaf_of(const RawCpu& raw, uint32_t leaf, uint32_t subleaf = 0) {
   return {leaf, subleaf, 0, 0, 0, 0};
 }
 
-bool has(const RawCpu& raw, const Feature& feature) {
-  const CpuidLeaf l = leaf_of(raw, feature.leaf, feature.subleaf);
+bool has(const RawCpu& raw, const CpuidBit& bit) {
+  const CpuidLeaf l = leaf_of(raw, bit.leaf, bit.subleaf);
   const uint32_t registers[] = {l.eax, l.ebx, l.ecx, l.edx};
-  return (registers[static_cast<int>(feature.reg)] >> feature.bit & 1) != 0;
+  return (registers[static_cast<int>(bit.reg)] >> bit.bit & 1) != 0;
 }
 
 bool complete(const CacheBytes& c) { return c.l1d != 0 && c.l2 != 0 && c.l3 != 0; }
@@ -85,29 +92,25 @@ void describe_uarch(CpuReport& report) {
   }
 }
 
-// Why generated kernels do not run here; empty if they do.
-std::string why_not_avx512bf16(const RawCpu& raw, const CpuReport& report) {
-  for (const Feature& feature : kAvx512Tier) {
-    if (has(raw, feature)) continue;
+// Why this machine cannot run a tier; empty if it can.
+std::string why_not(const RawCpu& raw, const CpuReport& report, const TierInfo& tier) {
+  if (tier.features.empty()) return {};
+  for (const CpuFeature feature : tier.features) {
+    const CpuidBit bit = cpuid_bit(feature);
+    if (has(raw, bit)) continue;
     const std::string who = report.uarch == "unknown" ? report.vendor : fmt::format("Zen {}", report.uarch.back());
-    return fmt::format("the CPU has no {} ({}, family {:02X}h model {:02X}h)", feature.name, who, report.family,
+    return fmt::format("the CPU has no {} ({}, family {:02X}h model {:02X}h)", bit.name, who, report.family,
                        report.model);
   }
   if (!has(raw, kOsxsave)) return "the operating system does not enable XSAVE (CR4.OSXSAVE = 0)";
-  if ((raw.xcr0 & kZmmState) != kZmmState) {
-    return fmt::format("the operating system does not enable ZMM state (XCR0 = {:#x})", raw.xcr0);
+  if ((raw.xcr0 & tier.xcr0) != tier.xcr0) {
+    return fmt::format("the operating system does not enable {} state (XCR0 = {:#x})", tier.state, raw.xcr0);
   }
-  if (raw.library.initialized && !raw.library.avx512bf16) return "CPUID shows AVX-512 BF16, libcpuinfo does not";
+  for (const CpuFeature feature : tier.features) {
+    if (!raw.library.initialized || raw.library.features[static_cast<std::size_t>(feature)]) continue;
+    return fmt::format("CPUID shows {}, libcpuinfo does not", cpuid_bit(feature).name);
+  }
   return {};
-}
-
-void describe_features(const RawCpu& raw, CpuReport& report) {
-  report.isa_reason = why_not_avx512bf16(raw, report);
-  report.avx512bf16 = report.isa_reason.empty();
-  report.avx2_fma = std::all_of(std::begin(kAvx2Tier), std::end(kAvx2Tier),
-                                [&](const Feature& feature) { return has(raw, feature); }) &&
-                    has(raw, kOsxsave) && (raw.xcr0 & kYmmState) == kYmmState &&
-                    (!raw.library.initialized || raw.library.avx2_fma);
 }
 
 // The deterministic cache parameters: leaf 8000001Dh on AMD, which needs TopologyExtensions, or leaf 4 elsewhere.
@@ -156,11 +159,18 @@ void describe_caches(const RawCpu& raw, CpuReport& report) {
 
 }  // namespace
 
+bool CpuReport::runs(zenwoq_tier tier) const {
+  for (std::size_t i = 0; i < tiers().size(); ++i) {
+    if (tiers()[i].tier == tier) return why_not[i].empty();
+  }
+  return false;
+}
+
 CpuReport describe_cpu(const RawCpu& raw) {
   CpuReport report;
   describe_identity(raw, report);
   describe_uarch(report);
-  describe_features(raw, report);
+  for (const TierInfo& tier : tiers()) report.why_not.push_back(why_not(raw, report, tier));
   describe_caches(raw, report);
   report.usable_cpus = std::max(raw.usable_cpus, 1u);
   return report;

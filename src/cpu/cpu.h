@@ -4,10 +4,13 @@
 // What this CPU is, which tiers run on it and why not, its caches, and how many CPUs the process may use.
 #pragma once
 
+#include <bitset>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "jit/tier.h"
 
 namespace zenwoq {
 
@@ -22,8 +25,7 @@ struct CacheBytes {
 // What libcpuinfo says. A feature counts only if it and CPUID agree; without it CPUID alone decides.
 struct LibraryFacts {
   bool initialized = false;
-  bool avx2_fma = false;
-  bool avx512bf16 = false;
+  std::bitset<kCpuFeatures> features;  // by CpuFeature
   CacheBytes caches;
 };
 
@@ -39,12 +41,13 @@ struct CpuReport {
   std::string vendor, brand;
   std::string uarch = "unknown";  // "zen1".."zen5", or "unknown"
   uint32_t family = 0, model = 0, stepping = 0;
-  bool avx2_fma = false, avx512bf16 = false;  // instructions and operating-system state are both there
-  std::string isa_reason;                     // why avx512bf16 does not run; empty if it does
+  std::vector<std::string> why_not;  // why this machine cannot run a tier, empty if it can; in the order of tiers()
   uint64_t l1d_bytes = 0, l2_bytes = 0, l3_bytes = 0;
   std::string cache_source;        // "cpuinfo", "cpuid" or "fallback"
   unsigned usable_cpus = 1;        // affinity mask and cgroup v2 quota; at least 1
   std::string tuning = "generic";  // "zen4", "zen5" or "generic"
+
+  bool runs(zenwoq_tier tier) const;  // the machine has the instructions and the operating system saves the registers
 };
 
 CpuReport describe_cpu(const RawCpu& raw);  // a pure function

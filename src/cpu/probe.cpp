@@ -43,13 +43,27 @@ uint64_t read_xcr0() {
   return uint64_t{edx} << 32 | eax;
 }
 
+bool library_has(CpuFeature feature) {
+  switch (feature) {
+    case CpuFeature::avx: return cpuinfo_has_x86_avx();
+    case CpuFeature::fma: return cpuinfo_has_x86_fma3();
+    case CpuFeature::f16c: return cpuinfo_has_x86_f16c();
+    case CpuFeature::avx2: return cpuinfo_has_x86_avx2();
+    case CpuFeature::bmi2: return cpuinfo_has_x86_bmi2();
+    case CpuFeature::avx512f: return cpuinfo_has_x86_avx512f();
+    case CpuFeature::avx512dq: return cpuinfo_has_x86_avx512dq();
+    case CpuFeature::avx512bw: return cpuinfo_has_x86_avx512bw();
+    case CpuFeature::avx512vl: return cpuinfo_has_x86_avx512vl();
+    case CpuFeature::avx512bf16: return cpuinfo_has_x86_avx512bf16();
+  }
+  return false;
+}
+
 LibraryFacts ask_library() {
   LibraryFacts facts;
   if (!cpuinfo_initialize()) return facts;
   facts.initialized = true;
-  facts.avx2_fma = cpuinfo_has_x86_avx2() && cpuinfo_has_x86_fma3();
-  facts.avx512bf16 = cpuinfo_has_x86_avx512f() && cpuinfo_has_x86_avx512bw() && cpuinfo_has_x86_avx512dq() &&
-                     cpuinfo_has_x86_avx512vl() && cpuinfo_has_x86_avx512bf16() && cpuinfo_has_x86_bmi2();
+  for (size_t i = 0; i < kCpuFeatures; ++i) facts.features[i] = library_has(static_cast<CpuFeature>(i));
   const cpuinfo_processor* processor = cpuinfo_get_processors_count() > 0 ? cpuinfo_get_processor(0) : nullptr;
   if (processor == nullptr) return facts;
   auto bytes = [](const cpuinfo_cache* cache) { return cache == nullptr ? uint64_t{0} : uint64_t{cache->size}; };

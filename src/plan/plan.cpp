@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Cuts of rows and panels.
+// Makes plans: the only place that chooses tiles.
 #include "src/plan/plan.h"
 
 namespace zenwoq {
@@ -9,22 +9,18 @@ namespace {
 
 constexpr std::uint64_t kMacsWorthWaking = 1 << 19;  // about 5 us of one core
 constexpr std::uint64_t kTasksPerThread = 4;         // so that a slow core holds nobody up for long
+constexpr std::uint64_t kActivationBytes = 2;        // bf16
 
 }  // namespace
 
 RowBlocks cut_rows(std::uint64_t m, const CpuTuning& tuning) {
   if (m == 0) return {};
   RowBlocks blocks;
-  const std::uint64_t max_rows = m <= 2 * tuning.small_rows ? tuning.small_rows : tuning.max_rows;
+  const std::uint64_t max_rows = m <= 2 * tuning.small_rows ? tuning.small_rows : tuning.max_rows();
   blocks.count = m / max_rows + (m % max_rows != 0);
   blocks.rows = m / blocks.count;
   blocks.longer = m % blocks.count;
   return blocks;
-}
-
-std::uint32_t strips_of(std::uint64_t rows, std::uint64_t panels, const CpuTuning& tuning) {
-  const std::uint32_t strips = tuning.strips_for[rows];
-  return panels < 2 ? std::min(strips, 4u) : strips;
 }
 
 std::uint64_t blocks_that_stay(const RowBlocks& blocks, std::uint64_t row_bytes, const CpuTuning& tuning) {
@@ -32,13 +28,50 @@ std::uint64_t blocks_that_stay(const RowBlocks& blocks, std::uint64_t row_bytes,
   return std::max<std::uint64_t>(tuning.x_bytes_kept / row_bytes / std::max<std::uint64_t>(blocks.rows, 1), 1);
 }
 
-TaskGrid cut_tasks(const RowBlocks& blocks, std::uint64_t panels, std::uint64_t macs, unsigned threads) {
-  if (threads <= 1 || macs < kMacsWorthWaking) return {};
+Plan::Plan(const Problem& problem, const CpuTuning& tuning, unsigned threads)
+    : panels_((problem.n + kPanelColumns - 1) / kPanelColumns), blocks_(cut_rows(problem.m, tuning)) {
+  if (blocks_.count == 0) return;
+  blocks_kept_ = blocks_that_stay(blocks_, problem.k * kActivationBytes, tuning);
+  longer_ = blocks_.longer == 0 ? Choice{} : choose(blocks_.rows + 1, tuning);
+  shorter_ = choose(blocks_.rows, tuning);
+  panel_grain_ = tiles_[shorter_.wide].panels();
+  const std::uint64_t macs = problem.m * problem.n * problem.k;  // an estimate: overflow only means fewer tasks
+  if (threads <= 1 || macs < kMacsWorthWaking) return;
+  const std::uint64_t grains = (panels_ + panel_grain_ - 1) / panel_grain_;
   const std::uint64_t wanted = threads * kTasksPerThread;
-  TaskGrid grid;
-  grid.panel_parts = std::min(panels, wanted);
-  if (grid.panel_parts < wanted) grid.block_parts = std::min(blocks.count, (wanted + panels - 1) / panels);
-  return grid;
+  panel_parts_ = std::min(grains, wanted);
+  if (panel_parts_ < wanted) block_parts_ = std::min(blocks_.count, (wanted + grains - 1) / grains);
+}
+
+// Tiles of two panels serve a single block only: several blocks go panel by panel.
+Plan::Choice Plan::choose(std::uint64_t rows, const CpuTuning& tuning) {
+  const auto add = [this](const Tile& tile) {
+    tiles_.at(tile_count_) = tile;
+    return tile_count_++;
+  };
+  const std::uint32_t strips = tuning.tiles[rows - 1].strips;
+  const auto height = static_cast<std::uint32_t>(rows);
+  const Tile narrow{height, std::min<std::uint32_t>(strips, kPanelStrips)};
+  const bool wide = strips > kPanelStrips && blocks_.count == 1 && panels_ >= 2;
+  Choice choice;
+  choice.wide = add(wide ? Tile{height, strips} : narrow);
+  choice.narrow = wide && panels_ % 2 != 0 ? add(narrow) : choice.wide;
+  return choice;
+}
+
+KernelKey kernel_key(const Quantization& weight, zenwoq_dtype output_type, const Epilogue& epilogue, const Tile& tile,
+                     const CpuTuning& tuning) {
+  return {
+      .group = weight.group(),
+      .k = weight.k,
+      .scale_type = weight.scale_type,
+      .zero_kind = weight.zero_kind,
+      .tile = tile,
+      .output_type = output_type,
+      .epilogue = epilogue,
+      .tier = tuning.tier,
+      .habits = tuning.tiles[tile.rows - 1].habits,
+  };
 }
 
 }  // namespace zenwoq

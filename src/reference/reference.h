@@ -16,12 +16,10 @@ using ReferenceFunction = void (*)(const KernelKey& key, std::uint64_t rows, con
 void reference_gemm_portable(const KernelKey& key, std::uint64_t rows, const GemmArgs& args);
 void reference_gemm_avx2_fma(const KernelKey& key, std::uint64_t rows, const GemmArgs& args);
 
-inline ReferenceFunction reference_gemm(bool avx2_fma) {
-  return avx2_fma ? reference_gemm_avx2_fma : reference_gemm_portable;
-}
+enum class ReferenceCode { portable, avx2_fma };  // avx2_fma: what a CPU with AVX2 and FMA runs
 
-// Sums of activations over each group, in the order of the contract: xsum[g * stride + row]. Used by every tier.
-void sum_groups(const void* x, std::uint64_t ldx_bytes, std::uint64_t rows, std::uint64_t k, std::uint64_t group,
-                float* xsum, std::uint64_t stride);
+inline ReferenceFunction reference_gemm(ReferenceCode code) {
+  return code == ReferenceCode::avx2_fma ? reference_gemm_avx2_fma : reference_gemm_portable;
+}
 
 }  // namespace zenwoq

@@ -9,7 +9,6 @@
 #include "jit/mxcsr.h"
 #include "jit/number.h"
 #include "src/reference/reference.h"
-#include "src/weight/packed.h"
 
 namespace zenwoq {
 namespace {
@@ -77,7 +76,7 @@ void flush(const KernelKey& key, const std::uint8_t* scales, const std::uint8_t*
 
 void store(const KernelKey& key, const float* total, const float* bias, std::uint64_t columns, unsigned char* y) {
   for (std::uint64_t c = 0; c < columns; ++c) {
-    const float value = key.bias ? total[c] + bias[c] : total[c];
+    const float value = key.epilogue.bias ? total[c] + bias[c] : total[c];
     if (key.output_type == ZENWOQ_F32) {
       std::memcpy(y + c * 4, &value, 4);
     } else {
@@ -135,7 +134,7 @@ void all_panels(const KernelKey& key, std::uint64_t rows, const GemmArgs& args) 
       part.x = static_cast<const unsigned char*>(args.x) + row * args.ldx_bytes;
       panel_block(key, block, part, table, &totals);
       for (std::uint64_t r = 0; r < block; ++r) {
-        store(key, totals.value[r], key.bias ? args.bias + panel * kColumns : nullptr, columns,
+        store(key, totals.value[r], key.epilogue.bias ? args.bias + panel * kColumns : nullptr, columns,
               static_cast<unsigned char*>(args.y) + (row + r) * args.ldy_bytes + panel * kColumns * y_bytes);
       }
     }

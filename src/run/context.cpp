@@ -5,19 +5,18 @@
 #include "src/run/context.h"
 
 #include <algorithm>
-#include <atomic>
 
-#include "jit/gemm_avx512.h"
+#include "jit/jit.h"
+#include "src/run/schedule.h"
 
 namespace zenwoq {
 
 Context::Context(const ContextSettings& settings, const ContextSeams& seams)
     : settings_(settings),
       cpu_(describe_cpu(probe_cpu())),
-      tuning_(settings.tuning.value_or(parse_tuning(cpu_.tuning).value_or(Tuning::generic))),
       code_memory_(settings.code_bytes_max),
       code_memory_mode_(code_memory_.mode()),
-      registry_([](const KernelKey& key, std::vector<std::uint8_t>* code) { return emit_gemm(key, code); },
+      registry_([](const KernelKey& key, std::vector<std::uint8_t>* code) { return emit(key, code); },
                 seams.load ? seams.load
                            : [this](std::span<const std::uint8_t> code,
                                     const void** address) { return code_memory_.add(code, address); },
@@ -27,22 +26,39 @@ Context::Context(const ContextSettings& settings, const ContextSeams& seams)
     pool_ = std::make_unique<ThreadPool>(settings_.threads);
     settings_.threads = pool_->threads();
   }
-  choose_tier(seams.load || (cpu_.avx512bf16 && code_memory_.executable()));
-  log(fmt::format("tier {}, tuning {}, {} threads, code memory {}{}{}",
-                  isa_ == ZENWOQ_ISA_REFERENCE ? "reference" : "avx512bf16", tuning_name(tuning_), threads(),
-                  code_memory_mode_, isa_reason_.empty() ? "" : ": ", isa_reason_));
+  choose_tier(static_cast<bool>(seams.load));
+  tuning_ = &find_tuning(settings_.tuning.empty() ? cpu_.tuning : settings_.tuning, tier_);
+  log(fmt::format("tier {}, tuning {}, {} threads, code memory {}{}{}", find_tier(tier_)->name, tuning_->name,
+                  threads(), code_memory_mode_, tier_reason_.empty() ? "" : ": ", tier_reason_));
 }
 
-void Context::choose_tier(bool code_runs) {
-  if (settings_.max_isa == ZENWOQ_ISA_REFERENCE) {
-    isa_reason_ = fmt::format("capped to reference by {}", settings_.max_isa_source);
-  } else if (code_runs) {
-    isa_ = ZENWOQ_ISA_AVX512BF16;
-  } else if (!cpu_.avx512bf16) {
-    isa_reason_ = cpu_.isa_reason;
-  } else {
-    isa_reason_ = fmt::format("no executable memory: {}", code_memory_mode_);
+// The best tier that nothing speaks against. emulated: code goes to a test's emulator, so the CPU does not matter.
+void Context::choose_tier(bool emulated) {
+  tier_ = ZENWOQ_TIER_BEST;
+  for (std::size_t i = 0; i < tiers().size(); ++i) {
+    why_not_.push_back(why_not(tiers()[i], cpu_.why_not[i], emulated));
+    if (tier_ != ZENWOQ_TIER_BEST || !why_not_[i].empty()) continue;
+    tier_ = tiers()[i].tier;
+    if (i > 0) tier_reason_ = why_not_[i - 1];
   }
+}
+
+std::string Context::why_not(const TierInfo& tier, const std::string& machine, bool emulated) const {
+  if (tier.tier == ZENWOQ_TIER_REFERENCE) return {};
+  if (settings_.max_tier != ZENWOQ_TIER_BEST && tier.tier > settings_.max_tier) {
+    return fmt::format("capped to {} by {}", find_tier(settings_.max_tier)->name, settings_.max_tier_source);
+  }
+  if (!has_kernels(tier.tier)) return fmt::format("this version has no kernels of the tier {}", tier.name);
+  if (emulated) return {};
+  if (!machine.empty()) return machine;
+  return code_memory_.executable() ? "" : fmt::format("no executable memory: {}", code_memory_mode_);
+}
+
+const std::string* Context::why_not(zenwoq_tier tier) const {
+  for (std::size_t i = 0; i < tiers().size(); ++i) {
+    if (tiers()[i].tier == tier) return &why_not_[i];
+  }
+  return nullptr;
 }
 
 void Context::log(const std::string& line) const {
@@ -55,41 +71,13 @@ void Context::parallel_for(std::size_t n, void (*task)(void* arg, std::size_t i)
   pool_->parallel_for(n, task, arg);
 }
 
-// Indices side by side read memory side by side. So each thread has a run of them, which the CPU's prefetchers follow
-// as one stream, and takes them one by one; whoever has done its own helps with the next run, however late or slow its
-// thread.
-void Context::parallel_for(std::size_t n, unsigned threads, void (*task)(void* arg, std::size_t i), void* arg) {
-  constexpr std::size_t kMaxRuns = 64;
-  struct alignas(64) Run {
-    std::size_t next, end;
-  };
-  struct Loop {
-    void (*task)(void* arg, std::size_t i);
-    void* arg;
-    std::size_t parts, runs;
-    Run run[kMaxRuns];
-  } loop;  // not cleared: so many runs as there are threads are used
-  loop.task = task;
-  loop.arg = arg;
-  loop.parts = std::min<std::size_t>(n, threads);
-  if (loop.parts <= 1) {
+void Context::parallel_for_at_most(std::size_t n, unsigned threads, void (*task)(void* arg, std::size_t i), void* arg) {
+  if (std::min<std::size_t>(n, threads) <= 1) {
     for (std::size_t i = 0; i < n; ++i) task(arg, i);
     return;
   }
-  loop.runs = std::min(loop.parts, kMaxRuns);
-  for (std::size_t r = 0; r < loop.runs; ++r) loop.run[r] = {n * r / loop.runs, n * (r + 1) / loop.runs};
-  const auto take_tasks = [](void* shared, std::size_t part) {
-    Loop& l = *static_cast<Loop*>(shared);
-    for (std::size_t r = 0, first = part * l.runs / l.parts; r < l.runs; ++r) {
-      Run& run = l.run[(first + r) % l.runs];
-      const std::atomic_ref<std::size_t> next(run.next);
-      while (next.load(std::memory_order_relaxed) < run.end) {  // a load alone leaves the line with all who look
-        const std::size_t i = next.fetch_add(1, std::memory_order_relaxed);
-        if (i < run.end) l.task(l.arg, i);
-      }
-    }
-  };
-  parallel_for(loop.parts, take_tasks, &loop);
+  StreamLoop loop(n, threads, task, arg);
+  parallel_for(loop.parts(), StreamLoop::part, &loop);
 }
 
 }  // namespace zenwoq

@@ -82,7 +82,7 @@ bool pack_codes(const CodeKernels& kernels, const PanelSource& source, std::uint
   return true;
 }
 
-// Both aligned.
+// Stores past the caches. from and to are 16-byte aligned.
 template <std::size_t bytes>
 void stream_row(const void* from, std::uint8_t* to) {
   for (std::size_t i = 0; i < bytes / 16; ++i) {
@@ -90,7 +90,8 @@ void stream_row(const void* from, std::uint8_t* to) {
   }
 }
 
-// Values [columns,G] -> a row of 64 of each group. fix(row) -> whether its values may be; it may change them.
+// Values [columns,G] -> a row of 64 of each group. fix(row) converts a row in place and returns whether its values are
+// legal.
 template <typename Word, typename Fix>
 bool pack_parameters(const PanelSource& source, const std::uint8_t* values, RowOffset row_offset, Word padding,
                      const Fix& fix, std::uint8_t* out) {
@@ -127,7 +128,7 @@ bool pack_floats(const PanelSource& source, const std::uint8_t* values, RowOffse
 
 // Scales or offsets, 0 in columns past N. False: one is not finite.
 bool pack_floats(const PanelSource& source, const std::uint8_t* values, RowOffset row_offset, std::uint8_t* out) {
-  switch (source.header.scale()) {
+  switch (source.header.scale_type) {
     case ZENWOQ_F32: return pack_floats<std::uint32_t>(source, values, row_offset, 0x7F800000u, out);
     case ZENWOQ_F16: return pack_floats<std::uint16_t>(source, values, row_offset, 0x7C00u, out);
     case ZENWOQ_BF16: return pack_floats<std::uint16_t>(source, values, row_offset, 0x7F80u, out);
@@ -166,7 +167,7 @@ Status code_error(const PanelSource& source) {
 Status float_error(const PanelSource& source, const char* what, const std::uint8_t* values) {
   const std::size_t groups = source.header.groups();
   for (std::size_t i = 0; i < source.columns * groups; ++i) {
-    const float value = load_as_f32(source.header.scale(), values, i);
+    const float value = load_as_f32(source.header.scale_type, values, i);
     if (!is_finite(value)) {
       return invalid("{} {} at row {}, group {}: must be finite", what, value, source.first + i / groups, i % groups);
     }
@@ -212,7 +213,7 @@ Status check_source(const PackedHeader& header, const zenwoq_weight_source& sour
       !status.ok()) {
     return status;
   }
-  if (header.zero() == ZENWOQ_ZERO_NONE) {
+  if (header.zero_kind == ZENWOQ_ZERO_NONE) {
     if (source.zeros != nullptr)
       return invalid("zeros given, but zero_kind is ZENWOQ_ZERO_NONE: they would be ignored");
     return {};
@@ -225,14 +226,15 @@ bool pack_panels(const PackedHeader& header, const zenwoq_weight_source& source,
   bool good = true;
   for (std::size_t i = begin; good && i < end; ++i) {
     const PanelSource panel(header, source, i);
-    std::uint8_t* out = packed + header.panels_offset + i * header.panel_bytes;
+    std::uint8_t* out = packed + kHeaderBytes + i * header.panel_bytes;
     good = pack_codes(kernels, panel, out) && pack_floats(panel, panel.scales, &PanelLayout::scales, out);
-    if (good && header.zero() == ZENWOQ_ZERO_INTEGER) good = pack_integer_zeros(panel, out);
-    if (good && header.zero() == ZENWOQ_ZERO_OFFSET) good = pack_floats(panel, panel.zeros, &PanelLayout::zeros, out);
+    if (good && header.zero_kind == ZENWOQ_ZERO_INTEGER) good = pack_integer_zeros(panel, out);
+    if (good && header.zero_kind == ZENWOQ_ZERO_OFFSET)
+      good = pack_floats(panel, panel.zeros, &PanelLayout::zeros, out);
   }
   _mm_sfence();  // the streaming stores become visible to whoever learns that this range is done
   if (!good) return false;
-  if (begin == 0) std::memcpy(packed, &header, sizeof header);
+  if (begin == 0) write_header(header, packed);
   if (end == header.panels()) std::memset(packed + header.total_bytes - kSpareBytes, 0, kSpareBytes);
   return true;
 }
@@ -243,8 +245,8 @@ Status source_error(const PackedHeader& header, const zenwoq_weight_source& sour
     const PanelSource panel(header, source, i);
     Status status = code_error(panel);
     if (status.ok()) status = float_error(panel, "scale", panel.scales);
-    if (status.ok() && header.zero() == ZENWOQ_ZERO_INTEGER) status = zero_error(panel);
-    if (status.ok() && header.zero() == ZENWOQ_ZERO_OFFSET) status = float_error(panel, "offset", panel.zeros);
+    if (status.ok() && header.zero_kind == ZENWOQ_ZERO_INTEGER) status = zero_error(panel);
+    if (status.ok() && header.zero_kind == ZENWOQ_ZERO_OFFSET) status = float_error(panel, "offset", panel.zeros);
     if (!status.ok()) return status;
   }
   return {ZENWOQ_ERROR_INTERNAL, "a value that cannot be packed was reported but not found"};

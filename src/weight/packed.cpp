@@ -49,85 +49,78 @@ class CheckedSize {
   bool overflow_ = false;
 };
 
-Status check_description(const zenwoq_weight_desc& desc) {
-  if (desc.n == 0 || desc.k == 0) return invalid("weight of n = {}, k = {}: both must be at least 1", desc.n, desc.k);
-  if (desc.group_size % kStepK != 0) {
-    return invalid("group_size {}: must be a multiple of 8, or 0 for per-channel", desc.group_size);
-  }
-  if (!is_dtype(desc.scale_type)) {
-    return invalid("scale_type {}: must be ZENWOQ_F32 (1), ZENWOQ_F16 (2) or ZENWOQ_BF16 (3)",
-                   static_cast<int>(desc.scale_type));
-  }
-  if (static_cast<unsigned>(desc.zero_kind) > ZENWOQ_ZERO_OFFSET) {
-    return invalid("zero_kind {}: must be none (0), integer (1) or offset (2)", static_cast<int>(desc.zero_kind));
-  }
-  for (int i = 0; i < 16; ++i) {
-    if (!is_finite(bf16_to_f32(f32_to_bf16(desc.table[i])))) {
-      return invalid("table[{}] = {}: the value of a code must be finite in bf16", i, desc.table[i]);
-    }
-  }
-  return {};
+// The bytes of a header.
+struct HeaderBytes {
+  char magic[8];
+  std::uint32_t format_version;
+  std::uint32_t arithmetic_version;
+  std::uint64_t n;
+  std::uint64_t k;
+  std::uint64_t group_size;  // 0 = per-channel
+  std::uint32_t scale_type;
+  std::uint32_t zero_kind;
+  float table[16];
+  std::uint64_t panels_offset;
+  std::uint64_t panel_bytes;
+  std::uint64_t total_bytes;
+  std::uint8_t reserved[kHeaderBytes - 144];
+  std::uint64_t checksum;  // FNV-1a of the bytes before it
+};
+static_assert(sizeof(HeaderBytes) == kHeaderBytes);
+
+zenwoq_weight_desc description(const HeaderBytes& bytes) {
+  Quantization q{bytes.n,
+                 bytes.k,
+                 bytes.group_size,
+                 static_cast<zenwoq_dtype>(bytes.scale_type),
+                 static_cast<zenwoq_zero_kind>(bytes.zero_kind),
+                 {}};
+  std::memcpy(q.table.data(), bytes.table, sizeof bytes.table);
+  return q.desc();
 }
 
 }  // namespace
 
 Status make_header(const zenwoq_weight_desc& desc, PackedHeader* header) {
-  if (Status status = check_description(desc); !status.ok()) return status;
+  const Quantization q = quantization_of(desc);
+  if (Status status = check_quantization(q); !status.ok()) return status;
   const auto too_large = [&] {
     return Status(ZENWOQ_ERROR_OVERFLOW,
-                  fmt::format("weight of n = {}, k = {}: its packed bytes exceed {}", desc.n, desc.k, kMaxBytes));
+                  fmt::format("weight of n = {}, k = {}: its packed bytes exceed {}", q.n, q.k, kMaxBytes));
   };
-  if (desc.n > kMaxBytes / 2 || desc.k > kMaxBytes / 2) return too_large();  // the roundings up below cannot wrap
-
-  *header = PackedHeader{};
-  std::memcpy(header->magic, kMagic, sizeof kMagic);
-  header->format_version = ZENWOQ_PACKED_VERSION;
-  header->arithmetic_version = ZENWOQ_ARITHMETIC_VERSION;
-  header->n = desc.n;
-  header->k = desc.k;
-  header->group_size = desc.group_size;
-  header->scale_type = desc.scale_type;
-  header->zero_kind = desc.zero_kind;
-  std::memcpy(header->table, desc.table, sizeof header->table);
-
-  const CheckedSize parameters =
-      CheckedSize(header->groups()).times(kPanelColumns * (header->scale_bytes() + header->zero_bytes()));
-  const CheckedSize panel = CheckedSize((header->k + kStepK - 1) / kStepK).times(kStepBytes).plus(parameters);
-  const CheckedSize total = panel.times(header->panels()).plus(sizeof(PackedHeader) + kSpareBytes);
+  if (q.n > kMaxBytes / 2 || q.k > kMaxBytes / 2) return too_large();  // the roundings up below cannot wrap
+  const CheckedSize parameters = CheckedSize(q.groups()).times(kPanelColumns * (q.scale_bytes() + q.zero_bytes()));
+  const CheckedSize panel = CheckedSize((q.k + kStepK - 1) / kStepK).times(kStepBytes).plus(parameters);
+  const CheckedSize total = panel.times(q.panels()).plus(kHeaderBytes + kSpareBytes);
   if (!total.fits()) return too_large();
-  header->panels_offset = sizeof(PackedHeader);
-  header->panel_bytes = panel.value();
-  header->total_bytes = total.value();
-  header->checksum = fnv1a(header, offsetof(PackedHeader, checksum));
+  *header = {q, panel.value(), total.value()};
   return {};
 }
 
-zenwoq_weight_desc description(const PackedHeader& header) {
-  zenwoq_weight_desc desc{};
-  desc.struct_size = sizeof desc;
-  desc.n = header.n;
-  desc.k = header.k;
-  desc.group_size = header.group_size;
-  desc.scale_type = header.scale();
-  desc.zero_kind = header.zero();
-  std::memcpy(desc.table, header.table, sizeof desc.table);
-  return desc;
-}
-
-std::string weight_text(const PackedHeader& header) {
-  constexpr const char* kKinds[] = {"sym", "asym", "offset"};
-  const std::string granularity =
-      header.group_size == 0 ? "per-channel" : fmt::format("per-group {}", header.group_size);
-  return fmt::format("int4 {} {}, scale {}", kKinds[header.zero_kind], granularity, dtype_name(header.scale()));
+void write_header(const PackedHeader& header, std::uint8_t* packed) {
+  HeaderBytes bytes{};
+  std::memcpy(bytes.magic, kMagic, sizeof kMagic);
+  bytes.format_version = ZENWOQ_PACKED_VERSION;
+  bytes.arithmetic_version = ZENWOQ_ARITHMETIC_VERSION;
+  bytes.n = header.n;
+  bytes.k = header.k;
+  bytes.group_size = header.group_size;
+  bytes.scale_type = header.scale_type;
+  bytes.zero_kind = header.zero_kind;
+  std::memcpy(bytes.table, header.table.data(), sizeof bytes.table);
+  bytes.panels_offset = kHeaderBytes;
+  bytes.panel_bytes = header.panel_bytes;
+  bytes.total_bytes = header.total_bytes;
+  bytes.checksum = fnv1a(&bytes, offsetof(HeaderBytes, checksum));
+  std::memcpy(packed, &bytes, sizeof bytes);
 }
 
 Status open_packed(const void* packed, std::size_t bytes, PackedView* view) {
   const auto bad = [](std::string text) {
     return Status(ZENWOQ_ERROR_BAD_PACKED, "packed weight: " + std::move(text));
   };
-  if (bytes < sizeof(PackedHeader))
-    return bad(fmt::format("{} bytes, the header alone has {}", bytes, sizeof(PackedHeader)));
-  PackedHeader header;
+  if (bytes < kHeaderBytes) return bad(fmt::format("{} bytes, the header alone has {}", bytes, kHeaderBytes));
+  HeaderBytes header;
   std::memcpy(&header, packed, sizeof header);
   if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0) return bad("wrong magic, these are not packed weights");
   if (header.format_version != ZENWOQ_PACKED_VERSION) {
@@ -137,17 +130,19 @@ Status open_packed(const void* packed, std::size_t bytes, PackedView* view) {
     return bad(fmt::format("arithmetic version {}, this library computes {}", header.arithmetic_version,
                            ZENWOQ_ARITHMETIC_VERSION));
   }
-  const std::uint64_t checksum = fnv1a(&header, offsetof(PackedHeader, checksum));
+  const std::uint64_t checksum = fnv1a(&header, offsetof(HeaderBytes, checksum));
   if (header.checksum != checksum) {
     return bad(fmt::format("header checksum {:016x}, computed {:016x}: damaged", header.checksum, checksum));
   }
   PackedHeader expected;
   if (Status status = make_header(description(header), &expected); !status.ok()) return bad(status.text());
-  if (std::memcmp(&header, &expected, sizeof header) != 0) {
-    return bad(fmt::format("offsets do not belong to n = {}, k = {}, {}", header.n, header.k, weight_text(expected)));
+  std::uint8_t expected_bytes[kHeaderBytes];
+  write_header(expected, expected_bytes);
+  if (std::memcmp(&header, expected_bytes, sizeof header) != 0) {
+    return bad(fmt::format("offsets do not belong to n = {}, k = {}, {}", header.n, header.k, expected.text()));
   }
   if (bytes < header.total_bytes) return bad(fmt::format("{} bytes of {}: cut short", bytes, header.total_bytes));
-  *view = {header, static_cast<const std::uint8_t*>(packed)};
+  *view = {expected, static_cast<const std::uint8_t*>(packed)};
   return {};
 }
 

@@ -15,62 +15,38 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
 
-#include "jit/panel_layout.h"
 #include "jit/status.h"
 #include "src/weight/code_kernels.h"
+#include "src/weight/quantization.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq {
 
 inline constexpr std::size_t kSpareBytes = 64;
 
-// The first 256 bytes, a pure function of the description: bytes are valid exactly when their header equals the one
-// that would be written for the description in it.
-struct PackedHeader {
-  char magic[8];
-  std::uint32_t format_version;
-  std::uint32_t arithmetic_version;
-  std::uint64_t n;
-  std::uint64_t k;
-  std::uint64_t group_size;  // 0 = per-channel
-  std::uint32_t scale_type;
-  std::uint32_t zero_kind;
-  float table[16];
-  std::uint64_t panels_offset;
-  std::uint64_t panel_bytes;
-  std::uint64_t total_bytes;
-  std::uint8_t reserved[256 - 144];
-  std::uint64_t checksum;  // FNV-1a of the bytes before it
-
-  std::size_t panels() const { return (n + kPanelColumns - 1) / kPanelColumns; }
-  std::size_t group() const { return group_size == 0 || group_size > k ? k : group_size; }
-  std::size_t groups() const { return (k + group() - 1) / group(); }
-  zenwoq_dtype scale() const { return static_cast<zenwoq_dtype>(scale_type); }
-  zenwoq_zero_kind zero() const { return static_cast<zenwoq_zero_kind>(zero_kind); }
-  std::size_t zero_bytes() const {
-    return zero_kind == ZENWOQ_ZERO_NONE ? 0 : zero_kind == ZENWOQ_ZERO_INTEGER ? 1 : scale_bytes();
-  }
-  std::size_t scale_bytes() const { return scale_type == ZENWOQ_F32 ? 4 : 2; }
-  PanelLayout layout() const { return {k, group(), scale_bytes(), zero_bytes()}; }
+// What the header of packed bytes says: the weight, and how its bytes are laid out.
+struct PackedHeader : Quantization {
+  std::uint64_t panel_bytes = 0;
+  std::uint64_t total_bytes = 0;
 };
-static_assert(sizeof(PackedHeader) == 256);
 
-// A packed weight in memory: the validated header (a copy, so that nobody changes it under us) and where its bytes are.
+inline constexpr std::size_t kHeaderBytes = 256;
+
+// A packed weight in memory: what its header says (a copy, so that nobody changes it under us) and where its bytes are.
 struct PackedView {
   PackedHeader header;
   const std::uint8_t* base;
 
-  const std::uint8_t* panel(std::size_t i) const { return base + header.panels_offset + i * header.panel_bytes; }
+  const std::uint8_t* panel(std::size_t i) const { return base + kHeaderBytes + i * header.panel_bytes; }
 };
 
 // The header for a description. Errors: INVALID_ARGUMENT, OVERFLOW.
 Status make_header(const zenwoq_weight_desc& desc, PackedHeader* header);
-zenwoq_weight_desc description(const PackedHeader& header);
 
-// "int4 sym per-group 128, scale bf16"
-std::string weight_text(const PackedHeader& header);
+// Its kHeaderBytes bytes, a pure function of the description: packed bytes are valid exactly when they begin with the
+// bytes that would be written for the description in them.
+void write_header(const PackedHeader& header, std::uint8_t* packed);
 
 // Checks hostile bytes; reads at most `bytes`. Errors: BAD_PACKED.
 Status open_packed(const void* packed, std::size_t bytes, PackedView* view);
@@ -78,8 +54,9 @@ Status open_packed(const void* packed, std::size_t bytes, PackedView* view);
 // Checks that every array of `source` is there and large enough. Errors: INVALID_ARGUMENT, OVERFLOW, BUFFER_TOO_SMALL.
 Status check_source(const PackedHeader& header, const zenwoq_weight_source& source);
 
-// Packs panels [begin, end) of a checked source; the range that starts at 0 writes the header. False: a value of the
-// source cannot be, which source_error names; then the panels are unspecified. Neither allocates nor throws.
+// Packs panels [begin, end) of a checked source; the range that starts at 0 writes the header. Returns false if the
+// source holds an impossible value; source_error() says which, and the panels are unspecified. Neither allocates nor
+// throws.
 bool pack_panels(const PackedHeader& header, const zenwoq_weight_source& source, std::size_t begin, std::size_t end,
                  std::uint8_t* packed, const CodeKernels& kernels);
 

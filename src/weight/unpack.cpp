@@ -75,8 +75,8 @@ void unpack_floats(const PackedView& view, std::size_t panel, RowOffset row_offs
 }
 
 void unpack_zeros(const PackedView& view, std::size_t panel, std::uint8_t* zeros) {
-  if (view.header.zero() == ZENWOQ_ZERO_OFFSET) unpack_floats(view, panel, &PanelLayout::zeros, zeros);
-  if (view.header.zero() != ZENWOQ_ZERO_INTEGER) return;
+  if (view.header.zero_kind == ZENWOQ_ZERO_OFFSET) unpack_floats(view, panel, &PanelLayout::zeros, zeros);
+  if (view.header.zero_kind != ZENWOQ_ZERO_INTEGER) return;
   const auto subtract = [](std::uint8_t(&row)[kPanelColumns]) {
     for (std::uint8_t& zero : row) zero = static_cast<std::uint8_t>(8 - zero);
   };
@@ -85,10 +85,11 @@ void unpack_zeros(const PackedView& view, std::size_t panel, std::uint8_t* zeros
 
 GroupValues values_of(const PackedHeader& header, const PanelLayout& layout, const std::uint8_t* panel,
                       std::size_t column, std::size_t g) {
-  GroupValues values = {header.table, header.zero(), load_as_f32(header.scale(), panel + layout.scales(g), column), 0};
+  GroupValues values = {header.table.data(), header.zero_kind,
+                        load_as_f32(header.scale_type, panel + layout.scales(g), column), 0};
   const std::uint8_t* zeros = panel + layout.zeros(g);
-  if (header.zero() == ZENWOQ_ZERO_INTEGER) values.added = static_cast<std::int8_t>(zeros[column]);
-  if (header.zero() == ZENWOQ_ZERO_OFFSET) values.added = load_as_f32(header.scale(), zeros, column);
+  if (header.zero_kind == ZENWOQ_ZERO_INTEGER) values.added = static_cast<std::int8_t>(zeros[column]);
+  if (header.zero_kind == ZENWOQ_ZERO_OFFSET) values.added = load_as_f32(header.scale_type, zeros, column);
   return values;
 }
 

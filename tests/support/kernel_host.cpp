@@ -42,7 +42,7 @@ KernelHost::KernelHost() = default;
 KernelHost::~KernelHost() = default;
 
 bool KernelHost::native() {
-  static const bool result = describe_cpu(probe_cpu()).avx512bf16;
+  static const bool result = describe_cpu(probe_cpu()).runs(ZENWOQ_TIER_AVX512BF16);
   return result;
 }
 

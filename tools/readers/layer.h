@@ -4,7 +4,6 @@
 // A 4-bit linear layer as a checkpoint file holds it, in the canonical form that zenwoq_weight_source takes.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -12,20 +11,14 @@
 #include <string>
 #include <vector>
 
-#include "zenwoq/zenwoq.h"
+#include "src/weight/quantization.h"
 
 namespace zenwoq::tools {
 
-// What is known of a layer before its tensors are read.
-struct LayerInfo {
-  std::string name;    // of the linear, without ".weight"
-  std::string format;  // "torchao intx", "torchao opaque", "gguf q4_0", "gguf q4_1"
-  std::size_t n = 0;
-  std::size_t k = 0;
-  std::size_t group_size = 0;  // 0 = per-channel
-  zenwoq_dtype scale_type = ZENWOQ_F32;
-  zenwoq_zero_kind zero_kind = ZENWOQ_ZERO_NONE;
-  std::array<float, 16> table{};
+// What is known of a layer before its tensors are read: its weight, and what only a checkpoint says.
+struct LayerInfo : Quantization {
+  std::string name;                     // of the linear, without ".weight"
+  std::string format;                   // "torchao intx", "torchao opaque", "gguf q4_0", "gguf q4_1"
   zenwoq_dtype bias_type = ZENWOQ_F32;  // where the layer has a bias
   bool has_bias = false;
 };

@@ -4,8 +4,7 @@
 // Sums of activations over groups, for zeros and offsets. fma(x, 1, acc) is acc + x.
 #include "jit/mxcsr.h"
 #include "jit/number.h"
-#include "src/reference/reference.h"
-#include "src/weight/packed.h"
+#include "src/activations/activations.h"
 
 namespace zenwoq {
 namespace {

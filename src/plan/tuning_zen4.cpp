@@ -17,21 +17,29 @@
 // - Activations of half the L2 cache stay while their rows visit all panels: M = 2048 goes from 95.2 to 97.9 %, and K =
 // 14336,
 //   M = 512 from 96.3 to 98.0 %. From 256 to 1536 KiB make no difference.
-#include "jit/tuning.h"
+#include "src/plan/tuning_tables.h"
 
 namespace zenwoq {
+namespace {
 
-const CpuTuning kTuningZen4 = {
-    .strips_for = {0, 4, 4, 4, 4, 2, 2, 2},
-    .max_rows = 7,
-    .broadcast_once = false,
-    .prefetch_rows = 7,
-    .prefetch_bytes = 4096,
-    .unrolled_dots = 96,
+constexpr bool kL2 = true, kL1 = false;
+
+constexpr TileTuning kTiles[] = {
+    // strips, decode first, share x, prefetch: bytes ahead, every n-th line, into
+    {4, {true, false, {4096, 2, kL2}}},   // 1 row
+    {4, {true, false, {12288, 1, kL2}}},  // 2 rows
+    {4, {false, false, {8192, 1, kL2}}}, {4, {false, false, {4096, 1, kL1}}}, {2, {false, false, {4096, 1, kL1}}},
+    {2, {false, false, {4096, 1, kL1}}}, {2, {false, false, {4096, 1, kL1}}},
+};
+
+}  // namespace
+
+const CpuTuning kZen4Avx512Bf16 = {
+    .name = "zen4",
+    .tier = ZENWOQ_TIER_AVX512BF16,
+    .tiles = kTiles,
     .small_rows = 4,
-    .prefetch_few = {{{}, {4096, 2, true}, {12288, 1, true}, {8192, 1, true}}},
     .x_bytes_kept = 512 << 10,
-    .decode_first_rows = 2,
 };
 
 }  // namespace zenwoq

@@ -1,0 +1,70 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The workspace of a run and its two sections: converted rows, then group sums.
+#include "src/activations/activations.h"
+
+#include <algorithm>
+
+namespace zenwoq {
+namespace {
+
+constexpr std::size_t kAlignment = 64;
+constexpr std::uint64_t kElementsWorthWaking = 1 << 16;
+constexpr std::uint64_t kBf16Bytes = 2;
+
+std::uint64_t round_up(std::uint64_t value) { return (value + kAlignment - 1) / kAlignment * kAlignment; }
+
+}  // namespace
+
+std::optional<std::size_t> activation_bytes(const Quantization& weight, std::uint64_t m, zenwoq_dtype x_type) {
+  std::size_t x = 0;
+  std::size_t xsum = 0;
+  std::size_t total = 0;
+  bool overflow = false;
+  if (x_type != ZENWOQ_BF16) overflow |= __builtin_mul_overflow(weight.k * kBf16Bytes, m, &x) || x > PTRDIFF_MAX;
+  if (weight.zero_kind != ZENWOQ_ZERO_NONE) {
+    overflow |= __builtin_mul_overflow(weight.groups() * sizeof(float), m, &xsum) || xsum > PTRDIFF_MAX;
+  }
+  if (overflow) return std::nullopt;
+  if (x == 0 && xsum == 0) return 0;
+  overflow = __builtin_add_overflow(round_up(x), xsum, &total) || __builtin_add_overflow(total, kAlignment, &total);
+  if (overflow || total > PTRDIFF_MAX) return std::nullopt;
+  return total;
+}
+
+ActivationWork::ActivationWork(const Quantization& weight, const ActivationSource& source, std::uint8_t* workspace,
+                               unsigned threads)
+    : source_(source),
+      k_(weight.k),
+      group_(weight.group()),
+      result_{static_cast<const std::uint8_t*>(source.x), source.ldx_bytes, nullptr} {
+  const bool convert = source.x_type != ZENWOQ_BF16;
+  const bool sum = weight.zero_kind != ZENWOQ_ZERO_NONE;
+  if (!convert && !sum) return;
+  auto* aligned = reinterpret_cast<std::uint8_t*>(round_up(reinterpret_cast<std::uintptr_t>(workspace)));
+  if (convert) {
+    converted_ = aligned;
+    result_.x = converted_;
+    result_.ldx_bytes = k_ * kBf16Bytes;
+  }
+  if (sum) {
+    xsum_ = reinterpret_cast<float*>(aligned + (convert ? round_up(k_ * kBf16Bytes * source.m) : 0));
+    result_.xsum = xsum_;
+  }
+  tasks_ = k_ * source.m < kElementsWorthWaking ? 1 : std::min<std::uint64_t>(source.m, threads);
+}
+
+void ActivationWork::run(std::uint64_t task) const {
+  const std::uint64_t begin = source_.m * task / tasks_;
+  const std::uint64_t end = source_.m * (task + 1) / tasks_;
+  for (std::uint64_t row = begin; converted_ != nullptr && row < end; ++row) {
+    convert_row_to_bf16(source_.x_type, static_cast<const std::uint8_t*>(source_.x) + row * source_.ldx_bytes, k_,
+                        converted_ + row * result_.ldx_bytes);
+  }
+  if (xsum_ == nullptr) return;
+  sum_groups(result_.x + begin * result_.ldx_bytes, result_.ldx_bytes, end - begin, k_, group_, xsum_ + begin,
+             source_.m);
+}
+
+}  // namespace zenwoq

@@ -1,0 +1,44 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the opaque handles of the C API own. Each keeps what it is made from alive.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "src/run/layer.h"
+#include "src/weight/buffer.h"
+
+struct zenwoq_context {
+  std::shared_ptr<zenwoq::Context> context;
+};
+
+struct zenwoq_weight {
+  struct Owned {
+    zenwoq::PackedView view;
+    zenwoq::PackedBuffer bytes;  // NULL where the caller owns them
+  };
+  std::shared_ptr<const Owned> owned;
+  std::string text;
+
+  explicit zenwoq_weight(const zenwoq::PackedView& view, zenwoq::PackedBuffer bytes)
+      : owned(std::make_shared<const Owned>(Owned{view, std::move(bytes)})), text(view.header.text()) {}
+  const zenwoq::PackedHeader& header() const { return owned->view.header; }
+};
+
+struct zenwoq_linear {
+  std::shared_ptr<zenwoq::Context> context;
+  std::shared_ptr<const zenwoq_weight::Owned> weight;
+  std::vector<float> bias;  // whole panels, or empty
+  zenwoq::KernelSlots slots;
+  zenwoq::Layer layer;
+
+  zenwoq_linear(std::shared_ptr<zenwoq::Context> on, std::shared_ptr<const zenwoq_weight::Owned> of,
+                zenwoq_dtype output_type, std::vector<float> padded_bias)
+      : context(std::move(on)),
+        weight(std::move(of)),
+        bias(std::move(padded_bias)),
+        layer(weight->view, output_type, bias.empty() ? nullptr : bias.data(), &slots) {}
+};

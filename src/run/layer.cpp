@@ -1,0 +1,104 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// A run: activations are prepared, then the tiles of the plan go to their kernels on the context's threads.
+#include "src/run/layer.h"
+
+#include <new>
+
+namespace zenwoq {
+namespace {
+
+// Calls body(i) for i in [0, n) on at most `threads` of the context's threads.
+template <typename Body>
+void parallel(Context& context, std::size_t n, unsigned threads, const Body& body) {
+  context.parallel_for_at_most(
+      n, threads, [](void* arg, std::size_t i) { (*static_cast<const Body*>(arg))(i); }, const_cast<Body*>(&body));
+}
+
+// The kernels of a plan's tiles; NULL where the reference runs.
+class TileKernels {
+ public:
+  TileKernels(Context& context, const Layer& layer, const Plan& plan) {
+    if (!context.generates()) return;
+    for (std::size_t i = 0; i < plan.tiles().size(); ++i) kernels_[i] = find(context, layer, plan.tiles()[i]);
+  }
+  const Kernel* operator[](std::size_t i) const { return kernels_[i]; }
+
+ private:
+  // Where even an error text finds no memory, the reference serves.
+  static const Kernel* find(Context& context, const Layer& layer, const Tile& tile) noexcept {
+    try {
+      return find_kernel(context, layer, tile);
+    } catch (const std::bad_alloc&) {
+      return nullptr;
+    }
+  }
+
+  std::array<const Kernel*, Plan::kMaxTiles> kernels_{};
+};
+
+GemmArgs gemm_args(const Layer& layer, const RunArguments& run, const Activations& activations, const TileRun& tile) {
+  const std::uint64_t column = tile.panel_begin * kPanelColumns;
+  GemmArgs args{};
+  args.x = activations.x + tile.row * activations.ldx_bytes;
+  args.ldx_bytes = activations.ldx_bytes;
+  args.panels = layer.weight.panel(tile.panel_begin);
+  args.xsum = activations.xsum == nullptr ? nullptr : activations.xsum + tile.row;
+  args.xsum_bytes = run.x.m * sizeof(float);
+  args.bias = layer.bias == nullptr ? nullptr : layer.bias + column;
+  args.y = static_cast<std::uint8_t*>(run.y) + tile.row * run.ldy_bytes + column * dtype_bytes(layer.output_type);
+  args.ldy_bytes = run.ldy_bytes;
+  args.columns = std::min<std::uint64_t>(layer.weight.header.n, tile.panel_end * kPanelColumns) - column;
+  args.table = layer.table.data();
+  return args;
+}
+
+}  // namespace
+
+Layer::Layer(const PackedView& packed, zenwoq_dtype output, const float* padded_bias, KernelSlots* kernels)
+    : weight(packed), output_type(output), bias(padded_bias), slots(kernels) {
+  for (std::size_t i = 0; i < table.size(); ++i) table[i] = f32_to_bf16(packed.header.table[i % 16]);
+}
+
+Plan plan_of(const Context& context, const Layer& layer, std::uint64_t m, unsigned threads) {
+  return Plan({m, layer.weight.header.n, layer.weight.header.k}, context.tuning(), threads);
+}
+
+const Kernel* find_kernel(Context& context, const Layer& layer, const Tile& tile, std::string* reason) {
+  const Kernel* found = layer.slots == nullptr ? nullptr : layer.slots->at(tile).load(std::memory_order_acquire);
+  if (found == nullptr) {
+    const Status status =
+        context.generates()
+            ? context.registry().get(
+                  kernel_key(layer.weight.header, layer.output_type, layer.epilogue(), tile, context.tuning()), &found)
+            : Status(ZENWOQ_ERROR_UNSUPPORTED, context.tier_reason());
+    if (found == nullptr) {  // no tier, or no memory: the next run tries again
+      if (reason != nullptr) *reason = status.text();
+      return nullptr;
+    }
+    if (layer.slots != nullptr) layer.slots->at(tile).store(found, std::memory_order_release);
+  }
+  if (found->run != nullptr) return found;
+  if (reason != nullptr) *reason = found->status.text();
+  return nullptr;
+}
+
+void run(Context& context, const Layer& layer, const RunArguments& args, std::uint8_t* workspace) {
+  const ActivationWork work(layer.weight.header, args.x, workspace, args.threads);
+  parallel(context, work.tasks(), args.threads, [&](std::size_t task) { work.run(task); });
+
+  const Plan plan = plan_of(context, layer, args.x.m, args.threads);
+  const TileKernels kernels(context, layer, plan);
+  parallel(context, plan.tasks(), args.threads, [&](std::size_t task) {
+    plan.for_each_tile(task, [&](const TileRun& tile) {
+      const GemmArgs gemm = gemm_args(layer, args, work.result(), tile);
+      if (const Kernel* kernel = kernels[tile.index]) return kernel->run(&gemm);
+      context.reference()(
+          kernel_key(layer.weight.header, layer.output_type, layer.epilogue(), tile.tile, context.tuning()),
+          tile.tile.rows, gemm);
+    });
+  });
+}
+
+}  // namespace zenwoq

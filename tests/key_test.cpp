@@ -1,0 +1,158 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Names of kernels: what they look like, that they parse back to their key, and that nothing else is taken; keys that
+// the grammar can say but no kernel can be.
+#include "jit/key.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "jit/jit.h"
+
+namespace zenwoq {
+namespace {
+
+using testing::HasSubstr;
+
+KernelKey some_key() {
+  KernelKey key;
+  key.k = 4096;
+  key.group = 128;
+  key.tile = {6, 2};
+  key.output_type = ZENWOQ_BF16;
+  return key;
+}
+
+TEST(KernelName, HasTheGrammarOfTheHeader) {
+  KernelKey key = some_key();
+  EXPECT_EQ(key.name(), "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_ybf16_avx512bf16");
+  key.epilogue.bias = true;
+  key.habits = {.decode_first = true, .share_x = true, .prefetch = {4096, 2, true}};
+  EXPECT_EQ(key.name(), "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_ybf16_bias_avx512bf16_df_xs_p4096e2t1");
+  key.group = key.k;
+  key.tier = ZENWOQ_TIER_AVX2;
+  key.habits = {.prefetch = {64, 1, false}};
+  EXPECT_EQ(key.name(), "gemm_bf16_t4_pc_k4096_sbf16_z0_m6x2_ybf16_bias_avx2_p64");
+}
+
+// Every value of every field, alone and with the others changed: a field that printing or parsing forgets shows here.
+TEST(KernelName, ParsesBackToItsKey) {
+  for (unsigned i = 0; i < 3u << 12; ++i) {
+    KernelKey key = some_key();
+    if (i & 1) key.group = key.k;
+    if (i & 2) key.k = 4104;
+    if (i & 4) key.tile = {12, 8};
+    if (i & 8) key.output_type = ZENWOQ_F32;
+    if (i & 16) key.epilogue.bias = true;
+    if (i & 32) key.tier = ZENWOQ_TIER_AVX2;
+    if (i & 64) key.habits.decode_first = true;
+    if (i & 128) key.habits.share_x = true;
+    if (i & 256) key.habits.prefetch.bytes = 12288;
+    if (i & 512 && key.habits.prefetch.bytes != 0) key.habits.prefetch.every = 3;
+    if (i & 1024 && key.habits.prefetch.bytes != 0) key.habits.prefetch.to_l2 = true;
+    key.scale_type = static_cast<zenwoq_dtype>(1 + i % 3);
+    key.zero_kind = static_cast<zenwoq_zero_kind>(i / 3 % 3);
+    EXPECT_EQ(parse_kernel_name(key.name()), key) << key.name();
+    EXPECT_LT(key.name().size(), sizeof zenwoq_kernel_info::name);
+  }
+}
+
+TEST(KernelName, OnlyWhatNamePrintsIsTaken) {
+  const std::string good = "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_ybf16_bias_avx512bf16_df_xs_p4096";
+  ASSERT_TRUE(parse_kernel_name(good).has_value());
+  const std::pair<const char*, const char*> changes[] = {
+      {"gemm", "gemv"},
+      {"bf16_t4", "f16_t4"},
+      {"t4", "t3"},
+      {"g128", "g0128"},
+      {"g128", "g4096"},
+      {"g128", "g0"},
+      {"k4096", "k0"},
+      {"k4096", "k99999999999999999999"},
+      {"sbf16", "sf64"},
+      {"z0", "z1"},
+      {"m6x2", "m-6x2"},
+      {"m6x2", "m6"},
+      {"ybf16", "ybf17"},
+      {"_bias", "_bias_bias"},
+      {"bias_avx512bf16", "avx512bf16_bias"},
+      {"avx512bf16", "avx1024"},
+      {"df_xs", "xs_df"},
+      {"p4096", "p0"},
+      {"p4096", "p4096e1"},
+      {"p4096", "p4096e0"},
+      {"p4096", "p4096t2"},
+      {"p4096", "p4096_"},
+      {"p4096", "zen5"},
+      {"_xs", "__xs"},
+  };
+  for (const auto& [from, to] : changes) {
+    std::string name = good;
+    name.replace(name.find(from), std::string(from).size(), to);
+    EXPECT_FALSE(parse_kernel_name(name).has_value()) << name;
+  }
+  for (const char* name : {"", "_", "gemm", "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_ybf16"}) {
+    EXPECT_FALSE(parse_kernel_name(name).has_value()) << name;
+  }
+}
+
+TEST(Jit, KeysWithoutAKernelAreRefusedWithAReason) {
+  std::vector<std::uint8_t> code;
+  const auto refusal = [&](const KernelKey& key) {
+    const Status status = emit(key, &code);
+    EXPECT_EQ(status.code(), ZENWOQ_ERROR_UNSUPPORTED) << key.name();
+    EXPECT_EQ(status.text(), why_not(key));
+    EXPECT_TRUE(registers(key).empty());
+    return status.text();
+  };
+  KernelKey key = some_key();
+  key.tile = {12, 8};
+  EXPECT_EQ(refusal(key), "tile m12x8 does not fit 32 vector registers");
+  key.tile = {1, 3};
+  EXPECT_EQ(refusal(key), "tile m1x3: rows must be 1..12, strips 1, 2, 4 or 8");
+  key.tile = {1, 4};
+  key.k = std::uint64_t{1} << 40;
+  EXPECT_THAT(refusal(key), HasSubstr("k = 1099511627776: kernels are generated up to 2097152"));
+  key = some_key();
+  key.group = 12;
+  EXPECT_EQ(refusal(key), "group 12: must be a multiple of 8");
+  key = some_key();
+  key.output_type = ZENWOQ_F16;
+  EXPECT_EQ(refusal(key), "output f16: must be f32 or bf16");
+  key = some_key();
+  key.habits.share_x = true;
+  EXPECT_THAT(refusal(key), HasSubstr("xs without df"));
+  key = some_key();
+  key.tier = ZENWOQ_TIER_REFERENCE;
+  EXPECT_EQ(refusal(key), "no kernel of the tier reference");
+}
+
+// What the map says of registers: each holds one thing at a time, sums all along, the rest within its scope.
+TEST(Jit, NoRegisterHoldsTwoThingsAtOnce) {
+  for (const std::uint32_t strips : {1, 2, 4, 8}) {
+    for (std::uint32_t rows = 1; rows <= kMaxTileRows; ++rows) {
+      for (const std::uint64_t group : {64, 4096}) {
+        KernelKey key = some_key();
+        key.tile = {rows, strips};
+        key.group = group;
+        key.zero_kind = ZENWOQ_ZERO_OFFSET;
+        key.epilogue.bias = true;
+        if (!why_not(key).empty()) continue;
+        const std::vector<RegisterUse> uses = registers(key);
+        ASSERT_GE(uses.size(), rows * strips);
+        for (const RegisterUse& a : uses) {
+          for (const RegisterUse& b : uses) {
+            const bool together = a.scope[0] == '\0' || b.scope[0] == '\0' || std::string(a.scope) == b.scope;
+            const bool is_register = a.place.rfind("zmm", 0) == 0;
+            EXPECT_FALSE(&a != &b && together && is_register && a.place == b.place)
+                << key.name() << ": " << a.place << " is " << a.role << " and " << b.role;
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace zenwoq
