@@ -9,7 +9,7 @@ namespace zenwoq::emulator {
 namespace {
 
 void run_bit_test(Cpu& cpu, const Op& op) {
-  const unsigned bit = get<uint8_t>(cpu, op, 1) & (8U * op.operand[0].bytes - 1);
+  const unsigned bit = get<std::uint8_t>(cpu, op, 1) & (8U * op.operand[0].bytes - 1);
   cpu.flags.carry = (get_zero_extended(cpu, op, 0) >> bit & 1) != 0;
 }
 
@@ -21,22 +21,22 @@ bool bind_bit_test(Op& op, const Entry& entry) {
 
 template <class T>
 T shift_left(Flags& flags, T a, unsigned count) {
-  const T result = static_cast<T>(uint64_t{a} << count);
-  const bool carry = count <= kBits<T> && (uint64_t{a} >> (kBits<T> - count) & 1) != 0;
+  const T result = static_cast<T>(std::uint64_t{a} << count);
+  const bool carry = count <= kBits<T> && (std::uint64_t{a} >> (kBits<T> - count) & 1) != 0;
   flags = {sign_extended(result), carry, top_bit(result) != carry};
   return result;
 }
 
 template <class T>
 T shift_right(Flags& flags, T a, unsigned count) {
-  const T result = static_cast<T>(uint64_t{a} >> count);
-  flags = {sign_extended(result), (uint64_t{a} >> (count - 1) & 1) != 0, top_bit(a)};
+  const T result = static_cast<T>(std::uint64_t{a} >> count);
+  flags = {sign_extended(result), (std::uint64_t{a} >> (count - 1) & 1) != 0, top_bit(a)};
   return result;
 }
 
 template <class T>
 T shift_right_arithmetic(Flags& flags, T a, unsigned count) {
-  const int64_t result = sign_extended(a) >> count;
+  const std::int64_t result = sign_extended(a) >> count;
   flags = {result, (sign_extended(a) >> (count - 1) & 1) != 0, false};
   return static_cast<T>(result);
 }

@@ -1,8 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Vector comparisons and tests, whose result is a vector (VEX) or a mask register (EVEX), and
-// blends.
+// Vector comparisons and tests, whose result is a vector (VEX) or a mask register (EVEX), and blends.
 
 #include "tests/emulator/scalar.h"
 #include "tests/emulator/vector.h"
@@ -12,7 +11,7 @@ namespace {
 
 template <class T, class F>
 void compare_lanes(const Op&, const Sources& s, Vec& out) {
-  for (size_t i = 0; i < kLanes<T>; ++i) {
+  for (std::size_t i = 0; i < kLanes<T>; ++i) {
     const bool holds = F{}(lane<T>(*s.a, i), lane<T>(*s.b, i));
     set_lane<T>(out, i, static_cast<T>(holds ? -1 : 0));
   }
@@ -27,7 +26,7 @@ Entry comparison(ZydisMnemonic mnemonic, F) {
 template <class T>
 void compare_by_predicate(const Op& op, const Sources& s, Vec& out) {
   const bool negate = (op.immediate & 4) != 0;
-  for (size_t i = 0; i < kLanes<T>; ++i) {
+  for (std::size_t i = 0; i < kLanes<T>; ++i) {
     const T a = lane<T>(*s.a, i);
     const T b = lane<T>(*s.b, i);
     bool holds = false;
@@ -47,8 +46,8 @@ Entry by_predicate(ZydisMnemonic mnemonic) {
 }
 
 // The 32 predicates of vcmpps are, but for signalling, these 16 sets of outcomes.
-constexpr uint8_t kLess = 1, kEqual = 2, kGreater = 4, kUnordered = 8;
-constexpr uint8_t kFloatPredicates[16] = {
+constexpr std::uint8_t kLess = 1, kEqual = 2, kGreater = 4, kUnordered = 8;
+constexpr std::uint8_t kFloatPredicates[16] = {
     kEqual,
     kLess,
     kLess | kEqual,
@@ -68,7 +67,7 @@ constexpr uint8_t kFloatPredicates[16] = {
 };
 
 void compare_floats(const Op& op, const Sources& s, Vec& out) {
-  const uint8_t wanted = kFloatPredicates[op.immediate & 15];
+  const std::uint8_t wanted = kFloatPredicates[op.immediate & 15];
   for (int h = 0; h < 2; ++h) {
     const auto a = load_half<__m256>(*s.a, h);
     const auto b = load_half<__m256>(*s.b, h);
@@ -89,14 +88,14 @@ bool bind_compare_floats(Op& op, const Entry& entry) {
 
 void second(const Op&, const Sources& s, Vec& out) { out = *s.b; }
 
-Entry select_by_mask(ZydisMnemonic mnemonic, uint8_t element) {
+Entry select_by_mask(ZydisMnemonic mnemonic, std::uint8_t element) {
   return {mnemonic, bind_plain, run_select, second, element};
 }
 
 // The top bit of each element of the third source selects.
 template <class T>
 void blend_by_register(const Op&, const Sources& s, Vec& out) {
-  for (size_t i = 0; i < kLanes<T>; ++i) {
+  for (std::size_t i = 0; i < kLanes<T>; ++i) {
     const bool take_b = (lane<T>(*s.c, i) >> (8 * sizeof(T) - 1)) != 0;
     set_lane<T>(out, i, lane<T>(take_b ? *s.b : *s.a, i));
   }
@@ -105,7 +104,7 @@ void blend_by_register(const Op&, const Sources& s, Vec& out) {
 // The eight bits of the immediate select, again and again.
 template <class T>
 void blend_by_immediate(const Op& op, const Sources& s, Vec& out) {
-  for (size_t i = 0; i < kLanes<T>; ++i) {
+  for (std::size_t i = 0; i < kLanes<T>; ++i) {
     const bool take_b = (op.immediate >> (i & 7) & 1) != 0;
     set_lane<T>(out, i, lane<T>(take_b ? *s.b : *s.a, i));
   }
@@ -116,11 +115,11 @@ void run_test_bits(Cpu& cpu, const Op& op) {
   Vec temporary;
   const Vec& a = cpu.zmm[op.operand[0].index];
   const Vec& b = fetch(cpu, op, 1, temporary);
-  uint64_t both = 0;
-  uint64_t only_b = 0;
-  for (size_t i = 0; i < active_lanes<uint64_t>(op); ++i) {
-    both |= lane<uint64_t>(a, i) & lane<uint64_t>(b, i);
-    only_b |= ~lane<uint64_t>(a, i) & lane<uint64_t>(b, i);
+  std::uint64_t both = 0;
+  std::uint64_t only_b = 0;
+  for (std::size_t i = 0; i < active_lanes<std::uint64_t>(op); ++i) {
+    both |= lane<std::uint64_t>(a, i) & lane<std::uint64_t>(b, i);
+    only_b |= ~lane<std::uint64_t>(a, i) & lane<std::uint64_t>(b, i);
   }
   cpu.flags = {both == 0 ? 0 : 1, only_b == 0, false};
 }
@@ -133,11 +132,11 @@ void append_blends(std::vector<Entry>& table) {
                                 select_by_mask(ZYDIS_MNEMONIC_VPBLENDMQ, 8),
                                 select_by_mask(ZYDIS_MNEMONIC_VBLENDMPS, 4),
                                 select_by_mask(ZYDIS_MNEMONIC_VBLENDMPD, 8),
-                                vector_entry(ZYDIS_MNEMONIC_VPBLENDVB, 1, blend_by_register<uint8_t>),
-                                vector_entry(ZYDIS_MNEMONIC_VBLENDVPS, 4, blend_by_register<uint32_t>),
-                                vector_entry(ZYDIS_MNEMONIC_VPBLENDW, 2, blend_by_immediate<uint16_t>),
-                                vector_entry(ZYDIS_MNEMONIC_VPBLENDD, 4, blend_by_immediate<uint32_t>),
-                                vector_entry(ZYDIS_MNEMONIC_VBLENDPS, 4, blend_by_immediate<uint32_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPBLENDVB, 1, blend_by_register<std::uint8_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VBLENDVPS, 4, blend_by_register<std::uint32_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPBLENDW, 2, blend_by_immediate<std::uint16_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPBLENDD, 4, blend_by_immediate<std::uint32_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VBLENDPS, 4, blend_by_immediate<std::uint32_t>),
                             });
 }
 
@@ -149,30 +148,30 @@ std::vector<Entry> compare_table() {
   const auto any = [](auto a, auto b) { return (a & b) != 0; };
   const auto none = [](auto a, auto b) { return (a & b) == 0; };
   std::vector<Entry> table = {
-      comparison<uint8_t>(ZYDIS_MNEMONIC_VPCMPEQB, equal),
-      comparison<uint16_t>(ZYDIS_MNEMONIC_VPCMPEQW, equal),
-      comparison<uint32_t>(ZYDIS_MNEMONIC_VPCMPEQD, equal),
-      comparison<uint64_t>(ZYDIS_MNEMONIC_VPCMPEQQ, equal),
-      comparison<int8_t>(ZYDIS_MNEMONIC_VPCMPGTB, greater),
-      comparison<int16_t>(ZYDIS_MNEMONIC_VPCMPGTW, greater),
-      comparison<int32_t>(ZYDIS_MNEMONIC_VPCMPGTD, greater),
-      comparison<int64_t>(ZYDIS_MNEMONIC_VPCMPGTQ, greater),
-      comparison<uint8_t>(ZYDIS_MNEMONIC_VPTESTMB, any),
-      comparison<uint16_t>(ZYDIS_MNEMONIC_VPTESTMW, any),
-      comparison<uint32_t>(ZYDIS_MNEMONIC_VPTESTMD, any),
-      comparison<uint64_t>(ZYDIS_MNEMONIC_VPTESTMQ, any),
-      comparison<uint8_t>(ZYDIS_MNEMONIC_VPTESTNMB, none),
-      comparison<uint16_t>(ZYDIS_MNEMONIC_VPTESTNMW, none),
-      comparison<uint32_t>(ZYDIS_MNEMONIC_VPTESTNMD, none),
-      comparison<uint64_t>(ZYDIS_MNEMONIC_VPTESTNMQ, none),
-      by_predicate<int8_t>(ZYDIS_MNEMONIC_VPCMPB),
-      by_predicate<int16_t>(ZYDIS_MNEMONIC_VPCMPW),
-      by_predicate<int32_t>(ZYDIS_MNEMONIC_VPCMPD),
-      by_predicate<int64_t>(ZYDIS_MNEMONIC_VPCMPQ),
-      by_predicate<uint8_t>(ZYDIS_MNEMONIC_VPCMPUB),
-      by_predicate<uint16_t>(ZYDIS_MNEMONIC_VPCMPUW),
-      by_predicate<uint32_t>(ZYDIS_MNEMONIC_VPCMPUD),
-      by_predicate<uint64_t>(ZYDIS_MNEMONIC_VPCMPUQ),
+      comparison<std::uint8_t>(ZYDIS_MNEMONIC_VPCMPEQB, equal),
+      comparison<std::uint16_t>(ZYDIS_MNEMONIC_VPCMPEQW, equal),
+      comparison<std::uint32_t>(ZYDIS_MNEMONIC_VPCMPEQD, equal),
+      comparison<std::uint64_t>(ZYDIS_MNEMONIC_VPCMPEQQ, equal),
+      comparison<std::int8_t>(ZYDIS_MNEMONIC_VPCMPGTB, greater),
+      comparison<std::int16_t>(ZYDIS_MNEMONIC_VPCMPGTW, greater),
+      comparison<std::int32_t>(ZYDIS_MNEMONIC_VPCMPGTD, greater),
+      comparison<std::int64_t>(ZYDIS_MNEMONIC_VPCMPGTQ, greater),
+      comparison<std::uint8_t>(ZYDIS_MNEMONIC_VPTESTMB, any),
+      comparison<std::uint16_t>(ZYDIS_MNEMONIC_VPTESTMW, any),
+      comparison<std::uint32_t>(ZYDIS_MNEMONIC_VPTESTMD, any),
+      comparison<std::uint64_t>(ZYDIS_MNEMONIC_VPTESTMQ, any),
+      comparison<std::uint8_t>(ZYDIS_MNEMONIC_VPTESTNMB, none),
+      comparison<std::uint16_t>(ZYDIS_MNEMONIC_VPTESTNMW, none),
+      comparison<std::uint32_t>(ZYDIS_MNEMONIC_VPTESTNMD, none),
+      comparison<std::uint64_t>(ZYDIS_MNEMONIC_VPTESTNMQ, none),
+      by_predicate<std::int8_t>(ZYDIS_MNEMONIC_VPCMPB),
+      by_predicate<std::int16_t>(ZYDIS_MNEMONIC_VPCMPW),
+      by_predicate<std::int32_t>(ZYDIS_MNEMONIC_VPCMPD),
+      by_predicate<std::int64_t>(ZYDIS_MNEMONIC_VPCMPQ),
+      by_predicate<std::uint8_t>(ZYDIS_MNEMONIC_VPCMPUB),
+      by_predicate<std::uint16_t>(ZYDIS_MNEMONIC_VPCMPUW),
+      by_predicate<std::uint32_t>(ZYDIS_MNEMONIC_VPCMPUD),
+      by_predicate<std::uint64_t>(ZYDIS_MNEMONIC_VPCMPUQ),
       {ZYDIS_MNEMONIC_VCMPPS, bind_compare_floats, nullptr, compare_floats, 4},
       plain(ZYDIS_MNEMONIC_VPTEST, run_test_bits),
   };

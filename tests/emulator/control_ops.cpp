@@ -24,20 +24,20 @@ void run_jump_if(Cpu& cpu, const Op& op) {
   if (condition_holds(cpu.flags, op.condition)) cpu.pc = op.target;
 }
 
-void push(Cpu& cpu, uint64_t value) {
+void push(Cpu& cpu, std::uint64_t value) {
   cpu.gpr[kRsp] -= sizeof value;
   std::memcpy(cpu.writable(cpu.gpr[kRsp], sizeof value), &value, sizeof value);
 }
 
-uint64_t pop(Cpu& cpu) {
-  uint64_t value;
+std::uint64_t pop(Cpu& cpu) {
+  std::uint64_t value;
   std::memcpy(&value, cpu.readable(cpu.gpr[kRsp], sizeof value), sizeof value);
   cpu.gpr[kRsp] += sizeof value;
   return value;
 }
 
-void run_push(Cpu& cpu, const Op& op) { push(cpu, get<uint64_t>(cpu, op, 0)); }
-void run_pop(Cpu& cpu, const Op& op) { put<uint64_t>(cpu, op, 0, pop(cpu)); }
+void run_push(Cpu& cpu, const Op& op) { push(cpu, get<std::uint64_t>(cpu, op, 0)); }
+void run_pop(Cpu& cpu, const Op& op) { put<std::uint64_t>(cpu, op, 0, pop(cpu)); }
 
 bool bind_stack(Op& op, const Entry& entry) {
   op.run = entry.run;
@@ -51,7 +51,7 @@ void run_leave(Cpu& cpu, const Op&) {
 
 void run_return(Cpu& cpu, const Op&) {
   const bool at_entry_level = cpu.gpr[kRsp] == cpu.entry_rsp;
-  const uint64_t address = pop(cpu);
+  const std::uint64_t address = pop(cpu);
   if (!at_entry_level) {
     cpu.fail("rsp at ret is not what it was on entry");
   } else if (address != kReturnAddress) {
@@ -66,14 +66,14 @@ bool bind_return(Op& op, const Entry& entry) {
 }
 
 void run_load_mxcsr(Cpu& cpu, const Op& op) {
-  const auto value = get<uint32_t>(cpu, op, 0);
+  const auto value = get<std::uint32_t>(cpu, op, 0);
   if (value > 0xFFFF) return cpu.fail("a reserved bit of MXCSR would be set");
   cpu.mxcsr = value;
 }
 
-void run_store_mxcsr(Cpu& cpu, const Op& op) { put<uint32_t>(cpu, op, 0, cpu.mxcsr); }
+void run_store_mxcsr(Cpu& cpu, const Op& op) { put<std::uint32_t>(cpu, op, 0, cpu.mxcsr); }
 
-void zero_above(Cpu& cpu, size_t bytes) {
+void zero_above(Cpu& cpu, std::size_t bytes) {
   for (unsigned i = 0; i < 16; ++i) {
     std::memset(cpu.zmm[i].bytes + bytes, 0, sizeof(Vec) - bytes);
   }

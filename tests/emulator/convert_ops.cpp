@@ -8,28 +8,28 @@
 namespace zenwoq::emulator {
 namespace {
 
-// As the hardware rounds, whatever MXCSR says: denormals become zero of their sign, NaN becomes
-// quiet, the rest goes to nearest even.
-uint16_t to_bf16(uint32_t bits) {
-  const uint32_t magnitude = bits & 0x7FFFFFFF;
-  if (magnitude < 0x00800000) return static_cast<uint16_t>(bits >> 16 & 0x8000);
-  if (magnitude > 0x7F800000) return static_cast<uint16_t>(bits >> 16 | 0x0040);
-  return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+// As the hardware rounds, whatever MXCSR says: denormals become zero of their sign, NaN becomes quiet, the rest goes to
+// nearest even.
+std::uint16_t to_bf16(std::uint32_t bits) {
+  const std::uint32_t magnitude = bits & 0x7FFFFFFF;
+  if (magnitude < 0x00800000) return static_cast<std::uint16_t>(bits >> 16 & 0x8000);
+  if (magnitude > 0x7F800000) return static_cast<std::uint16_t>(bits >> 16 | 0x0040);
+  return static_cast<std::uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
 void to_bf16_lanes(const Op& op, const Sources& s, Vec& out) {
   out = kZeroVec;
-  for (size_t i = 0; i < active_lanes<uint32_t>(op); ++i) {
-    set_lane(out, i, to_bf16(lane<uint32_t>(*s.a, i)));
+  for (std::size_t i = 0; i < active_lanes<std::uint32_t>(op); ++i) {
+    set_lane(out, i, to_bf16(lane<std::uint32_t>(*s.a, i)));
   }
 }
 
 // vcvtne2ps2bf16: the lower half of the result comes from the second source.
 void two_to_bf16_lanes(const Op& op, const Sources& s, Vec& out) {
-  const size_t n = active_lanes<uint32_t>(op);
-  for (size_t i = 0; i < n; ++i) {
-    set_lane(out, i, to_bf16(lane<uint32_t>(*s.b, i)));
-    set_lane(out, n + i, to_bf16(lane<uint32_t>(*s.a, i)));
+  const std::size_t n = active_lanes<std::uint32_t>(op);
+  for (std::size_t i = 0; i < n; ++i) {
+    set_lane(out, i, to_bf16(lane<std::uint32_t>(*s.b, i)));
+    set_lane(out, n + i, to_bf16(lane<std::uint32_t>(*s.a, i)));
   }
 }
 

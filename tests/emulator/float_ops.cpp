@@ -12,9 +12,8 @@ namespace {
 
 using F = __m256;
 
-// acc = fma(high, high, acc), then acc = fma(low, low, acc). The hardware neither reads nor writes
-// MXCSR: to nearest even, denormals are zero on both sides. That is kMxcsrFlush, the host's state
-// while handlers run.
+// acc = fma(high, high, acc), then acc = fma(low, low, acc). The hardware neither reads nor writes MXCSR: to nearest
+// even, denormals are zero on both sides. That is kMxcsrFlush, the host's state while handlers run.
 void dot_bf16(const Op&, const Sources& s, Vec& out) {
   const __m256i high_half = _mm256_set1_epi32(static_cast<int>(0xFFFF0000));
   for (int h = 0; h < 2; ++h) {
@@ -42,8 +41,7 @@ void append_fma(std::vector<Entry>& table, ZydisMnemonic packed, ZydisMnemonic s
   table.push_back({scalar, bind_plain, run_float<run_low_of_old>, compute_three<F, Fn>, 4});
 }
 
-// The digits name the operands that are multiplied and, last, the one that is added; d is
-// operand 1.
+// The digits name the operands that are multiplied and, last, the one that is added; d is operand 1.
 #define ZENWOQ_APPEND_FMA(name, intrinsic)                                      \
   append_fma(table, ZYDIS_MNEMONIC_##name##132PS, ZYDIS_MNEMONIC_##name##132SS, \
              [](F d, F a, F b) { return intrinsic(d, b, a); });                 \
@@ -74,8 +72,7 @@ bool bind_round_scale(Op& op, const Entry& entry) {
   return (op.immediate & 0xF0) == 0;
 }
 
-// vscalefps: a * 2^floor(b). In double the product is exact, so that the conversion is the only
-// rounding.
+// vscalefps: a * 2^floor(b). In double the product is exact, so that the conversion is the only rounding.
 void scale_floats(const Op&, const Sources& s, Vec& out) {
   for (int q = 0; q < 4; ++q) {
     __m128 a;

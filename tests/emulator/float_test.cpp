@@ -1,8 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// vdpbf16ps and the bf16 conversions against a scalar model, the emulated MXCSR, and f16 and
-// scaling conversions.
+// vdpbf16ps and the bf16 conversions against a scalar model, the emulated MXCSR, and f16 and scaling conversions.
 
 #include <bit>
 #include <cmath>
@@ -14,22 +13,21 @@ namespace {
 
 using namespace Xbyak::util;
 
-constexpr uint32_t kMxcsrValues[] = {kMxcsrDefault, kMxcsrFlush, 0x7F80, 0x5F80, 0x0000};
+constexpr std::uint32_t kMxcsrValues[] = {kMxcsrDefault, kMxcsrFlush, 0x7F80, 0x5F80, 0x0000};
 
-float as_float(uint32_t bits) { return std::bit_cast<float>(bits); }
-uint32_t as_bits(float value) { return std::bit_cast<uint32_t>(value); }
+float as_float(std::uint32_t bits) { return std::bit_cast<float>(bits); }
+std::uint32_t as_bits(float value) { return std::bit_cast<std::uint32_t>(value); }
 
-bool is_denormal(uint32_t bits) { return (bits & 0x7F800000) == 0; }
-uint32_t flushed(uint32_t bits) { return is_denormal(bits) ? bits & 0x80000000 : bits; }
+bool is_denormal(std::uint32_t bits) { return (bits & 0x7F800000) == 0; }
+std::uint32_t flushed(std::uint32_t bits) { return is_denormal(bits) ? bits & 0x80000000 : bits; }
 
-// The float nearest to the exact value sum + error, to even; a result below the normal range, as
-// rounded with an unbounded exponent, becomes zero.
+// The float nearest to the exact value sum + error, to even; a result below the normal range, as rounded with an
+// unbounded exponent, becomes zero.
 float round_and_flush(double sum, double error) {
-  if (error != 0 && (std::bit_cast<uint64_t>(sum) & 1) == 0) {
-    // Round to odd: the last bit remembers that something was cut off, so the second rounding is
-    // the only one.
+  if (error != 0 && (std::bit_cast<std::uint64_t>(sum) & 1) == 0) {
+    // Round to odd: the last bit remembers that something was cut off, so the second rounding is the only one.
     if (std::signbit(sum) != std::signbit(error)) sum = std::nextafter(sum, 0.0);
-    sum = std::bit_cast<double>(std::bit_cast<uint64_t>(sum) | 1);
+    sum = std::bit_cast<double>(std::bit_cast<std::uint64_t>(sum) | 1);
   }
   if (std::fabs(sum) >= 0x1p-100) return static_cast<float>(sum);
   const float scaled = static_cast<float>(std::ldexp(sum, 100));
@@ -37,9 +35,8 @@ float round_and_flush(double sum, double error) {
   return std::ldexp(scaled, -100);
 }
 
-// fma(x, w, acc) of two bf16 and a float. The product is exact in double, the sum has an exact
-// error term (Knuth).
-uint32_t fma_flushed(uint32_t x_bits, uint32_t w_bits, uint32_t acc_bits) {
+// fma(x, w, acc) of two bf16 and a float. The product is exact in double, the sum has an exact error term (Knuth).
+std::uint32_t fma_flushed(std::uint32_t x_bits, std::uint32_t w_bits, std::uint32_t acc_bits) {
   const double product = double{as_float(flushed(x_bits))} * double{as_float(flushed(w_bits))};
   const double acc = as_float(flushed(acc_bits));
   const double sum = product + acc;
@@ -49,20 +46,19 @@ uint32_t fma_flushed(uint32_t x_bits, uint32_t w_bits, uint32_t acc_bits) {
   return as_bits(round_and_flush(sum, error));
 }
 
-uint32_t dot_model(uint32_t acc, uint32_t x, uint32_t w) {
-  const uint32_t first = fma_flushed(x & 0xFFFF0000, w & 0xFFFF0000, acc);
+std::uint32_t dot_model(std::uint32_t acc, std::uint32_t x, std::uint32_t w) {
+  const std::uint32_t first = fma_flushed(x & 0xFFFF0000, w & 0xFFFF0000, acc);
   return fma_flushed(x << 16, w << 16, first);
 }
 
-// Pairs of bf16 and accumulators whose products lie near the borders of the normal range as often
-// as anywhere else.
+// Pairs of bf16 and accumulators whose products lie near the borders of the normal range as often as anywhere else.
 class DotInputs {
  public:
-  explicit DotInputs(uint64_t seed) : random_(seed) {}
+  explicit DotInputs(std::uint64_t seed) : random_(seed) {}
 
   Image image() {
     Image image = random_.image();
-    for (size_t i = 0; i < 16; ++i) {
+    for (std::size_t i = 0; i < 16; ++i) {
       switch (random_.below(4)) {
         case 0: break;
         case 1: tiny(image, i); break;
@@ -74,38 +70,39 @@ class DotInputs {
   }
 
  private:
-  uint32_t bf16(int exponent) {
-    return static_cast<uint32_t>(random_.below(2) << 15) | static_cast<uint32_t>(exponent) << 7 |
-           static_cast<uint32_t>(random_.below(128));
+  std::uint32_t bf16(int exponent) {
+    return static_cast<std::uint32_t>(random_.below(2) << 15) | static_cast<std::uint32_t>(exponent) << 7 |
+           static_cast<std::uint32_t>(random_.below(128));
   }
-  uint32_t pair(int exponent) { return bf16(exponent) << 16 | bf16(exponent); }
+  std::uint32_t pair(int exponent) { return bf16(exponent) << 16 | bf16(exponent); }
 
   // Products of about 2^-126, where rounding and flushing meet.
-  void tiny(Image& image, size_t i) {
+  void tiny(Image& image, std::size_t i) {
     const int x = 1 + static_cast<int>(random_.below(126));
     const int around = static_cast<int>(random_.below(6));
-    set_lane<uint32_t>(image.v[1], i, pair(x));
-    set_lane<uint32_t>(image.v[2], i, pair(std::min(254, std::max(1, 126 - x + around))));
-    set_lane<uint32_t>(image.v[0], i,
-                       bf16(static_cast<int>(random_.below(4))) << 16 | static_cast<uint32_t>(random_.below(65536)));
+    set_lane<std::uint32_t>(image.v[1], i, pair(x));
+    set_lane<std::uint32_t>(image.v[2], i, pair(std::min(254, std::max(1, 126 - x + around))));
+    set_lane<std::uint32_t>(
+        image.v[0], i,
+        bf16(static_cast<int>(random_.below(4))) << 16 | static_cast<std::uint32_t>(random_.below(65536)));
   }
 
-  void ordinary(Image& image, size_t i) {
-    for (int v = 1; v < 3; ++v) set_lane<uint32_t>(image.v[v], i, pair(120 + static_cast<int>(random_.below(16))));
-    set_lane<uint32_t>(
+  void ordinary(Image& image, std::size_t i) {
+    for (int v = 1; v < 3; ++v) set_lane<std::uint32_t>(image.v[v], i, pair(120 + static_cast<int>(random_.below(16))));
+    set_lane<std::uint32_t>(
         image.v[0], i,
-        bf16(120 + static_cast<int>(random_.below(16))) << 16 | static_cast<uint32_t>(random_.below(65536)));
+        bf16(120 + static_cast<int>(random_.below(16))) << 16 | static_cast<std::uint32_t>(random_.below(65536)));
   }
 
   // The accumulator is minus the first product, or one step beside it.
-  void cancelling(Image& image, size_t i) {
-    const uint32_t x = pair(1 + static_cast<int>(random_.below(253)));
-    const uint32_t w = pair(1 + static_cast<int>(random_.below(253)));
+  void cancelling(Image& image, std::size_t i) {
+    const std::uint32_t x = pair(1 + static_cast<int>(random_.below(253)));
+    const std::uint32_t w = pair(1 + static_cast<int>(random_.below(253)));
     const float product = as_float(x & 0xFFFF0000) * as_float(w & 0xFFFF0000);
-    set_lane<uint32_t>(image.v[1], i, x);
-    set_lane<uint32_t>(image.v[2], i, w);
-    const uint32_t step = static_cast<uint32_t>(random_.below(3)) - 1;
-    set_lane<uint32_t>(image.v[0], i, as_bits(-product) + step);
+    set_lane<std::uint32_t>(image.v[1], i, x);
+    set_lane<std::uint32_t>(image.v[2], i, w);
+    const std::uint32_t step = static_cast<std::uint32_t>(random_.below(3)) - 1;
+    set_lane<std::uint32_t>(image.v[0], i, as_bits(-product) + step);
   }
 
   Random random_;
@@ -127,12 +124,12 @@ TEST(DotTest, EqualsScalarModelUnderAnyMxcsr) {
     const Image before = image;
     cpu.ranges = {{&image, sizeof image, true, "image"}};
     std::string error;
-    ASSERT_TRUE(run(*program, cpu, reinterpret_cast<uint64_t>(&image), &error).ok) << error;
+    ASSERT_TRUE(run(*program, cpu, reinterpret_cast<std::uint64_t>(&image), &error).ok) << error;
     Vec want;
-    for (size_t i = 0; i < 16; ++i) {
-      set_lane(
-          want, i,
-          dot_model(lane<uint32_t>(before.v[0], i), lane<uint32_t>(before.v[1], i), lane<uint32_t>(before.v[2], i)));
+    for (std::size_t i = 0; i < 16; ++i) {
+      set_lane(want, i,
+               dot_model(lane<std::uint32_t>(before.v[0], i), lane<std::uint32_t>(before.v[1], i),
+                         lane<std::uint32_t>(before.v[2], i)));
     }
     ASSERT_TRUE(equal(with_one_nan(image.v[0]), with_one_nan(want))) << hex(image.v[0]) << "\n"
                                                                      << hex(want) << "\n"
@@ -170,34 +167,33 @@ TEST(DotTest, MemoryBroadcastAndMaskForms) {
   run_emulated(vector_program(kZmm, forms), image);
   Image want = o;
   want.v[6] = Vec{};
-  const auto dot = [&](int d, size_t i, uint32_t w) {
-    return dot_model(lane<uint32_t>(o.v[d], i), lane<uint32_t>(o.v[1], i), w);
+  const auto dot = [&](int d, std::size_t i, std::uint32_t w) {
+    return dot_model(lane<std::uint32_t>(o.v[d], i), lane<std::uint32_t>(o.v[1], i), w);
   };
-  for (size_t i = 0; i < 16; ++i) {
+  for (std::size_t i = 0; i < 16; ++i) {
     const bool active = (o.k[1] >> i & 1) != 0;
-    set_lane(want.v[3], i, dot(3, i, lane<uint32_t>(o.memory, i)));
-    set_lane(want.v[4], i, dot(4, i, lane<uint32_t>(o.memory, 1)));
-    if (active) set_lane(want.v[5], i, dot(5, i, lane<uint32_t>(o.memory, 2)));
-    if (active && i < 8) set_lane(want.v[6], i, dot(6, i, lane<uint32_t>(o.v[2], i)));
+    set_lane(want.v[3], i, dot(3, i, lane<std::uint32_t>(o.memory, i)));
+    set_lane(want.v[4], i, dot(4, i, lane<std::uint32_t>(o.memory, 1)));
+    if (active) set_lane(want.v[5], i, dot(5, i, lane<std::uint32_t>(o.memory, 2)));
+    if (active && i < 8) set_lane(want.v[6], i, dot(6, i, lane<std::uint32_t>(o.v[2], i)));
   }
   for (int v = 3; v < 7; ++v) {
     EXPECT_TRUE(equal(with_one_nan(image.v[v]), with_one_nan(want.v[v]))) << "v" << v;
   }
 }
 
-// Rounded by arithmetic instead of by bits: the nearest of the two bf16 neighbours, on a tie the
-// even one.
-uint16_t bf16_model(uint32_t bits) {
+// Rounded by arithmetic instead of by bits: the nearest of the two bf16 neighbours, on a tie the even one.
+std::uint16_t bf16_model(std::uint32_t bits) {
   const float value = as_float(bits);
-  if (is_denormal(bits)) return static_cast<uint16_t>((bits & 0x80000000) >> 16);
-  if (std::isnan(value)) return static_cast<uint16_t>((bits >> 16) | 0x40);
-  if (std::isinf(value)) return static_cast<uint16_t>(bits >> 16);
-  const uint32_t low = bits & 0xFFFF0000;
-  const uint32_t high = low + 0x10000;  // away from zero; may be infinity, which stands for 2^128 here
+  if (is_denormal(bits)) return static_cast<std::uint16_t>((bits & 0x80000000) >> 16);
+  if (std::isnan(value)) return static_cast<std::uint16_t>((bits >> 16) | 0x40);
+  if (std::isinf(value)) return static_cast<std::uint16_t>(bits >> 16);
+  const std::uint32_t low = bits & 0xFFFF0000;
+  const std::uint32_t high = low + 0x10000;  // away from zero; may be infinity, which stands for 2^128 here
   const double step = std::ldexp(1.0, std::max(std::ilogb(value), -126) - 7);
   const double beyond = std::fabs(double{value} - double{as_float(low)});
   const bool up = beyond > step / 2 || (beyond == step / 2 && (low >> 16 & 1) != 0);
-  return static_cast<uint16_t>((up ? high : low) >> 16);
+  return static_cast<std::uint16_t>((up ? high : low) >> 16);
 }
 
 TEST(ConvertTest, ToBf16EqualsModelUnderAnyMxcsr) {
@@ -216,9 +212,9 @@ TEST(ConvertTest, ToBf16EqualsModelUnderAnyMxcsr) {
     Image want = o;
     want.v[3] = want.v[4] = Vec{};
     std::memset(want.v[6].bytes + 32, 0, 32);
-    for (size_t i = 0; i < 16; ++i) {
-      const uint16_t low = bf16_model(lane<uint32_t>(o.v[2], i));
-      const uint16_t high = bf16_model(lane<uint32_t>(o.v[1], i));
+    for (std::size_t i = 0; i < 16; ++i) {
+      const std::uint16_t low = bf16_model(lane<std::uint32_t>(o.v[2], i));
+      const std::uint16_t high = bf16_model(lane<std::uint32_t>(o.v[1], i));
       set_lane(want.v[3], i, high);
       if (i < 4) set_lane(want.v[4], i, high);
       set_lane(want.v[5], i, low);
@@ -241,19 +237,19 @@ TEST(ConvertTest, ToBf16EqualsModelUnderAnyMxcsr) {
 
 TEST(ConvertTest, FromF16IsExactUnderFlush) {
   const Bytes code = vector_program(kZmm, [](Code& c, const Shape&) { c.vcvtph2ps(zmm0, ymm1); });
-  for (uint32_t begin = 0; begin < 0x10000; begin += 16) {
+  for (std::uint32_t begin = 0; begin < 0x10000; begin += 16) {
     Image image{};
     image.mxcsr = kMxcsrFlush;
-    for (size_t i = 0; i < 16; ++i) set_lane(image.v[1], i, static_cast<uint16_t>(begin + i));
+    for (std::size_t i = 0; i < 16; ++i) set_lane(image.v[1], i, static_cast<std::uint16_t>(begin + i));
     run_emulated(code, image);
-    for (size_t i = 0; i < 16; ++i) {
-      const uint32_t half = begin + static_cast<uint32_t>(i);
+    for (std::size_t i = 0; i < 16; ++i) {
+      const std::uint32_t half = begin + static_cast<std::uint32_t>(i);
       const int exponent = static_cast<int>(half >> 10 & 31);
       if (exponent == 31) continue;
       const float fraction = static_cast<float>((half & 1023) + (exponent == 0 ? 0 : 1024));
       const float magnitude = std::ldexp(fraction, std::max(exponent, 1) - 25);
       const float want = (half & 0x8000) != 0 ? -magnitude : magnitude;
-      ASSERT_EQ(lane<uint32_t>(image.v[0], i), as_bits(want)) << half;
+      ASSERT_EQ(lane<std::uint32_t>(image.v[0], i), as_bits(want)) << half;
     }
   }
 }
@@ -288,7 +284,7 @@ TEST(ConvertTest, ScaleByPowersOfTwo) {
 }
 
 TEST(MxcsrTest, ArithmeticThatMayTrapFails) {
-  const auto add_under = [](uint32_t mxcsr, bool dot) {
+  const auto add_under = [](std::uint32_t mxcsr, bool dot) {
     Image image{};
     image.mxcsr = mxcsr;
     const auto program = decode(vector_program(
@@ -296,7 +292,7 @@ TEST(MxcsrTest, ArithmeticThatMayTrapFails) {
     Cpu cpu;
     cpu.ranges = {{&image, sizeof image, true, "image"}};
     std::string error;
-    run(*program, cpu, reinterpret_cast<uint64_t>(&image), &error);
+    run(*program, cpu, reinterpret_cast<std::uint64_t>(&image), &error);
     return error;
   };
   EXPECT_EQ(add_under(kMxcsrFlush, false), "");

@@ -1,11 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Table entries for integer instructions: a lambda over the operand type becomes one handler per
-// width.
-
-#ifndef ZENWOQ_TESTS_EMULATOR_INTEGER_H_
-#define ZENWOQ_TESTS_EMULATOR_INTEGER_H_
+// Table entries for integer instructions: a lambda over the operand type becomes one handler per width.
+#pragma once
 
 #include "tests/emulator/scalar.h"
 
@@ -60,20 +57,20 @@ void run_from_two(Cpu& cpu, const Op& op) {
 // dst = f(flags, dst, count); the hardware masks the count to the operand's width, at least 32.
 template <class F, class T>
 void run_shift(Cpu& cpu, const Op& op) {
-  const unsigned count = get<uint8_t>(cpu, op, 1) & (sizeof(T) == 8 ? 63 : 31);
+  const unsigned count = get<std::uint8_t>(cpu, op, 1) & (sizeof(T) == 8 ? 63 : 31);
   const T a = get<T>(cpu, op, 0);
   // A count of zero changes no flag, but a 32-bit destination still clears its upper half.
   put<T>(cpu, op, 0, count == 0 ? a : static_cast<T>(F{}(cpu.flags, a, count)));
 }
 
-#define ZENWOQ_SIZED_ENTRY(name, runner)                                                                           \
-  template <class F>                                                                                               \
-  Entry name(ZydisMnemonic mnemonic, F) {                                                                          \
-    return {mnemonic, [](Op& op, const Entry&) {                                                                   \
-              op.run =                                                                                             \
-                  by_width(op, runner<F, uint8_t>, runner<F, uint16_t>, runner<F, uint32_t>, runner<F, uint64_t>); \
-              return true;                                                                                         \
-            }};                                                                                                    \
+#define ZENWOQ_SIZED_ENTRY(name, runner)                                                                         \
+  template <class F>                                                                                             \
+  Entry name(ZydisMnemonic mnemonic, F) {                                                                        \
+    return {mnemonic, [](Op& op, const Entry&) {                                                                 \
+              op.run = by_width(op, runner<F, std::uint8_t>, runner<F, std::uint16_t>, runner<F, std::uint32_t>, \
+                                runner<F, std::uint64_t>);                                                       \
+              return true;                                                                                       \
+            }};                                                                                                  \
   }
 ZENWOQ_SIZED_ENTRY(binary, run_binary)
 ZENWOQ_SIZED_ENTRY(compare, run_compare)
@@ -84,5 +81,3 @@ ZENWOQ_SIZED_ENTRY(shift, run_shift)
 #undef ZENWOQ_SIZED_ENTRY
 
 }  // namespace zenwoq::emulator
-
-#endif  // ZENWOQ_TESTS_EMULATOR_INTEGER_H_

@@ -36,22 +36,24 @@ T add_keeping_carry(Flags& flags, T a, int step) {
 }
 
 void run_sign_extend(Cpu& cpu, const Op& op) {
-  const uint64_t value = get_zero_extended(cpu, op, 1);
+  const std::uint64_t value = get_zero_extended(cpu, op, 1);
   const unsigned unused = 64 - 8 * op.operand[1].bytes;
-  const int64_t extended = static_cast<int64_t>(value << unused) >> unused;
-  put_truncated(cpu, op, 0, static_cast<uint64_t>(extended));
+  const std::int64_t extended = static_cast<std::int64_t>(value << unused) >> unused;
+  put_truncated(cpu, op, 0, static_cast<std::uint64_t>(extended));
 }
 
 void run_zero_extend(Cpu& cpu, const Op& op) { put_truncated(cpu, op, 0, get_zero_extended(cpu, op, 1)); }
 
 void run_address(Cpu& cpu, const Op& op) { put_truncated(cpu, op, 0, address_of(cpu, op)); }
 
-void run_set_if(Cpu& cpu, const Op& op) { put<uint8_t>(cpu, op, 0, condition_holds(cpu.flags, op.condition) ? 1 : 0); }
+void run_set_if(Cpu& cpu, const Op& op) {
+  put<std::uint8_t>(cpu, op, 0, condition_holds(cpu.flags, op.condition) ? 1 : 0);
+}
 
 // The source is read, and a 32-bit destination zero-extended, whether or not the condition holds.
 void run_move_if(Cpu& cpu, const Op& op) {
-  const uint64_t source = get_zero_extended(cpu, op, 1);
-  const uint64_t old = cpu.gpr[op.operand[0].index];
+  const std::uint64_t source = get_zero_extended(cpu, op, 1);
+  const std::uint64_t old = cpu.gpr[op.operand[0].index];
   put_truncated(cpu, op, 0, condition_holds(cpu.flags, op.condition) ? source : old);
 }
 
@@ -73,21 +75,21 @@ void run_multiply(Cpu& cpu, const Op& op) {
 
 // The form with one operand writes rdx as well and is not supported.
 bool bind_multiply(Op& op, const Entry&) {
-  op.run = by_width(op, nullptr, run_multiply<uint16_t>, run_multiply<uint32_t>, run_multiply<uint64_t>);
+  op.run = by_width(op, nullptr, run_multiply<std::uint16_t>, run_multiply<std::uint32_t>, run_multiply<std::uint64_t>);
   return op.operand[1].kind != Kind::none && op.run != nullptr;
 }
 
 void run_exchange(Cpu& cpu, const Op& op) {
-  const uint64_t first = get_zero_extended(cpu, op, 0);
-  const uint64_t second = get_zero_extended(cpu, op, 1);
+  const std::uint64_t first = get_zero_extended(cpu, op, 0);
+  const std::uint64_t second = get_zero_extended(cpu, op, 1);
   put_truncated(cpu, op, 0, second);
   put_truncated(cpu, op, 1, first);
 }
 
 void run_cdqe(Cpu& cpu, const Op&) {
-  cpu.gpr[kRax] = static_cast<uint64_t>(sign_extended(static_cast<uint32_t>(cpu.gpr[kRax])));
+  cpu.gpr[kRax] = static_cast<std::uint64_t>(sign_extended(static_cast<std::uint32_t>(cpu.gpr[kRax])));
 }
-void run_cqo(Cpu& cpu, const Op&) { cpu.gpr[kRdx] = top_bit(cpu.gpr[kRax]) ? ~uint64_t{0} : 0; }
+void run_cqo(Cpu& cpu, const Op&) { cpu.gpr[kRdx] = top_bit(cpu.gpr[kRax]) ? ~std::uint64_t{0} : 0; }
 
 void append_conditional(std::vector<Entry>& table) {
   for (const ZydisMnemonic mnemonic :

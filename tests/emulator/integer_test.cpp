@@ -1,8 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// General-purpose instructions against the host: results, and the flags that the instruction
-// defines.
+// General-purpose instructions against the host: results, and the flags that the instruction defines.
 
 #include "tests/emulator/test_support.h"
 
@@ -25,8 +24,7 @@ struct IntegerCase {
 #statement, defined, [](Code & c) { c.statement; } \
   }
 
-// rax, rcx, rdx and r8 hold random values, [r11] the image. Flags on entry are those of `cmp r8,
-// rdx`.
+// rax, rcx, rdx and r8 hold random values, [r11] the image. Flags on entry are those of `cmp r8, rdx`.
 const IntegerCase kCases[] = {
     CASE(kAll, add(rax, rcx)),
     CASE(kAll, add(eax, ecx)),
@@ -134,7 +132,7 @@ const IntegerCase kCases[] = {
 
 // Flags end in v[7]: setcc changes no flags.
 void store_flags(Code& c) {
-  const auto flag = [&](size_t i) { return byte[image_at(&Image::v, 7 * sizeof(Vec) + i)]; };
+  const auto flag = [&](std::size_t i) { return byte[image_at(&Image::v, 7 * sizeof(Vec) + i)]; };
   c.setz(flag(0));
   c.sets(flag(1));
   c.setc(flag(2));
@@ -221,7 +219,7 @@ TEST(IntegerFlowTest, LoopsAndBranchesEqualHost) {
     c.ret();
     c.align(64);
     c.L(table);
-    for (const int value : {11, -7, 1000, 3}) c.dd(static_cast<uint32_t>(value));
+    for (const int value : {11, -7, 1000, 3}) c.dd(static_cast<std::uint32_t>(value));
   });
   Random random(4);
   for (int round = 0; round < 20; ++round) {

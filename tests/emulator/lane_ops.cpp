@@ -34,28 +34,28 @@ void ternary_logic(const Op& op, const Sources& s, Vec& out) {
 }
 
 // One count for all elements: the immediate or the low 64 bits of the second source.
-uint64_t common_count(const Op& op, const Sources& s) {
-  return op.operand[2].kind == Kind::immediate ? op.immediate & 0xFF : lane<uint64_t>(*s.b, 0);
+std::uint64_t common_count(const Op& op, const Sources& s) {
+  return op.operand[2].kind == Kind::immediate ? op.immediate & 0xFF : lane<std::uint64_t>(*s.b, 0);
 }
 
 struct Left {
   template <class T>
-  static T apply(T a, uint64_t count) {
+  static T apply(T a, std::uint64_t count) {
     return count >= 8 * sizeof(T) ? T{0} : static_cast<T>(a << count);
   }
 };
 
 struct Right {
   template <class T>
-  static T apply(T a, uint64_t count) {
+  static T apply(T a, std::uint64_t count) {
     return count >= 8 * sizeof(T) ? T{0} : static_cast<T>(a >> count);
   }
 };
 
 struct RightArithmetic {
   template <class T>
-  static T apply(T a, uint64_t count) {
-    const auto most = std::min<uint64_t>(count, 8 * sizeof(T) - 1);
+  static T apply(T a, std::uint64_t count) {
+    const auto most = std::min<std::uint64_t>(count, 8 * sizeof(T) - 1);
     return static_cast<T>(static_cast<std::make_signed_t<T>>(a) >> most);
   }
 };
@@ -63,7 +63,7 @@ struct RightArithmetic {
 template <bool ToLeft>
 struct Rotate {
   template <class T>
-  static T apply(T a, uint64_t count) {
+  static T apply(T a, std::uint64_t count) {
     constexpr unsigned bits = 8 * sizeof(T);
     const unsigned left = (ToLeft ? count : bits - count % bits) % bits;
     return left == 0 ? a : static_cast<T>(a << left | a >> (bits - left));
@@ -72,13 +72,13 @@ struct Rotate {
 
 template <class T, class S>
 void shift_common(const Op& op, const Sources& s, Vec& out) {
-  const uint64_t count = common_count(op, s);
-  for (size_t i = 0; i < kLanes<T>; ++i) set_lane<T>(out, i, S::apply(lane<T>(*s.a, i), count));
+  const std::uint64_t count = common_count(op, s);
+  for (std::size_t i = 0; i < kLanes<T>; ++i) set_lane<T>(out, i, S::apply(lane<T>(*s.a, i), count));
 }
 
 template <class T, class S>
 void shift_each(const Op&, const Sources& s, Vec& out) {
-  for (size_t i = 0; i < kLanes<T>; ++i) {
+  for (std::size_t i = 0; i < kLanes<T>; ++i) {
     set_lane<T>(out, i, S::apply(lane<T>(*s.a, i), lane<T>(*s.b, i)));
   }
 }
@@ -86,18 +86,18 @@ void shift_each(const Op&, const Sources& s, Vec& out) {
 // Where AVX2 has the shift. A count beyond the width gives what the interpreted instruction gives.
 template <class F>
 void shift_halves(const Op& op, const Sources& s, Vec& out) {
-  const __m128i count = _mm_cvtsi64_si128(static_cast<int64_t>(common_count(op, s)));
+  const __m128i count = _mm_cvtsi64_si128(static_cast<std::int64_t>(common_count(op, s)));
   for (int h = 0; h < 2; ++h) store_half<I>(out, h, F{}(load_half<I>(*s.a, h), count));
 }
 
 template <class F>
-Entry shift(ZydisMnemonic mnemonic, uint8_t element, F) {
+Entry shift(ZydisMnemonic mnemonic, std::uint8_t element, F) {
   return {mnemonic, bind_plain, run_in_place, shift_halves<F>, element};
 }
 
 template <class T>
 void absolute(const Op&, const Sources& s, Vec& out) {
-  for (size_t i = 0; i < kLanes<T>; ++i) {
+  for (std::size_t i = 0; i < kLanes<T>; ++i) {
     const T value = lane<T>(*s.a, i);
     set_lane<T>(out, i, Right::apply(value, 8 * sizeof(T) - 1) != 0 ? static_cast<T>(-value) : value);
   }
@@ -106,7 +106,7 @@ void absolute(const Op&, const Sources& s, Vec& out) {
 // AVX2 has no 64-bit form of these.
 template <class T, class F>
 void each_two(const Op&, const Sources& s, Vec& out) {
-  for (size_t i = 0; i < kLanes<T>; ++i) {
+  for (std::size_t i = 0; i < kLanes<T>; ++i) {
     set_lane<T>(out, i, static_cast<T>(F{}(lane<T>(*s.a, i), lane<T>(*s.b, i))));
   }
 }
@@ -157,24 +157,24 @@ void append_shifts(std::vector<Entry>& table) {
                                 shift(ZYDIS_MNEMONIC_VPSRLQ, 8, [](I a, C n) { return _mm256_srl_epi64(a, n); }),
                                 shift(ZYDIS_MNEMONIC_VPSRAW, 2, [](I a, C n) { return _mm256_sra_epi16(a, n); }),
                                 shift(ZYDIS_MNEMONIC_VPSRAD, 4, [](I a, C n) { return _mm256_sra_epi32(a, n); }),
-                                vector_entry(ZYDIS_MNEMONIC_VPSRAQ, 8, shift_common<uint64_t, RightArithmetic>),
-                                vector_entry(ZYDIS_MNEMONIC_VPROLD, 4, shift_common<uint32_t, Rotate<true>>),
-                                vector_entry(ZYDIS_MNEMONIC_VPROLQ, 8, shift_common<uint64_t, Rotate<true>>),
-                                vector_entry(ZYDIS_MNEMONIC_VPRORD, 4, shift_common<uint32_t, Rotate<false>>),
-                                vector_entry(ZYDIS_MNEMONIC_VPRORQ, 8, shift_common<uint64_t, Rotate<false>>),
-                                vector_entry(ZYDIS_MNEMONIC_VPSLLVW, 2, shift_each<uint16_t, Left>),
+                                vector_entry(ZYDIS_MNEMONIC_VPSRAQ, 8, shift_common<std::uint64_t, RightArithmetic>),
+                                vector_entry(ZYDIS_MNEMONIC_VPROLD, 4, shift_common<std::uint32_t, Rotate<true>>),
+                                vector_entry(ZYDIS_MNEMONIC_VPROLQ, 8, shift_common<std::uint64_t, Rotate<true>>),
+                                vector_entry(ZYDIS_MNEMONIC_VPRORD, 4, shift_common<std::uint32_t, Rotate<false>>),
+                                vector_entry(ZYDIS_MNEMONIC_VPRORQ, 8, shift_common<std::uint64_t, Rotate<false>>),
+                                vector_entry(ZYDIS_MNEMONIC_VPSLLVW, 2, shift_each<std::uint16_t, Left>),
                                 int_two(ZYDIS_MNEMONIC_VPSLLVD, 4, [](I a, I n) { return _mm256_sllv_epi32(a, n); }),
                                 int_two(ZYDIS_MNEMONIC_VPSLLVQ, 8, [](I a, I n) { return _mm256_sllv_epi64(a, n); }),
-                                vector_entry(ZYDIS_MNEMONIC_VPSRLVW, 2, shift_each<uint16_t, Right>),
+                                vector_entry(ZYDIS_MNEMONIC_VPSRLVW, 2, shift_each<std::uint16_t, Right>),
                                 int_two(ZYDIS_MNEMONIC_VPSRLVD, 4, [](I a, I n) { return _mm256_srlv_epi32(a, n); }),
                                 int_two(ZYDIS_MNEMONIC_VPSRLVQ, 8, [](I a, I n) { return _mm256_srlv_epi64(a, n); }),
-                                vector_entry(ZYDIS_MNEMONIC_VPSRAVW, 2, shift_each<uint16_t, RightArithmetic>),
+                                vector_entry(ZYDIS_MNEMONIC_VPSRAVW, 2, shift_each<std::uint16_t, RightArithmetic>),
                                 int_two(ZYDIS_MNEMONIC_VPSRAVD, 4, [](I a, I n) { return _mm256_srav_epi32(a, n); }),
-                                vector_entry(ZYDIS_MNEMONIC_VPSRAVQ, 8, shift_each<uint64_t, RightArithmetic>),
-                                vector_entry(ZYDIS_MNEMONIC_VPROLVD, 4, shift_each<uint32_t, Rotate<true>>),
-                                vector_entry(ZYDIS_MNEMONIC_VPROLVQ, 8, shift_each<uint64_t, Rotate<true>>),
-                                vector_entry(ZYDIS_MNEMONIC_VPRORVD, 4, shift_each<uint32_t, Rotate<false>>),
-                                vector_entry(ZYDIS_MNEMONIC_VPRORVQ, 8, shift_each<uint64_t, Rotate<false>>),
+                                vector_entry(ZYDIS_MNEMONIC_VPSRAVQ, 8, shift_each<std::uint64_t, RightArithmetic>),
+                                vector_entry(ZYDIS_MNEMONIC_VPROLVD, 4, shift_each<std::uint32_t, Rotate<true>>),
+                                vector_entry(ZYDIS_MNEMONIC_VPROLVQ, 8, shift_each<std::uint64_t, Rotate<true>>),
+                                vector_entry(ZYDIS_MNEMONIC_VPRORVD, 4, shift_each<std::uint32_t, Rotate<false>>),
+                                vector_entry(ZYDIS_MNEMONIC_VPRORVQ, 8, shift_each<std::uint64_t, Rotate<false>>),
                             });
 }
 
@@ -183,7 +183,7 @@ void append_multiplications(std::vector<Entry>& table) {
                {
                    int_two(ZYDIS_MNEMONIC_VPMULLW, 2, [](I a, I b) { return _mm256_mullo_epi16(a, b); }),
                    int_two(ZYDIS_MNEMONIC_VPMULLD, 4, [](I a, I b) { return _mm256_mullo_epi32(a, b); }),
-                   wide_two<uint64_t>(ZYDIS_MNEMONIC_VPMULLQ, [](auto a, auto b) { return a * b; }),
+                   wide_two<std::uint64_t>(ZYDIS_MNEMONIC_VPMULLQ, [](auto a, auto b) { return a * b; }),
                    int_two(ZYDIS_MNEMONIC_VPMULHW, 2, [](I a, I b) { return _mm256_mulhi_epi16(a, b); }),
                    int_two(ZYDIS_MNEMONIC_VPMULHUW, 2, [](I a, I b) { return _mm256_mulhi_epu16(a, b); }),
                    int_two(ZYDIS_MNEMONIC_VPMULHRSW, 2, [](I a, I b) { return _mm256_mulhrs_epi16(a, b); }),
@@ -232,10 +232,10 @@ void append_extremes(std::vector<Entry>& table) {
                                 int_two(ZYDIS_MNEMONIC_VPMAXSB, 1, [](I a, I b) { return _mm256_max_epi8(a, b); }),
                                 int_two(ZYDIS_MNEMONIC_VPMAXSW, 2, [](I a, I b) { return _mm256_max_epi16(a, b); }),
                                 int_two(ZYDIS_MNEMONIC_VPMAXSD, 4, [](I a, I b) { return _mm256_max_epi32(a, b); }),
-                                vector_entry(ZYDIS_MNEMONIC_VPABSB, 1, absolute<uint8_t>),
-                                vector_entry(ZYDIS_MNEMONIC_VPABSW, 2, absolute<uint16_t>),
-                                vector_entry(ZYDIS_MNEMONIC_VPABSD, 4, absolute<uint32_t>),
-                                vector_entry(ZYDIS_MNEMONIC_VPABSQ, 8, absolute<uint64_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPABSB, 1, absolute<std::uint8_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPABSW, 2, absolute<std::uint16_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPABSD, 4, absolute<std::uint32_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPABSQ, 8, absolute<std::uint64_t>),
                             });
 }
 

@@ -1,8 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Instructions that keep to their 128-bit lanes: the host's AVX2 form is the reference, for the
-// EVEX form as well.
+// Instructions that keep to their 128-bit lanes: the host's AVX2 form is the reference, for the EVEX form as well.
 
 #include "tests/emulator/test_support.h"
 
@@ -11,11 +10,10 @@ namespace {
 
 using Xmm = Xbyak::Xmm;
 
-// How d = f(d, a, b) is written in VEX and in EVEX form, and the bytes that one mask bit stands
-// for.
+// How d = f(d, a, b) is written in VEX and in EVEX form, and the bytes that one mask bit stands for.
 struct LaneCase {
   const char* name;
-  size_t element;
+  std::size_t element;
   bool is_float;
   void (*vex)(Code& c, const Xmm& d, const Xmm& a, const Xmm& b);
   void (*evex)(Code& c, const Xmm& d, const Xmm& a, const Xmm& b);
@@ -116,7 +114,7 @@ const LaneCase kCases[] = {
     {"round by MXCSR", 4, true, EMIT(c.vroundps(d, a, 4)), EMIT(c.vrndscaleps(d, a, 4))},
 };
 
-constexpr uint32_t kMxcsrValues[] = {kMxcsrDefault, kMxcsrFlush, 0x3F80, 0x5FC0, 0xFF80};
+constexpr std::uint32_t kMxcsrValues[] = {kMxcsrDefault, kMxcsrFlush, 0x3F80, 0x5FC0, 0xFF80};
 
 Vec result_of(const LaneCase& lane_case, const Image& image) {
   return lane_case.is_float ? with_one_nan(image.v[0]) : image.v[0];
@@ -125,7 +123,7 @@ Vec result_of(const LaneCase& lane_case, const Image& image) {
 // The reference: the VEX form on the host, on the low and the high half of the operands.
 Vec expected(const LaneCase& lane_case, const NativeCode& vex, const Image& image) {
   Vec result;
-  for (size_t half = 0; half < 2; ++half) {
+  for (std::size_t half = 0; half < 2; ++half) {
     Image part = image;
     for (Vec& v : part.v) std::memmove(v.bytes, v.bytes + 32 * half, 32);
     vex(part);
@@ -136,7 +134,7 @@ Vec expected(const LaneCase& lane_case, const NativeCode& vex, const Image& imag
 
 Vec masked(const LaneCase& lane_case, const Vec& unmasked, const Image& image, bool zeroing) {
   Vec result = unmasked;
-  for (size_t i = 0; i < sizeof(Vec); ++i) {
+  for (std::size_t i = 0; i < sizeof(Vec); ++i) {
     if ((image.k[1] >> (i / lane_case.element) & 1) != 0) continue;
     result.bytes[i] = zeroing ? 0 : image.v[0].bytes[i];
   }

@@ -9,30 +9,30 @@ namespace zenwoq::emulator {
 namespace {
 
 template <unsigned Width>
-constexpr uint64_t kMask = ~uint64_t{0} >> (64 - Width);
+constexpr std::uint64_t kMask = ~std::uint64_t{0} >> (64 - Width);
 
 template <unsigned Width>
-uint64_t source(const Cpu& cpu, const Op& op, size_t i) {
+std::uint64_t source(const Cpu& cpu, const Op& op, std::size_t i) {
   return cpu.k[op.operand[i].index] & kMask<Width>;
 }
 
 template <unsigned Width>
 void run_from_register(Cpu& cpu, const Op& op) {
   const Operand& from = op.operand[1];
-  const uint64_t value = from.kind == Kind::mask ? cpu.k[from.index] : cpu.gpr[from.index];
+  const std::uint64_t value = from.kind == Kind::mask ? cpu.k[from.index] : cpu.gpr[from.index];
   cpu.k[op.operand[0].index] = value & kMask<Width>;
 }
 
 template <unsigned Width>
 void run_load(Cpu& cpu, const Op& op) {
-  uint64_t value = 0;
+  std::uint64_t value = 0;
   std::memcpy(&value, cpu.readable(address_of(cpu, op), Width / 8), Width / 8);
   cpu.k[op.operand[0].index] = value;
 }
 
 template <unsigned Width>
 void run_store(Cpu& cpu, const Op& op) {
-  const uint64_t value = source<Width>(cpu, op, 1);
+  const std::uint64_t value = source<Width>(cpu, op, 1);
   std::memcpy(cpu.writable(address_of(cpu, op), Width / 8), &value, Width / 8);
 }
 
@@ -56,7 +56,7 @@ bool bind_move(Op& op, const Entry&) {
 
 template <unsigned Width, class F>
 void run_two(Cpu& cpu, const Op& op) {
-  const uint64_t result = F{}(source<Width>(cpu, op, 1), source<Width>(cpu, op, 2));
+  const std::uint64_t result = F{}(source<Width>(cpu, op, 1), source<Width>(cpu, op, 2));
   cpu.k[op.operand[0].index] = result & kMask<Width>;
 }
 
@@ -68,16 +68,16 @@ void run_not(Cpu& cpu, const Op& op) {
 // A count of Width or more, which is not reduced, gives zero.
 template <unsigned Width, bool Left>
 void run_shift(Cpu& cpu, const Op& op) {
-  const uint64_t count = op.immediate & 0xFF;
-  const uint64_t value = source<Width>(cpu, op, 1);
-  const uint64_t shifted = count >= Width ? 0 : Left ? value << count : value >> count;
+  const std::uint64_t count = op.immediate & 0xFF;
+  const std::uint64_t value = source<Width>(cpu, op, 1);
+  const std::uint64_t shifted = count >= Width ? 0 : Left ? value << count : value >> count;
   cpu.k[op.operand[0].index] = shifted & kMask<Width>;
 }
 
 // `Width` is that of the result.
 template <unsigned Width>
 void run_unpack(Cpu& cpu, const Op& op) {
-  const uint64_t low = source<Width / 2>(cpu, op, 2);
+  const std::uint64_t low = source<Width / 2>(cpu, op, 2);
   cpu.k[op.operand[0].index] = source<Width / 2>(cpu, op, 1) << (Width / 2) | low;
 }
 
@@ -85,14 +85,14 @@ void set_zero_carry(Flags& flags, bool zero, bool carry) { flags = {zero ? 0 : 1
 
 template <unsigned Width>
 void run_or_test(Cpu& cpu, const Op& op) {
-  const uint64_t either = source<Width>(cpu, op, 0) | source<Width>(cpu, op, 1);
+  const std::uint64_t either = source<Width>(cpu, op, 0) | source<Width>(cpu, op, 1);
   set_zero_carry(cpu.flags, either == 0, either == kMask<Width>);
 }
 
 template <unsigned Width>
 void run_test(Cpu& cpu, const Op& op) {
-  const uint64_t a = source<Width>(cpu, op, 0);
-  const uint64_t b = source<Width>(cpu, op, 1);
+  const std::uint64_t a = source<Width>(cpu, op, 0);
+  const std::uint64_t b = source<Width>(cpu, op, 1);
   set_zero_carry(cpu.flags, (a & b) == 0, (~a & b) == 0);
 }
 
@@ -110,12 +110,12 @@ template <unsigned Width>
 void append(std::vector<Entry>& table, const Names& names) {
   table.insert(table.end(), {
                                 {names.mov, bind_move<Width>},
-                                two<Width>(names.andk, [](uint64_t a, uint64_t b) { return a & b; }),
-                                two<Width>(names.andn, [](uint64_t a, uint64_t b) { return ~a & b; }),
-                                two<Width>(names.ork, [](uint64_t a, uint64_t b) { return a | b; }),
-                                two<Width>(names.xork, [](uint64_t a, uint64_t b) { return a ^ b; }),
-                                two<Width>(names.xnor, [](uint64_t a, uint64_t b) { return ~(a ^ b); }),
-                                two<Width>(names.add, [](uint64_t a, uint64_t b) { return a + b; }),
+                                two<Width>(names.andk, [](std::uint64_t a, std::uint64_t b) { return a & b; }),
+                                two<Width>(names.andn, [](std::uint64_t a, std::uint64_t b) { return ~a & b; }),
+                                two<Width>(names.ork, [](std::uint64_t a, std::uint64_t b) { return a | b; }),
+                                two<Width>(names.xork, [](std::uint64_t a, std::uint64_t b) { return a ^ b; }),
+                                two<Width>(names.xnor, [](std::uint64_t a, std::uint64_t b) { return ~(a ^ b); }),
+                                two<Width>(names.add, [](std::uint64_t a, std::uint64_t b) { return a + b; }),
                                 plain(names.notk, run_not<Width>),
                                 plain(names.shift_left, run_shift<Width, true>),
                                 plain(names.shift_right, run_shift<Width, false>),

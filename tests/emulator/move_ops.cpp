@@ -12,37 +12,37 @@ namespace {
 void copy(const Op&, const Sources& s, Vec& out) { out = *s.a; }
 
 void run_load(Cpu& cpu, const Op& op) {
-  const size_t bytes = op.operand[0].bytes;
-  const uint64_t address = address_of(cpu, op);
+  const std::size_t bytes = op.operand[0].bytes;
+  const std::uint64_t address = address_of(cpu, op);
   Vec& target = cpu.zmm[op.operand[0].index];
   if (op.mask == 0) {
     std::memcpy(target.bytes, cpu.readable(address, bytes), bytes);
   } else {
-    const uint64_t active = active_bytes(cpu, op, bytes);
+    const std::uint64_t active = active_bytes(cpu, op, bytes);
     cpu.check_active(address, active, false);
     if (cpu.stop) return;
     if (op.zeroing) target = kZeroVec;
-    copy_active(target.bytes, reinterpret_cast<const uint8_t*>(address), active);
+    copy_active(target.bytes, reinterpret_cast<const std::uint8_t*>(address), active);
   }
   finish_register(cpu, op.operand[0].index, bytes);
 }
 
 void run_store(Cpu& cpu, const Op& op) {
-  const size_t bytes = op.operand[0].bytes;
-  const uint64_t address = address_of(cpu, op);
+  const std::size_t bytes = op.operand[0].bytes;
+  const std::uint64_t address = address_of(cpu, op);
   const Vec& value = cpu.zmm[op.operand[1].index];
   if (op.mask == 0) {
     std::memcpy(cpu.writable(address, bytes), value.bytes, bytes);
     return;
   }
-  const uint64_t active = active_bytes(cpu, op, bytes);
+  const std::uint64_t active = active_bytes(cpu, op, bytes);
   cpu.check_active(address, active, true);
-  if (!cpu.stop) copy_active(reinterpret_cast<uint8_t*>(address), value.bytes, active);
+  if (!cpu.stop) copy_active(reinterpret_cast<std::uint8_t*>(address), value.bytes, active);
 }
 
 template <Handler inner>
 void run_aligned(Cpu& cpu, const Op& op) {
-  const size_t memory = op.operand[0].kind == Kind::memory ? 0 : 1;
+  const std::size_t memory = op.operand[0].kind == Kind::memory ? 0 : 1;
   cpu.check_aligned(address_of(cpu, op), op.operand[memory].bytes);
   if (!cpu.stop) inner(cpu, op);
 }
@@ -61,16 +61,16 @@ bool bind_move(Op& op, const Entry& entry) {
   return true;
 }
 
-Entry unaligned(ZydisMnemonic mnemonic, uint8_t element) {
+Entry unaligned(ZydisMnemonic mnemonic, std::uint8_t element) {
   return {mnemonic, bind_move<false>, nullptr, nullptr, element};
 }
 
-Entry aligned(ZydisMnemonic mnemonic, uint8_t element) {
+Entry aligned(ZydisMnemonic mnemonic, std::uint8_t element) {
   return {mnemonic, bind_move<true>, nullptr, nullptr, element};
 }
 
 // vmovd, vmovq: Bytes low bytes from anywhere to anywhere, the rest of a register becomes zero.
-template <size_t Bytes>
+template <std::size_t Bytes>
 void run_move_low(Cpu& cpu, const Op& op) {
   Vec temporary;
   Vec out = kZeroVec;
@@ -79,7 +79,7 @@ void run_move_low(Cpu& cpu, const Op& op) {
   if (destination.kind == Kind::vector) {
     write_register(cpu, destination.index, 16, out);
   } else if (destination.kind == Kind::gpr) {
-    cpu.gpr[destination.index] = lane<uint64_t>(out, 0);
+    cpu.gpr[destination.index] = lane<std::uint64_t>(out, 0);
   } else {
     std::memcpy(cpu.writable(address_of(cpu, op), Bytes), out.bytes, Bytes);
   }
@@ -117,17 +117,17 @@ bool bind_move_scalar(Op& op, const Entry& entry) {
 }
 
 // The low sizeof(Block) bytes of the source everywhere.
-template <size_t Bytes>
+template <std::size_t Bytes>
 void broadcast(const Op&, const Sources& s, Vec& out) {
-  for (size_t at = 0; at < sizeof(Vec); at += Bytes) {
+  for (std::size_t at = 0; at < sizeof(Vec); at += Bytes) {
     std::memcpy(out.bytes + at, s.a->bytes, Bytes);
   }
 }
 
 template <class T>
 void mask_to_lanes(const Op&, const Sources& s, Vec& out) {
-  const auto bits = lane<uint64_t>(*s.a, 0);
-  for (size_t i = 0; i < kLanes<T>; ++i) {
+  const auto bits = lane<std::uint64_t>(*s.a, 0);
+  for (std::size_t i = 0; i < kLanes<T>; ++i) {
     set_lane<T>(out, i, (bits >> i & 1) != 0 ? static_cast<T>(~T{0}) : T{0});
   }
 }
@@ -152,9 +152,9 @@ void run_extract_scalar(Cpu& cpu, const Op& op) {
 template <class T>
 void run_top_bits(Cpu& cpu, const Op& op) {
   const Vec& source = cpu.zmm[op.operand[1].index];
-  uint64_t bits = 0;
-  for (size_t i = 0; i < active_lanes<T>(op); ++i) {
-    bits |= static_cast<uint64_t>(lane<T>(source, i) >> (8 * sizeof(T) - 1)) << i;
+  std::uint64_t bits = 0;
+  for (std::size_t i = 0; i < active_lanes<T>(op); ++i) {
+    bits |= static_cast<std::uint64_t>(lane<T>(source, i) >> (8 * sizeof(T) - 1)) << i;
   }
   cpu.gpr[op.operand[0].index] = bits;
 }
@@ -179,10 +179,10 @@ void append_broadcasts(std::vector<Entry>& table) {
                                 vector_entry(ZYDIS_MNEMONIC_VBROADCASTI32X8, 4, broadcast<32>),
                                 vector_entry(ZYDIS_MNEMONIC_VBROADCASTF64X4, 8, broadcast<32>),
                                 vector_entry(ZYDIS_MNEMONIC_VBROADCASTI64X4, 8, broadcast<32>),
-                                vector_entry(ZYDIS_MNEMONIC_VPMOVM2B, 1, mask_to_lanes<uint8_t>),
-                                vector_entry(ZYDIS_MNEMONIC_VPMOVM2W, 2, mask_to_lanes<uint16_t>),
-                                vector_entry(ZYDIS_MNEMONIC_VPMOVM2D, 4, mask_to_lanes<uint32_t>),
-                                vector_entry(ZYDIS_MNEMONIC_VPMOVM2Q, 8, mask_to_lanes<uint64_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPMOVM2B, 1, mask_to_lanes<std::uint8_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPMOVM2W, 2, mask_to_lanes<std::uint16_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPMOVM2D, 4, mask_to_lanes<std::uint32_t>),
+                                vector_entry(ZYDIS_MNEMONIC_VPMOVM2Q, 8, mask_to_lanes<std::uint64_t>),
                                 {ZYDIS_MNEMONIC_VPMOVB2M, bind_plain, run_to_mask, copy, 1},
                                 {ZYDIS_MNEMONIC_VPMOVW2M, bind_plain, run_to_mask, copy, 2},
                                 {ZYDIS_MNEMONIC_VPMOVD2M, bind_plain, run_to_mask, copy, 4},
@@ -214,17 +214,17 @@ std::vector<Entry> move_table() {
       {ZYDIS_MNEMONIC_VMOVSD, bind_move_scalar, nullptr, nullptr, 8},
       plain(ZYDIS_MNEMONIC_VMOVD, run_move_low<4>),
       plain(ZYDIS_MNEMONIC_VMOVQ, run_move_low<8>),
-      vector_entry(ZYDIS_MNEMONIC_VPINSRB, 1, insert_scalar<uint8_t>),
-      vector_entry(ZYDIS_MNEMONIC_VPINSRW, 2, insert_scalar<uint16_t>),
-      vector_entry(ZYDIS_MNEMONIC_VPINSRD, 4, insert_scalar<uint32_t>),
-      vector_entry(ZYDIS_MNEMONIC_VPINSRQ, 8, insert_scalar<uint64_t>),
-      plain(ZYDIS_MNEMONIC_VPEXTRB, run_extract_scalar<uint8_t>),
-      plain(ZYDIS_MNEMONIC_VPEXTRW, run_extract_scalar<uint16_t>),
-      plain(ZYDIS_MNEMONIC_VPEXTRD, run_extract_scalar<uint32_t>),
-      plain(ZYDIS_MNEMONIC_VPEXTRQ, run_extract_scalar<uint64_t>),
-      plain(ZYDIS_MNEMONIC_VPMOVMSKB, run_top_bits<uint8_t>),
-      plain(ZYDIS_MNEMONIC_VMOVMSKPS, run_top_bits<uint32_t>),
-      plain(ZYDIS_MNEMONIC_VMOVMSKPD, run_top_bits<uint64_t>),
+      vector_entry(ZYDIS_MNEMONIC_VPINSRB, 1, insert_scalar<std::uint8_t>),
+      vector_entry(ZYDIS_MNEMONIC_VPINSRW, 2, insert_scalar<std::uint16_t>),
+      vector_entry(ZYDIS_MNEMONIC_VPINSRD, 4, insert_scalar<std::uint32_t>),
+      vector_entry(ZYDIS_MNEMONIC_VPINSRQ, 8, insert_scalar<std::uint64_t>),
+      plain(ZYDIS_MNEMONIC_VPEXTRB, run_extract_scalar<std::uint8_t>),
+      plain(ZYDIS_MNEMONIC_VPEXTRW, run_extract_scalar<std::uint16_t>),
+      plain(ZYDIS_MNEMONIC_VPEXTRD, run_extract_scalar<std::uint32_t>),
+      plain(ZYDIS_MNEMONIC_VPEXTRQ, run_extract_scalar<std::uint64_t>),
+      plain(ZYDIS_MNEMONIC_VPMOVMSKB, run_top_bits<std::uint8_t>),
+      plain(ZYDIS_MNEMONIC_VMOVMSKPS, run_top_bits<std::uint32_t>),
+      plain(ZYDIS_MNEMONIC_VMOVMSKPD, run_top_bits<std::uint64_t>),
   };
   append_broadcasts(table);
   return table;

@@ -1,8 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Decoding: follows the flow of control from the first byte and makes one Op of every instruction
-// it reaches.
+// Decoding: follows the flow of control from the first byte and makes one Op of every instruction it reaches.
 
 #include <cstdio>
 #include <cstring>
@@ -14,7 +13,7 @@
 namespace zenwoq::emulator {
 namespace {
 
-std::string at(uint32_t offset, const std::string& what) {
+std::string at(std::uint32_t offset, const std::string& what) {
   char text[32];
   std::snprintf(text, sizeof text, "offset 0x%x: ", offset);
   return text + what;
@@ -22,7 +21,7 @@ std::string at(uint32_t offset, const std::string& what) {
 
 class Decoder {
  public:
-  explicit Decoder(std::span<const uint8_t> code) : code_(code) {
+  explicit Decoder(std::span<const std::uint8_t> code) : code_(code) {
     ZydisDecoderInit(&zydis_, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
   }
 
@@ -37,11 +36,11 @@ class Decoder {
     bool has_target = false;
   };
 
-  bool decode_one(uint32_t offset, Decoded& out, std::string& error);
+  bool decode_one(std::uint32_t offset, Decoded& out, std::string& error);
 
-  std::span<const uint8_t> code_;
+  std::span<const std::uint8_t> code_;
   ZydisDecoder zydis_;
-  std::map<uint32_t, Decoded> found_;
+  std::map<std::uint32_t, Decoded> found_;
 };
 
 bool ends_flow(const ZydisDecodedInstruction& instruction) {
@@ -55,7 +54,7 @@ bool ends_flow(const ZydisDecodedInstruction& instruction) {
   }
 }
 
-bool Decoder::decode_one(uint32_t offset, Decoded& out, std::string& error) {
+bool Decoder::decode_one(std::uint32_t offset, Decoded& out, std::string& error) {
   ZydisDecodedInstruction instruction;
   ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
   if (!ZYAN_SUCCESS(
@@ -68,21 +67,21 @@ bool Decoder::decode_one(uint32_t offset, Decoded& out, std::string& error) {
   const bool is_branch = instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE;
   if (is_branch && instruction.mnemonic != ZYDIS_MNEMONIC_CALL && operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE &&
       operands[0].imm.is_relative) {
-    const int64_t target = int64_t{offset} + instruction.length + operands[0].imm.value.s;
-    if (target < 0 || target >= static_cast<int64_t>(code_.size())) {
+    const std::int64_t target = std::int64_t{offset} + instruction.length + operands[0].imm.value.s;
+    if (target < 0 || target >= static_cast<std::int64_t>(code_.size())) {
       error = at(offset, "a branch leaves the code");
       return false;
     }
     out.has_target = true;
-    out.op.target = static_cast<uint32_t>(target);
+    out.op.target = static_cast<std::uint32_t>(target);
   }
   return true;
 }
 
 bool Decoder::decode_reachable(std::string& error) {
-  std::vector<uint32_t> pending{0};
+  std::vector<std::uint32_t> pending{0};
   while (!pending.empty()) {
-    uint32_t offset = pending.back();
+    std::uint32_t offset = pending.back();
     pending.pop_back();
     while (found_.find(offset) == found_.end()) {
       if (offset >= code_.size()) {
@@ -100,13 +99,13 @@ bool Decoder::decode_reachable(std::string& error) {
 }
 
 bool Decoder::link(std::vector<Op>& ops, std::string& error) const {
-  std::map<uint32_t, uint32_t> index_of;
+  std::map<std::uint32_t, std::uint32_t> index_of;
   for (const auto& [offset, decoded] : found_) {
     if (!ops.empty() && ops.back().offset + ops.back().length > offset) {
       error = at(offset, "this instruction begins inside another one");
       return false;
     }
-    index_of[offset] = static_cast<uint32_t>(ops.size());
+    index_of[offset] = static_cast<std::uint32_t>(ops.size());
     ops.push_back(decoded.op);
   }
   for (Op& op : ops) {
@@ -122,9 +121,9 @@ bool Decoder::link(std::vector<Op>& ops, std::string& error) const {
 Program::Program() = default;
 Program::~Program() = default;
 
-std::span<const uint8_t> Program::code() const { return {storage_.data()->bytes, code_bytes_}; }
+std::span<const std::uint8_t> Program::code() const { return {storage_.data()->bytes, code_bytes_}; }
 
-std::unique_ptr<Program> Program::decode(std::span<const uint8_t> code, std::string* error) {
+std::unique_ptr<Program> Program::decode(std::span<const std::uint8_t> code, std::string* error) {
   std::unique_ptr<Program> program(new Program);
   // One line more than needed, so that storage is never empty.
   program->storage_.resize(code.size() / sizeof(Vec) + 1);
@@ -140,7 +139,7 @@ std::unique_ptr<Program> Program::decode(std::span<const uint8_t> code, std::str
   return program;
 }
 
-std::string Program::text(uint32_t offset) const {
+std::string Program::text(std::uint32_t offset) const {
   ZydisDisassembledInstruction instruction;
   if (!ZYAN_SUCCESS(ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, offset, code().data() + offset,
                                           code_bytes_ - offset, &instruction))) {

@@ -37,7 +37,7 @@ TEST(DecodeTest, DataIsNotDecoded) {
   });
   ASSERT_TRUE(program != nullptr);
   EXPECT_EQ(program->text(0), "endbr64");
-  EXPECT_EQ(reinterpret_cast<uint64_t>(program->code().data()) % 64, 0U);
+  EXPECT_EQ(reinterpret_cast<std::uint64_t>(program->code().data()) % 64, 0U);
 }
 
 std::string problems_of(const std::function<void(Code&)>& emit) {
@@ -112,9 +112,9 @@ TEST(VerifyTest, FindsMissingVzeroupper) {
 
 TEST(BridgeTest, RunsUnderTheCallersMxcsrAndRecordsErrors) {
   const auto store_mxcsr = program_of([](Code& c) { c.stmxcsr(ptr[rdi]), c.ret(); });
-  const uint32_t before = _mm_getcsr();
+  const std::uint32_t before = _mm_getcsr();
   _mm_setcsr(0x7F80);
-  uint32_t seen = 0;
+  std::uint32_t seen = 0;
   zenwoq_emulate_entry(&seen, store_mxcsr.get());
   EXPECT_EQ(seen & kMxcsrControl, 0x7F80U);
   EXPECT_EQ(_mm_getcsr() & kMxcsrControl, 0x7F80U);
@@ -137,13 +137,13 @@ TEST(BridgeTest, ThreadsShareAProgram) {
     c.jnz(loop);
     c.ret();
   });
-  uint64_t counters[4] = {};
+  std::uint64_t counters[4] = {};
   std::vector<std::thread> threads;
-  for (uint64_t& counter : counters) {
+  for (std::uint64_t& counter : counters) {
     threads.emplace_back([&] { zenwoq_emulate_entry(&counter, increment.get()); });
   }
   for (std::thread& thread : threads) thread.join();
-  for (const uint64_t counter : counters) EXPECT_EQ(counter, 1000U);
+  for (const std::uint64_t counter : counters) EXPECT_EQ(counter, 1000U);
   EXPECT_EQ(take_recorded_error(), "");
 }
 

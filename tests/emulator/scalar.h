@@ -1,11 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reading and writing of the scalar operands of an Op: general-purpose registers, memory,
-// immediates.
-
-#ifndef ZENWOQ_TESTS_EMULATOR_SCALAR_H_
-#define ZENWOQ_TESTS_EMULATOR_SCALAR_H_
+// Reading and writing of the scalar operands of an Op: general-purpose registers, memory, immediates.
+#pragma once
 
 #include <cstring>
 #include <type_traits>
@@ -15,7 +12,7 @@
 namespace zenwoq::emulator {
 
 template <class T>
-inline T get(Cpu& cpu, const Op& op, size_t i) {
+inline T get(Cpu& cpu, const Op& op, std::size_t i) {
   const Operand& operand = op.operand[i];
   if (operand.kind == Kind::gpr) return static_cast<T>(cpu.gpr[operand.index]);
   if (operand.kind == Kind::immediate) return static_cast<T>(op.immediate);
@@ -35,33 +32,33 @@ inline void put_gpr(Cpu& cpu, unsigned index, T value) {
 }
 
 template <class T>
-inline void put(Cpu& cpu, const Op& op, size_t i, T value) {
+inline void put(Cpu& cpu, const Op& op, std::size_t i, T value) {
   const Operand& operand = op.operand[i];
   if (operand.kind == Kind::gpr) return put_gpr<T>(cpu, operand.index, value);
   std::memcpy(cpu.writable(address_of(cpu, op), sizeof value), &value, sizeof value);
 }
 
 // The same with the width known at run time only.
-inline uint64_t get_zero_extended(Cpu& cpu, const Op& op, size_t i) {
+inline std::uint64_t get_zero_extended(Cpu& cpu, const Op& op, std::size_t i) {
   switch (op.operand[i].bytes) {
-    case 1: return get<uint8_t>(cpu, op, i);
-    case 2: return get<uint16_t>(cpu, op, i);
-    case 4: return get<uint32_t>(cpu, op, i);
-    default: return get<uint64_t>(cpu, op, i);
+    case 1: return get<std::uint8_t>(cpu, op, i);
+    case 2: return get<std::uint16_t>(cpu, op, i);
+    case 4: return get<std::uint32_t>(cpu, op, i);
+    default: return get<std::uint64_t>(cpu, op, i);
   }
 }
 
-inline void put_truncated(Cpu& cpu, const Op& op, size_t i, uint64_t value) {
+inline void put_truncated(Cpu& cpu, const Op& op, std::size_t i, std::uint64_t value) {
   switch (op.operand[i].bytes) {
-    case 1: return put<uint8_t>(cpu, op, i, static_cast<uint8_t>(value));
-    case 2: return put<uint16_t>(cpu, op, i, static_cast<uint16_t>(value));
-    case 4: return put<uint32_t>(cpu, op, i, static_cast<uint32_t>(value));
-    default: return put<uint64_t>(cpu, op, i, value);
+    case 1: return put<std::uint8_t>(cpu, op, i, static_cast<std::uint8_t>(value));
+    case 2: return put<std::uint16_t>(cpu, op, i, static_cast<std::uint16_t>(value));
+    case 4: return put<std::uint32_t>(cpu, op, i, static_cast<std::uint32_t>(value));
+    default: return put<std::uint64_t>(cpu, op, i, value);
   }
 }
 
 template <class T>
-inline int64_t sign_extended(T value) {
+inline std::int64_t sign_extended(T value) {
   return static_cast<std::make_signed_t<T>>(value);
 }
 
@@ -75,7 +72,7 @@ inline Handler by_width(const Op& op, Handler h8, Handler h16, Handler h32, Hand
   }
 }
 
-inline bool condition_holds(const Flags& flags, uint8_t condition) {
+inline bool condition_holds(const Flags& flags, std::uint8_t condition) {
   bool holds = false;
   switch (condition >> 1) {
     case 0: holds = flags.overflow; break;
@@ -91,5 +88,3 @@ inline bool condition_holds(const Flags& flags, uint8_t condition) {
 }
 
 }  // namespace zenwoq::emulator
-
-#endif  // ZENWOQ_TESTS_EMULATOR_SCALAR_H_

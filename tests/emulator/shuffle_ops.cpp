@@ -1,8 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Vector instructions that move elements within 128-bit lanes: shuffles, unpacks, packs, byte
-// shifts.
+// Vector instructions that move elements within 128-bit lanes: shuffles, unpacks, packs, byte shifts.
 
 #include <algorithm>
 
@@ -13,59 +12,60 @@ namespace {
 
 using I = __m256i;
 
-constexpr size_t kLaneBytes = 16;
+constexpr std::size_t kLaneBytes = 16;
 
 // Element i of each lane is element pick(i) of the same lane of the first source.
 template <class T, class Pick>
 void pick_in_lanes(const Sources& s, Vec& out, Pick pick) {
-  constexpr size_t n = kLaneBytes / sizeof(T);
-  for (size_t i = 0; i < kLanes<T>; ++i) {
+  constexpr std::size_t n = kLaneBytes / sizeof(T);
+  for (std::size_t i = 0; i < kLanes<T>; ++i) {
     set_lane<T>(out, i, lane<T>(*s.a, i / n * n + pick(i % n)));
   }
 }
 
 void shuffle_dwords(const Op& op, const Sources& s, Vec& out) {
-  pick_in_lanes<uint32_t>(s, out, [&](size_t i) { return op.immediate >> (2 * i) & 3; });
+  pick_in_lanes<std::uint32_t>(s, out, [&](std::size_t i) { return op.immediate >> (2 * i) & 3; });
 }
 
 void shuffle_low_words(const Op& op, const Sources& s, Vec& out) {
-  pick_in_lanes<uint16_t>(s, out, [&](size_t i) { return i < 4 ? op.immediate >> (2 * i) & 3 : i; });
+  pick_in_lanes<std::uint16_t>(s, out, [&](std::size_t i) { return i < 4 ? op.immediate >> (2 * i) & 3 : i; });
 }
 
 void shuffle_high_words(const Op& op, const Sources& s, Vec& out) {
-  pick_in_lanes<uint16_t>(s, out, [&](size_t i) { return i < 4 ? i : 4 + (op.immediate >> (2 * (i - 4)) & 3); });
+  pick_in_lanes<std::uint16_t>(s, out,
+                               [&](std::size_t i) { return i < 4 ? i : 4 + (op.immediate >> (2 * (i - 4)) & 3); });
 }
 
 // vpermilps: the selectors are the immediate or the elements of the second source.
 void permute_in_lanes(const Op& op, const Sources& s, Vec& out) {
   if (op.operand[2].kind == Kind::immediate) return shuffle_dwords(op, s, out);
-  for (size_t i = 0; i < kLanes<uint32_t>; ++i) {
-    set_lane(out, i, lane<uint32_t>(*s.a, i / 4 * 4 + (lane<uint32_t>(*s.b, i) & 3)));
+  for (std::size_t i = 0; i < kLanes<std::uint32_t>; ++i) {
+    set_lane(out, i, lane<std::uint32_t>(*s.a, i / 4 * 4 + (lane<std::uint32_t>(*s.b, i) & 3)));
   }
 }
 
 // vshufps: two elements of the first source, then two of the second.
 void shuffle_floats(const Op& op, const Sources& s, Vec& out) {
-  for (size_t i = 0; i < kLanes<uint32_t>; ++i) {
-    const size_t selected = i / 4 * 4 + (op.immediate >> (2 * (i % 4)) & 3);
-    set_lane(out, i, lane<uint32_t>(i % 4 < 2 ? *s.a : *s.b, selected));
+  for (std::size_t i = 0; i < kLanes<std::uint32_t>; ++i) {
+    const std::size_t selected = i / 4 * 4 + (op.immediate >> (2 * (i % 4)) & 3);
+    set_lane(out, i, lane<std::uint32_t>(i % 4 < 2 ? *s.a : *s.b, selected));
   }
 }
 
 void shuffle_doubles(const Op& op, const Sources& s, Vec& out) {
-  for (size_t i = 0; i < kLanes<uint64_t>; ++i) {
-    const size_t selected = i / 2 * 2 + (op.immediate >> i & 1);
-    set_lane(out, i, lane<uint64_t>(i % 2 == 0 ? *s.a : *s.b, selected));
+  for (std::size_t i = 0; i < kLanes<std::uint64_t>; ++i) {
+    const std::size_t selected = i / 2 * 2 + (op.immediate >> i & 1);
+    set_lane(out, i, lane<std::uint64_t>(i % 2 == 0 ? *s.a : *s.b, selected));
   }
 }
 
 // vpalignr: 16 bytes from first:second, shifted right by the immediate.
 void align_bytes(const Op& op, const Sources& s, Vec& out) {
-  const size_t shift = op.immediate & 0xFF;
-  for (size_t i = 0; i < sizeof(Vec); ++i) {
-    const size_t base = i / kLaneBytes * kLaneBytes;
-    const size_t from = i % kLaneBytes + shift;
-    uint8_t value = 0;
+  const std::size_t shift = op.immediate & 0xFF;
+  for (std::size_t i = 0; i < sizeof(Vec); ++i) {
+    const std::size_t base = i / kLaneBytes * kLaneBytes;
+    const std::size_t from = i % kLaneBytes + shift;
+    std::uint8_t value = 0;
     if (from < kLaneBytes)
       value = s.b->bytes[base + from];
     else if (from < 2 * kLaneBytes)
@@ -76,9 +76,9 @@ void align_bytes(const Op& op, const Sources& s, Vec& out) {
 
 template <bool Left>
 void shift_bytes(const Op& op, const Sources& s, Vec& out) {
-  const size_t shift = std::min<size_t>(op.immediate & 0xFF, kLaneBytes);
+  const std::size_t shift = std::min<std::size_t>(op.immediate & 0xFF, kLaneBytes);
   out = kZeroVec;
-  for (size_t at = 0; at < sizeof(Vec); at += kLaneBytes) {
+  for (std::size_t at = 0; at < sizeof(Vec); at += kLaneBytes) {
     std::memcpy(out.bytes + at + (Left ? shift : 0), s.a->bytes + at + (Left ? 0 : shift), kLaneBytes - shift);
   }
 }
@@ -86,12 +86,12 @@ void shift_bytes(const Op& op, const Sources& s, Vec& out) {
 // vmovhlps and vmovlhps
 void high_to_low(const Op&, const Sources& s, Vec& out) {
   out = *s.a;
-  set_lane(out, 0, lane<uint64_t>(*s.b, 1));
+  set_lane(out, 0, lane<std::uint64_t>(*s.b, 1));
 }
 
 void low_to_high(const Op&, const Sources& s, Vec& out) {
   out = *s.a;
-  set_lane(out, 1, lane<uint64_t>(*s.b, 0));
+  set_lane(out, 1, lane<std::uint64_t>(*s.b, 0));
 }
 
 void append_unpacks(std::vector<Entry>& table) {

@@ -1,11 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Small programs for the tests of the emulator: assembled once, run in the emulator and on the
-// host.
-
-#ifndef ZENWOQ_TESTS_EMULATOR_TEST_SUPPORT_H_
-#define ZENWOQ_TESTS_EMULATOR_TEST_SUPPORT_H_
+// Small programs for the tests of the emulator: assembled once, run in the emulator and on the host.
+#pragma once
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
@@ -24,10 +21,10 @@
 namespace zenwoq::emulator {
 
 using Code = Xbyak::CodeGenerator;
-using Bytes = std::vector<uint8_t>;
+using Bytes = std::vector<std::uint8_t>;
 
 inline Bytes assemble(const std::function<void(Code&)>& emit) {
-  alignas(64) static thread_local uint8_t buffer[32768];
+  alignas(64) static thread_local std::uint8_t buffer[32768];
   Code code(sizeof buffer, buffer);
   emit(code);
   return Bytes(buffer, buffer + code.getSize());
@@ -36,20 +33,21 @@ inline Bytes assemble(const std::function<void(Code&)>& emit) {
 // What a test program loads, works on and stores back.
 struct alignas(64) Image {
   std::array<Vec, 8> v{};
-  std::array<uint64_t, 4> k{};  // k[1] to k[3] only: k0 is no write mask
-  std::array<uint64_t, 4> g{};  // rax, rcx, rdx, r8
-  uint32_t mxcsr = kMxcsrDefault;
-  uint32_t saved_mxcsr = 0;
+  std::array<std::uint64_t, 4> k{};  // k[1] to k[3] only: k0 is no write mask
+  std::array<std::uint64_t, 4> g{};  // rax, rcx, rdx, r8
+  std::uint32_t mxcsr = kMxcsrDefault;
+  std::uint32_t saved_mxcsr = 0;
   Vec memory{};
 };
 
 inline const Xbyak::Reg64 kImageRegister = Xbyak::util::r11;
 
 template <class Member>
-Xbyak::RegExp image_at(Member Image::*member, size_t bytes = 0) {
+Xbyak::RegExp image_at(Member Image::*member, std::size_t bytes = 0) {
   static const Image image;
-  const auto offset = reinterpret_cast<const uint8_t*>(&(image.*member)) - reinterpret_cast<const uint8_t*>(&image);
-  return kImageRegister + static_cast<size_t>(offset) + bytes;
+  const auto offset =
+      reinterpret_cast<const std::uint8_t*>(&(image.*member)) - reinterpret_cast<const std::uint8_t*>(&image);
+  return kImageRegister + static_cast<std::size_t>(offset) + bytes;
 }
 
 // Which registers hold Image::v: xmm, ymm or zmm from `base` on.
@@ -89,8 +87,8 @@ inline void move_image(Code& c, const Shape& shape, bool load) {
   }
 }
 
-// endbr64; load everything; body; store everything; vzeroupper; ret. VEX moves unless the shape is
-// EVEX, so that a host without AVX-512 can run it.
+// endbr64; load everything; body; store everything; vzeroupper; ret. VEX moves unless the shape is EVEX, so that a host
+// without AVX-512 can run it.
 inline Bytes vector_program(const Shape& shape, const Emit& body) {
   using namespace Xbyak::util;
   return assemble([&](Code& c) {
@@ -134,7 +132,7 @@ inline void run_emulated(const Bytes& code, Image& image) {
   Cpu cpu;
   cpu.ranges = {{&image, sizeof image, true, "image"}};
   std::string error;
-  EXPECT_TRUE(run(*program, cpu, reinterpret_cast<uint64_t>(&image), &error).ok) << error;
+  EXPECT_TRUE(run(*program, cpu, reinterpret_cast<std::uint64_t>(&image), &error).ok) << error;
 }
 
 // Executable while it lives; never writable and executable at once.
@@ -153,7 +151,7 @@ class NativeCode {
 
  private:
   void* page_;
-  size_t bytes_;
+  std::size_t bytes_;
 };
 
 inline void run_native(const Bytes& code, Image& image) { NativeCode{code}(image); }
@@ -171,27 +169,28 @@ inline bool host_has_avx512() {
 
 class Random {
  public:
-  explicit Random(uint64_t seed) : engine_(seed) {}
+  explicit Random(std::uint64_t seed) : engine_(seed) {}
 
-  uint64_t bits() { return engine_(); }
-  uint64_t below(uint64_t n) { return engine_() % n; }
+  std::uint64_t bits() { return engine_(); }
+  std::uint64_t below(std::uint64_t n) { return engine_() % n; }
 
   // Any bits, or one of the values where integer or float instructions go wrong.
-  uint32_t word() {
-    static constexpr uint32_t kSpecial[] = {0x00000000, 0x80000000, 0x00000001, 0x807FFFFF, 0x00800000, 0x3F800000,
-                                            0xBF800000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F800001, 0x7FFFFFFF,
-                                            0xFFFFFFFF, 0x00010000, 0x80008000, 0x477FF000};
+  std::uint32_t word() {
+    static constexpr std::uint32_t kSpecial[] = {0x00000000, 0x80000000, 0x00000001, 0x807FFFFF, 0x00800000, 0x3F800000,
+                                                 0xBF800000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F800001, 0x7FFFFFFF,
+                                                 0xFFFFFFFF, 0x00010000, 0x80008000, 0x477FF000};
     switch (below(4)) {
       case 0: return kSpecial[below(std::size(kSpecial))];
-      case 1: return static_cast<uint32_t>(0x3F000000 + below(0x01000000)) | static_cast<uint32_t>(below(2) << 31);
-      default: return static_cast<uint32_t>(bits());
+      case 1:
+        return static_cast<std::uint32_t>(0x3F000000 + below(0x01000000)) | static_cast<std::uint32_t>(below(2) << 31);
+      default: return static_cast<std::uint32_t>(bits());
     }
   }
 
   Vec vec() {
     Vec v;
-    for (size_t i = 0; i < 16; ++i) {
-      const uint32_t w = word();
+    for (std::size_t i = 0; i < 16; ++i) {
+      const std::uint32_t w = word();
       std::memcpy(v.bytes + 4 * i, &w, 4);
     }
     return v;
@@ -200,8 +199,8 @@ class Random {
   Image image() {
     Image image;
     for (Vec& v : image.v) v = vec();
-    for (uint64_t& k : image.k) k = bits();
-    for (uint64_t& g : image.g) g = below(3) == 0 ? word() : bits();
+    for (std::uint64_t& k : image.k) k = bits();
+    for (std::uint64_t& g : image.g) g = below(3) == 0 ? word() : bits();
     image.memory = vec();
     return image;
   }
@@ -211,40 +210,38 @@ class Random {
 };
 
 template <class T>
-T lane(const Vec& v, size_t i) {
+T lane(const Vec& v, std::size_t i) {
   T value;
   std::memcpy(&value, v.bytes + i * sizeof(T), sizeof(T));
   return value;
 }
 
 template <class T>
-void set_lane(Vec& v, size_t i, T value) {
+void set_lane(Vec& v, std::size_t i, T value) {
   std::memcpy(v.bytes + i * sizeof(T), &value, sizeof(T));
 }
 
 // The sign and payload of a NaN are outside the arithmetic contract.
 inline Vec with_one_nan(const Vec& value) {
   Vec v = value;
-  for (size_t i = 0; i < 16; ++i) {
-    if ((lane<uint32_t>(v, i) & 0x7FFFFFFF) > 0x7F800000) set_lane<uint32_t>(v, i, 0x7FC00000);
+  for (std::size_t i = 0; i < 16; ++i) {
+    if ((lane<std::uint32_t>(v, i) & 0x7FFFFFFF) > 0x7F800000) set_lane<std::uint32_t>(v, i, 0x7FC00000);
   }
   return v;
 }
 
-inline bool equal(const Vec& a, const Vec& b, size_t bytes = sizeof(Vec)) {
+inline bool equal(const Vec& a, const Vec& b, std::size_t bytes = sizeof(Vec)) {
   return std::memcmp(a.bytes, b.bytes, bytes) == 0;
 }
 
 inline std::string hex(const Vec& v) {
   std::string text;
   char word[12];
-  for (size_t i = 16; i-- > 0;) {
-    std::snprintf(word, sizeof word, "%08x ", lane<uint32_t>(v, i));
+  for (std::size_t i = 16; i-- > 0;) {
+    std::snprintf(word, sizeof word, "%08x ", lane<std::uint32_t>(v, i));
     text += word;
   }
   return text;
 }
 
 }  // namespace zenwoq::emulator
-
-#endif  // ZENWOQ_TESTS_EMULATOR_TEST_SUPPORT_H_

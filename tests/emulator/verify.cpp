@@ -13,8 +13,7 @@
 namespace zenwoq::emulator {
 namespace {
 
-// What a Zen 4 has and a kernel may use. VBMI is left out on purpose: kernels are to stay within
-// this list.
+// What a Zen 4 has and a kernel may use. VBMI is left out on purpose: kernels are to stay within this list.
 constexpr ZydisISASet kAllowed[] = {
     ZYDIS_ISA_SET_I86,
     ZYDIS_ISA_SET_I186,
@@ -92,9 +91,9 @@ class Verifier {
   void verify_one(const Op& op);
   void verify_masked_shuffle(const Op& op, const Decoded& decoded);
   void verify_immediate(const Op& op, const Decoded& decoded);
-  void verify_return(size_t index);
+  void verify_return(std::size_t index);
   bool uses_upper_state() const;
-  bool is_branch_target(size_t index) const;
+  bool is_branch_target(std::size_t index) const;
   bool is_epilogue(const Decoded& decoded) const;
   void report(const Op& op, const std::string& what);
 
@@ -119,7 +118,7 @@ void Verifier::report(const Op& op, const std::string& what) {
 void Verifier::verify() {
   verify_begin();
   const bool needs_zero_upper = uses_upper_state();
-  for (size_t i = 0; i < program_.ops().size(); ++i) {
+  for (std::size_t i = 0; i < program_.ops().size(); ++i) {
     const Op& op = program_.ops()[i];
     verify_one(op);
     if (needs_zero_upper && decode(op).instruction.mnemonic == ZYDIS_MNEMONIC_RET) verify_return(i);
@@ -154,7 +153,7 @@ void Verifier::verify_masked_shuffle(const Op& op, const Decoded& decoded) {
   const ZydisMnemonic mnemonic = decoded.instruction.mnemonic;
   if (mnemonic != ZYDIS_MNEMONIC_VPERMB && mnemonic != ZYDIS_MNEMONIC_VPSHUFB) return;
   const bool masked = decoded.instruction.avx.mask.mode >= ZYDIS_MASK_MODE_MERGING;
-  for (size_t i = 0; i < decoded.instruction.operand_count; ++i) {
+  for (std::size_t i = 0; i < decoded.instruction.operand_count; ++i) {
     if (masked && decoded.operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY) {
       report(op, "masked byte shuffle with a memory operand");
     }
@@ -165,9 +164,9 @@ void Verifier::verify_masked_shuffle(const Op& op, const Decoded& decoded) {
 void Verifier::verify_immediate(const Op& op, const Decoded& decoded) {
   const auto& immediate = decoded.instruction.raw.imm[0];
   if (immediate.size != 64) return;
-  const int64_t value = immediate.value.s;
-  if (value >= std::numeric_limits<int32_t>::min() &&
-      value <= static_cast<int64_t>(std::numeric_limits<uint32_t>::max())) {
+  const std::int64_t value = immediate.value.s;
+  if (value >= std::numeric_limits<std::int32_t>::min() &&
+      value <= static_cast<std::int64_t>(std::numeric_limits<std::uint32_t>::max())) {
     return;
   }
   report(op, "a 64-bit immediate may be an address");
@@ -185,7 +184,7 @@ bool Verifier::uses_upper_state() const {
   });
 }
 
-bool Verifier::is_branch_target(size_t index) const {
+bool Verifier::is_branch_target(std::size_t index) const {
   return std::any_of(program_.ops().begin(), program_.ops().end(), [&](const Op& op) {
     const auto decoded = decode(op);
     return decoded.instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE &&
@@ -203,9 +202,9 @@ bool Verifier::is_epilogue(const Decoded& decoded) const {
 }
 
 // Walks back from ret to vzeroupper; a jump that lands between the two would go around it.
-void Verifier::verify_return(size_t index) {
+void Verifier::verify_return(std::size_t index) {
   const std::vector<Op>& ops = program_.ops();
-  for (size_t i = index; i > 0; --i) {
+  for (std::size_t i = index; i > 0; --i) {
     if (is_branch_target(i)) return report(ops[index], "a branch reaches this ret past vzeroupper");
     const Op& before = ops[i - 1];
     if (before.offset + before.length != ops[i].offset) break;
@@ -219,7 +218,7 @@ void Verifier::verify_return(size_t index) {
 }  // namespace
 
 bool verify_static(const Program& program, std::vector<std::string>* problems) {
-  const size_t before = problems->size();
+  const std::size_t before = problems->size();
   Verifier(program, *problems).verify();
   return problems->size() == before;
 }

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The rules that the emulator enforces on a run: memory, the calling convention, endless loops.
-// What instructions compute, and the rest of the interface, is tested in tests/emulator/*_test.cpp.
+// The rules that the emulator enforces on a run: memory, the calling convention, endless loops. What instructions
+// compute, and the rest of the interface, is tested in tests/emulator/*_test.cpp.
 
 #include "tests/emulator/test_support.h"
 
@@ -12,26 +12,25 @@ namespace {
 using namespace Xbyak::util;
 using testing::Test;
 
-// The error of one run, "" if it went well. The argument is the address of `data`, which is all
-// that is permitted.
+// The error of one run, "" if it went well. The argument is the address of `data`, which is all that is permitted.
 class RunTest : public Test {
  protected:
   std::string error_of(const std::function<void(Code&)>& body) {
     const auto program = program_of(body);
     std::string error;
-    result_ = run(*program, cpu_, reinterpret_cast<uint64_t>(data_), &error);
+    result_ = run(*program, cpu_, reinterpret_cast<std::uint64_t>(data_), &error);
     EXPECT_EQ(result_.ok, error.empty());
     return error;
   }
 
-  alignas(64) uint8_t data_[256] = {};
+  alignas(64) std::uint8_t data_[256] = {};
   Cpu cpu_;
   Result result_;
 };
 
 class BoundsTest : public RunTest {
  protected:
-  void permit(size_t bytes, bool writable) { cpu_.ranges = {{data_, bytes, writable, "x"}}; }
+  void permit(std::size_t bytes, bool writable) { cpu_.ranges = {{data_, bytes, writable, "x"}}; }
 };
 
 TEST_F(BoundsTest, AccessesInsideArePermitted) {
@@ -199,8 +198,8 @@ TEST_F(CallTest, RegistersHoldGarbageOnEntry) {
               c.ret();
             }),
             "");
-  for (size_t i = 0; i < 16; ++i) {
-    uint32_t bits;
+  for (std::size_t i = 0; i < 16; ++i) {
+    std::uint32_t bits;
     std::memcpy(&bits, data_ + 4 * i, 4);
     EXPECT_EQ(bits & 0x7FC00000, 0x7F800000U) << "a signalling NaN";
   }
