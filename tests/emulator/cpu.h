@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,6 +21,18 @@ struct alignas(64) Vec {
 
 inline constexpr Vec kZeroVec{};
 
+template <class T>
+T lane(const Vec& v, std::size_t i) {
+  T value;
+  std::memcpy(&value, v.bytes + i * sizeof(T), sizeof(T));
+  return value;
+}
+
+template <class T>
+void set_lane(Vec& v, std::size_t i, T value) {
+  std::memcpy(v.bytes + i * sizeof(T), &value, sizeof(T));
+}
+
 // Host memory that a program may read, and write if `writable`. There is no address translation. An access must lie in
 // one range; two ranges that touch are not joined.
 struct Range {
@@ -29,7 +42,7 @@ struct Range {
   std::string name;
 };
 
-// ZF, SF and PF all follow from the last result (sign-extended to 64 bits), so only CF and OF are kept beside it.
+// ZF and SF follow from the last result (sign-extended to 64 bits), so only CF and OF are kept beside it.
 struct Flags {
   std::int64_t result = 0;
   bool carry = false;
@@ -37,16 +50,15 @@ struct Flags {
 
   bool zero() const { return result == 0; }
   bool sign() const { return result < 0; }
-  bool parity() const { return __builtin_parity(static_cast<std::uint8_t>(result)) == 0; }
 };
 
-inline constexpr unsigned kRax = 0, kRcx = 1, kRdx = 2, kRbx = 3, kRsp = 4, kRbp = 5, kRsi = 6, kRdi = 7;
+inline constexpr unsigned kRax = 0, kRbx = 3, kRsp = 4, kRbp = 5, kRdi = 7;
 // A slot of Cpu::gpr that always holds zero: an absent base or index.
 inline constexpr unsigned kNoRegister = 16;
 
 // DAZ, the six masks, rounding, FTZ; without the sticky flags.
 inline constexpr std::uint32_t kMxcsrControl = 0xFFC0;
-inline constexpr std::uint32_t kMxcsrAllMasked = 0x1F80;
+// All exceptions masked and nothing else, as the ABI has it on entry of a process.
 inline constexpr std::uint32_t kMxcsrDefault = 0x1F80;
 // FTZ, DAZ, all masked, to nearest: the host's state during a run.
 inline constexpr std::uint32_t kMxcsrFlush = 0x9FC0;
@@ -70,9 +82,8 @@ struct Cpu {
   std::array<Vec, 32> zmm{};
   std::array<std::uint64_t, 8> k{};
   Flags flags;
-  std::uint32_t pc = 0;       // index of the next operation in the program
-  bool upper_dirty = false;   // bits above 127 of zmm0-15 written since the last vzeroupper
-  bool high_written = false;  // any of zmm16-31 written
+  std::uint32_t pc = 0;      // index of the next operation in the program
+  bool upper_dirty = false;  // bits above 127 of zmm0-15 written since the last vzeroupper
 
   // Set by fail() and by the final ret; ends the run after the current instruction.
   bool stop = false;
@@ -101,19 +112,14 @@ struct Cpu {
   void check_aligned(std::uint64_t address, std::size_t alignment);
   void fail(std::string text);
 
-  // Marks a write of `bytes` bytes to vector register `index` for the checks of the upper state.
-  void note_vector_write(unsigned index, std::size_t bytes) {
-    if (index >= 16)
-      high_written = true;
-    else if (bytes > 16)
-      upper_dirty = true;
-  }
+  // Marks a write of `bytes` bytes to vector register `index`; vzeroupper has no say over registers 16 to 31.
+  void note_vector_write(unsigned index, std::size_t bytes) { upper_dirty |= index < 16 && bytes > 16; }
 
  private:
   bool permitted(std::uint64_t address, std::size_t bytes, bool write) const;
   std::uint8_t* checked(std::uint64_t address, std::size_t bytes, bool write);
   void fail_access(std::uint64_t address, std::size_t bytes, bool write);
-  std::string nearest_range(std::uint64_t address, std::size_t bytes, bool write) const;
+  std::string nearest_range(std::uint64_t address, std::size_t bytes) const;
 
   Vec scratch_{};
 };

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// An interpreter of the instructions that our kernels consist of, so that tests run every kernel on any x86-64 host.
+// An interpreter of the instructions that our kernels may consist of, so that tests run every kernel on any x86-64 host
+// and see every access that it makes. Its tables are the list of permitted instructions.
 //
 //   std::string error;
 //   auto program = Program::decode(code, &error);
@@ -25,6 +26,19 @@
 namespace zenwoq::emulator {
 
 struct Op;
+
+// Sets of instructions that a CPU has or lacks as a whole, as far as kernels tell them apart.
+using Features = std::uint32_t;
+inline constexpr Features kX86 = 1;     // x86-64 with the MXCSR and the prefetches of SSE
+inline constexpr Features kAvx2 = 2;    // AVX, AVX2, FMA, F16C, BMI2
+inline constexpr Features kAvx512 = 4;  // F, BW, DQ, VL: what has an EVEX encoding or uses mask registers
+inline constexpr Features kAvx512Bf16 = 8;
+inline constexpr Features kAvx512Vnni = 16;
+
+// What kernels of a tier may use.
+inline constexpr Features kAvx2Tier = kX86 | kAvx2;
+inline constexpr Features kAvx512VnniTier = kAvx2Tier | kAvx512 | kAvx512Vnni;
+inline constexpr Features kAvx512Bf16Tier = kAvx2Tier | kAvx512 | kAvx512Bf16;
 
 // Code decoded once; immutable, so any number of threads may run it at the same time.
 class Program {
@@ -55,9 +69,8 @@ class Program {
 
 struct Result {
   bool ok = false;
-  std::uint64_t return_value = 0;       // rax
-  std::uint64_t instructions = 0;       // executed
-  bool high_registers_written = false;  // zmm16-31; legal, and no reason for vzeroupper
+  std::uint64_t return_value = 0;  // rax
+  std::uint64_t instructions = 0;  // executed
 };
 
 // Calls the program as a System V function of one argument. Fails, with all reasons in *error, on: an access outside
@@ -69,10 +82,10 @@ struct Result {
 Result run(const Program& program, Cpu& cpu, std::uint64_t arg0, std::string* error);
 
 // Checks that need no execution; appends one text per problem. True if there was none. Beyond what decode() refuses:
-// begins with endbr64; only listed instruction sets (no VBMI), all known to the emulator; no call, system call,
-// indirect jump or interrupt; vzeroupper right before every ret of code that uses ymm or zmm; no 64-bit immediate that
-// may be an address; no masked byte shuffle of memory.
-bool verify_static(const Program& program, std::vector<std::string>* problems);
+// begins with endbr64; only instructions of the emulator's tables whose encodings need no more than `allowed` (so no
+// call, system call, indirect jump or interrupt: they are in no table); vzeroupper right before every ret of code that
+// uses ymm or zmm; no 64-bit immediate that may be an address; no masked byte shuffle of memory.
+bool verify_static(const Program& program, Features allowed, std::vector<std::string>* problems);
 
 // Takes the first error that zenwoq_emulate_entry recorded since the last call, from any thread; empty if none.
 std::string take_recorded_error();

@@ -2,17 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // One call of a program: the state on entry, the loop, and what a function must have kept at return.
-
-#include <immintrin.h>
+#include <fmt/format.h>
+#include <xmmintrin.h>
 
 #include <algorithm>
-#include <cinttypes>
-#include <cstdio>
 #include <cstring>
 #include <mutex>
 #include <utility>
 
-#include "tests/emulator/emulator.h"
 #include "tests/emulator/operation.h"
 
 namespace zenwoq::emulator {
@@ -57,22 +54,11 @@ void reset(Cpu& cpu, const Program& program, std::uint64_t arg0) {
   for (unsigned i = 0; i < 8; ++i) cpu.k[i] = 0xA5C35A3C96E1781E >> i;
   cpu.flags = {-1, true, true};
   cpu.pc = 0;
-  cpu.upper_dirty = cpu.high_written = cpu.stop = false;
+  cpu.upper_dirty = cpu.stop = false;
   cpu.problem.clear();
   cpu.code = {program.code().data(), program.code().size(), false, "code"};
   reset_stack(cpu);
 }
-
-class HostMxcsr {
- public:
-  explicit HostMxcsr(std::uint32_t value) : saved_(_mm_getcsr()) { _mm_setcsr(value); }
-  ~HostMxcsr() { _mm_setcsr(saved_); }
-  HostMxcsr(const HostMxcsr&) = delete;
-  HostMxcsr& operator=(const HostMxcsr&) = delete;
-
- private:
-  std::uint32_t saved_;
-};
 
 // Runs until something stops the machine; returns the number of instructions. Not inlined, so that nothing of it moves
 // out from under the host's MXCSR.
@@ -80,7 +66,7 @@ class HostMxcsr {
   std::uint64_t left = cpu.budget;
   while (!cpu.stop) {
     if (left == 0) {
-      cpu.fail("still running after " + std::to_string(cpu.budget) + " instructions");
+      cpu.fail(fmt::format("still running after {} instructions", cpu.budget));
       break;
     }
     --left;
@@ -103,32 +89,17 @@ bool canaries_intact(const Cpu& cpu) {
 void check_kept(const Cpu& cpu, std::uint32_t entry_mxcsr, std::vector<std::string>& problems) {
   for (const unsigned i : kCalleeSaved) {
     if (cpu.gpr[i] == callee_saved_value(i)) continue;
-    char text[64];
-    std::snprintf(text, sizeof text, "%s is callee-saved and was changed to 0x%" PRIx64, kGprNames[i], cpu.gpr[i]);
-    problems.push_back(text);
+    problems.push_back(fmt::format("{} is callee-saved and was changed to 0x{:x}", kGprNames[i], cpu.gpr[i]));
   }
   if (((cpu.mxcsr ^ entry_mxcsr) & kMxcsrControl) != 0) {
-    char text[64];
-    std::snprintf(text, sizeof text, "MXCSR is 0x%04x at return, was 0x%04x", cpu.mxcsr, entry_mxcsr);
-    problems.push_back(text);
+    problems.push_back(fmt::format("MXCSR is 0x{:04x} at return, was 0x{:04x}", cpu.mxcsr, entry_mxcsr));
   }
   if (cpu.upper_dirty) problems.push_back("dirty upper vector state at return: no vzeroupper");
   if (!canaries_intact(cpu)) problems.push_back("stack canaries were overwritten");
 }
 
-std::string joined(const std::vector<std::string>& problems) {
-  std::string text;
-  for (const std::string& problem : problems) text += (text.empty() ? "" : "; ") + problem;
-  return text;
-}
-
 std::mutex recorded_mutex;
 std::string recorded_error;
-
-void record_error(const std::string& error) {
-  const std::lock_guard<std::mutex> lock(recorded_mutex);
-  if (recorded_error.empty()) recorded_error = error;
-}
 
 }  // namespace
 
@@ -137,29 +108,26 @@ Result run(const Program& program, Cpu& cpu, std::uint64_t arg0, std::string* er
   const std::uint32_t entry_mxcsr = cpu.mxcsr;
   std::uint32_t last = 0;
   Result result;
-  {
-    const HostMxcsr host(kMxcsrFlush);
-    result.instructions = execute(program.ops(), cpu, last);
-  }
+  const std::uint32_t host_mxcsr = _mm_getcsr();
+  _mm_setcsr(kMxcsrFlush);
+  result.instructions = execute(program.ops(), cpu, last);
+  _mm_setcsr(host_mxcsr);
   std::vector<std::string> problems;
   if (!cpu.problem.empty()) {
     const std::uint32_t offset = program.ops()[last].offset;
-    char place[32];
-    std::snprintf(place, sizeof place, "+0x%x `", offset);
-    problems.push_back(place + program.text(offset) + "`: " + cpu.problem);
+    problems.push_back(fmt::format("+0x{:x} `{}`: {}", offset, program.text(offset), cpu.problem));
   } else {
     check_kept(cpu, entry_mxcsr, problems);
   }
   result.ok = problems.empty();
   result.return_value = cpu.gpr[kRax];
-  result.high_registers_written = cpu.high_written;
-  if (error != nullptr) *error = joined(problems);
+  *error = fmt::format("{}", fmt::join(problems, "; "));
   return result;
 }
 
 std::string take_recorded_error() {
-  const std::lock_guard<std::mutex> lock(recorded_mutex);
-  return std::exchange(recorded_error, std::string());
+  const std::lock_guard lock(recorded_mutex);
+  return std::exchange(recorded_error, {});
 }
 
 extern "C" void zenwoq_emulate_entry(const void* args, const Program* program) {
@@ -167,7 +135,9 @@ extern "C" void zenwoq_emulate_entry(const void* args, const Program* program) {
   cpu.check_ranges = false;
   cpu.mxcsr = _mm_getcsr();
   std::string error;
-  if (!run(*program, cpu, reinterpret_cast<std::uint64_t>(args), &error).ok) record_error(error);
+  if (run(*program, cpu, reinterpret_cast<std::uint64_t>(args), &error).ok) return;
+  const std::lock_guard lock(recorded_mutex);
+  if (recorded_error.empty()) recorded_error = error;
 }
 
 }  // namespace zenwoq::emulator

@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // From what Zydis says about one instruction to an Op.
-
 #include <algorithm>
 #include <array>
 
@@ -11,25 +10,24 @@
 namespace zenwoq::emulator {
 namespace {
 
-constexpr std::size_t kMnemonics = ZYDIS_MNEMONIC_MAX_VALUE + 1;
+using Index = std::array<Entry, ZYDIS_MNEMONIC_MAX_VALUE + 1>;
 
-std::array<Entry, kMnemonics> build_index() {
-  std::array<Entry, kMnemonics> index{};
-  for (const auto& table : {control_table(), integer_table(), bit_table(), mask_table(), move_table(), lane_table(),
-                            compare_table(), shuffle_table(), permute_table(), float_table(), convert_table()}) {
-    for (const Entry& entry : table) index[entry.mnemonic] = entry;
+Index build_index() {
+  Index index{};
+  for (const auto& tables : {scalar_tables(), move_tables(), arithmetic_tables()}) {
+    for (const Table& table : tables) {
+      for (const Entry& entry : table.rows) (index[entry.mnemonic] = entry).needs = table.needs;
+    }
   }
   return index;
 }
 
 const Entry& entry_of(ZydisMnemonic mnemonic) {
-  static const std::array<Entry, kMnemonics> index = build_index();
+  static const Index index = build_index();
   return index[mnemonic];
 }
 
 void run_unsupported(Cpu& cpu, const Op&) { cpu.fail("this instruction or form is not known to the emulator"); }
-
-bool is_high_byte(ZydisRegister reg) { return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH; }
 
 std::uint8_t gpr_index(ZydisRegister reg) {
   const ZydisRegister full = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
@@ -42,10 +40,9 @@ bool translate_register(ZydisRegister reg, Operand& out) {
     case ZYDIS_REGCLASS_GPR16:
     case ZYDIS_REGCLASS_GPR32:
     case ZYDIS_REGCLASS_GPR64:
-      if (is_high_byte(reg)) return false;
       out.kind = Kind::gpr;
       out.index = gpr_index(reg);
-      return true;
+      return reg < ZYDIS_REGISTER_AH || reg > ZYDIS_REGISTER_BH;
     case ZYDIS_REGCLASS_XMM:
     case ZYDIS_REGCLASS_YMM:
     case ZYDIS_REGCLASS_ZMM:
@@ -80,15 +77,11 @@ bool translate_memory(const ZydisDecodedOperandMem& memory, const std::uint8_t* 
 
 bool translate_operand(const ZydisDecodedOperand& from, const std::uint8_t* instruction_end, Op& op, Operand& out) {
   out.bytes = static_cast<std::uint16_t>(from.size / 8);
-  switch (from.type) {
-    case ZYDIS_OPERAND_TYPE_REGISTER: return translate_register(from.reg.value, out);
-    case ZYDIS_OPERAND_TYPE_MEMORY: out.kind = Kind::memory; return translate_memory(from.mem, instruction_end, op);
-    case ZYDIS_OPERAND_TYPE_IMMEDIATE:
-      out.kind = Kind::immediate;
-      op.immediate = from.imm.value.u;
-      return true;
-    default: return false;
-  }
+  if (from.type == ZYDIS_OPERAND_TYPE_REGISTER) return translate_register(from.reg.value, out);
+  out.kind = from.type == ZYDIS_OPERAND_TYPE_MEMORY ? Kind::memory : Kind::immediate;
+  if (out.kind == Kind::memory) return translate_memory(from.mem, instruction_end, op);
+  op.immediate = from.imm.value.u;
+  return from.type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
 }
 
 bool translate_operands(const ZydisDecodedInstruction& instruction, const ZydisDecodedOperand* operands,
@@ -109,19 +102,17 @@ bool translate_operands(const ZydisDecodedInstruction& instruction, const ZydisD
   return true;
 }
 
-void translate_mask(const ZydisDecodedInstructionAvx& avx, Op& op) {
-  if (avx.mask.mode < ZYDIS_MASK_MODE_MERGING) return;
-  op.mask = static_cast<std::uint8_t>(ZydisRegisterGetId(avx.mask.reg));
-  op.zeroing = avx.mask.mode == ZYDIS_MASK_MODE_ZEROING || avx.mask.mode == ZYDIS_MASK_MODE_CONTROL_ZEROING;
-}
-
 bool bind(const ZydisDecodedInstruction& instruction, const ZydisDecodedOperand* operands, const std::uint8_t* code,
           Op& op) {
   const Entry& entry = entry_of(instruction.mnemonic);
+  op.needs = entry.needs | (op.evex ? kAvx512 : 0);
   const bool has_rounding = instruction.avx.has_sae || instruction.avx.rounding.mode != ZYDIS_ROUNDING_MODE_INVALID;
   if (entry.bind == nullptr || has_rounding || instruction.address_width != 64) return false;
   if (!translate_operands(instruction, operands, code + op.offset + instruction.length, op)) return false;
-  translate_mask(instruction.avx, op);
+  const ZydisMaskMode mode = instruction.avx.mask.mode;
+  if (mode >= ZYDIS_MASK_MODE_MERGING)
+    op.mask = static_cast<std::uint8_t>(ZydisRegisterGetId(instruction.avx.mask.reg));
+  op.zeroing = mode == ZYDIS_MASK_MODE_ZEROING;
   return entry.bind(op, entry);
 }
 
@@ -131,7 +122,9 @@ void translate(const ZydisDecodedInstruction& instruction, const ZydisDecodedOpe
                const std::uint8_t* code, std::uint32_t offset, Op& op) {
   op.offset = offset;
   op.length = instruction.length;
+  op.mnemonic = instruction.mnemonic;
   op.condition = instruction.opcode & 15;
+  op.evex = instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX;
   op.vector_bytes = static_cast<std::uint8_t>(instruction.avx.vector_length / 8);
   if (!bind(instruction, operands, code, op)) op.run = run_unsupported;
 }
