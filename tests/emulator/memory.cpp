@@ -2,41 +2,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Which memory an emulated program may touch, and what is said when it touches other memory.
+#include <fmt/format.h>
 
 #include <algorithm>
-#include <cinttypes>
-#include <cstdio>
-#include <limits>
 
 #include "tests/emulator/cpu.h"
 
 namespace zenwoq::emulator {
 namespace {
 
-uint64_t begin_of(const Range& range) { return reinterpret_cast<uint64_t>(range.begin); }
+std::uint64_t begin_of(const Range& range) { return reinterpret_cast<std::uint64_t>(range.begin); }
 
-bool contains(const Range& range, uint64_t address, size_t bytes) {
+bool contains(const Range& range, std::uint64_t address, std::size_t bytes) {
   return bytes <= range.bytes && address - begin_of(range) <= range.bytes - bytes;
-}
-
-// Bytes between the access and the range; 0 if they touch or overlap.
-uint64_t gap(const Range& range, uint64_t address, size_t bytes) {
-  const uint64_t begin = begin_of(range);
-  const uint64_t end = begin + range.bytes;
-  if (address >= end) return address - end;
-  if (address + bytes <= begin) return begin - (address + bytes);
-  return 0;
-}
-
-std::string count_of(uint64_t bytes) { return std::to_string(bytes) + (bytes == 1 ? " byte" : " bytes"); }
-
-std::string place_text(const Range& range, uint64_t address, size_t bytes) {
-  const uint64_t begin = begin_of(range);
-  const uint64_t end = begin + range.bytes;
-  const uint64_t last = address + bytes;
-  if (address < begin) return count_of(begin - address) + " before the begin of '" + range.name + "'";
-  if (last > end) return count_of(last - end) + " past the end of '" + range.name + "'";
-  return "'" + range.name + "' is read-only";
 }
 
 }  // namespace
@@ -46,31 +24,30 @@ void Cpu::fail(std::string text) {
   stop = true;
 }
 
-// The stack is permitted from rsp upwards only: a signal handler may overwrite the red zone of a
-// kernel that other code interrupts, and kernels are not to rely on it. The return address may be
-// read, never written.
-bool Cpu::permitted(uint64_t address, size_t bytes, bool write) const {
+// The stack is permitted from rsp upwards only: a signal handler may overwrite the red zone of a kernel that other code
+// interrupts, and kernels are not to rely on it. The return address may be read, never written.
+bool Cpu::permitted(std::uint64_t address, std::size_t bytes, bool write) const {
   for (const Range& range : ranges) {
     if (contains(range, address, bytes) && (range.writable || !write)) return true;
   }
-  const uint64_t stack_end = entry_rsp + (write ? 0 : sizeof(uint64_t));
-  const uint64_t rsp = gpr[kRsp];
-  if (rsp >= reinterpret_cast<uint64_t>(stack->bytes) && address >= rsp && address < stack_end &&
+  const std::uint64_t stack_end = entry_rsp + (write ? 0 : sizeof(std::uint64_t));
+  const std::uint64_t rsp = gpr[kRsp];
+  if (rsp >= reinterpret_cast<std::uint64_t>(stack->bytes) && address >= rsp && address < stack_end &&
       bytes <= stack_end - address) {
     return true;
   }
   return !write && contains(code, address, bytes);
 }
 
-uint8_t* Cpu::checked(uint64_t address, size_t bytes, bool write) {
+std::uint8_t* Cpu::checked(std::uint64_t address, std::size_t bytes, bool write) {
   if (permitted(address, bytes, write)) [[likely]]
-    return reinterpret_cast<uint8_t*>(address);
+    return reinterpret_cast<std::uint8_t*>(address);
   fail_access(address, bytes, write);
   scratch_ = kZeroVec;
   return scratch_.bytes;
 }
 
-void Cpu::check_active(uint64_t address, uint64_t active, bool write) {
+void Cpu::check_active(std::uint64_t address, std::uint64_t active, bool write) {
   if (!check_ranges || active == 0) return;
   const unsigned first = static_cast<unsigned>(__builtin_ctzll(active));
   const unsigned last = 63U - static_cast<unsigned>(__builtin_clzll(active));
@@ -80,41 +57,38 @@ void Cpu::check_active(uint64_t address, uint64_t active, bool write) {
   }
 }
 
-void Cpu::check_aligned(uint64_t address, size_t alignment) {
+void Cpu::check_aligned(std::uint64_t address, std::size_t alignment) {
   if (address % alignment == 0) return;
-  char text[96];
-  std::snprintf(text, sizeof text, "address 0x%" PRIx64 " is not aligned to %zu bytes", address, alignment);
-  fail(text);
+  fail(fmt::format("address 0x{:x} is not aligned to {} bytes", address, alignment));
 }
 
-void Cpu::fail_access(uint64_t address, size_t bytes, bool write) {
-  char text[96];
-  std::snprintf(text, sizeof text, "%s of %zu byte%s at 0x%" PRIx64 " is not permitted: ", write ? "write" : "read",
-                bytes, bytes == 1 ? "" : "s", address);
-  fail(text + nearest_range(address, bytes, write));
+void Cpu::fail_access(std::uint64_t address, std::size_t bytes, bool write) {
+  fail(fmt::format("{} of {} byte{} at 0x{:x} is not permitted: {}", write ? "write" : "read", bytes,
+                   bytes == 1 ? "" : "s", address, nearest_range(address, bytes)));
 }
 
-std::string Cpu::nearest_range(uint64_t address, size_t bytes, bool write) const {
-  const uint64_t stack_begin = reinterpret_cast<uint64_t>(stack->bytes);
-  if (address >= stack_begin && address < gpr[kRsp] && gpr[kRsp] <= entry_rsp) {
-    return count_of(gpr[kRsp] - address) + " below the stack pointer";
+std::string Cpu::nearest_range(std::uint64_t address, std::size_t bytes) const {
+  const std::uint64_t stack_begin = reinterpret_cast<std::uint64_t>(stack->bytes);
+  if (address >= stack_begin && address < std::min(gpr[kRsp], entry_rsp)) {
+    return fmt::format("{} bytes below the stack pointer", gpr[kRsp] - address);
   }
   std::vector<Range> candidates = ranges;
   candidates.push_back(code);
-  candidates.push_back({stack->bytes, static_cast<size_t>(entry_rsp - stack_begin), true, "stack"});
-  const Range* best = nullptr;
-  uint64_t best_gap = std::numeric_limits<uint64_t>::max();
+  candidates.push_back({stack->bytes, static_cast<std::size_t>(entry_rsp - stack_begin), true, "stack"});
+  std::string text = "no permitted range is near";
+  std::uint64_t nearest = std::uint64_t{1} << 20;
   for (const Range& range : candidates) {
-    // A range that holds the access whole but refuses writes explains the failure better than any
-    // neighbour.
-    if (write && contains(range, address, bytes)) return "'" + range.name + "' is read-only";
-    if (const uint64_t distance = gap(range, address, bytes); distance < best_gap) {
-      best_gap = distance;
-      best = &range;
-    }
+    // A range that holds the access whole but refuses writes explains the failure better than any neighbour.
+    if (contains(range, address, bytes)) return fmt::format("'{}' is read-only", range.name);
+    const bool before = address < begin_of(range);
+    const std::uint64_t distance =
+        before ? begin_of(range) - address : address + bytes - (begin_of(range) + range.bytes);
+    if (distance >= nearest) continue;
+    nearest = distance;
+    text = fmt::format("{} byte{} {} of '{}'", distance, distance == 1 ? "" : "s",
+                       before ? "before the begin" : "past the end", range.name);
   }
-  if (best == nullptr || best_gap > (1U << 20)) return "no permitted range is near";
-  return place_text(*best, address, bytes);
+  return text;
 }
 
 }  // namespace zenwoq::emulator

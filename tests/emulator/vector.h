@@ -1,60 +1,39 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Handlers of vector instructions (fetch, compute, write under a mask) and helpers to write
-// computations with.
-
-#ifndef ZENWOQ_TESTS_EMULATOR_VECTOR_H_
-#define ZENWOQ_TESTS_EMULATOR_VECTOR_H_
+// Handlers of vector instructions (fetch, compute, write under a mask) and helpers to write computations with.
+#pragma once
 
 #include <immintrin.h>
 
-#include <cstring>
+#include <type_traits>
 
 #include "tests/emulator/operation.h"
 
 namespace zenwoq::emulator {
 
-// The value of operand i: the register itself, or memory (with {1toN}), a general-purpose or a mask
-// register in the low bytes of `temporary`.
-const Vec& fetch(Cpu& cpu, const Op& op, size_t i, Vec& temporary);
-Sources gather(Cpu& cpu, const Op& op, Vec& temporary);
-
-// Keeps (or zeroes) the elements of `out` whose mask bit is clear, as in `base`.
-void apply_mask(const Op& op, uint64_t mask, const Vec& base, Vec& out);
+// The value of operand i: the register itself, or memory (with {1toN}) or a general-purpose register in the low bytes
+// of `temporary`.
+const Vec& fetch(Cpu& cpu, const Op& op, std::size_t i, Vec& temporary);
 
 // Ends a write of `bytes` bytes to a register: what lies above them becomes zero.
-void finish_register(Cpu& cpu, unsigned index, size_t bytes);
+void finish_register(Cpu& cpu, unsigned index, std::size_t bytes);
 
 // Writes a whole register: what lies above `bytes` becomes zero.
-void write_register(Cpu& cpu, unsigned index, size_t bytes, const Vec& value);
-
-// Under the write mask to the first operand, a vector register.
-void write_vector(Cpu& cpu, const Op& op, Vec& out);
+void write_register(Cpu& cpu, unsigned index, std::size_t bytes, const Vec& value);
 
 // One bit for every byte of `bytes` that the write mask keeps.
-uint64_t active_bytes(const Cpu& cpu, const Op& op, size_t bytes);
+std::uint64_t active_bytes(const Cpu& cpu, const Op& op, std::size_t bytes);
 
 // Copies the bytes whose bit is set; touches no others.
-void copy_active(uint8_t* to, const uint8_t* from, uint64_t active);
+void copy_active(std::uint8_t* to, const std::uint8_t* from, std::uint64_t active);
 
-// dst = compute(...)
-void run_vector(Cpu& cpu, const Op& op);
-// The same for computations that may overwrite their sources.
-void run_in_place(Cpu& cpu, const Op& op);
-// The same; dst may be memory.
-void run_narrow(Cpu& cpu, const Op& op);
-// dst k = top bits of the computed elements, and the mask.
-void run_to_mask(Cpu& cpu, const Op& op);
-// The mask chooses between the first source and the computed value.
-void run_select(Cpu& cpu, const Op& op);
-// Scalar instructions: element 0 is computed, the others are the first source's.
-void run_low_element(Cpu& cpu, const Op& op);
-// The same, the others are the old destination's.
-void run_low_of_old(Cpu& cpu, const Op& op);
+void run_vector(Cpu& cpu, const Op& op);    // dst = compute(...)
+void run_in_place(Cpu& cpu, const Op& op);  // the same for computations that may overwrite their sources
+void run_narrow(Cpu& cpu, const Op& op);    // the same; dst may be memory
 
-// Floating-point arithmetic obeys the emulated MXCSR. The host's is kMxcsrFlush, which kernels use
-// too, so that nothing has to be switched in the usual case.
+// Floating-point arithmetic obeys the emulated MXCSR. The host's is kMxcsrFlush, which kernels use too, so that nothing
+// has to be switched in the usual case.
 void run_under_guest_mxcsr(Cpu& cpu, const Op& op, Handler inner);
 
 template <Handler inner>
@@ -63,38 +42,22 @@ void run_float(Cpu& cpu, const Op& op) {
   run_under_guest_mxcsr(cpu, op, inner);
 }
 
-// A result in a vector register or, for EVEX comparisons, in a mask register.
-inline bool bind_compare(Op& op, const Entry& entry) {
-  bind_plain(op, entry);
-  if (op.operand[0].kind == Kind::mask) op.run = run_to_mask;
-  return true;
-}
+// For rows whose other encoding does something else or needs another feature.
+inline bool bind_vex(Op& op, const Entry& entry) { return !op.evex && bind_plain(op, entry); }
+inline bool bind_evex(Op& op, const Entry& entry) { return op.evex && bind_plain(op, entry); }
 
-// The source has elements of From bytes, the result of To bytes.
-template <size_t From, size_t To>
+// The source has elements of kFrom bytes, the result of kTo bytes.
+template <std::size_t kFrom, std::size_t kTo>
 bool bind_narrow(Op& op, const Entry& entry) {
-  bind_plain(op, entry);
-  op.result_bytes = static_cast<uint8_t>(op.vector_bytes / From * To);
-  return true;
+  op.result_bytes = static_cast<std::uint8_t>(op.vector_bytes / kFrom * kTo);
+  return bind_plain(op, entry);
 }
 
 template <class T>
-inline T lane(const Vec& v, size_t i) {
-  T value;
-  std::memcpy(&value, v.bytes + i * sizeof(T), sizeof(T));
-  return value;
-}
+inline constexpr std::size_t kLanes = sizeof(Vec) / sizeof(T);
 
 template <class T>
-inline void set_lane(Vec& v, size_t i, T value) {
-  std::memcpy(v.bytes + i * sizeof(T), &value, sizeof(T));
-}
-
-template <class T>
-inline constexpr size_t kLanes = sizeof(Vec) / sizeof(T);
-
-template <class T>
-inline size_t active_lanes(const Op& op) {
+inline std::size_t active_lanes(const Op& op) {
   return op.vector_bytes / sizeof(T);
 }
 
@@ -111,43 +74,36 @@ inline void store_half(Vec& v, int half, H value) {
   std::memcpy(v.bytes + half * 32, &value, 32);
 }
 
-// Computations from lambdas over halves; right for every instruction that keeps to its 128-bit
-// lanes. A half is written only after it was read, so the result may go straight to the
+// From a lambda over halves; right for every instruction that keeps to its 128-bit lanes. A lambda of three arguments
+// takes the old destination first. A half is written only after it was read, so the result may go straight to the
 // destination.
 template <class H, class F>
-void compute_one(const Op&, const Sources& s, Vec& out) {
-  for (int h = 0; h < 2; ++h) store_half<H>(out, h, F{}(load_half<H>(*s.a, h)));
-}
-
-template <class H, class F>
-void compute_two(const Op&, const Sources& s, Vec& out) {
+void compute_halves(const Op&, const Sources& s, Vec& out) {
   for (int h = 0; h < 2; ++h) {
-    store_half<H>(out, h, F{}(load_half<H>(*s.a, h), load_half<H>(*s.b, h)));
+    const H a = load_half<H>(*s.a, h);
+    if constexpr (std::is_invocable_v<F, H>) {
+      store_half(out, h, F{}(a));
+    } else if constexpr (std::is_invocable_v<F, H, H>) {
+      store_half(out, h, F{}(a, load_half<H>(*s.b, h)));
+    } else {
+      store_half(out, h, F{}(load_half<H>(*s.old, h), a, load_half<H>(*s.b, h)));
+    }
   }
 }
 
-// The old destination is the first argument.
+// A lambda over floats obeys MXCSR.
 template <class H, class F>
-void compute_three(const Op&, const Sources& s, Vec& out) {
-  for (int h = 0; h < 2; ++h) {
-    store_half<H>(out, h, F{}(load_half<H>(*s.old, h), load_half<H>(*s.a, h), load_half<H>(*s.b, h)));
-  }
+Entry halves(ZydisMnemonic mnemonic, std::uint8_t element, F, bool (*bind)(Op&, const Entry&) = bind_plain) {
+  constexpr bool kFloat = requires(H h) { _mm256_castps_si256(h); };
+  return {mnemonic, bind, kFloat ? run_float<run_in_place> : run_in_place, compute_halves<H, F>, element};
 }
 
-template <class F>
-Entry int_one(ZydisMnemonic mnemonic, uint8_t element, F) {
-  return {mnemonic, bind_plain, run_in_place, compute_one<__m256i, F>, element};
-}
+// The row of an integer instruction from the intrinsic of its 256-bit form.
+#define INT_TWO(mnemonic, element, intrinsic) \
+  halves<__m256i>(ZYDIS_MNEMONIC_##mnemonic, element, [](__m256i a, __m256i b) { return intrinsic(a, b); })
 
-template <class F>
-Entry int_two(ZydisMnemonic mnemonic, uint8_t element, F) {
-  return {mnemonic, bind_plain, run_in_place, compute_two<__m256i, F>, element};
-}
-
-inline Entry vector_entry(ZydisMnemonic mnemonic, uint8_t element, Compute compute) {
+inline Entry row(ZydisMnemonic mnemonic, std::uint8_t element, Compute compute) {
   return {mnemonic, bind_plain, run_vector, compute, element};
 }
 
 }  // namespace zenwoq::emulator
-
-#endif  // ZENWOQ_TESTS_EMULATOR_VECTOR_H_

@@ -2,225 +2,89 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Rules for emitted code that can be checked without running it.
+#include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <limits>
 
-#include "tests/emulator/emulator.h"
 #include "tests/emulator/operation.h"
 
 namespace zenwoq::emulator {
 namespace {
 
-// What a Zen 4 has and a kernel may use. VBMI is left out on purpose: kernels are to stay within
-// this list.
-constexpr ZydisISASet kAllowed[] = {
-    ZYDIS_ISA_SET_I86,
-    ZYDIS_ISA_SET_I186,
-    ZYDIS_ISA_SET_I386,
-    ZYDIS_ISA_SET_I486,
-    ZYDIS_ISA_SET_PPRO,
-    ZYDIS_ISA_SET_LONGMODE,
-    ZYDIS_ISA_SET_CMOV,
-    ZYDIS_ISA_SET_FAT_NOP,
-    ZYDIS_ISA_SET_CET,
-    ZYDIS_ISA_SET_SSEMXCSR,
-    ZYDIS_ISA_SET_SSE_PREFETCH,
-    ZYDIS_ISA_SET_BMI1,
-    ZYDIS_ISA_SET_BMI2,
-    ZYDIS_ISA_SET_AVX,
-    ZYDIS_ISA_SET_AVX2,
-    ZYDIS_ISA_SET_FMA,
-    ZYDIS_ISA_SET_F16C,
-    ZYDIS_ISA_SET_AVX512F_128,
-    ZYDIS_ISA_SET_AVX512F_128N,
-    ZYDIS_ISA_SET_AVX512F_256,
-    ZYDIS_ISA_SET_AVX512F_512,
-    ZYDIS_ISA_SET_AVX512F_KOP,
-    ZYDIS_ISA_SET_AVX512F_SCALAR,
-    ZYDIS_ISA_SET_AVX512BW_128,
-    ZYDIS_ISA_SET_AVX512BW_128N,
-    ZYDIS_ISA_SET_AVX512BW_256,
-    ZYDIS_ISA_SET_AVX512BW_512,
-    ZYDIS_ISA_SET_AVX512BW_KOP,
-    ZYDIS_ISA_SET_AVX512DQ_128,
-    ZYDIS_ISA_SET_AVX512DQ_128N,
-    ZYDIS_ISA_SET_AVX512DQ_256,
-    ZYDIS_ISA_SET_AVX512DQ_512,
-    ZYDIS_ISA_SET_AVX512DQ_KOP,
-    ZYDIS_ISA_SET_AVX512DQ_SCALAR,
-    ZYDIS_ISA_SET_AVX512_BF16_128,
-    ZYDIS_ISA_SET_AVX512_BF16_256,
-    ZYDIS_ISA_SET_AVX512_BF16_512,
-};
+constexpr std::pair<Features, const char*> kFeatureNames[] = {
+    {kAvx2, "AVX2"}, {kAvx512, "AVX-512"}, {kAvx512Bf16, "AVX-512 BF16"}, {kAvx512Vnni, "AVX-512 VNNI"}};
 
-// Leave the function or the user's mode, or hide a target from this check.
-constexpr ZydisMnemonic kForbidden[] = {
-    ZYDIS_MNEMONIC_CALL, ZYDIS_MNEMONIC_SYSCALL, ZYDIS_MNEMONIC_SYSENTER, ZYDIS_MNEMONIC_INT,
-    ZYDIS_MNEMONIC_INT1, ZYDIS_MNEMONIC_INT3,    ZYDIS_MNEMONIC_UD2,      ZYDIS_MNEMONIC_HLT,
-    ZYDIS_MNEMONIC_STD,  ZYDIS_MNEMONIC_CLD,     ZYDIS_MNEMONIC_POPFQ,
-};
-
-// What may stand between vzeroupper and ret. Arithmetic is for `add rsp, n` alone.
-constexpr ZydisMnemonic kEpilogue[] = {
-    ZYDIS_MNEMONIC_POP, ZYDIS_MNEMONIC_LEAVE, ZYDIS_MNEMONIC_MOV,     ZYDIS_MNEMONIC_NOP,
-    ZYDIS_MNEMONIC_ADD, ZYDIS_MNEMONIC_LEA,   ZYDIS_MNEMONIC_LDMXCSR, ZYDIS_MNEMONIC_VLDMXCSR,
-};
-
-template <class Table, class Value>
-bool holds(const Table& table, Value value) {
-  return std::find(std::begin(table), std::end(table), value) != std::end(table);
+bool uses_upper_state(const Op& op) {
+  return std::any_of(op.operand.begin(), op.operand.end(),
+                     [](const Operand& operand) { return operand.kind == Kind::vector && operand.bytes > 16; });
 }
 
-class Verifier {
- public:
-  Verifier(const Program& program, std::vector<std::string>& problems) : program_(program), problems_(problems) {
-    ZydisDecoderInit(&zydis_, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-  }
-
-  void verify();
-
- private:
-  struct Decoded {
-    ZydisDecodedInstruction instruction;
-    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-  };
-
-  Decoded decode(const Op& op) const;
-  void verify_begin();
-  void verify_one(const Op& op);
-  void verify_masked_shuffle(const Op& op, const Decoded& decoded);
-  void verify_immediate(const Op& op, const Decoded& decoded);
-  void verify_return(size_t index);
-  bool uses_upper_state() const;
-  bool is_branch_target(size_t index) const;
-  bool is_epilogue(const Decoded& decoded) const;
-  void report(const Op& op, const std::string& what);
-
-  const Program& program_;
-  std::vector<std::string>& problems_;
-  ZydisDecoder zydis_;
-};
-
-Verifier::Decoded Verifier::decode(const Op& op) const {
-  Decoded decoded{};
-  ZydisDecoderDecodeFull(&zydis_, program_.code().data() + op.offset, op.length, &decoded.instruction,
-                         decoded.operands);
-  return decoded;
-}
-
-void Verifier::report(const Op& op, const std::string& what) {
-  char place[32];
-  std::snprintf(place, sizeof place, "+0x%x `", op.offset);
-  problems_.push_back(place + program_.text(op.offset) + "`: " + what);
-}
-
-void Verifier::verify() {
-  verify_begin();
-  const bool needs_zero_upper = uses_upper_state();
-  for (size_t i = 0; i < program_.ops().size(); ++i) {
-    const Op& op = program_.ops()[i];
-    verify_one(op);
-    if (needs_zero_upper && decode(op).instruction.mnemonic == ZYDIS_MNEMONIC_RET) verify_return(i);
-  }
-}
-
-void Verifier::verify_begin() {
-  const Op& first = program_.ops().front();
-  if (decode(first).instruction.mnemonic != ZYDIS_MNEMONIC_ENDBR64) {
-    report(first, "the first instruction is not endbr64");
-  }
-}
-
-void Verifier::verify_one(const Op& op) {
-  const Decoded decoded = decode(op);
-  const ZydisDecodedInstruction& instruction = decoded.instruction;
-  if (!holds(kAllowed, instruction.meta.isa_set)) {
-    report(op, std::string("instruction set ") + ZydisISASetGetString(instruction.meta.isa_set) + " is not allowed");
-  }
-  if (holds(kForbidden, instruction.mnemonic)) report(op, "this instruction is not allowed");
-  const bool indirect =
-      instruction.mnemonic == ZYDIS_MNEMONIC_JMP && decoded.operands[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE;
-  if (indirect) report(op, "an indirect branch may leave the code");
-  // Else no test on an ordinary host could run it.
-  if (!is_known(op)) report(op, "not known to the emulator");
-  verify_masked_shuffle(op, decoded);
-  verify_immediate(op, decoded);
-}
-
-// These two fault on masked-off bytes too (reliability.md), so a tail must not rely on their mask.
-void Verifier::verify_masked_shuffle(const Op& op, const Decoded& decoded) {
-  const ZydisMnemonic mnemonic = decoded.instruction.mnemonic;
-  if (mnemonic != ZYDIS_MNEMONIC_VPERMB && mnemonic != ZYDIS_MNEMONIC_VPSHUFB) return;
-  const bool masked = decoded.instruction.avx.mask.mode >= ZYDIS_MASK_MODE_MERGING;
-  for (size_t i = 0; i < decoded.instruction.operand_count; ++i) {
-    if (masked && decoded.operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY) {
-      report(op, "masked byte shuffle with a memory operand");
+// What is wrong with the instruction itself.
+std::vector<std::string> problems_of(const Op& op, Features allowed) {
+  if (!is_known(op)) return {"not among the instructions that a kernel may use"};
+  std::vector<std::string> problems;
+  for (const auto& [feature, name] : kFeatureNames) {
+    if ((op.needs & feature & ~allowed) != 0) {
+      problems.push_back(fmt::format("needs {}, which this kernel may not use", name));
     }
   }
-}
-
-// An emitted address would make the bytes depend on the process that emitted them.
-void Verifier::verify_immediate(const Op& op, const Decoded& decoded) {
-  const auto& immediate = decoded.instruction.raw.imm[0];
-  if (immediate.size != 64) return;
-  const int64_t value = immediate.value.s;
-  if (value >= std::numeric_limits<int32_t>::min() &&
-      value <= static_cast<int64_t>(std::numeric_limits<uint32_t>::max())) {
-    return;
+  // It faults on masked-off bytes too, so a tail must not rely on its mask.
+  if (op.mnemonic == M(VPSHUFB) && op.mask != 0 && op.operand[2].kind == Kind::memory) {
+    problems.push_back("masked byte shuffle with a memory operand");
   }
-  report(op, "a 64-bit immediate may be an address");
-}
-
-bool Verifier::uses_upper_state() const {
-  return std::any_of(program_.ops().begin(), program_.ops().end(), [&](const Op& op) {
-    const Decoded decoded = decode(op);
-    return std::any_of(decoded.operands, decoded.operands + decoded.instruction.operand_count,
-                       [](const ZydisDecodedOperand& operand) {
-                         if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER) return false;
-                         const auto kind = ZydisRegisterGetClass(operand.reg.value);
-                         return kind == ZYDIS_REGCLASS_YMM || kind == ZYDIS_REGCLASS_ZMM;
-                       });
-  });
-}
-
-bool Verifier::is_branch_target(size_t index) const {
-  return std::any_of(program_.ops().begin(), program_.ops().end(), [&](const Op& op) {
-    const auto decoded = decode(op);
-    return decoded.instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE &&
-           decoded.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE && op.target == index;
-  });
-}
-
-bool Verifier::is_epilogue(const Decoded& decoded) const {
-  const ZydisMnemonic mnemonic = decoded.instruction.mnemonic;
-  if (mnemonic == ZYDIS_MNEMONIC_ADD || mnemonic == ZYDIS_MNEMONIC_LEA) {
-    return decoded.operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-           decoded.operands[0].reg.value == ZYDIS_REGISTER_RSP;
+  // An emitted address would make the bytes depend on the process that emitted them.
+  const auto value = static_cast<std::int64_t>(op.immediate);
+  if (!op.branches && (value < std::numeric_limits<std::int32_t>::min() ||
+                       value > static_cast<std::int64_t>(std::numeric_limits<std::uint32_t>::max()))) {
+    problems.push_back("a 64-bit immediate may be an address");
   }
-  return holds(kEpilogue, mnemonic);
+  return problems;
 }
 
-// Walks back from ret to vzeroupper; a jump that lands between the two would go around it.
-void Verifier::verify_return(size_t index) {
-  const std::vector<Op>& ops = program_.ops();
-  for (size_t i = index; i > 0; --i) {
-    if (is_branch_target(i)) return report(ops[index], "a branch reaches this ret past vzeroupper");
+// What may stand between vzeroupper and ret.
+bool is_epilogue(const Op& op) {
+  switch (op.mnemonic) {
+    case M(POP):
+    case M(MOV):
+    case M(NOP):
+    case M(LDMXCSR):
+    case M(VLDMXCSR): return true;
+    case M(ADD):
+    case M(LEA): return op.operand[0].kind == Kind::gpr && op.operand[0].index == kRsp;
+    default: return false;
+  }
+}
+
+// Walks back from ret to vzeroupper; a jump that lands between the two would go around it. Empty if all is well.
+std::string problem_of_return(const std::vector<Op>& ops, std::size_t index) {
+  for (std::size_t i = index; i > 0; --i) {
+    if (std::any_of(ops.begin(), ops.end(), [i](const Op& op) { return op.branches && op.target == i; })) {
+      return "a branch reaches this ret past vzeroupper";
+    }
     const Op& before = ops[i - 1];
     if (before.offset + before.length != ops[i].offset) break;
-    const Decoded decoded = decode(before);
-    if (decoded.instruction.mnemonic == ZYDIS_MNEMONIC_VZEROUPPER) return;
-    if (!is_epilogue(decoded)) break;
+    if (before.mnemonic == M(VZEROUPPER)) return {};
+    if (!is_epilogue(before)) break;
   }
-  report(ops[index], "no vzeroupper right before this ret");
+  return "no vzeroupper right before this ret";
 }
 
 }  // namespace
 
-bool verify_static(const Program& program, std::vector<std::string>* problems) {
-  const size_t before = problems->size();
-  Verifier(program, *problems).verify();
+bool verify_static(const Program& program, Features allowed, std::vector<std::string>* problems) {
+  const std::vector<Op>& ops = program.ops();
+  const std::size_t before = problems->size();
+  const auto report = [&](const Op& op, const std::string& what) {
+    problems->push_back(fmt::format("+0x{:x} `{}`: {}", op.offset, program.text(op.offset), what));
+  };
+  if (ops.front().mnemonic != M(ENDBR64)) report(ops.front(), "the first instruction is not endbr64");
+  const bool needs_zero_upper = std::any_of(ops.begin(), ops.end(), uses_upper_state);
+  for (std::size_t i = 0; i < ops.size(); ++i) {
+    for (const std::string& problem : problems_of(ops[i], allowed)) report(ops[i], problem);
+    if (!needs_zero_upper || ops[i].mnemonic != M(RET)) continue;
+    if (const std::string problem = problem_of_return(ops, i); !problem.empty()) report(ops[i], problem);
+  }
   return problems->size() == before;
 }
 

@@ -31,7 +31,7 @@ std::string joined(const std::vector<std::string>& problems) {
 std::unique_ptr<emulator::Program> verified(std::span<const std::uint8_t> code, std::string* problem) {
   auto program = emulator::Program::decode(code, problem);
   std::vector<std::string> problems;
-  if (program == nullptr || emulator::verify_static(*program, &problems)) return program;
+  if (program == nullptr || emulator::verify_static(*program, emulator::kAvx512Bf16Tier, &problems)) return program;
   *problem = joined(problems);
   return nullptr;
 }
