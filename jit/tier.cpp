@@ -12,7 +12,7 @@
 namespace zenwoq {
 namespace {
 
-constexpr CpuFeature kAvx2[] = {CpuFeature::avx2, CpuFeature::fma, CpuFeature::f16c, CpuFeature::avx};
+constexpr CpuFeature kAvx2[] = {CpuFeature::avx2, CpuFeature::fma, CpuFeature::f16c, CpuFeature::bmi2, CpuFeature::avx};
 constexpr CpuFeature kAvx512Bf16[] = {CpuFeature::avx512bf16, CpuFeature::avx512f,  CpuFeature::avx512bw,
                                       CpuFeature::avx512dq,   CpuFeature::avx512vl, CpuFeature::bmi2};
 

@@ -170,6 +170,7 @@ TEST(Cpu, EveryNeededBitIsNeeded) {
   for (const auto& [bit, name] : bits) {
     RawCpu raw = amd_avx512(0x1A, 0x02);
     leaf(raw, 7).ebx &= ~bit;
+    EXPECT_EQ(describe_cpu(raw).runs(kAvx2Tier), bit != kBmi2);
     EXPECT_FALSE(describe_cpu(raw).runs(kAvx512Tier));
     EXPECT_EQ(why_not_avx512(raw), std::string("the CPU has no ") + name + " (Zen 5, family 1Ah model 02h)");
   }
@@ -353,7 +354,7 @@ TEST(Cpu, ThisMachineAgreesWithTheKernel) {
     }
     return all;
   };
-  EXPECT_EQ(report.runs(kAvx2Tier), all_flags("avx avx2 fma f16c"));
+  EXPECT_EQ(report.runs(kAvx2Tier), all_flags("avx avx2 fma f16c bmi2"));
   EXPECT_EQ(report.runs(kAvx512Tier), all_flags("avx512f avx512bw avx512dq avx512vl avx512_bf16 bmi2"));
 }
 

@@ -92,7 +92,7 @@ typedef enum zenwoq_zero_kind {
 typedef enum zenwoq_tier {
   ZENWOQ_TIER_BEST = 0,       /* no cap */
   ZENWOQ_TIER_REFERENCE = 10, /* plain C++, compiled for FMA where the CPU has it; runs everywhere */
-  ZENWOQ_TIER_AVX2 = 20,      /* generated kernels: AVX2, FMA and F16C. This version has none yet: the reference runs */
+  ZENWOQ_TIER_AVX2 = 20,      /* generated kernels: AVX2, FMA, F16C, BMI2. This version has none yet: the reference runs */
   ZENWOQ_TIER_AVX512BF16 = 30 /* generated kernels: AVX-512 F, BW, DQ, VL, BF16 and BMI2 */
 } zenwoq_tier;
 

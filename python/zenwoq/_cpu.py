@@ -22,7 +22,7 @@ class CpuInfo:
         family: CPUID family.
         model: CPUID model.
         stepping: CPUID stepping.
-        avx2: whether what the tier ``"avx2"`` needs is there: AVX2, FMA and F16C.
+        avx2: whether what the tier ``"avx2"`` needs is there: AVX2, FMA, F16C and BMI2.
         avx512bf16: whether what the tier ``"avx512bf16"`` needs is there.
         l1d_bytes: level-1 data cache of a core.
         l2_bytes: level-2 cache of a core.

@@ -67,17 +67,6 @@ bool bind_move(Op& op, const Entry& entry) {
 
 Entry move(ZydisMnemonic mnemonic, std::uint8_t element) { return {mnemonic, bind_move, nullptr, nullptr, element}; }
 
-// vmaskmovps: the top bits of the elements of the second operand say which elements are accessed.
-void run_masked_by_register(Cpu& cpu, const Op& op) {
-  const Vec& selector = cpu.zmm[op.operand[1].index];
-  std::uint64_t active = 0;
-  for (std::size_t i = 0; i < active_lanes<std::int32_t>(op); ++i) {
-    if (lane<std::int32_t>(selector, i) < 0) active |= std::uint64_t{15} << 4 * i;
-  }
-  if (op.operand[0].kind == Kind::memory) return store_active(cpu, op, active, cpu.zmm[op.operand[2].index]);
-  load_active(cpu, op, active, true);
-}
-
 // vmovd, vmovq: kBytes low bytes from anywhere to anywhere, the rest of a register becomes zero.
 template <std::size_t kBytes>
 void run_move_low(Cpu& cpu, const Op& op) {
@@ -185,7 +174,7 @@ std::vector<Entry> move_rows() {
   // clang-format off
   return {
       move(M(VMOVDQU), 1), move(M(VMOVUPS), 4), move(M(VMOVDQA), 1), move(M(VMOVAPS), 4),
-      plain(M(VMASKMOVPS), run_masked_by_register), {M(VMOVSS), bind_move_scalar, run_move_low<4>},
+      {M(VMOVSS), bind_move_scalar, run_move_low<4>},
       plain(M(VMOVD), run_move_low<4>), plain(M(VMOVQ), run_move_low<8>), row(M(VPINSRW), 2, insert<std::uint16_t>),
       row(M(VPINSRD), 4, insert<std::uint32_t>), plain(M(VPEXTRW), run_extract<std::uint16_t>),
       plain(M(VPEXTRD), run_extract<std::uint32_t>), plain(M(VPEXTRQ), run_extract<std::uint64_t>),

@@ -28,7 +28,7 @@ Xbyak::Address mem_b(std::size_t at) { return ptr_b[image_at(&Image::memory, at)
 const VectorCase kVexCases[] = {
     CASE(vmovdqu(ymm0, mem(3))), CASE(vmovdqu(mem(3), xmm1)), CASE(vmovdqa(ymm0, mem(32))), CASE(vmovdqa(xmm0, xmm1)),
     CASE(vmovaps(mem(32), ymm1)), CASE(vmovaps(ymm0, ymm1)), CASE(vmovups(mem(7), xmm1)), CASE(vmovups(ymm0, mem(7))),
-    CASE(vmaskmovps(ymm0, ymm1, mem(4))), CASE(vmaskmovps(mem(4), ymm1, ymm2)), CASE(vmaskmovps(xmm0, xmm1, mem(4))),
+    
     CASE(vmovd(xmm0, eax)), CASE(vmovq(xmm0, rax)), CASE(vmovd(ecx, xmm1)), CASE(vmovq(rcx, xmm1)),
     CASE(vmovq(xmm0, xmm1)), CASE(vmovd(xmm0, mem(5))), CASE(vmovq(xmm0, mem(5))), CASE(vmovd(mem(5), xmm1)),
     CASE(vmovq(mem(5), xmm1)), CASE(vmovss(xmm0, mem(4))), CASE(vmovss(mem(4), xmm1)),
