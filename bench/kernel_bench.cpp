@@ -20,7 +20,8 @@ namespace {
 constexpr int kPasses = 20;
 constexpr std::size_t kCodeBytes = std::size_t{64} << 20;
 
-// Every tile of both tunings for layers of SmolLM2-135M, Llama-3.1-8B and TinyLlama, in the formats of formats.md.
+// Every tile of the tunings of Zen 4 and Zen 5, not of the generic one, for layers of SmolLM2-135M, Llama-3.1-8B and
+// TinyLlama, in formats that TorchAO and GGUF write.
 std::vector<KernelKey> real_keys() {
   struct Layer {
     std::uint64_t k, group;

@@ -37,7 +37,7 @@ run --shape 64,64,32,3,1 --scale f32 --zero offset --benchmark_filter=linear --j
 run --model SmolLM2-135M --m 1,3 --threads 1,2 --group 0,64 --benchmark_filter=linear --json "$folder/model.json"
 ZENWOQ_ISA=reference run --shape 64,64,32,1,1 --benchmark_filter=linear --json "$folder/reference.json"
 
-# Wrong options. Each sentence names what was wrong.
+# Wrong options: of each kind of refusal one. A sentence names what was wrong.
 while read -r text && read -r options; do
   # shellcheck disable=SC2086
   status=0; "$bench" --cold-mib 1 --benchmark_list_tests $options >"$folder/out" 2>&1 || status=$?
@@ -47,32 +47,20 @@ while read -r text && read -r options; do
     exit 1
   fi
 done <<'OPTIONS'
-"64,64,32,1": 4 numbers
+--shape: 5 required N,K,g,M,threads missing
 --shape 64,64,32,1
-N, K and M must be at least 1
---shape 0,64,32,1,1
-no size up to 4294967296 at "a,64,32,1,1"
---shape a,64,32,1,1
-no size up to 4294967296 at "-1"
---shape 64,64,32,1,-1
-threads must be 1..1024
+--shape takes five numbers
+--shape 64,64,32,1,1,8,8
+--shape: Value 0 not in range 1 to 1024
 --shape 64,64,32,1,0
-group_size 33: must be a multiple of 8
---shape 64,64,33,1,1
 group_size 12: must be a multiple of 8
 --model SmolLM2-135M --group 64,12
-int not in
---scale int
-some not in
+--zero: some not in {integer,none,offset}
 --zero none,some
-"GPT-5" is unknown, must be one of: SmolLM2-135M, TinyLlama-1.1B, Qwen2.5-7B, Llama-3.1-8B, Llama-3.1-70B, Mixtral-8x7B-experts
+--model: GPT-5 not in {Llama-3.1-70B,Llama-3.1-8B,Mixtral-8x7B-experts,Qwen2.5-7B,SmolLM2-135M,TinyLlama-1.1B}
 --model SmolLM2-135M --model GPT-5
-"sped" is unknown, must be one of: speed
---suite sped
-Value 0 not in range
+--m: Value 0 not in range
 --m 1,0
-Value x not in range
---threads x
 --shape has its own
 --shape 64,64,32,1,1 --m 2
 unrecognized command-line flag: --unknown
