@@ -105,7 +105,7 @@ def peers(cpu: str = "Test CPU", only: str = "") -> dict[str, Any]:
 def llm() -> dict[str, Any]:
     """JSON of bench/llm.py."""
     row = {"part": "llama", "name": "zenwoq intx eager", "token_ms": 12.5, "prompt_ms": 261.0, "over_roof": 2.5}
-    row |= {"all_token_ms": [[12.0, 12.5], [13.0, 12.5]], "all_gb_s": [30.0, 40.0]}
+    row |= {"all_token_ms": [[12.0, 12.5], [13.0, 12.5]], "all_gb_s": [30.0, 40.0, 31.0, 90.0]}
     return {
         **{"kind": "llm", "cpu": "Test CPU", "uarch": "zen4", "threads": 2, "date": "2026-01-02", "seconds": 1.0},
         **{"versions": {"torch": "2.13.0"}, "bandwidth_gb_s": [30.0, 40.0], "missing": ["zentorch: not installed"]},
@@ -180,7 +180,8 @@ class ReportTest(unittest.TestCase):
         self.assertIn("# aim 1: a token: 2.5, wanted 2, missed", lines)
         columns, row = (line.split(",") for line in lines[-3:-1])
         cells = dict(zip(columns, row, strict=True))
-        wanted = {"token_ms": "12.5", "token_ms_low": "12.375", "gb_s": "35", "gb_s_low": "30", "gb_s_high": "40"}
+        wanted = {"token_ms": "12.5", "token_ms_low": "12.375"}
+        wanted |= {"gb_s": "35.5", "gb_s_low": "30.75", "gb_s_high": "52.5"}
         self.assertEqual({key: cells[key] for key in wanted}, wanted)
 
     def pair(self, name: str) -> tuple[str, str]:
