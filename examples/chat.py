@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E402
 """Talks with SmolLM2-135M-Instruct, whose 4-bit linears run on zenwoq.
 
     pip install . "transformers>=5.24" accelerate gguf torchao==0.17.0
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import sys
 import time
@@ -22,11 +24,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+logging.disable(logging.WARNING)  # TorchAO names every GPU library that it does not find
+os.environ["TQDM_DISABLE"] = "1"
+
 import torch
 import transformers
 import zenwoq.torch
 from quantize_and_run import configs
 from torchao.quantization import quantize_
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 MODEL = CACHE / "zenwoq" / "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -36,17 +43,29 @@ CONFIGS = configs(64)  # the model's K of 576 is no multiple of 128
 def load(path: Path, quantize: str) -> Any:
     """The model in bf16, its linears quantized and on zenwoq."""
     with zenwoq.torch.keep_gguf_packed() if quantize == "gguf" else contextlib.nullcontext():
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            path.parent, gguf_file=path.name, dtype=torch.bfloat16
-        )
+        auto = transformers.AutoModelForCausalLM
+        model = auto.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.bfloat16)
     if quantize != "gguf":  # all linears but the last, as transformers' TorchAoConfig does
         quantize_(model, CONFIGS[quantize], lambda layer, name: type(layer) is torch.nn.Linear and name != "lm_head")
     print(zenwoq.torch.optimize(model).summary(), file=sys.stderr)
     return model.eval()
 
 
+def grouped_attention(module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: Any, **options: Any) -> Any:
+    """transformers' attention, which copies the cache once a query head if it is compiled; for one token without it."""
+    batch, heads, tokens, dim = q.shape
+    if tokens != 1:
+        return sdpa_attention_forward(module, q, k, v, mask, **options)
+    rows = q.reshape(batch, k.shape[1], heads // k.shape[1], dim)  # query heads that share a cached head
+    y = torch.nn.functional.scaled_dot_product_attention(rows, k, v, attn_mask=mask, scale=options["scaling"])
+    return y.reshape(batch, 1, heads, dim), None
+
+
 def compiled(model: Any) -> Callable[..., Any]:
     """The model as one graph for one token: weights are constants, guards are not checked."""
+    transformers.AttentionInterface.register("grouped", grouped_attention)
+    transformers.AttentionMaskInterface.register("grouped", sdpa_mask)
+    model.set_attn_implementation("grouped")
     torch._inductor.config.freezing = True
     options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
     return torch.compile(model, fullgraph=True, dynamic=False, options=options)
