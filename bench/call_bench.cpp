@@ -20,7 +20,7 @@ void context_row(benchmark::State& state, Session& session, unsigned threads) {
   for (auto _ : state) {
     zenwoq_context* context = nullptr;
     const auto start = std::chrono::steady_clock::now();
-    check(zenwoq_context_create(&options, &context));
+    tools::require(zenwoq_context_create(&options, &context));
     state.SetIterationTime(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     zenwoq_context_destroy(context);
   }
@@ -34,9 +34,9 @@ void warm_row(benchmark::State& state, Session& session, std::size_t size) {
   const std::vector<std::uint16_t> x = random_activations(size);
   std::vector<float> y(size);
   zenwoq_linear* created = nullptr;
-  check(zenwoq_linear_create(session.context(1), weights.copies()[0].get(), nullptr, &created));
+  tools::require(zenwoq_linear_create(session.context(1), weights.copies()[0].get(), nullptr, &created));
   const LinearHandle linear(created);
-  check(zenwoq_linear_prepare(linear.get(), 1));
+  tools::require(zenwoq_linear_prepare(linear.get(), 1));
   zenwoq_run_args args;
   zenwoq_run_args_init(&args);
   args.m = 1;
@@ -45,7 +45,7 @@ void warm_row(benchmark::State& state, Session& session, std::size_t size) {
   args.y = y.data();
   args.y_bytes = y.size() * sizeof y[0];
   const auto start = std::chrono::steady_clock::now();
-  for (auto _ : state) check(zenwoq_linear_run(linear.get(), &args));
+  for (auto _ : state) tools::require(zenwoq_linear_run(linear.get(), &args));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   state.counters["GB/s"] = format.bytes() * static_cast<double>(state.iterations()) / seconds * 1e-9;
   state.SetLabel(fmt::format("tier={} cpu={}", session.tier(), session.cpu().uarch));

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "bench/source.h"
@@ -18,15 +19,15 @@ struct LinearCase {
   unsigned threads = 1;
 };
 
-// As the command line has it; an empty list stands for the default.
+// As the command line has it; an empty list stands for the default. Names are those of models.h.
 struct CaseRequest {
-  std::vector<std::string> shapes;  // "N,K,g,M,threads"
+  std::vector<std::tuple<std::size_t, std::size_t, std::size_t, std::size_t, unsigned>> shapes;  // N, K, g, M, threads
   std::vector<std::string> models;
   std::string suite;
   std::vector<std::size_t> rows, groups;
   std::vector<unsigned> threads;
-  std::vector<zenwoq_dtype> scales;
-  std::vector<zenwoq_zero_kind> zeros;
+  std::vector<zenwoq_dtype> scales = {ZENWOQ_BF16};
+  std::vector<zenwoq_zero_kind> zeros = {ZENWOQ_ZERO_NONE};
 };
 
 // Throws std::invalid_argument with the sentence for the user.

@@ -8,7 +8,6 @@
 #include <chrono>
 
 #include "bench/session.h"
-#include "src/api/boundary.h"
 
 namespace zenwoq::bench {
 namespace {
@@ -21,9 +20,9 @@ class Layers {
     bytes_per_weight_ = static_cast<double>(weights.buffers()[0].size()) / static_cast<double>(c.format.n * c.format.k);
     for (const WeightHandle& copy : weights.copies()) {
       zenwoq_linear* linear = nullptr;
-      check(zenwoq_linear_create(session.context(c.threads), copy.get(), nullptr, &linear));
+      tools::require(zenwoq_linear_create(session.context(c.threads), copy.get(), nullptr, &linear));
       layers_.emplace_back(linear);
-      check(zenwoq_linear_prepare(linear, c.m));
+      tools::require(zenwoq_linear_prepare(linear, c.m));
     }
     zenwoq_run_args_init(&args_);
     args_.m = c.m;
@@ -33,7 +32,7 @@ class Layers {
     args_.y_bytes = y_.size() * sizeof y_[0];
   }
 
-  void run(std::size_t i) { check(zenwoq_linear_run(layers_[i % layers_.size()].get(), &args_)); }
+  void run(std::size_t i) { tools::require(zenwoq_linear_run(layers_[i % layers_.size()].get(), &args_)); }
   std::size_t count() const { return layers_.size(); }
 
   // What the packed form keeps in memory, header and padding included.
@@ -43,9 +42,9 @@ class Layers {
     std::string names;
     std::size_t count = 1;
     for (std::size_t i = 0; i < count; ++i) {
-      zenwoq_kernel_info info{};
-      info.struct_size = sizeof info;
-      check(zenwoq_linear_kernel(layers_[0].get(), args_.m, i, &count, &info));
+      zenwoq_kernel_info info;
+      zenwoq_kernel_info_init(&info);
+      tools::require(zenwoq_linear_kernel(layers_[0].get(), args_.m, i, &count, &info));
       if (names.find(info.name) == std::string::npos) names.append(i == 0 ? "" : " ").append(info.name);
     }
     return names;

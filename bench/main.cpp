@@ -24,7 +24,7 @@ void add_context(Session& session, const std::vector<LinearCase>& cases) {
   add("tier", session.tier());
   add("tier_reason", cpu.tier_reason);
   add("tuning", cpu.tuning);
-  add("usable_cpus", fmt::format("{}", usable_cpus()));
+  add("usable_cpus", fmt::format("{}", session.usable_cpus()));
   add("l3_bytes", fmt::format("{} ({})", cpu.l3_bytes, cpu.cache_source));
   add("cold_bytes", fmt::format("{}", session.cold_bytes()));
   std::vector<unsigned> seen;

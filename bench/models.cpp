@@ -6,8 +6,8 @@
 
 namespace zenwoq::bench {
 
-std::span<const Model> models() {
-  static const std::vector<Model> kModels = {
+const std::map<std::string, std::vector<Matrix>>& models() {
+  static const std::map<std::string, std::vector<Matrix>> kModels = {
       {"SmolLM2-135M", {{576, 576}, {192, 576}, {1536, 576}, {576, 1536}}},
       {"TinyLlama-1.1B", {{2048, 2048}, {256, 2048}, {5632, 2048}, {2048, 5632}}},
       {"Qwen2.5-7B", {{3584, 3584}, {512, 3584}, {18944, 3584}, {3584, 18944}}},
@@ -18,13 +18,13 @@ std::span<const Model> models() {
   return kModels;
 }
 
-std::span<const Suite> suites() {
-  static const std::vector<Suite> kSuites = {
+const std::map<std::string, Suite>& suites() {
+  static const std::map<std::string, Suite> kSuites = {
       // Even and odd sizes, every row count up to the largest tile, and prefill.
       {"speed",
-       {{4096, 4096}, {11008, 4096}, {4096, 14336}, {1000, 4096}},
-       {0, 128, 64, 32},
-       {1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 33, 64, 100, 128, 512}},
+       {{{4096, 4096}, {11008, 4096}, {4096, 14336}, {1000, 4096}},
+        {0, 128, 64, 32},
+        {1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 33, 64, 100, 128, 512}}},
   };
   return kSuites;
 }

@@ -5,7 +5,7 @@
 #pragma once
 
 #include <cstddef>
-#include <span>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -19,28 +19,15 @@ struct Matrix {
   bool operator==(const Matrix&) const = default;
 };
 
-struct Model {
-  std::string name;
-  std::vector<Matrix> matrices;  // every linear of a layer once: no fusion, no embedding, no head
-};
-
-// A list of measurements that has a name.
+// Measurements that have a name.
 struct Suite {
-  std::string name;
   std::vector<Matrix> matrices;
   std::vector<std::size_t> groups;
   std::vector<std::size_t> rows;
 };
 
-std::span<const Model> models();
-std::span<const Suite> suites();
-
-// "a, b, c"
-template <typename Named>
-std::string names_of(std::span<const Named> table) {
-  std::string names;
-  for (const Named& entry : table) names.append(names.empty() ? "" : ", ").append(entry.name);
-  return names;
-}
+// Every linear of a layer once: no fusion, no embedding, no head.
+const std::map<std::string, std::vector<Matrix>>& models();
+const std::map<std::string, Suite>& suites();
 
 }  // namespace zenwoq::bench

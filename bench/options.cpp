@@ -26,19 +26,45 @@ constexpr const char* kText =
     "  zenwoq-bench --suite speed --benchmark_filter=linear --benchmark_min_time=0.1 --json speed.json\n"
     "  zenwoq-bench --model Llama-3.1-8B --m 1,16 --threads 1,2 --group 128,32\n"
     "  zenwoq-bench --shape 4096,4096,128,1,1 --benchmark_filter=linear\n"
-    "tools/bench_table.py, tools/plot_bench.py and tools/compare_bench.py read the JSON.";
+    "python3 -m bench.report.table, .plot, .compare and .store read the JSON.";
 
-template <typename Value>
-std::vector<Value> values(const std::map<std::string, Value>& known, const std::vector<std::string>& asked) {
-  std::vector<Value> found;
-  for (const std::string& name : asked) found.push_back(known.at(name));
-  return found;
-}
+// The help has the words for it.
+CLI::Validator range(std::size_t low, std::size_t high) { return CLI::Range(low, high).description(""); }
+
+const CLI::Validator kSize = range(1, std::size_t{1} << 32);
+const CLI::Validator kGroup = range(0, std::size_t{1} << 32);
+const CLI::Validator kThreads = range(1, 1024);
 
 // An option that takes "a,b,c" in one word, so that it does not swallow what follows.
 template <typename List>
 CLI::Option* add_list(CLI::App& app, const char* name, List& list, const char* help) {
   return app.add_option(name, list, help)->delimiter(',')->allow_extra_args(false)->type_name("LIST");
+}
+
+// A list of names for values.
+template <typename List, typename Map>
+void add_names(CLI::App& app, const char* name, List& list, const Map& values, const char* help) {
+  // The last one comes first: names are checked, then replaced.
+  add_list(app, name, list, help)
+      ->transform(CLI::Transformer(values).description(""))
+      ->transform(CLI::IsMember(values));
+}
+
+void add_cases(CLI::App& app, CaseRequest& request) {
+  CLI::Option* shape =
+      add_list(app, "--shape", request.shapes, "N x K, group (0 = per channel), M rows, threads; may be repeated");
+  shape->type_name("N,K,g,M,threads")->check(kSize.application_index(0))->check(kSize.application_index(1));
+  shape->check(kGroup.application_index(2))->check(kSize.application_index(3))->check(kThreads.application_index(4));
+  app.add_option("--model", request.models, "the linear weights of a model; may be repeated")
+      ->check(CLI::IsMember(&models()))
+      ->allow_extra_args(false);
+  app.add_option("--suite", request.suite, "the weights, groups and M that goals are given for")
+      ->check(CLI::IsMember(&suites()));
+  add_list(app, "--m", request.rows, "rows of activations, with --model or --suite")->check(kSize);
+  add_list(app, "--threads", request.threads, "threads, with --model or --suite")->check(kThreads);
+  add_list(app, "--group", request.groups, "groups, 0 = per channel, with --model or --suite")->check(kGroup);
+  add_names(app, "--scale", request.scales, kScales, "types of the scales; default: bf16");
+  add_names(app, "--zero", request.zeros, kZeros, "zero points; default: none");
 }
 
 }  // namespace
@@ -47,40 +73,22 @@ Options read_options(int argc, char** argv) {
   CLI::App app(kText);
   app.allow_extras();
   CaseRequest request;
-  std::vector<std::string> scales, zeros;
   std::size_t cold_mib = 0;
   std::string json;
-  app.add_option("--shape", request.shapes, "weight N x K, group g (0 = per channel), M rows, threads; may be repeated")
-      ->type_name("N,K,g,M,threads")
-      ->allow_extra_args(false);
-  app.add_option("--model", request.models, "the linear weights of a model; may be repeated: " + names_of(models()))
-      ->type_name("NAME")
-      ->allow_extra_args(false);
-  app.add_option("--suite", request.suite, "the weights, groups and M that goals are given for: " + names_of(suites()))
-      ->type_name("NAME");
-  add_list(app, "--m", request.rows, "rows of activations, with --model or --suite")->check(CLI::Range(1, 1 << 20));
-  add_list(app, "--threads", request.threads, "threads, with --model or --suite")->check(CLI::Range(1, 1024));
-  add_list(app, "--group", request.groups, "group sizes, 0 = per channel, with --model or --suite")
-      ->check(CLI::Range(0, 1 << 24));
-  add_list(app, "--scale", scales, "types of the scales: bf16 (default), f16, f32")->check(CLI::IsMember(kScales));
-  add_list(app, "--zero", zeros, "zero points: none (default), integer, offset")->check(CLI::IsMember(kZeros));
+  add_cases(app, request);
   app.add_option("--json", json, "write Google Benchmark's JSON, all repetitions, to this file")->type_name("FILE");
   app.add_option(
       "--cold-mib", cold_mib,
       "MiB of weight copies to rotate over; 0 = 256 and 2.5 times the L3, but at most an eighth of the free memory");
-  Options options;
   try {
     app.parse(argc, argv);
-    request.scales = values(kScales, scales);
-    request.zeros = values(kZeros, zeros);
-    options.cases = make_cases(request);
-  } catch (const CLI::CallForHelp& help) {
-    app.exit(help);
-    benchmark::PrintDefaultHelp();
-    std::exit(0);
   } catch (const CLI::ParseError& error) {
-    std::exit(app.exit(error));
+    const int status = app.exit(error);
+    if (status == 0) benchmark::PrintDefaultHelp();
+    std::exit(status);
   }
+  Options options;
+  options.cases = make_cases(request);
   options.cold_bytes = cold_mib << 20;
   // First, so that the user's own come later and count.
   options.benchmark_options = {argv[0], "--benchmark_repetitions=5", "--benchmark_display_aggregates_only=true",

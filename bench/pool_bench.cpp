@@ -42,10 +42,9 @@ struct Meeting {
   }
 };
 
-void label(benchmark::State& state) {
-  const unsigned cpus = usable_cpus();
-  if (cpus != 0 && cpus < kThreads)
-    state.SetLabel(fmt::format("{} threads on {} CPU: no figure of the pool", kThreads, cpus));
+void label(benchmark::State& state, Session& session) {
+  const unsigned cpus = session.usable_cpus();
+  if (cpus < kThreads) state.SetLabel(fmt::format("{} threads on {} CPU: no figure of the pool", kThreads, cpus));
 }
 
 void wake_row(benchmark::State& state, Session& session, std::chrono::milliseconds pause) {
@@ -68,7 +67,7 @@ void wake_row(benchmark::State& state, Session& session, std::chrono::millisecon
       break;
     }
   }
-  label(state);
+  label(state, session);
 }
 
 // Nothing to do, and the caller may do it before anyone else comes: what a loop over threads costs at least.
@@ -77,7 +76,7 @@ void empty_row(benchmark::State& state, Session& session) {
   for (auto _ : state)
     context.parallel_for(
         kThreads, [](void*, std::size_t) {}, nullptr);
-  label(state);
+  label(state, session);
 }
 
 }  // namespace

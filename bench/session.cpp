@@ -4,8 +4,6 @@
 // Cold weights and contexts.
 #include "bench/session.h"
 
-#include <sched.h>
-
 #include <chrono>
 #include <fstream>
 
@@ -32,22 +30,14 @@ std::size_t default_cold_bytes(const zenwoq_cpu_info& cpu) {
   return available == 0 ? wanted : std::min(wanted, available / 8);
 }
 
-ContextHandle create_context(unsigned threads) {
-  zenwoq_context_options options;
-  zenwoq_context_options_init(&options);
-  options.threads = threads;
-  zenwoq_context* context = nullptr;
-  check(zenwoq_context_create(&options, &context));
-  return ContextHandle(context);
+zenwoq_cpu_info cpu_of(const ContextHandle& context) {
+  zenwoq_cpu_info info;
+  zenwoq_cpu_info_init(&info);
+  tools::require(zenwoq_context_cpu_info(context.get(), &info));
+  return info;
 }
 
 }  // namespace
-
-unsigned usable_cpus() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  return sched_getaffinity(0, sizeof set, &set) == 0 ? static_cast<unsigned>(CPU_COUNT(&set)) : 0;
-}
 
 ColdWeights::ColdWeights(zenwoq_context* context, const Format& format, std::size_t cold_bytes) : format_(format) {
   const Source source(format, ZENWOQ_CODES_NIBBLES);
@@ -55,7 +45,7 @@ ColdWeights::ColdWeights(zenwoq_context* context, const Format& format, std::siz
   const zenwoq_weight_source view = source.view();
   for (std::size_t bytes = 0; copies_.empty() || bytes < cold_bytes;) {
     zenwoq_weight* weight = nullptr;
-    check(zenwoq_weight_create(context, &desc, &view, &weight));
+    tools::require(zenwoq_weight_create(context, &desc, &view, &weight));
     copies_.emplace_back(weight);
     bytes += weight->header().total_bytes;
   }
@@ -66,7 +56,7 @@ Buffers ColdWeights::buffers() const {
   for (const WeightHandle& copy : copies_) {
     const void* packed = nullptr;
     std::size_t bytes = 0;
-    check(zenwoq_weight_packed(copy.get(), &packed, &bytes));
+    tools::require(zenwoq_weight_packed(copy.get(), &packed, &bytes));
     buffers.emplace_back(static_cast<const std::uint8_t*>(packed), bytes);
   }
   return buffers;
@@ -74,23 +64,19 @@ Buffers ColdWeights::buffers() const {
 
 Session::Session(const Options& options) {
   const auto start = std::chrono::steady_clock::now();
-  contexts_[1] = create_context(1);
+  contexts_[1] = tools::make_context({1, ZENWOQ_TIER_BEST, {}});
   first_context_us_ = std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
+  usable_cpus_ = cpu_of(tools::make_context({})).threads;
   cold_bytes_ = options.cold_bytes != 0 ? options.cold_bytes : default_cold_bytes(cpu());
 }
 
 zenwoq_context* Session::context(unsigned threads) {
   ContextHandle& context = contexts_[threads];
-  if (context == nullptr) context = create_context(threads);
+  if (context == nullptr) context = tools::make_context({threads, ZENWOQ_TIER_BEST, {}});
   return context.get();
 }
 
-zenwoq_cpu_info Session::cpu() {
-  zenwoq_cpu_info info;
-  zenwoq_cpu_info_init(&info);
-  check(zenwoq_context_cpu_info(context(1), &info));
-  return info;
-}
+zenwoq_cpu_info Session::cpu() { return cpu_of(contexts_[1]); }
 
 const char* Session::tier() { return zenwoq_tier_name(cpu().tier); }
 

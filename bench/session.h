@@ -10,11 +10,15 @@
 #include <utility>
 #include <vector>
 
-#include "bench/handles.h"
 #include "bench/options.h"
 #include "bench/roof.h"
+#include "tools/api_handles.h"
 
 namespace zenwoq::bench {
+
+using tools::ContextHandle;
+using tools::LinearHandle;
+using tools::WeightHandle;
 
 // Copies of one weight, more than any cache holds, each in memory that the library allocated.
 class ColdWeights {
@@ -36,7 +40,8 @@ class Session {
 
   zenwoq_context* context(unsigned threads);
   zenwoq_cpu_info cpu();
-  const char* tier();  // "avx512bf16" or "reference"
+  const char* tier();                                    // "avx512bf16" or "reference"
+  unsigned usable_cpus() const { return usable_cpus_; }  // by this process
   std::size_t cold_bytes() const { return cold_bytes_; }
   double first_context_us() const { return first_context_us_; }
 
@@ -46,14 +51,13 @@ class Session {
   RoofMeter& roof_meter(const Format& format, unsigned threads);
 
  private:
-  double first_context_us_;  // with whatever happens once a process
-  std::map<unsigned, ContextHandle> contexts_;
+  double first_context_us_;                     // including what happens once in a process
+  std::map<unsigned, ContextHandle> contexts_;  // by threads
+  unsigned usable_cpus_;
   std::size_t cold_bytes_;
   std::unique_ptr<ColdWeights> weights_;
   std::map<unsigned, std::unique_ptr<RoofMeter>> meters_;  // of weights_, by threads
 };
-
-unsigned usable_cpus();  // that this process may run on; 0 if the system does not say
 
 // One family of benchmarks each.
 void register_linear_benchmarks(Session& session, const std::vector<LinearCase>& cases);

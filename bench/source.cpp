@@ -33,9 +33,10 @@ void fill_codes(Random& random, zenwoq_code_layout layout, std::vector<std::uint
   for (std::size_t i = 0; i < out->size(); i += 8) {
     std::uint64_t r = random();
     if (layout != ZENWOQ_CODES_NIBBLES) r &= 0x0F0F0F0F0F0F0F0Fu;
-    // code - 8 in every byte at once: the high bits are borrowed from, then put right.
-    if (layout == ZENWOQ_CODES_S8) r = ((r | 0x8080808080808080u) - 0x0808080808080808u) ^ 0x8080808080808080u;
     std::memcpy(out->data() + i, &r, std::min<std::size_t>(8, out->size() - i));
+  }
+  if (layout == ZENWOQ_CODES_S8) {
+    for (std::uint8_t& code : *out) code = static_cast<std::uint8_t>(code - 8);
   }
 }
 

@@ -24,7 +24,7 @@ Format large_format(const Session& session) {
 
 std::size_t packed_bytes_of(const zenwoq_weight_desc& desc) {
   std::size_t bytes = 0;
-  check(zenwoq_weight_packed_bytes(&desc, &bytes));
+  tools::require(zenwoq_weight_packed_bytes(&desc, &bytes));
   return bytes;
 }
 
@@ -53,7 +53,7 @@ void pack_row(benchmark::State& state, Session& session, zenwoq_code_layout layo
   const auto task = [](void* arg, std::size_t i) {
     const Job& j = *static_cast<const Job*>(arg);
     const std::size_t begin = i * kTaskRows;
-    check(
+    tools::require(
         zenwoq_weight_pack(&j.desc, &j.source, begin, std::min(begin + kTaskRows, j.desc.n), j.packed.get(), j.bytes));
   };
   Context& context = *session.context(threads)->context;
@@ -69,7 +69,7 @@ void create_row(benchmark::State& state, Session& session, unsigned threads) {
   const zenwoq_weight_source view = source.view();
   measure(state, packed_bytes_of(desc), [&] {
     zenwoq_weight* created = nullptr;
-    check(zenwoq_weight_create(session.context(threads), &desc, &view, &created));
+    tools::require(zenwoq_weight_create(session.context(threads), &desc, &view, &created));
     zenwoq_weight_destroy(created);
   });
 }
@@ -81,7 +81,7 @@ WeightHandle large_weight(Session& session) {
   const zenwoq_weight_desc desc = format.desc();
   const zenwoq_weight_source view = source.view();
   zenwoq_weight* created = nullptr;
-  check(zenwoq_weight_create(session.context(1), &desc, &view, &created));
+  tools::require(zenwoq_weight_create(session.context(1), &desc, &view, &created));
   return WeightHandle(created);
 }
 
@@ -91,7 +91,8 @@ void unpack_row(benchmark::State& state, Session& session) {
   std::vector<std::uint8_t> codes(format.n * format.k / 2);
   std::vector<std::uint8_t> scales(format.n * format.groups() * dtype_bytes(format.scale));
   measure(state, packed_bytes_of(format.desc()), [&] {
-    check(zenwoq_weight_unpack(weight.get(), codes.data(), codes.size(), scales.data(), scales.size(), nullptr, 0));
+    tools::require(
+        zenwoq_weight_unpack(weight.get(), codes.data(), codes.size(), scales.data(), scales.size(), nullptr, 0));
   });
 }
 
@@ -103,7 +104,7 @@ void dequantize_row(benchmark::State& state, Session& session) {
   measure(state, packed_bytes_of(format.desc()), [&] {
     for (std::size_t n = 0; n < format.n; n += kPanelColumns) {
       const std::size_t end = std::min(n + kPanelColumns, format.n);
-      check(zenwoq_weight_dequantize(weight.get(), n, end, values.data(), values.size() * sizeof(float)));
+      tools::require(zenwoq_weight_dequantize(weight.get(), n, end, values.data(), values.size() * sizeof(float)));
     }
   });
 }

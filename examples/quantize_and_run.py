@@ -27,22 +27,14 @@ except ImportError:  # its name since torchao 0.18
     from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig as Int4WeightOnlyOpaqueTensorConfig
 
 
-def configs() -> dict[str, Any]:
-    """The guide's configurations. What it calls PerChannel() is PerAxis(0) in TorchAO 0.17."""
+def configs(group_size: int = 128) -> dict[str, Any]:
+    """The guide's configurations. What it calls PerChannel() is PerAxis(0) in TorchAO."""
+    int4 = torch.int4  # type: ignore[attr-defined]
+    intx = {"weight_dtype": int4, "mapping_type": MappingType.SYMMETRIC, "scale_dtype": torch.bfloat16}
     return {
-        "Intx, per group of 128": IntxWeightOnlyConfig(
-            weight_dtype=torch.int4,
-            mapping_type=MappingType.SYMMETRIC,
-            scale_dtype=torch.bfloat16,
-            granularity=PerGroup(128),
-        ),
-        "Intx, per channel": IntxWeightOnlyConfig(
-            weight_dtype=torch.int4,
-            mapping_type=MappingType.SYMMETRIC,
-            scale_dtype=torch.bfloat16,
-            granularity=PerAxis(0),
-        ),
-        "Opaque, per group of 128": Int4WeightOnlyOpaqueTensorConfig(group_size=128),
+        "intx-group": IntxWeightOnlyConfig(**intx, granularity=PerGroup(group_size)),
+        "intx-channel": IntxWeightOnlyConfig(**intx, granularity=PerAxis(0)),
+        "opaque": Int4WeightOnlyOpaqueTensorConfig(group_size=group_size),
     }
 
 

@@ -2,11 +2,11 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Tiny shapes through every benchmark, the keys of the JSON, and the scripts that read it. Nothing is timed.
+# Tiny shapes through every benchmark, and the keys of the JSON. Nothing is timed.
 #   usage: bench_test.sh ZENWOQ_BENCH
 set -eu
 bench=$1
-tools=$(cd "$(dirname "$0")/../tools" && pwd)
+root=$(cd "$(dirname "$0")/.." && pwd)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
@@ -17,19 +17,6 @@ run() {
   }
 }
 
-# expect STATUS TEXT COMMAND...: the command ends with this status and prints this text.
-expect() {
-  wanted=$1 text=$2
-  shift 2
-  status=0
-  "$@" >"$folder/out" 2>&1 || status=$?
-  if [ "$status" != "$wanted" ] || ! grep -qF -- "$text" "$folder/out"; then
-    echo "$*: status $status, wanted $wanted and \"$text\":"
-    cat "$folder/out"
-    exit 1
-  fi
-}
-
 # Every combination of what changes the code's path: per group and per channel, odd sizes, two threads, scales, zeros.
 run --shape 64,64,32,1,1 --shape 100,72,0,5,2 --shape 16,1001,64,2,1 --json "$folder/all.json"
 run --shape 64,64,32,3,1 --scale f16 --zero none,integer --benchmark_filter=linear --json "$folder/integer.json"
@@ -37,7 +24,7 @@ run --shape 64,64,32,3,1 --scale f32 --zero offset --benchmark_filter=linear --j
 run --model SmolLM2-135M --m 1,3 --threads 1,2 --group 0,64 --benchmark_filter=linear --json "$folder/model.json"
 ZENWOQ_TIER=reference run --shape 64,64,32,1,1 --benchmark_filter=linear --json "$folder/reference.json"
 
-# Wrong options. Each sentence names what was wrong.
+# Wrong options: of each kind of refusal one. A sentence names what was wrong.
 while read -r text && read -r options; do
   # shellcheck disable=SC2086
   status=0; "$bench" --cold-mib 1 --benchmark_list_tests $options >"$folder/out" 2>&1 || status=$?
@@ -47,38 +34,29 @@ while read -r text && read -r options; do
     exit 1
   fi
 done <<'OPTIONS'
-"64,64,32,1": 4 numbers
+--shape: 5 required N,K,g,M,threads missing
 --shape 64,64,32,1
-N, K and M must be at least 1
---shape 0,64,32,1,1
-no size up to 4294967296 at "a,64,32,1,1"
---shape a,64,32,1,1
-no size up to 4294967296 at "-1"
---shape 64,64,32,1,-1
-threads must be 1..1024
+--shape takes five numbers
+--shape 64,64,32,1,1,8,8
+--shape: Value 0 not in range 1 to 1024
 --shape 64,64,32,1,0
-group_size 33: must be a multiple of 8
---shape 64,64,33,1,1
 group_size 12: must be a multiple of 8
 --model SmolLM2-135M --group 64,12
-int not in
---scale int
-some not in
+--zero: some not in {integer,none,offset}
 --zero none,some
-"GPT-5" is unknown, must be one of: SmolLM2-135M, TinyLlama-1.1B, Qwen2.5-7B, Llama-3.1-8B, Llama-3.1-70B, Mixtral-8x7B-experts
+--model: GPT-5 not in {Llama-3.1-70B,Llama-3.1-8B,Mixtral-8x7B-experts,Qwen2.5-7B,SmolLM2-135M,TinyLlama-1.1B}
 --model SmolLM2-135M --model GPT-5
-"sped" is unknown, must be one of: speed
---suite sped
-Value 0 not in range
+--m: Value 0 not in range
 --m 1,0
-Value x not in range
---threads x
 --shape has its own
 --shape 64,64,32,1,1 --m 2
 unrecognized command-line flag: --unknown
 --unknown
 OPTIONS
-expect 1 "" "$bench" --cold-mib 1 --shape 64,64,32,1,1 --benchmark_filter=nothing
+if "$bench" --cold-mib 1 --shape 64,64,32,1,1 --benchmark_filter=nothing >"$folder/out" 2>&1; then
+  echo "a filter that nothing matches is no error"
+  exit 1
+fi
 
 # The suite and the models, by name only: they are long.
 list() {
@@ -172,100 +150,14 @@ assert len(model) == 4 * 2 * 2 * 2, sorted(model)
 assert "linear/192x576/g64/sbf16/z0/m3/t2/real_time" in model and "linear/576x1536/pc/sbf16/z0/m1/t1/real_time" in model
 assert next(row for run, row in rows.items() if run.startswith("context/create/t1"))["first_us"] > 0
 
-# For the scripts: a report whose figures are known, on any CPU. Of each linear row the two repetitions take 10 and 12 us
-# at 90 and 92 percent of the roof; two threads half of the time.
-def known(name, change=lambda row: None, **context):
-    report = load("model")
-    report["context"].update({"cpu": "Test CPU", "date": "2026-01-02T03:04:05+00:00"}, **context)
-    for row in report["benchmarks"]:
-        if row["run_type"] == "iteration":
-            i = row["repetition_index"]
-            row["real_time"] = row["cpu_time"] = (10 + 2 * i) / (2 if "/t2/" in row["run_name"] else 1)
-            row["roof_percent"] = 90 + 2 * i
-            change(row)
-    json.dump(report, open(f"{sys.argv[1]}/{name}.json", "w"))
-
-def times(name, factor):
-    def change(row):
-        if row["run_name"].startswith(name):
-            row["real_time"] *= factor
-            row["roof_percent"] /= factor
-    return change
-
-known("known")
-known("slower", times("linear/192x576/g64/sbf16/z0/m3/t2/", 1.5))
-known("faster", times("linear/192x576/g64/sbf16/z0/m3/t2/", 0.5))
-known("noise", times("linear/", 1.1))  # 10..12 and 11..13.2
-known("roof_only", lambda row: row.update(roof_percent=row["roof_percent"] / 2 if "/m1/" in row["run_name"] else row["roof_percent"]))
-known("no_roof", lambda row: row.pop("roof_percent"))  # as where no vdpbf16ps runs
-known("other_cpu", cpu="Other CPU")
-peers = {"kind": "peers", "cpu": "Test CPU", "date": "2026-01-02", "rows": [
-    {"shape": [64, 64], "group": 32, "m": m, "threads": 1, "implementation": name, "mode": mode, "median_us": us * m, "spread": 0.01,
-     "relative_error": 1e-7}
-    for m in (1, 4) for name, mode, us in (("zenwoq", "bf16 activations", 1), ("a peer", "bf16 activations", 3),
-                                           ("a peer", "int8 activations", 0.5))]}
-for name, cpu in (("peers", "Test CPU"), ("other_peers", "Other CPU")):
-    json.dump({**peers, "cpu": cpu}, open(f"{sys.argv[1]}/{name}.json", "w"))
-json.dump({**peers, "rows": peers["rows"][1:3]}, open(f"{sys.argv[1]}/peers_alone.json", "w"))
 print("ok:", len(rows), "benchmarks")
 PYTHON
 
-compare() { expect "$1" "$2" python3 "$tools/compare_bench.py" "$folder/$3.json" "$folder/$4.json" ${5:-}; }
-compare 0 "32 rows compared, 0 regressions beyond 3 %" known known
-compare 1 "regression: linear/192x576/g64/sbf16/z0/m3/t2/real_time: 5.5 -> 8.25 us, 50.0 % worse" known slower
-compare 1 "32 rows compared, 1 regressions" known slower
-compare 0 "0 regressions beyond 51 %" known slower --threshold=51%
-compare 0 "better: linear/192x576/g64/sbf16/z0/m3/t2/real_time" known faster
-compare 0 "0 regressions" known noise
-compare 0 "0 regressions" known roof_only
-compare 1 "16 regressions" known roof_only --by=roof
-compare 0 "note: cpu was Test CPU, is Other CPU" known other_cpu
-compare 2 "no row in common" known all
-compare 2 "invalid percent value" known known --threshold=much
-compare 2 "not the JSON of zenwoq-bench" known peers
-compare 2 "No such file" known nowhere
-
-table() { expect 0 "$1" python3 "$tools/bench_table.py" "$folder/$2.json" ${3:-}; }
-table "Test CPU" known
-table "### N x K = 192 x 576, 2 threads: percent of the roof" known
-table "| M | per channel | g64 |" known
-table "| 3 | 91.0 | 91.0 |" known
-table "| 3 | 91.0 (90-92) | 91.0 (90-92) |" known --spread
-table "| 576 x 1536 | g64 | 3 | 2 | 2.00 | 91.0 |" known
-table "| M | g32, f16 | g32, integer zero, f16 |" integer
-table "| pool/wake/slept/t2/" all
-table "| 3 | no roof | no roof |" no_roof
-
-# Debian's matplotlib belongs to Debian's Python, which may not be the first in PATH.
-plotting=
-for python in python3 /usr/bin/python3; do
-  if "$python" -c "import matplotlib" 2>/dev/null; then plotting=$python && break; fi
+# What reads results reads these.
+cd "$root"
+for name in all integer reference; do
+  python3 -m bench.report.store "$folder/$name.json" "$folder/$name.csv"
+  python3 -m bench.report.table "$folder/$name.csv" >"$folder/$name.txt"
 done
-if [ -z "$plotting" ]; then
-  echo "SKIPPED: tools/plot_bench.py is NOT tested, no Python here has matplotlib (python3-matplotlib)"
-  expect 2 "install python3-matplotlib" python3 "$tools/plot_bench.py" "$folder/known.json" --out "$folder/picture.png"
-  exit 0
-fi
-export MPLCONFIGDIR="$folder"
-plot() {
-  status=$1 text=$2
-  shift 2
-  expect "$status" "$text" env -u DISPLAY "$plotting" "$tools/plot_bench.py" "$@" --out "$folder/picture.png"
-}
-plot 0 "picture.png" "$folder/known.json" "$folder/faster.json"
-[ ! -e "$folder/picture-peers.png" ]
-plot 0 "picture-peers.png" "$folder/known.json" "$folder/peers.json"
-python3 - "$folder/picture.png" "$folder/picture-peers.png" <<'PYTHON'
-import struct, sys
-for path in sys.argv[1:]:
-    data = open(path, "rb").read()
-    assert data[:8] == b"\x89PNG\r\n\x1a\n", path
-    width, height = struct.unpack(">II", data[16:24])
-    assert width > 600 and height > 400 and len(data) > 10000, (path, width, height, len(data))
-PYTHON
-plot 2 "files of several CPUs" "$folder/known.json" "$folder/other_cpu.json"
-plot 2 "files of several CPUs" "$folder/peers.json" "$folder/other_peers.json"
-plot 2 "no zenwoq among the peers" "$folder/peers_alone.json"
-plot 2 "nothing to draw" "$folder/no_roof.json"
-plot 2 "picture.png: no JSON" "$folder/picture.png"
-echo "ok: scripts"
+grep -q "^| M  *| g32, f16  *| g32, integer zero, f16  *|$" "$folder/integer.txt"
+grep -q "^| pool/wake/slept/t2/" "$folder/all.txt"

@@ -69,11 +69,11 @@ expect 2 "no such folder" --json "$folder/nowhere/peers.json"
 expect 2 "invalid 2 numbers from 8 on value" --shape 64
 expect 2 "build zenwoq first" --library "$folder/nowhere.so"
 
-python3 - "$folder" "$root/bench" <<'PYTHON'
+python3 - "$folder" "$root" <<'PYTHON'
 import json, sys
 
 sys.path.insert(0, sys.argv[2])
-from peers import catalogue
+from bench.peers import catalogue
 
 def load(name):
     with open(f"{sys.argv[1]}/{name}.json") as file:
@@ -113,9 +113,14 @@ assert all("==" in pin for entry in catalogue.ENTRIES for pin in entry.requireme
 assert [entry.key for entry in catalogue.choose(["torch"])] == ["zenwoq", "torch-dense", "torch-int4pack"]
 PYTHON
 
-python3 "$root/tools/bench_table.py" "$folder/all.json" --spread >"$folder/out"
+# The table is the same from the stored form; cells are aligned by spaces.
+(cd "$root" && python3 -m bench.report.store "$folder/all.json" "$folder/all.csv")
+for form in json csv; do
+  (cd "$root" && python3 -m bench.report.table "$folder/all.$form" --spread) | tr -s " " >"$folder/$form.txt"
+done
+cmp "$folder/json.txt" "$folder/csv.txt"
 for text in "### N x K = 100 x 96, g32: time against peers" "| microseconds a layer (zenwoq = 1) | M = 1 | M = 3 |" \
     "Not measured: openvino, int8 activations: ImportError: a stub"; do
-  grep -qF -- "$text" "$folder/out" || { echo "no \"$text\":"; cat "$folder/out"; exit 1; }
+  grep -qF -- "$text" "$folder/csv.txt" || { echo "no \"$text\":"; cat "$folder/csv.txt"; exit 1; }
 done
 echo "ok: peers"

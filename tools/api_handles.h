@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The C API as the tool uses it: handles that free themselves, statuses as exceptions.
+// The C API as the tool and the benchmarks use it: handles that free themselves, statuses as exceptions.
 #pragma once
 
 #include <memory>

@@ -12,8 +12,8 @@ import zenwoq
 import zenwoq.torch
 from zenwoq import _library
 
-from llm.report import Row
-from llm.timing import call_seconds
+from bench.llm.report import Row
+from bench.llm.timing import call_seconds
 
 
 def operator_row(n: int, k: int, repeats: int) -> Row:
@@ -43,7 +43,7 @@ def prepared_call(packed: torch.Tensor, n: int, k: int, x: torch.Tensor, y: torc
     args = _library.RunArgs(
         m=1, x_type=bf16, x=x.data_ptr(), ldx=k, x_bytes=x.nbytes, y=y.data_ptr(), ldy=n, y_bytes=y.nbytes, threads=1
     )
-    function = ctypes.CDLL(str(_library.folder() / "libzenwoq.so")).zenwoq_packed_run
+    function = ctypes.CDLL(str(_library.library_path())).zenwoq_packed_run
     arguments = (_library.context(), ctypes.byref(weight), ctypes.byref(desc), ctypes.byref(args))
     if function(*arguments) != 0:
         raise RuntimeError(_library._library().zenwoq_last_error().decode())

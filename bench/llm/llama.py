@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""The Llama of examples/quantize_and_run.py: 8 layers with random weights."""
+"""A Llama of 8 layers with random weights."""
 
 from __future__ import annotations
 
@@ -10,21 +10,18 @@ from typing import Any
 
 import torch
 import zenwoq.torch
-from quantize_and_run import configs, llama
-from torchao.quantization import quantize_
 
-from llm.report import Row
-from llm.sizes import Sizes
-from llm.variants import Variant, error, of_model, wrong
+from bench.llm import models
+from bench.llm.report import Row
+from bench.llm.sizes import Sizes
+from bench.llm.variants import Variant, error, of_model, wrong
 
 
-def quantized(sizes: Sizes, quantize: str) -> Any:
+def quantized(sizes: Sizes, weights: str) -> Any:
     """The model in bf16, or with TorchAO's ``"intx"`` or ``"opaque"`` weights; lm_head stays in bf16."""
-    model = llama(sizes.layers, sizes.hidden)
-    intx, _, opaque = configs().values()
-    config = {"bf16": None, "intx": intx, "opaque": opaque}[quantize]
-    if config is not None:
-        quantize_(model, config, lambda m, name: isinstance(m, torch.nn.Linear) and name != "lm_head")
+    model = models.llama(sizes.layers, sizes.hidden)
+    if weights != "bf16":
+        models.quantize(model, {"intx": "intx-group", "opaque": "opaque"}[weights], 128)
     return model
 
 

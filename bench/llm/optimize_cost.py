@@ -14,10 +14,10 @@ from typing import Any
 import torch
 import zenwoq.torch
 
-from llm.llama import quantized
-from llm.report import Row
-from llm.sizes import Sizes
-from llm.timing import MIB, seconds
+from bench.llm.llama import quantized
+from bench.llm.report import Row
+from bench.llm.sizes import Sizes
+from bench.llm.timing import MIB, seconds
 
 
 def cost(sizes: Sizes, threads: int) -> dict[str, float]:

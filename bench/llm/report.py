@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.report import markdown
+
 
 @dataclass
 class Row:
@@ -40,13 +42,9 @@ class Aim:
 
 
 def table(rows: list[Row]) -> str:
-    """Rows with aligned columns."""
-    cells = [("part", "variant", "a token", "the prompt", "")]
-    cells += [(row.part, row.name, row.token, row.prompt, row.note) for row in rows]
-    widths = [max(len(line[i]) for line in cells) for i in range(5)]
-    return "\n".join(
-        f"{a:{widths[0]}}  {b:{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}  {e}".rstrip() for a, b, c, d, e in cells
-    )
+    """Of all rows, in Markdown."""
+    head = ("part", "variant", "a token", "the prompt", "")
+    return markdown.table(head, [(row.part, row.name, row.token, row.prompt, row.note) for row in rows])
 
 
 def aims(rows: list[Row]) -> list[Aim]:

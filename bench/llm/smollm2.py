@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import chat
 import torch
 
-from llm.report import Row
-from llm.sizes import Sizes
-from llm.variants import Variant, error, has, of_model, wrong
+from bench.llm.models import SMOLLM2, smollm2
+from bench.llm.report import Row
+from bench.llm.sizes import Sizes
+from bench.llm.variants import Variant, error, has, of_model, wrong
 
 
 def variants(sizes: Sizes, with_llama_cpp: bool) -> Iterator[Variant]:
@@ -25,7 +25,7 @@ def variants(sizes: Sizes, with_llama_cpp: bool) -> Iterator[Variant]:
         ("TorchAO", "intx-group"),
         ("TorchAO", "intx-channel"),
     ):
-        model = load(quantize, "zenwoq" if library == "zenwoq" else "eager")
+        model = smollm2(quantize, library == "zenwoq")
         yield of_model(library, quantize, model, prompt, sizes.smol_steps)
         if library in sizes.smol_compiled:
             yield of_model(library, quantize, model, prompt, sizes.smol_steps, "inductor")
@@ -36,12 +36,7 @@ def variants(sizes: Sizes, with_llama_cpp: bool) -> Iterator[Variant]:
 def zentorch_variants(sizes: Sizes) -> Iterator[Variant]:
     """TorchAO's flows through torch.compile(backend="zentorch")."""
     for quantize in ("opaque", "intx-group", "intx-channel"):
-        yield of_model("TorchAO", quantize, load(quantize, "eager"), _prompt(sizes), sizes.smol_steps, "zentorch")
-
-
-def load(quantize: str, backend: str) -> Any:
-    """The model of chat.py; its unquantized weights are the file's, unpacked."""
-    return chat.load(chat.MODEL, "gguf" if quantize == "bf16" else quantize, backend)
+        yield of_model("TorchAO", quantize, smollm2(quantize, False), _prompt(sizes), sizes.smol_steps, "zentorch")
 
 
 def _prompt(sizes: Sizes) -> torch.Tensor:
@@ -54,7 +49,7 @@ def of_llama_cpp(prompt: list[int], steps: int) -> Variant:
 
     threads = torch.get_num_threads()
     model = Llama(
-        str(chat.MODEL),
+        str(SMOLLM2),
         n_ctx=len(prompt) + steps + 2,
         n_batch=len(prompt),
         n_ubatch=len(prompt),
@@ -71,7 +66,7 @@ def of_llama_cpp(prompt: list[int], steps: int) -> Variant:
         model.eval(prompt[:1])
         return torch.empty(0)
 
-    return Variant("llama.cpp", "gguf, int8 activations", prefill, step, chat.MODEL.stat().st_size).start()
+    return Variant("llama.cpp", "gguf, int8 activations", prefill, step, SMOLLM2.stat().st_size).start()
 
 
 def rows(measured: list[Variant], prompt: int) -> list[Row]:

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import chat
 import torch
 import transformers
 import zenwoq.torch
 
-from llm.timing import MS, seconds
+from bench.llm.models import compile_forward
+from bench.llm.timing import MS, seconds
 
 
 @dataclass
@@ -105,7 +105,7 @@ def of_model(
     if backend:
         with torch.no_grad():
             run_prompt(prompt)  # makes the tensors of the cache, which a compiled forward would make anew each time
-        run_prompt, run_token = (chat.compile_forward(model, run, backend) for run in (run_prompt, run_token))
+        run_prompt, run_token = (compile_forward(model, run, backend) for run in (run_prompt, run_token))
     token = prompt[:, :1].clone()
 
     def prefill() -> None:
@@ -115,7 +115,8 @@ def of_model(
 
     def step() -> torch.Tensor:
         with torch.no_grad():
-            return run_token(token)
+            logits: torch.Tensor = run_token(token)
+            return logits
 
     name = f"{library} {weights} {backend or 'eager'}"
     return Variant(name, weights, prefill, step, weight_bytes(model)).start()
@@ -125,7 +126,8 @@ def forward_of(model: Any, cache: Any) -> Callable[[torch.Tensor], torch.Tensor]
     """ids ``[1, tokens]`` to the last token's logits. Its code object, by which torch finds its graph, is its own."""
 
     def forward(ids: torch.Tensor) -> torch.Tensor:
-        return model(input_ids=ids, cache=cache, logits_to_keep=1).logits
+        logits: torch.Tensor = model(input_ids=ids, cache=cache, logits_to_keep=1).logits
+        return logits
 
     forward.__code__ = forward.__code__.replace()
     return forward

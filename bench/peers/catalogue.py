@@ -1,18 +1,31 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-#
-# The peers: what they are called, what they need from PyPI, and which class runs them. Imports no library of theirs.
-from collections import namedtuple
+"""The peers: their names, what they need from PyPI, and which class runs them. Imports no library of theirs."""
 
-# key: as in --only. implementation and mode: as in tables and pictures, where "int8" in a mode means int8 activations.
-# activations: the type that the dot products read. output: the type of y. four_bit: weights stay in 4 bits.
-# requirements: exact versions. settings: handed to the class.
-Entry = namedtuple(
-    "Entry", "key implementation mode activations output four_bit requirements module class_name settings")
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+
+class Entry(NamedTuple):
+    """One peer in one mode."""
+
+    key: str  # as in --only
+    implementation: str  # this and the mode as in tables and pictures
+    mode: str  # "int8" in it means int8 activations
+    activations: str  # the type that the dot products read
+    output: str  # the type of y
+    four_bit: bool  # weights stay in 4 bits
+    requirements: tuple[str, ...]  # exact versions
+    module: str
+    class_name: str
+    settings: dict[str, Any]  # handed to the class
+
 
 OPERANDS = ("numpy==2.4.6",)  # what every worker needs
 TORCH = ("torch==2.13.0",)  # never a range: the newest may be a build of several GB for other devices
-ZENTORCH = TORCH + ("zentorch==2.13.0.2",)
+ZENTORCH = (*TORCH, "zentorch==2.13.0.2")
 ONNXRUNTIME = ("onnx==1.23.2", "onnxruntime==1.32.0")  # onnx only writes the model
 OPENVINO = ("openvino==2026.4.1",)
 
@@ -21,23 +34,66 @@ ENTRIES = (
     Entry("torch-dense", "torch", "dense bf16", "bf16", "bf16", False, TORCH, "torch_peer", "TorchDense", {}),
     Entry("torch-int4pack", "torch", "int4pack", "bf16", "bf16", True, TORCH, "torch_peer", "TorchInt4Pack", {}),
     Entry("zentorch", "zentorch", "woq_linear", "bf16", "bf16", True, ZENTORCH, "zentorch_peer", "Zentorch", {}),
-    Entry("onnxruntime-f32", "onnxruntime", "f32 activations", "f32", "f32", True, ONNXRUNTIME,
-          "onnxruntime_peer", "OnnxRuntime", {"accuracy_level": 1}),
-    Entry("onnxruntime-int8", "onnxruntime", "int8 activations", "int8", "f32", True, ONNXRUNTIME,
-          "onnxruntime_peer", "OnnxRuntime", {"accuracy_level": 4}),
-    Entry("openvino-bf16", "openvino", "bf16 activations", "bf16", "f32", True, OPENVINO,
-          "openvino_peer", "OpenVino", {"dynamic_quantization": 0, "precision": "bf16"}),
-    Entry("openvino-int8", "openvino", "int8 activations", "int8", "f32", True, OPENVINO,
-          "openvino_peer", "OpenVino", {}),
-    Entry("openvino-int8-group", "openvino", "int8 activations, weight's groups", "int8", "f32", True, OPENVINO,
-          "openvino_peer", "OpenVino", {"dynamic_quantization": "weight"}),
+    Entry(
+        "onnxruntime-f32",
+        "onnxruntime",
+        "f32 activations",
+        "f32",
+        "f32",
+        True,
+        ONNXRUNTIME,
+        "onnxruntime_peer",
+        "OnnxRuntime",
+        {"accuracy_level": 1},
+    ),
+    Entry(
+        "onnxruntime-int8",
+        "onnxruntime",
+        "int8 activations",
+        "int8",
+        "f32",
+        True,
+        ONNXRUNTIME,
+        "onnxruntime_peer",
+        "OnnxRuntime",
+        {"accuracy_level": 4},
+    ),
+    Entry(
+        "openvino-bf16",
+        "openvino",
+        "bf16 activations",
+        "bf16",
+        "f32",
+        True,
+        OPENVINO,
+        "openvino_peer",
+        "OpenVino",
+        {"dynamic_quantization": 0, "precision": "bf16"},
+    ),
+    Entry(
+        "openvino-int8", "openvino", "int8 activations", "int8", "f32", True, OPENVINO, "openvino_peer", "OpenVino", {}
+    ),
+    Entry(
+        "openvino-int8-group",
+        "openvino",
+        "int8 activations, weight's groups",
+        "int8",
+        "f32",
+        True,
+        OPENVINO,
+        "openvino_peer",
+        "OpenVino",
+        {"dynamic_quantization": "weight"},
+    ),
 )
 
 
-def choose(names):
+def choose(names: Sequence[str]) -> list[Entry]:
     """The entries with these keys or implementations ("torch" is both of torch), zenwoq first; all without names.
 
-    Raises ValueError with the names there are."""
+    Raises:
+        ValueError: with the names there are.
+    """
     known = {entry.key for entry in ENTRIES} | {entry.implementation for entry in ENTRIES}
     for name in names:
         if name not in known:

@@ -1,33 +1,49 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-#
-# OpenVINO: one model with a compressed matrix product for each copy, as its model compression writes them (i4, f16
-# scales). settings: dynamic_quantization, the group size of int8 activations: left out = its own choice, 0 = none,
-# "weight" = the weight's; precision, "bf16" or left out.
+"""OpenVINO: one model with a compressed product for each copy, as its model compression writes them (i4, f16 scales).
+
+settings: dynamic_quantization, the group size of int8 activations: left out = its own choice, 0 = none, "weight" = the
+weight's; precision, "bf16" or left out.
+"""
+
+from __future__ import annotations
+
 import collections
 import importlib.metadata
+from typing import Any
 
 import numpy as np
 import openvino
 from openvino import opset13 as ops
 
-from peers.peer import Peer
+from bench.peers.operands import Array, Problem
+from bench.peers.peer import Peer
 
 
 class OpenVino(Peer):
-    def __init__(self, threads, settings):
+    """A request on all copies."""
+
+    def __init__(self, threads: int, settings: dict[str, Any]):
         super().__init__(threads, settings)
         self._core = openvino.Core()
-        self._compiled = self._request = self._x = None
+        self._compiled: Any = None
+        self._request: Any = None
+        self._x: Array | None = None
 
-    def about(self):
+    def about(self) -> dict[str, Any]:
+        """Version."""
         return {"version": importlib.metadata.version("openvino")}
 
-    def prepare(self, problem):
+    def prepare(self, problem: Problem) -> None:
+        """Compiles a model for this M."""
         self.release()
         # Placing threads is left to the system for all peers.
-        options = {"INFERENCE_NUM_THREADS": self.threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY",
-                   "ENABLE_CPU_PINNING": False}
+        options = {
+            "INFERENCE_NUM_THREADS": self.threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,
+        }
         if "dynamic_quantization" in self.settings:
             size = self.settings["dynamic_quantization"]
             options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = problem.group if size == "weight" else size
@@ -39,23 +55,27 @@ class OpenVino(Peer):
         self._request = self._compiled.create_infer_request()
         self._request.set_input_tensor(openvino.Tensor(self._x, shared_memory=True))
 
-    def run(self):
-        # Not infer(): that copies all outputs.
+    def run(self) -> None:
+        """The whole model; not by infer(), which copies all outputs."""
         self._request.start_async()
         self._request.wait()
 
-    def output(self, index):
-        return self._request.get_output_tensor(index).data
+    def output(self, index: int) -> Array:
+        """Of a copy."""
+        output: Array = self._request.get_output_tensor(index).data
+        return output
 
-    def release(self):
+    def release(self) -> None:
+        """Drops the model."""
         self._compiled = self._request = self._x = None
 
-    def notes(self):
+    def notes(self) -> str:
+        """What OpenVINO chose."""
         size = self._compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE")
         precision = self._compiled.get_property("INFERENCE_PRECISION_HINT")
         return f"dynamic quantization group {size}, precision {precision.get_type_name()}"
 
-    def _model(self, problem):
+    def _model(self, problem: Problem) -> Any:
         n, k, group = problem.n, problem.k, problem.group
         x = ops.parameter([problem.m, k], np.float32)
         results = []
@@ -70,9 +90,9 @@ class OpenVino(Peer):
             results.append(ops.result(ops.matmul(x, ops.convert(values, "f32"), False, True)))
         return openvino.Model(results, [x], "layers")
 
-    def _require_4_bit(self, copies):
+    def _require_4_bit(self, copies: int) -> None:
         """The graph that runs: a FullyConnected node and a 4-bit constant for each copy, none folded or merged."""
-        nodes = collections.Counter()
+        nodes = collections.Counter[str]()
         for node in self._compiled.get_runtime_model().get_ordered_ops():
             info = node.get_rt_info()
             kind = info["layerType"].astype(str)

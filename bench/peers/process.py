@@ -1,17 +1,23 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-#
-# A worker as the command sees it: one request at a time, and an error for whatever may happen to a process.
+"""A worker as the program sees it: one request at a time, and an error for whatever may happen to a process."""
+
+from __future__ import annotations
+
+import contextlib
 import json
 import os
-import pathlib
 import selectors
 import signal
 import subprocess
 import tempfile
 import time
+from pathlib import Path
+from typing import Any
 
-BENCH = pathlib.Path(__file__).resolve().parent.parent
+from bench.peers.catalogue import Entry
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 TIMEOUT_S = 300
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -21,53 +27,69 @@ class PeerError(Exception):
 
 
 class Worker:
-    def __init__(self, entry, python, threads, settings):
+    """A process that runs one peer."""
+
+    def __init__(self, entry: Entry, python: str | Path, threads: int, library: Path):
         self.entry = entry
-        self._log = tempfile.TemporaryFile()
-        environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
+        # Last, so that a stub of a test comes first: the binding of the Python package in this tree.
+        path = [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
+        environment = {
+            **os.environ,
+            **dict.fromkeys(THREAD_VARIABLES, str(threads)),
+            "PYTHONPATH": os.pathsep.join([*path, str(REPOSITORY / "python")]),
+            "ZENWOQ_LIBRARY": str(library.resolve()),
+        }
         self._process = subprocess.Popen(
-            [python, "-m", "peers.worker", entry.key, str(threads), json.dumps(settings)], cwd=BENCH, env=environment,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, start_new_session=True)
-        os.set_blocking(self._process.stdout.fileno(), False)
+            [python, "-m", "bench.peers.worker", entry.key, str(threads)],
+            cwd=REPOSITORY,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            start_new_session=True,
+        )
+        assert self._process.stdin and self._process.stdout
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        os.set_blocking(self._stdout.fileno(), False)
         self._read = b""
 
-    def ask(self, command, **arguments):
-        """The answer, a dict. Raises PeerError; after a dead or silent process, every further ask does."""
+    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """The answer. Raises PeerError; after a dead or silent process, every further ask does."""
         try:
-            self._process.stdin.write(json.dumps({"command": command, **arguments}).encode() + b"\n")
-            self._process.stdin.flush()
+            self._stdin.write(json.dumps({"command": command, **arguments}).encode() + b"\n")
+            self._stdin.flush()
         except OSError:
             raise PeerError(self._death()) from None
-        answer = json.loads(self._line(command))
+        answer: dict[str, Any] = json.loads(self._line(command))
         if "error" in answer:
             raise PeerError(answer["error"])
         return answer
 
-    def stop(self):
+    def stop(self) -> None:
+        """Ends the process."""
         self._process.kill()
         self._process.wait()
-        for file in (self._process.stdin, self._process.stdout, self._log):
-            try:
+        for file in (self._stdin, self._stdout, self._log):
+            with contextlib.suppress(OSError):  # a request that nobody read
                 file.close()
-            except OSError:
-                pass  # a request that nobody read
 
-    def _line(self, command):
+    def _line(self, command: str) -> bytes:
         end = time.monotonic() + TIMEOUT_S
         with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
+            selector.register(self._stdout, selectors.EVENT_READ)
             while b"\n" not in self._read:
                 if not selector.select(max(0, end - time.monotonic())):
                     self._process.kill()
                     raise PeerError(f"no answer to {command} after {TIMEOUT_S} s")
-                part = os.read(self._process.stdout.fileno(), 65536)
+                part = os.read(self._stdout.fileno(), 65536)
                 if not part:
                     raise PeerError(self._death())
                 self._read += part
         line, self._read = self._read.split(b"\n", 1)
         return line
 
-    def _death(self):
+    def _death(self) -> str:
         """How the process ended, and the last it said."""
         status = self._process.wait()
         self._log.seek(0)

@@ -1,45 +1,67 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-#
-# What is measured when: all peers hold the same weights, and take turns.
+"""What is measured when: all peers hold the same weights, and take turns."""
+
+from __future__ import annotations
+
 import math
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from peers.process import PeerError
+from bench.peers.process import PeerError, Worker
 
 FEW_ROWS = 16  # up to here reading weights costs as much as the arithmetic
 PAUSE_S = 0.05  # threads of the last peer that still spin fall asleep
 
 
-def cold_bytes(m, l3_bytes, few_rows_bytes):
+def cold_bytes(m: int, l3_bytes: int, few_rows_bytes: int) -> int:
     """How much has to pass the caches until the same weights come again.
 
-    few_rows_bytes: for M up to FEW_ROWS, 0 = our choice."""
+    Args:
+        m: rows of activations.
+        l3_bytes: of the CPU.
+        few_rows_bytes: for M up to FEW_ROWS, 0 = our choice.
+    """
     if m <= FEW_ROWS:
         return few_rows_bytes or max(256 << 20, l3_bytes * 5 // 2)
     return min(2 * l3_bytes, few_rows_bytes or 2 * l3_bytes)
 
 
-def copies(n, k, m, l3_bytes, few_rows_bytes):
+def copies(n: int, k: int, m: int, l3_bytes: int, few_rows_bytes: int) -> int:
     """Copies of W, each with a y of its own: at least two, and so many that codes and y in f32 reach cold_bytes."""
     return max(2, math.ceil(cold_bytes(m, l3_bytes, few_rows_bytes) / (n * k / 2 + m * n * 4)))
 
 
 class Measurement:
-    """One peer at one shape and M."""
+    """One peer at one shape and M.
 
-    def __init__(self, worker, prepared):
+    Attributes:
+        worker: of the peer.
+        prepared: the answer of prepare.
+        times_us: of a layer, one a repetition.
+        busy: CPU time over time, one a repetition.
+    """
+
+    def __init__(self, worker: Worker, prepared: dict[str, Any]):
         self.worker = worker
-        self.prepared = prepared  # the answer of prepare
-        self.times_us = []  # of a layer, one a repetition
-        self.busy = []
+        self.prepared = prepared
+        self.times_us: list[float] = []
+        self.busy: list[float] = []
 
 
-def measure(workers, shape, repetitions, seconds, failed):
+def measure(
+    workers: Sequence[Worker],
+    shape: dict[str, int],
+    repetitions: int,
+    seconds: float,
+    failed: Callable[[Worker, str], None],
+) -> list[Measurement]:
     """Measurements of the workers that did not fail; failed(worker, text) hears of the others.
 
-    shape: a dict of n, k, group, m, copies. Repetitions are interleaved, each starting with another peer: what
-    disturbs the machine for a while disturbs all."""
+    Repetitions are interleaved, each starting with another peer: what disturbs the machine for a while disturbs all.
+    `shape` has n, k, group, m, copies.
+    """
     rows = []
     for worker in workers:
         try:

@@ -1,46 +1,56 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-#
-# torch: dense bf16 weights as the line to compare with, and its own 4-bit weights.
+"""torch: dense bf16 weights as the line to compare with, and its own 4-bit weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
 import torch
 
-from peers.peer import LoopPeer
+from bench.peers.operands import Array, Problem, Weight
+from bench.peers.peer import LoopPeer
 
 
-def bf16_tensor(bits):
-    """uint16 bits of bf16 (numpy, any shape) -> a bf16 tensor with memory of its own."""
+def bf16_tensor(bits: Array) -> torch.Tensor:
+    """From the uint16 bits of bf16 (any shape) to a tensor with memory of its own."""
     return torch.from_numpy(bits.copy()).view(torch.bfloat16)
 
 
 class TorchPeer(LoopPeer):
     """Each call gives a new output, as torch's own layers do."""
 
-    def __init__(self, threads, settings):
+    def __init__(self, threads: int, settings: dict[str, Any]):
         super().__init__(threads, settings)
         torch.set_grad_enabled(False)
         torch.set_num_threads(threads)
-        self._x = None
+        self._x = torch.empty(0)
         self._count = 0
 
-    def about(self):
-        return {"version": torch.__version__, "capability": torch.backends.cpu.get_cpu_capability(),
-                "threads": str(torch.get_num_threads())}
+    def about(self) -> dict[str, Any]:
+        """Version, and what torch found."""
+        capability = torch.backends.cpu.get_cpu_capability()
+        return {"version": torch.__version__, "capability": capability, "threads": str(torch.get_num_threads())}
 
-    def bind(self, problem):
+    def bind(self, problem: Problem) -> None:
+        """Takes the activations."""
         self._x = bf16_tensor(problem.x_bits)
         self._count = problem.copies
 
-    def run(self):
+    def run(self) -> None:
+        """All copies."""
         x, outputs, layer = self._x, self.outputs, self.layer
         for i in range(self._count):
             outputs[i] = layer(x, self.packed[i])
 
-    def layer(self, x, packed):
-        """x bf16 [M, K] -> y bf16 [M, N]."""
+    def layer(self, x: torch.Tensor, packed: Any) -> torch.Tensor:
+        """From x bf16 [M, K] to y bf16 [M, N]."""
         raise NotImplementedError
 
-    def output(self, index):
-        return self.outputs[index].float().numpy()
+    def output(self, index: int) -> Array:
+        """Of a copy."""
+        output: Array = self.outputs[index].float().numpy()
+        return output
 
 
 class TorchDense(TorchPeer):
@@ -48,16 +58,22 @@ class TorchDense(TorchPeer):
 
     _linear = staticmethod(torch.ops.mkldnn._linear_pointwise.default)
 
-    def prepare(self, problem):
-        self.release()  # the layout depends on M
+    def prepare(self, problem: Problem) -> None:
+        """Packs again: the layout depends on M."""
+        self.release()
         self._m = problem.m
         super().prepare(problem)
 
-    def pack(self, weight):
-        return torch.ops.mkldnn._reorder_linear_weight(torch.from_numpy(weight.values()).bfloat16(), self._m)
+    def pack(self, weight: Weight) -> torch.Tensor:
+        """Of oneDNN's layout."""
+        dense = torch.from_numpy(weight.values()).bfloat16()
+        packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(dense, self._m)
+        return packed
 
-    def layer(self, x, packed):
-        return self._linear(x, packed, None, "none", [], "")
+    def layer(self, x: torch.Tensor, packed: Any) -> torch.Tensor:
+        """oneDNN's product."""
+        y: torch.Tensor = self._linear(x, packed, None, "none", [], "")
+        return y
 
 
 class TorchInt4Pack(TorchPeer):
@@ -65,12 +81,14 @@ class TorchInt4Pack(TorchPeer):
 
     _linear = staticmethod(torch.ops.aten._weight_int4pack_mm_for_cpu.default)
 
-    def pack(self, weight):
+    def pack(self, weight: Weight) -> tuple[torch.Tensor, int, torch.Tensor]:
+        """Codes, group size, and [K/group, N, 2]: W = scale * (code - 8) + zero."""
         codes = torch.from_numpy(weight.nibbles()).int()
         scales = bf16_tensor(weight.scale_bits).t()
-        # [K/group, N, 2]; W = scale * (code - 8) + zero
         scale_and_zero = torch.stack([scales, torch.zeros_like(scales)], 2).contiguous()
         return torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1), weight.group, scale_and_zero
 
-    def layer(self, x, packed):
-        return self._linear(x, *packed)
+    def layer(self, x: torch.Tensor, packed: Any) -> torch.Tensor:
+        """ATen's product."""
+        y: torch.Tensor = self._linear(x, *packed)
+        return y

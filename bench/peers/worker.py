@@ -1,8 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-#
-# A process that runs one peer: python -m peers.worker KEY THREADS SETTINGS-JSON, commands on stdin and answers on
-# stdout, one JSON object a line. An answer has "error" if the command failed; the process then still serves the next.
+"""A process that runs one peer: ``python -m bench.peers.worker KEY THREADS``.
+
+Commands come on stdin and answers go to stdout, one JSON object a line. An answer has "error" if the command failed;
+the process then still serves the next.
+"""
+
+from __future__ import annotations
+
 import ctypes
 import gc
 import importlib
@@ -12,8 +17,13 @@ import os
 import resource
 import sys
 import time
+from typing import TYPE_CHECKING, Any
 
-from peers import catalogue
+from bench.peers import catalogue
+
+if TYPE_CHECKING:
+    from bench.peers.operands import Problem
+    from bench.peers.peer import Peer
 
 CALL_COPIES = 32
 WORST_ERROR = 0.05  # more is no rounding: the peer computed something else
@@ -23,7 +33,7 @@ SCALE_BYTES = 12  # of a group, at most: f32 beside the original, and its sum
 LONG_PASS_S = 0.5  # from here on there is no untimed pass before each timed one
 
 
-def resident_bytes():
+def resident_bytes() -> int:
     """Of this process, after all that is free has been given back."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
@@ -32,21 +42,21 @@ def resident_bytes():
 
 
 class Server:
-    def __init__(self, key, threads, settings):
+    """Its methods without an underscore are the commands."""
+
+    def __init__(self, key: str, threads: int):
         self._entry = next(entry for entry in catalogue.ENTRIES if entry.key == key)
         self._threads = threads
-        # Missing libraries show here, as the command "start" fails.
-        self._settings = {**self._entry.settings, **settings}
-        self._peer = None
-        self._weights_key = None
+        self._peer: Peer
+        self._weights_key: tuple[int, int, int] | None = None
 
-    def start(self):
-        from peers import operands  # noqa: F401  numpy may be what is missing
-        module = importlib.import_module(f"peers.{self._entry.module}")
-        self._peer = getattr(module, self._entry.class_name)(self._threads, self._settings)
+    def start(self) -> dict[str, Any]:
+        """Imports the peer's library, which may be missing, and makes the peer."""
+        module = importlib.import_module(f"bench.peers.{self._entry.module}")
+        self._peer = getattr(module, self._entry.class_name)(self._threads, self._entry.settings)
         return self._peer.about()
 
-    def call(self, k):
+    def call(self, k: int) -> dict[str, Any]:
         """Microseconds of a call with hardly any work: 64 x k, one row."""
         self._prepare(64, k, k, 1, CALL_COPIES)
         best = math.inf
@@ -55,7 +65,7 @@ class Server:
         self._peer.release()
         return {"call_us": best * 1e6 / CALL_COPIES}
 
-    def prepare(self, n, k, group, m, copies):
+    def prepare(self, n: int, k: int, group: int, m: int, copies: int) -> dict[str, Any]:
         """Packs and warms up. Answers relative_error, notes, and with new weights bytes_per_weight (None: too few)."""
         new = self._weights_key != (n, k, group)
         if new:
@@ -63,7 +73,7 @@ class Server:
             before = resident_bytes()
         problem = self._prepare(n, k, group, m, copies)
         self._weights_key = (n, k, group)
-        answer = {"notes": self._peer.notes()}
+        answer: dict[str, Any] = {"notes": self._peer.notes()}
         if new:
             output_bytes = copies * m * n * (2 if self._entry.output == "bf16" else 4)
             weights = copies * n * k
@@ -78,7 +88,7 @@ class Server:
         self._pass_s = self._passes(1)
         return answer
 
-    def measure(self, seconds):
+    def measure(self, seconds: float) -> dict[str, Any]:
         """At least so long, and one pass. Answers us a layer, and busy: CPU time of all threads over time."""
         if self._pass_s < LONG_PASS_S:
             self._passes(1)
@@ -88,8 +98,9 @@ class Server:
         busy = (time.process_time_ns() - cpu) / (time.perf_counter_ns() - wall)
         return {"us": pass_s * 1e6 / self._copies, "busy": busy}
 
-    def _prepare(self, n, k, group, m, copies):
-        from peers.operands import Problem
+    def _prepare(self, n: int, k: int, group: int, m: int, copies: int) -> Problem:
+        from bench.peers.operands import Problem
+
         self._weights_key = None
         self._copies = copies
         problem = Problem(n, k, group, m, copies)
@@ -97,7 +108,7 @@ class Server:
         self._peer.run()
         return problem
 
-    def _passes(self, count):
+    def _passes(self, count: int) -> float:
         """Seconds of a pass, the mean of so many."""
         run = self._peer.run
         start = time.perf_counter_ns()
@@ -106,11 +117,12 @@ class Server:
         return (time.perf_counter_ns() - start) * 1e-9 / count
 
 
-def main():
+def main() -> None:
+    """Serves until stdin ends."""
     # Whatever a library prints goes to stderr: stdout is for answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    server = Server(sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]))
+    server = Server(sys.argv[1], int(sys.argv[2]))
     gc.disable()  # a collection in the middle of a pass would be timed
     for line in sys.stdin:
         request = json.loads(line)

@@ -1,30 +1,40 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-#
-# AMD's zentorch: the operator that it puts in the place of 4-bit linear layers, which it packs again at the first call.
+"""AMD's zentorch: the operator that it puts in the place of 4-bit linear layers, which packs anew at the first call."""
+
+from __future__ import annotations
+
 import importlib.metadata
+from typing import Any
 
 import torch
-import zentorch  # noqa: F401  registers the operators
+import zentorch  # noqa: F401 - registers the operators
 
-from peers.torch_peer import TorchPeer, bf16_tensor
+from bench.peers.operands import Weight
+from bench.peers.torch_peer import TorchPeer, bf16_tensor
 
 
 class Zentorch(TorchPeer):
+    """zentorch_woq_linear."""
+
     _linear = staticmethod(torch.ops.zentorch.zentorch_woq_linear.default)
 
-    def about(self):
+    def about(self) -> dict[str, Any]:
+        """Versions of both."""
         return {**super().about(), "version": importlib.metadata.version("zentorch"), "torch": torch.__version__}
 
-    def pack(self, weight):
+    def pack(self, weight: Weight) -> tuple[torch.Tensor, torch.Tensor]:
+        """Codes ``[K/8, N]`` and scales ``[K/group, N]``."""
         codes = torch.from_numpy(weight.nibbles()).char() - 8  # int8 [N, K]
-        packed = torch.ops.zentorch.zentorch_woq_repack_weight(codes).t()  # [K/8, N]
+        packed = torch.ops.zentorch.zentorch_woq_repack_weight(codes).t()
         return packed, bf16_tensor(weight.scale_bits).t().contiguous()
 
-    def layer(self, x, packed):
-        return self._linear(x, packed[0], packed[1], None)
+    def layer(self, x: torch.Tensor, packed: Any) -> torch.Tensor:
+        """The operator, without a bias."""
+        y: torch.Tensor = self._linear(x, packed[0], packed[1], None)
+        return y
 
-    def release(self):
+    def release(self) -> None:
+        """Forgets the weights: zentorch knows them by their addresses, which the next ones may get."""
         super().release()
-        # Known by their addresses, which the next weights may get.
         torch.ops.zentorch.zentorch_clear_weight_cache()

@@ -71,10 +71,8 @@ def dense_of(layer):
 def configs(group_size: int) -> dict[str, Callable]:
     """The flows by name, as functions that make TorchAO's configuration."""
     import torch
-    from torchao.prototype.quantization import int4
+    from quantize_and_run import Int4WeightOnlyOpaqueTensorConfig
     from torchao.quantization import IntxWeightOnlyConfig, MappingType, PerAxis, PerGroup
-
-    opaque = getattr(int4, "PrototypeInt4WeightOnlyConfig", None) or int4.Int4WeightOnlyOpaqueTensorConfig  # 0.18, 0.17
 
     def intx(granularity: object, mapping: object, scale: object = torch.bfloat16) -> Callable:
         return lambda: IntxWeightOnlyConfig(
@@ -88,7 +86,7 @@ def configs(group_size: int) -> dict[str, Callable]:
         "intx-no-clipping": intx(PerGroup(32), MappingType.SYMMETRIC_NO_CLIPPING_ERR),
         "intx-f32-scales": intx(PerGroup(group_size), MappingType.SYMMETRIC, torch.float32),
         "intx-f16-scales": intx(PerGroup(group_size), MappingType.ASYMMETRIC, torch.float16),
-        "opaque": lambda: opaque(group_size=group_size),
+        "opaque": lambda: Int4WeightOnlyOpaqueTensorConfig(group_size=group_size),
     }
 
 

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
 
 import pytest
 from conftest import ROOT
+
+from bench.report.run import load
 
 
 def run(program: str, *options: str, status: int = 0) -> str:
@@ -51,6 +52,11 @@ def test_bench(tmp_path):
     path = tmp_path / "tiny.json"
     output = run("bench/llm.py", "--tiny", "--threads", "1", "--json", str(path))
     result = json.loads(path.read_text())
+    stored = load(path)
+    csv = tmp_path / "tiny.csv"
+    csv.write_text(stored.csv())
+    assert load(csv).rows == stored.rows
+    assert {row["name"] for row in stored.rows} == {row["name"] for row in result["rows"]}
     assert {"cpu", "threads", "versions", "bandwidth_gb_s", "rows", "aims", "missing", "seconds"} <= result.keys()
     rows = {row["name"]: row for row in result["rows"] if row["part"] == "llama"}
     assert {"torch bf16 eager", "TorchAO opaque eager", "zenwoq intx eager", "zenwoq intx inductor"} <= rows.keys()
@@ -64,12 +70,10 @@ def test_bench(tmp_path):
 
 def test_memory_of_optimize():
     """What the process grows by is a layer's, not the model's: 25 MiB of weights become 12 MiB."""
-    code = "import json, chat; from llm.optimize_cost import Sizes, optimize_row; "
+    code = "import json; from bench.llm.optimize_cost import Sizes, optimize_row; "
     code += "print(json.dumps(optimize_row(Sizes(layers=2, hidden=1024), 2).values))"
-    path = os.pathsep.join(str(ROOT / folder) for folder in ("bench", "examples"))
-    environment = {**os.environ, "PYTHONPATH": path}
     command = [sys.executable, "-c", code]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert result.returncode == 0, result.stderr
     memory = json.loads(result.stdout)
     assert memory["peak_over_before_mib"] < 6, memory

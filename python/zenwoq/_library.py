@@ -1,12 +1,17 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""The C library through ctypes: structs as zenwoq.h has them, and statuses as exceptions."""
+"""The C library through ctypes: structs as zenwoq.h has them, and statuses as exceptions.
+
+The environment variable ``ZENWOQ_LIBRARY`` names the ``libzenwoq.so`` to load instead of the package's own: the package
+can then be used from the source tree, on a library that was just built.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import enum
 import functools
+import os
 from ctypes import POINTER, byref, c_char, c_char_p, c_float, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
@@ -196,6 +201,20 @@ class CpuInfoStruct(_Sized):
     ]
 
 
+class KernelInfo(_Sized):
+    """``zenwoq_kernel_info``."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("name", c_char * 128),
+        ("tier", c_int),
+        ("address", c_void_p),
+        ("code_bytes", c_size_t),
+        ("generation_ns", c_uint64),
+        ("reason", c_char * 192),
+    ]
+
+
 _SIGNATURES: dict[str, list[Any]] = {
     "zenwoq_code_table_fill": [c_int, POINTER(c_float)],
     "zenwoq_context_create": [POINTER(ContextOptions), POINTER(c_void_p)],
@@ -215,9 +234,14 @@ def folder() -> Path:
     return Path(__file__).parent.absolute()
 
 
+def library_path() -> Path:
+    """The C library: the package's own, or the one that ``ZENWOQ_LIBRARY`` names."""
+    return Path(os.environ.get("ZENWOQ_LIBRARY") or folder() / "libzenwoq.so")
+
+
 @functools.cache
 def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL(str(folder() / "libzenwoq.so"))
+    library = ctypes.CDLL(str(library_path()))
     for name, arguments in _SIGNATURES.items():
         function = getattr(library, name)
         function.restype = c_int
