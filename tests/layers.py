@@ -10,7 +10,6 @@ layers.py --graph  prints rooms by floor, their lines and what they include
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -82,8 +81,7 @@ def main() -> int:
             for room in FLOORS[floor]:
                 below = sorted(to for start, to in arrows if start == room)
                 print(f"floor {floor:2}  {room:<16}{lines[room]:6} lines  -> {', '.join(below) or 'nothing'}")
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
-        print(f"{len(arrows)} arrows, {len(upward)} upward, at {commit.strip()}")
+        print(f"{len(arrows)} arrows, {len(upward)} upward")
     for (start, to), files in upward.items():
         faults += [f"{start} is not above {to}: {file}" for file in files]
     if len(lines) < len(FLOOR_OF):

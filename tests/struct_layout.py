@@ -35,15 +35,15 @@ def structs_of(header: str) -> dict[str, list[str]]:
 
 def program(header: str) -> str:
     """The C program."""
-    lines = ["#include <stddef.h>", "#include <stdio.h>", "#include <zenwoq/zenwoq.h>", "int main(void) {", '  printf("{");']
+    lines = [f"#include <{name}>" for name in ("stddef.h", "stdio.h", "zenwoq/zenwoq.h")]
+    lines += ["int main(void) {", '  printf("{");']
     structs = structs_of(header)
     for i, (struct, fields) in enumerate(structs.items()):
         lines.append(f'  printf("\\"{struct}\\": {{\\"size\\": %zu, \\"fields\\": {{", sizeof({struct}));')
         for j, field in enumerate(fields):
             comma = "" if j + 1 == len(fields) else ", "
-            lines.append(
-                f'  printf("\\"{field}\\": [%zu, %zu]{comma}", offsetof({struct}, {field}), sizeof((({struct} *)0)->{field}));'
-            )
+            place = f"offsetof({struct}, {field}), sizeof((({struct} *)0)->{field})"
+            lines.append(f'  printf("\\"{field}\\": [%zu, %zu]{comma}", {place});')
         lines.append(f'  printf("}}}}{"" if i + 1 == len(structs) else ", "}");')
     lines += ['  printf("}\\n");', "  return 0;", "}"]
     return "\n".join(lines) + "\n"
@@ -68,7 +68,8 @@ def bound_layouts(module: ModuleType) -> dict[str, Layout]:
         names = re.findall(r"``(zenwoq_\w+)``", value.__doc__ or "")
         if len(names) != 1:
             raise SystemExit(f"{value.__name__}: its docstring must name one C struct")
-        fields = {field[0]: [getattr(value, field[0]).offset, getattr(value, field[0]).size] for field in value._fields_}
+        places = {field[0]: getattr(value, field[0]) for field in value._fields_}
+        fields = {field: [place.offset, place.size] for field, place in places.items()}
         layouts[names[0]] = {"size": ctypes.sizeof(value), "fields": fields}
     return layouts
 
@@ -82,7 +83,8 @@ def faults(actual: dict[str, Layout], bound: dict[str, Layout]) -> list[str]:
             found.append(f"{name}: begins with {fields[0][0]}, not with struct_size")
         last, (offset, size) = fields[-1]
         if offset + size != layout["size"]:
-            found.append(f"{name}: {layout['size'] - offset - size} bytes of padding after {last}: add a reserved field")
+            padding = layout["size"] - offset - size
+            found.append(f"{name}: {padding} bytes of padding after {last}: add a reserved field")
     for name, layout in bound.items():
         if name not in actual:
             found.append(f"{name}: bound, but not in the header")
