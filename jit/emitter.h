@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Base of every generator: the frame of a kernel, loops, and notes that the dump tool prints beside the code.
+// Base of every generator: the frame of a kernel, loops, constants, and notes that the dump tool prints beside the
+// code.
 #pragma once
 
 #include <fmt/format.h>
@@ -10,6 +11,8 @@
 #include <xbyak/xbyak.h>
 
 #include <cstdint>
+#include <deque>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -44,17 +47,36 @@ class Emitter : public Xbyak::CodeGenerator {
     jnz(again, T_NEAR);
   }
 
+  // A constant of the kernel: RIP-relative, so that the bytes are the same wherever they lie. Equal ones are kept once.
+  // text: what it is, for the listing. Usable as an operand at once; the bytes follow the code (emit_constants).
+  Xbyak::RegRip constant(std::span<const std::uint8_t> bytes, const char* text);
+  Xbyak::RegRip constant(std::uint32_t value, const char* text);
+  // After the last instruction.
+  void emit_constants();
+
   template <typename... Args>
   void note(fmt::format_string<Args...> text, Args&&... args) {
-    if (notes_ != nullptr) notes_->push_back({getSize(), false, fmt::format(text, std::forward<Args>(args)...)});
+    add_note(Note::Kind::comment, text, std::forward<Args>(args)...);
   }
   template <typename... Args>
   void label(fmt::format_string<Args...> text, Args&&... args) {
-    if (notes_ != nullptr) notes_->push_back({getSize(), true, fmt::format(text, std::forward<Args>(args)...)});
+    add_note(Note::Kind::label, text, std::forward<Args>(args)...);
   }
 
  private:
+  struct Constant {
+    std::vector<std::uint8_t> bytes;
+    const char* text;
+    Xbyak::Label label;
+  };
+
+  template <typename... Args>
+  void add_note(Note::Kind kind, fmt::format_string<Args...> text, Args&&... args) {
+    if (notes_ != nullptr) notes_->push_back({getSize(), kind, fmt::format(text, std::forward<Args>(args)...)});
+  }
+
   std::vector<Note>* notes_;
+  std::deque<Constant> constants_;  // a deque: labels must not move
 };
 
 }  // namespace zenwoq

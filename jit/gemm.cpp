@@ -80,6 +80,7 @@ std::size_t Gemm::generate() {
   cmp(qword[local(local_.columns)], 0);
   jg(unit, T_NEAR);
   close_frame();
+  emit_constants();
   return getSize();
 }
 

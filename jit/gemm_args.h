@@ -21,7 +21,7 @@ struct GemmArgs {
   void* y;                     // [rows, columns] of the output type
   std::uint64_t ldy_bytes;
   std::uint64_t columns;       // valid columns, from the first column of a panel
-  const std::uint16_t* table;  // 32 bf16: the 16 values of the codes, twice
+  const std::uint16_t* table;  // 16 bf16: the values of the codes
 };
 
 using GemmFunction = void (*)(const GemmArgs*);

@@ -44,7 +44,7 @@ GemmAvx512::GemmAvx512(const KernelKey& key, std::uint8_t* buffer, std::size_t c
 
 void GemmAvx512::load_table(const Reg64& table) {
   note("table: the 16 values of the codes in bf16, twice");
-  vmovdqu16(v_.table(), ptr[table]);
+  vbroadcasti64x4(v_.table(), ptr[table]);
 }
 
 void GemmAvx512::load_x_tail(std::uint64_t k) {

@@ -14,10 +14,12 @@
 
 namespace zenwoq {
 
-// A line of a listing: a label or a comment that stands before the instruction at `offset`.
+// A line of a listing. A label or a comment stands before the instruction at `offset`; from a data note on the bytes
+// are a constant, not code, up to the next data note or the end.
 struct Note {
+  enum class Kind { label, comment, data };
   std::size_t offset;
-  bool label;
+  Kind kind;
   std::string text;
 };
 

@@ -8,6 +8,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <cstring>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -50,7 +53,8 @@ Instruction decode(const ZydisDecoder& decoder, const ZydisFormatter& formatter,
   return instruction;
 }
 
-std::vector<Instruction> disassemble(const std::vector<std::uint8_t>& code) {
+// The instructions before `end`.
+std::vector<Instruction> disassemble(const std::vector<std::uint8_t>& code, std::size_t end) {
   ZydisDecoder decoder;
   ZydisFormatter formatter;
   ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
@@ -59,7 +63,7 @@ std::vector<Instruction> disassemble(const std::vector<std::uint8_t>& code) {
   ZydisFormatterSetProperty(&formatter, ZYDIS_FORMATTER_PROP_IMM_PADDING, ZYDIS_PADDING_DISABLED);
   ZydisFormatterSetProperty(&formatter, ZYDIS_FORMATTER_PROP_HEX_UPPERCASE, ZYAN_FALSE);
   std::vector<Instruction> instructions;
-  for (std::size_t offset = 0; offset < code.size(); offset += instructions.back().bytes) {
+  for (std::size_t offset = 0; offset < end; offset += instructions.back().bytes) {
     instructions.push_back(decode(decoder, formatter, code, offset));
   }
   return instructions;
@@ -72,7 +76,7 @@ std::map<std::size_t, std::string> name_offsets(const std::vector<Note>& notes,
   std::map<std::size_t, std::string> names;
   std::map<std::string, int> used;
   for (const Note& note : notes) {
-    if (!note.label || names.count(note.offset) != 0) continue;
+    if (note.kind != Note::Kind::label || names.count(note.offset) != 0) continue;
     const int count = ++used[note.text];
     names[note.offset] = count == 1 ? note.text : fmt::format("{}_{}", note.text, count);
   }
@@ -83,6 +87,21 @@ std::map<std::size_t, std::string> name_offsets(const std::vector<Note>& notes,
   int next = 0;
   for (const std::size_t offset : unnamed) names[offset] = fmt::format("L{}", ++next);
   return names;
+}
+
+// Constants: their bytes as words of 32 bits, the last byte first, as one reads numbers.
+std::string data_lines(const EmittedKernel& kernel, const std::vector<Note>& data) {
+  std::string text;
+  for (std::size_t i = 0; i < data.size(); ++i) {
+    const std::size_t end = i + 1 < data.size() ? data[i + 1].offset : kernel.code.size();
+    text += fmt::format("                                   ; {}\n", data[i].text);
+    for (std::size_t offset = data[i].offset; offset + 4 <= end; offset += 4) {
+      std::uint32_t word = 0;
+      std::memcpy(&word, &kernel.code[offset], sizeof word);
+      text += fmt::format("  {:05x}  {:<24}  dd 0x{:08x}\n", offset, hex_text(&kernel.code[offset], 4), word);
+    }
+  }
+  return text;
 }
 
 std::string head(const EmittedKernel& kernel, const std::vector<Instruction>& instructions) {
@@ -102,7 +121,11 @@ std::string hex_text(const std::uint8_t* bytes, std::size_t count) {
 }
 
 std::string listing(const EmittedKernel& kernel) {
-  const std::vector<Instruction> instructions = disassemble(kernel.code);
+  std::vector<Note> data;
+  std::copy_if(kernel.notes.begin(), kernel.notes.end(), std::back_inserter(data),
+               [](const Note& note) { return note.kind == Note::Kind::data; });
+  const std::vector<Instruction> instructions =
+      disassemble(kernel.code, data.empty() ? kernel.code.size() : data.front().offset);
   const std::map<std::size_t, std::string> names = name_offsets(kernel.notes, instructions);
   const std::map<std::string, std::string> sums = sum_registers(kernel.key);
   std::string text = head(kernel, instructions);
@@ -111,7 +134,8 @@ std::string listing(const EmittedKernel& kernel) {
     if (const auto name = names.find(instruction.offset); name != names.end())
       text += fmt::format("{}:\n", name->second);
     for (; note != kernel.notes.end() && note->offset <= instruction.offset; ++note) {
-      if (!note->label) text += fmt::format("                                   ; {}\n", note->text);
+      if (note->kind == Note::Kind::comment)
+        text += fmt::format("                                   ; {}\n", note->text);
     }
     const std::string operation = instruction.target
                                       ? fmt::format("{} {}", instruction.mnemonic, names.at(*instruction.target))
@@ -121,7 +145,7 @@ std::string listing(const EmittedKernel& kernel) {
                         hex_text(&kernel.code[instruction.offset], instruction.bytes),
                         sum != sums.end() ? fmt::format("{:<46}; {}", operation, sum->second) : operation);
   }
-  return text;
+  return text + data_lines(kernel, data);
 }
 
 }  // namespace zenwoq::tools

@@ -58,7 +58,7 @@ GemmArgs gemm_args(const Layer& layer, const RunArguments& run, const Activation
 
 Layer::Layer(const PackedView& packed, zenwoq_dtype output, const float* padded_bias, KernelSlots* kernels)
     : weight(packed), output_type(output), bias(padded_bias), slots(kernels) {
-  for (std::size_t i = 0; i < table.size(); ++i) table[i] = f32_to_bf16(packed.header.table[i % 16]);
+  for (std::size_t i = 0; i < table.size(); ++i) table[i] = f32_to_bf16(packed.header.table[i]);
 }
 
 Plan plan_of(const Context& context, const Layer& layer, std::uint64_t m, unsigned threads) {

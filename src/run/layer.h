@@ -30,9 +30,9 @@ struct Layer {
 
   PackedView weight;
   zenwoq_dtype output_type;
-  const float* bias;                                // whole panels of f32, or NULL
-  KernelSlots* slots;                               // NULL: the registry is asked at each run
-  alignas(64) std::array<std::uint16_t, 32> table;  // the 16 values of the codes in bf16, twice
+  const float* bias;                    // whole panels of f32, or NULL
+  KernelSlots* slots;                   // NULL: the registry is asked at each run
+  std::array<std::uint16_t, 16> table;  // the values of the codes in bf16
 
   Epilogue epilogue() const { return {.bias = bias != nullptr}; }
 };

@@ -218,6 +218,7 @@ std::vector<Entry> evex_rows() {
       move(M(VMOVDQU32), 4),
       move(M(VMOVDQU64), 8),
       row(M(VPERMW), 2, permute<std::uint16_t>),
+      row(M(VBROADCASTI64X4), 8, broadcast<32>),
       {M(VPMOVDB), bind_narrow<4, 1>, run_narrow, narrow<std::uint8_t, false>, 1},
       {M(VPMOVSDB), bind_narrow<4, 1>, run_narrow, narrow<std::int8_t, true>, 1},
   };

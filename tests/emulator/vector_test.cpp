@@ -55,7 +55,7 @@ const VectorCase kEvexCases[] = {
     CASE(vmovdqu8(mem(0) | k3, zmm17)), CASE(vmovdqu32(zmm16 | k1 | T_z, zmm17)), CASE(vmovaps(zmm16, mem(0))),
     CASE(vmovd(xmm16, ecx)), CASE(vmovq(rcx, xmm17)), CASE(vpbroadcastb(ymm16, dl)), CASE(vpbroadcastw(zmm16, cx)),
     CASE(vpbroadcastd(zmm16 | k2, ecx)), CASE(vpbroadcastd(zmm16, mem(4))), CASE(vbroadcastss(zmm16 | k1 | T_z, xmm17)),
-    CASE(vpermw(zmm16, zmm17, zmm18)), CASE(vpermw(ymm16, ymm17, ymm18)), CASE(vpermw(xmm16, xmm17, xmm18)),
+    CASE(vbroadcasti64x4(zmm0, mem(32))), CASE(vpermw(zmm16, zmm17, zmm18)), CASE(vpermw(ymm16, ymm17, ymm18)), CASE(vpermw(xmm16, xmm17, xmm18)),
     CASE(vpermd(zmm16, zmm17, zmm18)), CASE(vpermps(zmm16, zmm17, mem_b(8))), CASE(vpermq(zmm16, zmm17, 0x1B)),
     CASE(vpternlogd(zmm16, zmm17, zmm18, 0xD8)), CASE(vpternlogd(ymm16 | k1, ymm17, mem_b(4), 0x35)),
     CASE(vpsrld(zmm16, mem_b(4), 3)), CASE(vpsrlw(zmm16, mem(0), 4)), CASE(vpaddd(zmm16, zmm17, mem_b(12))),
