@@ -13,7 +13,7 @@
 
 namespace zenwoq {
 
-// Which zmm register holds what: a pure function of the key. Accumulators and totals hold one vector a row and strip;
+// Which zmm register holds what: a pure function of the key. Accumulators and totals hold one vector per row and strip;
 // the other registers serve in scopes that never overlap: `begin` a unit, `multiply`, `flush`, `epilogue`.
 class Avx512Registers {
  public:
@@ -29,7 +29,7 @@ class Avx512Registers {
   Xbyak::Zmm acc(std::uint32_t r, std::uint32_t s) const { return zmm(r * strips_ + s); }
   Xbyak::Zmm total(std::uint32_t r, std::uint32_t s) const { return zmm((rows_ + r) * strips_ + s); }
   // scope begin
-  Xbyak::Xmm x_tail() const { return Xbyak::Xmm(scratch(0).getIdx()); }  // the last activations of a row
+  Xbyak::Xmm x_tail() const { return Xbyak::Xmm(scratch(0).getIdx()); }  // the last activations of one row
   Xbyak::Zmm nothing() const { return scratch(1); }                      // +0, where totals are in memory
   // scope multiply
   Xbyak::Zmm weight(std::uint32_t i) const { return scratch(i); }  // pair (k, k+1) of a strip, decoded to bf16

@@ -19,7 +19,7 @@ namespace {
 constexpr std::uint32_t kLowRows = 6;  // rows addressed from x_low
 constexpr std::uint32_t kUnrolledProducts =
     96;                                    // multiply instructions that a loop body may have: emission takes its time
-constexpr std::uint32_t kTotalBytes = 64;  // of a row and strip
+constexpr std::uint32_t kTotalBytes = 64;  // per row and strip
 
 std::uint32_t u32(std::uint64_t value) { return static_cast<std::uint32_t>(value); }
 

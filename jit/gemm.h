@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The walk of every kernel over one block of rows times a run of panels. It knows no instruction set:
+// The walk of every kernel over one block of rows times consecutive panels. It knows no instruction set:
 //
 //   y[r,n] = epilogue of  sum over groups g of  scale[g,n] * (sum over k in g of x[r,k] * t[n,k]  + zero term)
 //
@@ -36,7 +36,7 @@ class Gemm : public Emitter {
   struct Path {
     std::uint32_t x_bytes;            // of one activation in memory
     std::uint32_t products_per_step;  // multiply instructions of one step: bounds how far steps are unrolled
-    bool totals_in_memory;            // on the stack, 16 f32 a row and strip, not in registers
+    bool totals_in_memory;            // on the stack, 16 f32 per row and strip, not in registers
   };
   Gemm(const KernelKey& key, const Path& path, std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes);
 

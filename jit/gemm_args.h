@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a kernel is given: one block of rows times a run of columns. Generated code and the reference read the same
+// What a kernel is given: one block of rows times consecutive columns. Generated code and the reference read the same
 // struct.
 #pragma once
 
@@ -14,7 +14,7 @@ namespace zenwoq {
 struct GemmArgs {
   const void* x;  // bf16 [rows, K], row r at x + r * ldx_bytes
   std::uint64_t ldx_bytes;
-  const std::uint8_t* panels;  // the first of a run of panels (jit/panel_layout.h)
+  const std::uint8_t* panels;  // the first of consecutive panels (jit/panel_layout.h)
   const float* xsum;           // [G, rows] sums of x over each group; read if the weight has zeros
   std::uint64_t xsum_bytes;    // from one group's sums to the next
   const float* bias;           // [columns, rounded up to a panel]; read if the key has a bias

@@ -8,7 +8,7 @@
 //        |    |  |    |     |     |  |    |     |    |          habits, none of which changes a bit of a result:
 //        |    |  |    |     |     |  |    |     |    |            df: the strips are decoded first, then multiplied
 //        |    |  |    |     |     |  |    |     |    |            xs: strips share one broadcast of x
-//        |    |  |    |     |     |  |    |     |    |            p: codes prefetched so many bytes ahead,
+//        |    |  |    |     |     |  |    |     |    |            p: bytes ahead that codes are prefetched,
 //        |    |  |    |     |     |  |    |     |    |               e2: every second line, t1: into the L2 cache
 //        |    |  |    |     |     |  |    |     |    tier
 //        |    |  |    |     |     |  |    |     epilogue: bias
@@ -61,12 +61,12 @@ struct Epilogue {
 // Codes that a kernel asks for before it needs them. Never beyond what it saves: one too many costs bandwidth.
 struct Prefetch {
   std::uint32_t bytes = 0;  // this far ahead, in whole groups where they are short; 0 = not at all
-  std::uint32_t every = 1;  // every n-th cache line, the hardware takes the others along
+  std::uint32_t every = 1;  // every n-th cache line; the hardware fetches the others with it
   bool to_l2 = false;       // not into L1: the hardware's own prefetchers do that part
   bool operator==(const Prefetch&) const = default;
 };
 
-// How a kernel goes about its work: what one CPU likes and another does not.
+// How a kernel does its work where CPUs differ in what is fastest.
 struct Habits {
   bool decode_first = false;  // all strips of a pair of k are decoded before the first is multiplied
   bool share_x = false;       // x goes to a register that all strips share, not into each product's operand

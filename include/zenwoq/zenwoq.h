@@ -157,7 +157,7 @@ typedef struct zenwoq_weight_desc {
   size_t struct_size;
   size_t n; /* output features, >= 1 */
   size_t k; /* input features, >= 1 */
-  size_t group_size; /* 0 = per-channel (one scale a row); else a multiple of 8; the last group may be short */
+  size_t group_size; /* 0 = per-channel (one scale per row); else a multiple of 8; the last group may be short */
   zenwoq_dtype scale_type;
   zenwoq_zero_kind zero_kind;
   float table[16]; /* value of each code, finite; the product uses it rounded to bf16 (exact for integers, E2M1) */

@@ -24,7 +24,7 @@ class KernelSlots {
   std::array<std::array<std::atomic<const Kernel*>, 2>, kMaxTileRows + 1> slots_{};
 };
 
-// Plain data. Making one on borrowed bytes allocates nothing: a run from packed bytes does it at each call.
+// Plain data. Making one on borrowed bytes allocates nothing: zenwoq_packed_run does it at each call.
 struct Layer {
   Layer(const PackedView& packed, zenwoq_dtype output, const float* padded_bias, KernelSlots* kernels);
 

@@ -105,7 +105,7 @@ void ThreadPool::work() {
   while (true) {
     seen = wait_for_epoch_after(seen);
     if (stop_) return;
-    // The loop may have ended by now (the gate is closed), or another one may be running: it is as welcome.
+    // The loop may have ended by now (the gate is closed), or another one may be running: joining it is fine.
     if (!enter()) continue;
     take_tasks();
     leave();

@@ -20,7 +20,7 @@ class ThreadPool {
   using CreateThread = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);  // a test's may fail
   using Task = void (*)(void* arg, size_t i);
 
-  // threads includes the caller. Threads that the system refuses are done without.
+  // threads includes the caller. If the system refuses threads, the pool runs with fewer.
   explicit ThreadPool(unsigned threads, CreateThread create = pthread_create);
   ~ThreadPool();  // no loop may be running, except in threads that a fork left behind
   ThreadPool(const ThreadPool&) = delete;

@@ -19,16 +19,16 @@ namespace {
 
 std::uintptr_t round_up(std::uintptr_t value, std::size_t unit) { return (value + unit - 1) / unit * unit; }
 
-// A mapping of its own, not memory of the heap: the advice would stay on what the heap gives to others later.
+// A private mapping, not heap memory: the advice would stay on memory that the heap later gives to others.
 std::uint8_t* map_huge(std::size_t size, std::size_t alignment) {
-  const std::size_t reserved = size + alignment;  // whatever lies before and behind is given back
+  const std::size_t reserved = size + alignment;  // what lies before and after is given back
   void* mapping = mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapping == MAP_FAILED) return nullptr;
   auto* begin = static_cast<std::uint8_t*>(mapping);
   auto* aligned = reinterpret_cast<std::uint8_t*>(round_up(reinterpret_cast<std::uintptr_t>(begin), alignment));
   if (aligned != begin) munmap(begin, static_cast<std::size_t>(aligned - begin));
   munmap(aligned + size, static_cast<std::size_t>(begin + reserved - (aligned + size)));
-  madvise(aligned, size, MADV_HUGEPAGE);  // only an advice: without it the weight is as right
+  madvise(aligned, size, MADV_HUGEPAGE);  // only advice: correctness does not depend on it
   return aligned;
 }
 

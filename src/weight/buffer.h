@@ -12,7 +12,7 @@ namespace zenwoq {
 
 inline constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 
-// Gives so many bytes back to where they are from.
+// Gives `bytes` bytes back to where they came from.
 struct PackedDeleter {
   void (*give_back)(std::uint8_t* memory, std::size_t bytes) = nullptr;
   std::size_t bytes = 0;

@@ -16,7 +16,7 @@ namespace zenwoq {
 inline constexpr std::size_t kBlockSteps = 16;
 inline constexpr std::size_t kBlockK = kBlockSteps * kStepK;
 
-// Codes of 64 columns x 128 k, one column a row. 64 bytes of nibbles a row are one cache line.
+// Codes of 64 columns x 128 k, one column per row. The 64 bytes of nibbles of a row are one cache line.
 struct CodeBlock {
   zenwoq_code_layout layout;
   const std::uint8_t* rows;

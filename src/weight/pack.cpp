@@ -47,7 +47,7 @@ class PartialBlock {
     const std::size_t bytes = source_row_bytes(source.layout, count);
     for (std::size_t c = 0; c < source.columns; ++c) {
       std::memcpy(rows_[c], source.codes + c * source.row_bytes + source_row_bytes(source.layout, k), bytes);
-      // The nibble behind the last code of a row may be anything.
+      // The nibble after the last code of a row may be anything.
       if (source.layout == ZENWOQ_CODES_NIBBLES && count % 2 != 0) rows_[c][bytes - 1] &= 0x0F;
     }
     return {source.layout, rows_[0], rows_[0], sizeof rows_[0]};

@@ -18,7 +18,7 @@ namespace zenwoq {
 struct Quantization {
   std::uint64_t n = 0;
   std::uint64_t k = 0;
-  std::uint64_t group_size = 0;  // as it was described: 0, or K and above, is one group a row; group() is what counts
+  std::uint64_t group_size = 0;  // as it was described: 0, or K and above, is one group per row; group() is what counts
   zenwoq_dtype scale_type = ZENWOQ_BF16;
   zenwoq_zero_kind zero_kind = ZENWOQ_ZERO_NONE;
   std::array<float, 16> table{};  // value of each code
