@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the library costs besides the products: a context, and a call on a tiny weight.
+// What the library costs besides the products: making a context, and a call on a tiny weight.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
@@ -12,7 +12,8 @@
 namespace zenwoq::bench {
 namespace {
 
-// CPU detection, the probe of executable memory, the pool. first_us: the process's first, on one thread.
+// Times CPU detection, the probe of executable memory and the pool. first_us is the time of the process's first
+// context, which has one thread.
 void context_row(benchmark::State& state, Session& session, unsigned threads) {
   zenwoq_context_options options;
   zenwoq_context_options_init(&options);
@@ -27,7 +28,8 @@ void context_row(benchmark::State& state, Session& session, unsigned threads) {
   if (threads == 1) state.counters["first_us"] = session.first_context_us();
 }
 
-// One row of a weight that stays in the caches: at 64 x 64 the cost of a call, at 576 x 576 a layer of a small model.
+// One row of x on a weight that stays in the caches. At 64 x 64 this is the cost of a call, at 576 x 576 a layer of a
+// small model.
 void warm_row(benchmark::State& state, Session& session, std::size_t size) {
   const Format format{.n = size, .k = size, .group = 32};
   const ColdWeights weights(session.context(1), format, 0);

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Products of lists. All rows of a format come one after another, so that its cold weights are made once, and
-// thread counts of the same M are neighbours in time, because they are compared.
+// Combines the lists of a request. All rows of a format come one after another, so that its cold weights are made once.
+// Thread counts of the same M are neighbours in time, because they are compared.
 #include "bench/cases.h"
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 namespace zenwoq::bench {
 namespace {
 
-// What `zenwoq-bench` means by itself.
+// What `zenwoq-bench` measures without options.
 const Suite kDefault = {{{4096, 4096}}, {128}, {1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 128, 512}};
 
 template <typename T>
@@ -21,7 +21,7 @@ std::vector<T> or_default(const std::vector<T>& asked, std::vector<T> otherwise)
   return asked.empty() ? std::move(otherwise) : asked;
 }
 
-// The suite and all models, a matrix that several of them have only once; the default where nothing is asked for.
+// The matrices of the suite and all models, each only once; those of the default if nothing is asked for.
 std::vector<Matrix> matrices_of(const CaseRequest& request) {
   std::vector<Matrix> matrices;
   if (!request.suite.empty()) matrices = suites().at(request.suite).matrices;
@@ -37,7 +37,7 @@ std::vector<Matrix> matrices_of(const CaseRequest& request) {
   return {};
 }
 
-// What the library would refuse is better refused before an hour of measurements than in it.
+// It is better to refuse what the library would refuse before an hour of measurements than during it.
 void check_format(const Format& format) {
   const zenwoq_weight_desc desc = format.desc();
   std::size_t bytes = 0;
@@ -50,7 +50,7 @@ void check_format(const Format& format) {
 std::vector<LinearCase> make_cases(const CaseRequest& request) {
   const Suite& suite = request.suite.empty() ? kDefault : suites().at(request.suite);
   std::vector<LinearCase> cases;
-  // Every scale and zero of a weight that is otherwise described.
+  // Adds a format with each of the scale types and zero kinds.
   const auto add = [&](Format format, const std::vector<std::size_t>& rows, const std::vector<unsigned>& threads) {
     for (const zenwoq_dtype scale : request.scales) {
       for (const zenwoq_zero_kind zero : request.zeros) {
@@ -64,7 +64,7 @@ std::vector<LinearCase> make_cases(const CaseRequest& request) {
     }
   };
   for (const auto& [n, k, group, m, threads] : request.shapes) {
-    // Of the numbers that are missing behind a whole shape nobody else complains.
+    // CLI11 does not complain about numbers that are missing after a whole shape.
     if (threads == 0) throw std::invalid_argument("--shape takes five numbers: N,K,g,M,threads");
     add({.n = n, .k = k, .group = group}, {m}, {threads});
   }

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The rows "linear/...": from what the command line asks for to a list, in the order in which they run.
+// The rows "linear/...": makes a list, in the order in which they run, of what the command line asks for.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +19,7 @@ struct LinearCase {
   unsigned threads = 1;
 };
 
-// As the command line has it; an empty list stands for the default. Names are those of models.h.
+// What the command line asks for; an empty list stands for the default. Names are those of models.h.
 struct CaseRequest {
   std::vector<std::tuple<std::size_t, std::size_t, std::size_t, std::size_t, unsigned>> shapes;  // N, K, g, M, threads
   std::vector<std::string> models;
@@ -30,7 +30,7 @@ struct CaseRequest {
   std::vector<zenwoq_zero_kind> zeros = {ZENWOQ_ZERO_NONE};
 };
 
-// Throws std::invalid_argument with the sentence for the user.
+// Throws std::invalid_argument with a message for the user.
 std::vector<LinearCase> make_cases(const CaseRequest& request);
 
 }  // namespace zenwoq::bench

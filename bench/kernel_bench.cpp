@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Generation of kernels, and finding one again.
+// Times generating kernels and finding them again.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -61,7 +61,7 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// One iteration makes every key once; the time shown is the mean of a kernel.
+// One iteration makes the kernel of every key once; the time shown is the mean per kernel.
 template <typename Make>
 void generation_row(benchmark::State& state, const Make& make) {
   const std::vector<KernelKey> keys = real_keys();
@@ -78,7 +78,7 @@ void generation_row(benchmark::State& state, const Make& make) {
     }
     state.SetIterationTime(pass / static_cast<double>(keys.size()));
   }
-  // A kernel's time is the median of its passes: a timer interrupt is not the kernel's.
+  // A kernel's time is the median of its passes, so that no timer interrupt is charged to it.
   std::vector<double> by_key;
   for (const std::vector<double>& passes : times) by_key.push_back(median(passes));
   const auto slowest = std::max_element(by_key.begin(), by_key.end());
@@ -109,7 +109,7 @@ void generate_row(benchmark::State& state) {
   });
 }
 
-// All keys in turn. Code is emitted but not loaded, so that every machine can run it.
+// Looks up all keys in turn. Code is emitted but not loaded, so that this runs on every machine.
 void hit_row(benchmark::State& state) {
   static const int somewhere = 0;
   Registry registry([](const KernelKey& key, std::vector<std::uint8_t>* code) { return emit(key, code); },

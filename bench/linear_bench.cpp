@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// A linear layer on cold weights, as percent of the roof.
+// Times linear layers on cold weights and compares them with the roof.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
@@ -35,7 +35,7 @@ class Layers {
   void run(std::size_t i) { tools::require(zenwoq_linear_run(layers_[i % layers_.size()].get(), &args_)); }
   std::size_t count() const { return layers_.size(); }
 
-  // What the packed form keeps in memory, header and padding included.
+  // Of the packed form, header and padding included.
   double bytes_per_weight() const { return bytes_per_weight_; }
 
   std::string kernels() const {
@@ -63,7 +63,7 @@ void set_counters(benchmark::State& state, const Work& work, const Roof& roof, d
   state.counters["GB/s"] = work.bytes / seconds * 1e-9;
   state.counters["GFLOP/s"] = work.flops / seconds * 1e-9;
   state.counters["read_GB/s"] = roof.bytes_per_second * 1e-9;
-  // Bandwidth alone is no roof: without the dot product's peak there is nothing to be a percent of.
+  // Bandwidth alone is no roof: a percentage needs the dot product's peak too.
   if (!roof.known()) return;
   state.counters["peak_GFLOP/s"] = roof.gflops();
   state.counters["roof_percent"] = roof.seconds(work) / seconds * 100;
@@ -73,8 +73,8 @@ void linear_row(benchmark::State& state, Session& session, const LinearCase& c) 
   Layers layers(session, c);
   const Work work(c.format, c.m);
   RoofMeter& meter = session.roof_meter(c.format, c.threads);
-  // Clocks and neighbours drift by more than we want to tell apart. So every repetition has its own roof, the mean of
-  // what is measured right before and right after its layers.
+  // Clocks and neighbours drift by more than the differences that matter. So every repetition has its own roof, the
+  // mean of what is measured right before and right after its layers.
   const Roof before = meter.measure_for(work);
   layers.run(layers.count() - 1);  // the last one: the loop begins with the copies that were touched longest ago
   std::size_t i = 0;

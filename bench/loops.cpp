@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Emission of the roof's loops. No compiler stands between the loop we mean and the loop that runs.
+// Emits the roof's loops as machine code, so that no compiler changes them.
 #include "bench/loops.h"
 
 #include <fmt/format.h>
@@ -13,7 +13,7 @@ namespace zenwoq::bench {
 namespace {
 
 constexpr std::size_t kLine = 64;
-constexpr unsigned kAccumulators = 24;  // latency 6 x two dot products a cycle needs 12 at least
+constexpr unsigned kAccumulators = 24;  // a latency of 6 and two dot products per cycle need at least 12
 
 enum class Prefetch { none, t0, nta };
 constexpr const char* kPrefetchNames[] = {"no prefetch", "prefetcht0", "prefetchnta"};
@@ -21,7 +21,7 @@ constexpr const char* kPrefetchNames[] = {"no prefetch", "prefetcht0", "prefetch
 struct ReadVariant {
   unsigned vector_bytes, unroll, streams;
   Prefetch prefetch;
-  unsigned prefetch_bytes;  // ahead
+  unsigned prefetch_bytes;  // how far ahead
 
   std::string name() const {
     const std::string ahead = prefetch == Prefetch::none ? "" : fmt::format(" {}", prefetch_bytes);
@@ -69,7 +69,7 @@ class Assembler : private Xbyak::CodeGenerator {
     ret();
   }
 
-  // NULL where nothing can be executed.
+  // NULL if no memory can be made executable.
   template <typename Function>
   Function load_into(CodeMemory& memory) const {
     const void* address = nullptr;

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The loops that measure a roof: reads that do nothing else, and dot products that wait for nothing.
+// The loops that measure a roof: one kind only reads, the other issues dot products that wait for nothing.
 #pragma once
 
 #include <cstddef>
@@ -28,7 +28,7 @@ struct DotLoop {
   void (*run)(std::size_t times);
 };
 
-// Every variant that this CPU can run, in executable memory. Empty where nothing can be executed.
+// Every variant that this CPU can run, in executable memory. Empty if no memory can be made executable.
 std::vector<ReadLoop> read_loops(CodeMemory& memory, bool avx2, bool avx512);
 std::vector<DotLoop> dot_loops(CodeMemory& memory, bool avx512bf16);
 

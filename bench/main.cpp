@@ -14,7 +14,7 @@
 namespace zenwoq::bench {
 namespace {
 
-// Into the head of console and JSON: the machine, and what its roof was when the run began.
+// Adds to the head of the console's and the JSON's output: the machine, and its roof at the start of the run.
 void add_context(Session& session, const std::vector<LinearCase>& cases) {
   const zenwoq_cpu_info cpu = session.cpu();
   const auto add = [](const std::string& key, const std::string& value) { benchmark::AddCustomContext(key, value); };

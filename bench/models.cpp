@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The tables, from the models' config.json: query and output, key and value, gate and up, down.
+// The tables, from the models' config.json, list query and output, key and value, gate and up, down.
 #include "bench/models.h"
 
 namespace zenwoq::bench {

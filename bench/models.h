@@ -26,7 +26,7 @@ struct Suite {
   std::vector<std::size_t> rows;
 };
 
-// Every linear of a layer once: no fusion, no embedding, no head.
+// Every linear of a layer once, unfused; neither the embedding nor the head.
 const std::map<std::string, std::vector<Matrix>>& models();
 const std::map<std::string, Suite>& suites();
 

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The command line by CLI11; what it does not know goes to Google Benchmark.
+// Parses the command line with CLI11; what CLI11 does not know goes to Google Benchmark.
 #include "bench/options.h"
 
 #include <benchmark/benchmark.h>
@@ -28,7 +28,7 @@ constexpr const char* kText =
     "  zenwoq-bench --shape 4096,4096,128,1,1 --benchmark_filter=linear\n"
     "python3 -m bench.report.table, .plot, .compare and .store read the JSON.";
 
-// The help has the words for it.
+// Has no description, because the help describes the range.
 CLI::Validator range(std::size_t low, std::size_t high) { return CLI::Range(low, high).description(""); }
 
 const CLI::Validator kSize = range(1, std::size_t{1} << 32);
@@ -41,10 +41,10 @@ CLI::Option* add_list(CLI::App& app, const char* name, List& list, const char* h
   return app.add_option(name, list, help)->delimiter(',')->allow_extra_args(false)->type_name("LIST");
 }
 
-// A list of names for values.
+// An option that takes a list of names that stand for values.
 template <typename List, typename Map>
 void add_names(CLI::App& app, const char* name, List& list, const Map& values, const char* help) {
-  // The last one comes first: names are checked, then replaced.
+  // CLI11 applies the last one first: names are checked, then replaced.
   add_list(app, name, list, help)
       ->transform(CLI::Transformer(values).description(""))
       ->transform(CLI::IsMember(values));
@@ -90,7 +90,7 @@ Options read_options(int argc, char** argv) {
   Options options;
   options.cases = make_cases(request);
   options.cold_bytes = cold_mib << 20;
-  // First, so that the user's own come later and count.
+  // These come first, so that the user's options override them.
   options.benchmark_options = {argv[0], "--benchmark_repetitions=5", "--benchmark_display_aggregates_only=true",
                                "--benchmark_counters_tabular=true"};
   if (!json.empty()) {

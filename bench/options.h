@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The command line: our options, the rest is Google Benchmark's.
+// The command line: the options of zenwoq-bench, and all others for Google Benchmark.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@ namespace zenwoq::bench {
 
 struct Options {
   std::vector<LinearCase> cases;
-  std::size_t cold_bytes = 0;                  // what the copies of a weight take together; 0 = from the caches
+  std::size_t cold_bytes = 0;                  // of all copies of a weight together; 0 = chosen from the caches' size
   std::vector<std::string> benchmark_options;  // for benchmark::Initialize
 };
 

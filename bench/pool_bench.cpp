@@ -18,11 +18,11 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr unsigned kThreads = 2;
-constexpr int kSleeps = 10;                      // of one repetition
+constexpr int kSleeps = 10;                      // per repetition
 constexpr std::chrono::milliseconds kPause{50};  // longer than any pool should spin
 constexpr std::chrono::seconds kPatience{1};
 
-// Tasks that wait for each other: the caller cannot do both alone. It gives up where no second thread ever comes.
+// Tasks that wait for each other, so that the caller cannot do both alone. They give up if no second thread comes.
 struct Meeting {
   std::atomic<unsigned> arrived{0};
   std::atomic<bool> missed{false};
@@ -30,7 +30,7 @@ struct Meeting {
   static void attend(void* arg, std::size_t) {
     Meeting& meeting = *static_cast<Meeting*>(arg);
     meeting.arrived.fetch_add(1);
-    constexpr int kLooks = 10000;  // between two looks at the clock
+    constexpr int kLooks = 10000;  // at the counter between two looks at the clock
     const Clock::time_point start = Clock::now();
     while (true) {
       for (int i = 0; i < kLooks; ++i) {
@@ -58,7 +58,7 @@ void wake_row(benchmark::State& state, Session& session, std::chrono::millisecon
     missed = missed || meeting.missed;
     return std::chrono::duration<double>(end - start).count();
   };
-  meet();  // the pool has run before, so that it spins
+  meet();  // so that the pool has run before and spins
   for (auto _ : state) {
     if (pause.count() > 0) std::this_thread::sleep_for(pause);
     state.SetIterationTime(meet());
@@ -70,7 +70,7 @@ void wake_row(benchmark::State& state, Session& session, std::chrono::millisecon
   label(state, session);
 }
 
-// Nothing to do, and the caller may do it before anyone else comes: what a loop over threads costs at least.
+// The least cost of a loop over threads: its tasks do nothing, and the caller may run all before another thread comes.
 void empty_row(benchmark::State& state, Session& session) {
   Context& context = *session.context(kThreads)->context;
   for (auto _ : state)
@@ -88,7 +88,7 @@ void register_pool_benchmarks(Session& session) {
   };
   add("pool/empty/t2", [&session](benchmark::State& state) { empty_row(state, session); })->UseRealTime();
   add("pool/wake/spinning/t2", wake(std::chrono::milliseconds(0)))->UseManualTime();
-  // Few, and counted: Google Benchmark does not see the pauses.
+  // A fixed, small number of iterations, because Google Benchmark does not see the pauses.
   add("pool/wake/slept/t2", wake(kPause))->UseManualTime()->Iterations(kSleeps);
 }
 

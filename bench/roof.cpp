@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Bandwidth and dot product peak, on the threads that the run itself uses.
+// Measures bandwidth and dot product peak, on the threads that the run itself uses.
 #include "bench/roof.h"
 
 #include <atomic>
@@ -15,12 +15,12 @@ constexpr double kDotFlops = 64;  // 16 columns x 2 k x (multiply, add)
 constexpr std::size_t kCodeBytes = std::size_t{1} << 20;
 constexpr std::size_t kChunkBytes = std::size_t{4} << 20;
 constexpr std::size_t kLoopsKept = 4;
-constexpr std::size_t kPasses = 3;  // of each kept loop: its rate is their median, as layers are rated by their median
-constexpr double kFar = 2;          // a side at less than half of the other's time is not measured again: it costs time
+constexpr std::size_t kPasses = 3;  // per kept loop, whose rate is their median, as layers are rated by their median
+constexpr double kFar = 2;  // to save time, a side that takes less than half of the other's time is not measured again
 constexpr std::size_t kDotBlocks = 4000;        // about 15 us
 constexpr std::size_t kDotTasksPerThread = 64;  // about 1 ms in all
 
-// Seconds of body(i) for every i in [0, n) on the context's threads.
+// The seconds that the context's threads take to run body(i) for every i in [0, n).
 template <typename Body>
 double time_parallel(Context& context, std::size_t n, Body&& body) {
   const auto start = std::chrono::steady_clock::now();
@@ -79,7 +79,7 @@ Roof RoofMeter::measure_for(const Work& work) {
                  !first_.known() || dot_seconds * kFar > read_seconds);
 }
 
-// Loops take turns, so that a disturbance does not fall on one of them alone. The best loop counts.
+// Loops take turns, so that a disturbance does not affect only one of them. The best loop counts.
 Roof RoofMeter::measure(bool reads, bool dots) {
   const auto best_median = [](const auto& rated, const auto& rate) {
     std::vector<std::vector<double>> rates(rated.size());
@@ -98,13 +98,13 @@ Roof RoofMeter::measure(bool reads, bool dots) {
       dots ? best_median(dots_, [this](const DotLoop& loop) { return dot_rate(loop); }) : first_.slots_per_second};
 }
 
-// Every buffer once, from the first to the last.
+// The rate of reading every buffer once, from the first to the last.
 double RoofMeter::read_rate(const ReadLoop& loop) {
   std::atomic<std::size_t> bytes_read{0};
   const double seconds = time_parallel(context_, chunks_.size(), [&](std::size_t i) {
     const std::span<const std::uint8_t> chunk = chunks_[i];
     const std::size_t times = chunk.size() / loop.streams / loop.block_bytes;
-    if (times == 0) return;  // the loop counts down before it looks
+    if (times == 0) return;  // the loop would count down before it looks
     const std::size_t stream_bytes = times * loop.block_bytes;
     loop.run(chunk.data(), stream_bytes, times);
     bytes_read.fetch_add(stream_bytes * loop.streams, std::memory_order_relaxed);

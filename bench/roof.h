@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The roof of a run, measured beside it: the time in which this machine could read the weights, or issue the products.
+// The roof of a run, measured next to it: the time that this machine takes to read the weights or issue the products.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +17,7 @@
 
 namespace zenwoq::bench {
 
-// What the arithmetic contract cannot do without, whatever our packing adds.
+// The work that the arithmetic contract requires, not counting what packing adds.
 struct Work {
   double bytes;  // of the source format
   double flops;
@@ -26,12 +26,12 @@ struct Work {
   Work(const Format& format, std::size_t m);
 };
 
-// What all threads of a run do together in a second; 0 = could not be measured.
+// What all threads of a run can do together in a second; 0 = could not be measured.
 struct Roof {
   double bytes_per_second = 0;
   double slots_per_second = 0;
 
-  // Between two measurements of the same machine, for what ran between them.
+  // The mean of two measurements of the same machine, for what ran between them.
   Roof mean(const Roof& other) const {
     return {(bytes_per_second + other.bytes_per_second) / 2, (slots_per_second + other.slots_per_second) / 2};
   }
@@ -52,7 +52,7 @@ class RoofMeter {
   // Tries every loop on these buffers; the fastest few stay for measure(). The buffers must outlive it.
   void choose_loops(const Buffers& buffers);
   Roof measure();
-  // The same, but a side that is far from being this work's roof keeps the figure that choose_loops found.
+  // Like measure(), but a side that is far from being this work's roof keeps the figure that choose_loops found.
   Roof measure_for(const Work& work);
 
   std::string read_loop() const { return reads_.empty() ? "none" : reads_.front().loop->name; }  // the fastest
@@ -78,7 +78,7 @@ class RoofMeter {
   Buffers chunks_;                      // small enough that threads end together
   std::vector<Rated<ReadLoop>> reads_;  // chosen, best first
   std::vector<Rated<DotLoop>> dots_;
-  Roof first_;  // as the loops were chosen
+  Roof first_;  // measured when the loops were chosen
 };
 
 }  // namespace zenwoq::bench

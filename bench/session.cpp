@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Cold weights and contexts.
+// Makes cold weights and contexts, and keeps those in use.
 #include "bench/session.h"
 
 #include <chrono>
@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kLeastColdBytes = std::size_t{256} << 20;
 
-// Memory that could be had now; 0 if the system does not say.
+// Bytes of memory that are available now; 0 if the system does not say.
 std::size_t available_bytes() {
   std::ifstream file("/proc/meminfo");
   for (std::string line; std::getline(file, line);) {
@@ -23,7 +23,7 @@ std::size_t available_bytes() {
   return 0;
 }
 
-// A machine short of memory gets less, and its rows say so: cold_bytes is in the context.
+// Less on a machine that is short of memory; cold_bytes in the context tells how much.
 std::size_t default_cold_bytes(const zenwoq_cpu_info& cpu) {
   const std::size_t wanted = std::max(kLeastColdBytes, static_cast<std::size_t>(cpu.l3_bytes) * 5 / 2);
   const std::size_t available = available_bytes();

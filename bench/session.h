@@ -20,7 +20,7 @@ using tools::ContextHandle;
 using tools::LinearHandle;
 using tools::WeightHandle;
 
-// Copies of one weight, more than any cache holds, each in memory that the library allocated.
+// Copies of one weight, together larger than any cache, each in memory that the library allocated.
 class ColdWeights {
  public:
   ColdWeights(zenwoq_context* context, const Format& format, std::size_t cold_bytes);
@@ -45,13 +45,13 @@ class Session {
   std::size_t cold_bytes() const { return cold_bytes_; }
   double first_context_us() const { return first_context_us_; }
 
-  // Copies of the format that was asked for last are kept, those before are freed.
+  // Only copies of the format that was asked for last are kept.
   const ColdWeights& weights(const Format& format);
-  // For these weights and threads, its loops already chosen.
+  // A meter for these weights and threads, with its loops already chosen.
   RoofMeter& roof_meter(const Format& format, unsigned threads);
 
  private:
-  double first_context_us_;                     // including what happens once in a process
+  double first_context_us_;                     // including one-time costs of the process
   std::map<unsigned, ContextHandle> contexts_;  // by threads
   unsigned usable_cpus_;
   std::size_t cold_bytes_;
@@ -59,7 +59,7 @@ class Session {
   std::map<unsigned, std::unique_ptr<RoofMeter>> meters_;  // of weights_, by threads
 };
 
-// One family of benchmarks each.
+// Each registers one family of benchmarks.
 void register_linear_benchmarks(Session& session, const std::vector<LinearCase>& cases);
 void register_kernel_benchmarks();
 void register_weight_benchmarks(Session& session);

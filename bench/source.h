@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Random weights and activations, as a checkpoint would bring them.
+// Random weights and activations in the form in which a checkpoint has them.
 #pragma once
 
 #include <cstddef>

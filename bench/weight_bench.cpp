@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Packing on one and two threads, unpacking and dequantising, in GB/s of packed weights.
+// Times packing on one and two threads, unpacking and dequantising, in GB/s of packed weights.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t kTaskRows = 1024;
 
-// One weight that no cache holds.
+// The format of a weight that no cache holds.
 Format large_format(const Session& session) {
   constexpr std::size_t kK = 4096;
   return {.n = std::max<std::size_t>(64, session.cold_bytes() / (kK / 2)), .k = kK, .group = 128};
@@ -31,7 +31,7 @@ std::size_t packed_bytes_of(const zenwoq_weight_desc& desc) {
 // Times body() and counts how fast it makes or reads this many packed bytes.
 template <typename Body>
 void measure(benchmark::State& state, std::size_t bytes, const Body& body) {
-  body();  // the pages are there when time counts
+  body();  // so that the pages are there before time counts
   const auto start = std::chrono::steady_clock::now();
   for (auto _ : state) body();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -39,7 +39,7 @@ void measure(benchmark::State& state, std::size_t bytes, const Body& body) {
   state.counters["GB/s"] = static_cast<double>(bytes) * static_cast<double>(state.iterations()) / seconds * 1e-9;
 }
 
-// Into memory that is there already: what packing itself takes. Threads share the work as a caller's own would.
+// Packs into memory that is already there, so that only packing is timed. Threads share the work as a caller's would.
 void pack_row(benchmark::State& state, Session& session, zenwoq_code_layout layout, unsigned threads) {
   const Format format = large_format(session);
   const Source source(format, layout);
@@ -61,7 +61,7 @@ void pack_row(benchmark::State& state, Session& session, zenwoq_code_layout layo
   measure(state, job.bytes, [&] { context.parallel_for(tasks, task, &job); });
 }
 
-// What a program waits for when it loads a layer and gives it back: new memory, and the context's own threads.
+// Times what a program waits for when it loads and frees a layer, with new memory and on the context's own threads.
 void create_row(benchmark::State& state, Session& session, unsigned threads) {
   const Format format = large_format(session);
   const Source source(format, ZENWOQ_CODES_NIBBLES);
@@ -96,7 +96,7 @@ void unpack_row(benchmark::State& state, Session& session) {
   });
 }
 
-// 64 rows at a time into the same memory, as for a product in f32: eight bytes are written for each that is read.
+// Dequantises 64 rows at a time into the same memory, as for a product in f32: eight bytes are written per byte read.
 void dequantize_row(benchmark::State& state, Session& session) {
   const Format format = large_format(session);
   const WeightHandle weight = large_weight(session);

@@ -8,8 +8,8 @@
     python examples/chat.py                                               # a conversation; an empty line ends it
     python examples/chat.py --prompt "Why is the sky blue?" --compile     # one answer
 
---quantize gguf takes the 4-bit weights of the GGUF file as they are; with the others TorchAO quantizes them anew.
-The file is the one that tools/quickstart.sh fetches.
+--quantize gguf takes the 4-bit weights of the GGUF file as they are; with other choices TorchAO quantizes them anew.
+The file is the one that tools/fetch_model.sh fetches.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-logging.disable(logging.WARNING)  # TorchAO names every GPU library that it does not find
+logging.disable(logging.WARNING)  # TorchAO warns about every GPU library that it does not find
 os.environ["TQDM_DISABLE"] = "1"
 
 import torch
@@ -37,11 +37,11 @@ from transformers.masking_utils import sdpa_mask
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 MODEL = CACHE / "zenwoq" / "SmolLM2-135M-Instruct.Q4_1.gguf"
-CONFIGS = configs(64)  # the model's K of 576 is no multiple of 128
+CONFIGS = configs(64)  # the model's K of 576 is not a multiple of 128
 
 
 def load(path: Path, quantize: str) -> Any:
-    """The model in bf16, its linears quantized and on zenwoq."""
+    """Loads the model in bf16, with its linears quantized and on zenwoq."""
     with zenwoq.torch.keep_gguf_packed() if quantize == "gguf" else contextlib.nullcontext():
         auto = transformers.AutoModelForCausalLM
         model = auto.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.bfloat16)
@@ -52,7 +52,7 @@ def load(path: Path, quantize: str) -> Any:
 
 
 def grouped_attention(module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: Any, **options: Any) -> Any:
-    """transformers' attention, which copies the cache once a query head if it is compiled; for one token without it."""
+    """transformers' attention, but for one token without the copies of the cache that it makes if it is compiled."""
     batch, heads, tokens, dim = q.shape
     if tokens != 1:
         return sdpa_attention_forward(module, q, k, v, mask, **options)

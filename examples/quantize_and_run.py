@@ -39,7 +39,7 @@ def configs(group_size: int = 128) -> dict[str, Any]:
 
 
 def llama(layers: int, hidden: int) -> Any:
-    """A bf16 Llama with random weights; heads of 64, 8 of them share one of the cache, as in the sizes above."""
+    """A bf16 Llama with random weights and heads of 64, of which 8 share a KV head, as in the sizes above."""
     heads = hidden // 64
     config = LlamaConfig(
         num_hidden_layers=layers,
@@ -65,7 +65,7 @@ def quantized(name: str, config: Any) -> Any:
 
 @torch.inference_mode()
 def token_ms(model: Any) -> float:
-    """Milliseconds of a forward of one token: the best of 5."""
+    """Milliseconds of a forward pass of one token: the best of 5."""
     times = []
     for _ in range(5):
         began = time.perf_counter()

@@ -6,8 +6,8 @@
 //   zenwoq::linear(Tensor x, Tensor packed, Tensor? bias, int n) -> Tensor       [..., K] -> [..., n] in x's dtype
 //   zenwoq::linear_out(..., *, Tensor(a!) out) -> ()                             the same into out
 //
-// packed is the self-describing packed weight as a uint8 tensor. Nothing is kept of it: the header is checked at each
-// call (zenwoq_packed_run), so tensors may be moved, mapped, shared, replaced. Fake kernels are in
+// packed is the self-describing packed weight as a uint8 tensor. Nothing about it is kept from call to call: each
+// checks the header (zenwoq_packed_run), so tensors may be moved, mapped, shared, replaced. Fake kernels are in
 // zenwoq/torch/_operator.py.
 #define TORCH_TARGET_VERSION (((0ULL + 2) << 56) | ((0ULL + 10) << 48))
 
@@ -33,7 +33,7 @@ using torch::stable::Tensor;
 constexpr uint32_t kMaxThreads = 4096;
 
 // libgomp's threads, which torch computes on, are gone in a forked child, and a parallel loop waits for them forever.
-// Registered when the library is loaded: the child's call may be the first.
+// The handler is registered when the library is loaded, because the first call may be the child's.
 std::atomic<bool> forked{false};
 [[maybe_unused]] const int fork_is_seen = pthread_atfork(nullptr, nullptr, [] { forked = true; });
 
@@ -52,7 +52,7 @@ void run_on_torch_threads(void*, size_t n, void (*task)(void* arg, size_t i), vo
   STABLE_TORCH_ERROR_CODE_CHECK(torch_parallel_for(0, count, 1, body, &loop));
 }
 
-// As STD_TORCH_CHECK, but without the place in this file in front of the sentence.
+// Like STD_TORCH_CHECK, but without the place in this file in front of the message.
 template <typename... Parts>
 void check(bool condition, const Parts&... parts) {
   if (condition) return;
@@ -65,7 +65,7 @@ void require(zenwoq_status status) {
   check(status == ZENWOQ_OK, "zenwoq::linear: ", zenwoq_last_error(), " (", zenwoq_status_name(status), ")");
 }
 
-// One for the process, never destroyed: threads may still compute while the process ends.
+// The process's one context. It is never destroyed, because threads may still compute while the process ends.
 zenwoq_context* context() {
   static zenwoq_context* const shared = [] {
     zenwoq_context_options options;
@@ -85,7 +85,7 @@ uint32_t torch_threads() {
   return threads;
 }
 
-// Types by torch's numbers, asked of the torch that runs.
+// The numbers that the running torch gives to types.
 struct Types {
   int32_t f32 = aoti_torch_dtype_float32(), f16 = aoti_torch_dtype_float16(), bf16 = aoti_torch_dtype_bfloat16();
   int32_t uint8 = aoti_torch_dtype_uint8(), cpu = aoti_torch_device_type_cpu();
@@ -118,7 +118,7 @@ void check_cpu(const char* name, const Tensor& tensor) {
   check(device == types().cpu, "zenwoq::linear: ", name, " must be on the CPU");
 }
 
-// Contiguous uninitialized CPU tensor with x's shape but for the last dimension.
+// A contiguous uninitialized CPU tensor with x's shape except for the last dimension.
 Tensor empty_rows(const Tensor& x, int64_t n, int32_t dtype) {
   const int64_t dim = x.dim();
   int64_t* x_sizes;
@@ -189,7 +189,7 @@ void run(const Rows& x, const Tensor& packed, const std::optional<Tensor>& bias,
   require(zenwoq_packed_run(context(), &weight, &desc, &args));
 }
 
-// y must be contiguous. f16 comes from f32, the library writes none.
+// y must be contiguous. An f16 y is converted from f32, as the library does not write f16.
 void run_into(const Rows& x, const Tensor& packed, const std::optional<Tensor>& bias, int64_t n, const Tensor& y) {
   const zenwoq_dtype type = float_dtype("out", y);
   if (type != ZENWOQ_F16) return run(x, packed, bias, n, y, type);
@@ -198,8 +198,8 @@ void run_into(const Rows& x, const Tensor& packed, const std::optional<Tensor>& 
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_copy_(y.get(), wide.get(), 0));
 }
 
-// What must be right before an output is made; zenwoq_packed_run checks the rest. n is the caller's word, but each
-// column has more than a byte in packed.
+// Checks what must be right before an output is made; zenwoq_packed_run checks the rest. n is only what the caller
+// says, but each column has more than a byte in packed.
 Rows check_inputs(const Tensor& x, const Tensor& packed, int64_t n) {
   check_cpu("x", x);
   (void)float_dtype("x", x);

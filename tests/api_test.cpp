@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The C boundary: each wrong argument has its own status and sentence with the values in it, and outputs stay as they
-// were.
+// The C boundary: each wrong argument gets its own status and a sentence with the values in it, and outputs stay as
+// they were.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -123,8 +123,7 @@ TEST_F(Api, ALongerStructOfANewerCallerIsTakenIfItsTailIsZero) {
   EXPECT_ERROR(zenwoq_context_create(&newer.options, &context), ZENWOQ_ERROR_INVALID_ARGUMENT, "does not know");
 }
 
-// The first version of zenwoq_run_args ended at `threads`: what lies behind an old caller's struct is not the
-// library's.
+// The first version of zenwoq_run_args ended at `threads`: what follows an old caller's struct is not for the library.
 TEST_F(Api, AShorterStructOfAnOlderCallerIsTaken) {
   zenwoq_run_args args = args_;
   args.struct_size = offsetof(zenwoq_run_args, threads);
@@ -135,7 +134,7 @@ TEST_F(Api, AShorterStructOfAnOlderCallerIsTaken) {
   EXPECT_ERROR(zenwoq_linear_run(linear_, &args), ZENWOQ_ERROR_INVALID_ARGUMENT, "struct_size is 87, must be 96");
 }
 
-// A struct that the library fills belongs to the caller beyond struct_size, whichever of both is newer.
+// Beyond struct_size, a struct that the library fills belongs to the caller, whichever of the two is newer.
 TEST_F(Api, OfAFilledStructOnlyStructSizeBytesAreWritten) {
   zenwoq_context* context = nullptr;
   ASSERT_EQ(zenwoq_context_create(nullptr, &context), ZENWOQ_OK) << zenwoq_last_error();
@@ -169,7 +168,7 @@ TEST_F(Api, TheEnvironmentCapsTheTier) {
   } caps[] = {{"reference", ZENWOQ_TIER_REFERENCE}, {"avx2", ZENWOQ_TIER_AVX2}, {"avx512bf16", ZENWOQ_TIER_AVX512BF16}};
   for (const auto& [cap, most] : caps) {
     setenv("ZENWOQ_TIER", cap, 1);
-    setenv("ZENWOQ_ISA", "reference", 1);  // the old name means nothing
+    setenv("ZENWOQ_ISA", "reference", 1);  // the old name has no effect
     ASSERT_EQ(zenwoq_context_create(&options, &context), ZENWOQ_OK) << zenwoq_last_error();
     unsetenv("ZENWOQ_TIER");
     unsetenv("ZENWOQ_ISA");
@@ -303,7 +302,7 @@ TEST_F(Api, OpenErrors) {
     EXPECT_ERROR(zenwoq_weight_open(copy.data(), cut, ZENWOQ_COPY, &weight), ZENWOQ_ERROR_BAD_PACKED,
                  std::to_string(cut));
   }
-  // No byte of the header can be changed unseen.
+  // A change of any byte of the header is noticed.
   for (size_t i = 0; i < 256; ++i) {
     for (const uint8_t flip : {0x01, 0x80, 0xFF}) {
       copy[i] ^= flip;
@@ -384,7 +383,7 @@ TEST_F(Api, WorkspaceIsAskedForAndChecked) {
                "workspace of m =");
 }
 
-// The bits of a linear, from bytes at any address, for every bias type and number of threads.
+// Bytes at any address give the same bits as a linear, for every bias type and number of threads.
 TEST_F(Api, PackedBytesRunAsALinearOfThem) {
   constexpr size_t kM = 5;
   std::vector<uint16_t> x(kM * kK);
@@ -467,7 +466,7 @@ TEST_F(Api, PackedRunErrors) {
   expect(ZENWOQ_ERROR_OVERFLOW, "overflow");
   std::vector<float> bias(kN, 7.0f);
   desc.bias = bias.data(), desc.bias_bytes = kN * 4;
-  args_.m = 1, args_.y = bias.data() + kN - 1;  // of which nothing is written
+  args_.m = 1, args_.y = bias.data() + kN - 1;  // nothing is written to it
   expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "overlaps packed at");
   EXPECT_EQ(bias, std::vector<float>(kN, 7.0f));
   args_.m = 1, args_.y = const_cast<void*>(packed.packed);

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Tiny shapes through every benchmark, and the keys of the JSON. Nothing is timed.
+# Runs every benchmark on tiny shapes and checks the keys of the JSON. Times are not judged.
 #   usage: bench_test.sh ZENWOQ_BENCH
 set -eu
 bench=$1
@@ -17,14 +17,14 @@ run() {
   }
 }
 
-# Every combination of what changes the code's path: per group and per channel, odd sizes, two threads, scales, zeros.
+# Whatever takes another path through the code: per group and per channel, odd sizes, two threads, scales, zeros.
 run --shape 64,64,32,1,1 --shape 100,72,0,5,2 --shape 16,1001,64,2,1 --json "$folder/all.json"
 run --shape 64,64,32,3,1 --scale f16 --zero none,integer --benchmark_filter=linear --json "$folder/integer.json"
 run --shape 64,64,32,3,1 --scale f32 --zero offset --benchmark_filter=linear --json "$folder/offset.json"
 run --model SmolLM2-135M --m 1,3 --threads 1,2 --group 0,64 --benchmark_filter=linear --json "$folder/model.json"
 ZENWOQ_TIER=reference run --shape 64,64,32,1,1 --benchmark_filter=linear --json "$folder/reference.json"
 
-# Wrong options: of each kind of refusal one. A sentence names what was wrong.
+# Wrong options, one for each kind of refusal. The message must name what was wrong.
 while read -r text && read -r options; do
   # shellcheck disable=SC2086
   status=0; "$bench" --cold-mib 1 --benchmark_list_tests $options >"$folder/out" 2>&1 || status=$?
@@ -58,7 +58,7 @@ if "$bench" --cold-mib 1 --shape 64,64,32,1,1 --benchmark_filter=nothing >"$fold
   exit 1
 fi
 
-# The suite and the models, by name only: they are long.
+# The suite and the models are only listed: running them takes long.
 list() {
   "$bench" --cold-mib 1 --benchmark_list_tests --benchmark_filter=linear "$@" >"$folder/list" 2>"$folder/out" || {
     cat "$folder/out"
@@ -109,7 +109,7 @@ names = ("linear/64x64/g32/sbf16/z0/m1/t1", "linear/100x72/pc/sbf16/z0/m5/t2", "
 for name in names:
     assert any(run.startswith(name) for run in rows), name
 assert len(rows) == len(names), sorted(rows)
-# A median alone says nothing of its spread.
+# A median alone says nothing about its spread.
 assert {row.get("aggregate_name") for row in report["benchmarks"]} >= {None, "median", "cv"}
 
 def check_linear(report):
@@ -142,7 +142,7 @@ for run, row in rows.items():
         assert row["GB/s"] > 0, row
     if run.startswith(("pool/", "call/")):
         assert 0 < row["real_time"] < 1e9, row  # ns; a second is how long a wake waits before it gives up
-# The packed form of 64 x 64 at group 32: 256 of header, the codes, 2 scales a column, 64 spare.
+# The packed form of 64 x 64 at group 32: a header of 256 bytes, the codes, 2 scales per column, 64 bytes to spare.
 packed = linear["linear/64x64/g32/sbf16/z0/m1/t1/real_time"]["bytes_per_weight"] * 64 * 64
 assert packed == 256 + 64 * 64 / 2 + 64 * 2 * 2 + 64, packed
 model = check_linear(load("model"))
@@ -153,7 +153,7 @@ assert next(row for run, row in rows.items() if run.startswith("context/create/t
 print("ok:", len(rows), "benchmarks")
 PYTHON
 
-# What reads results reads these.
+# The programs that read results can read these.
 cd "$root"
 for name in all integer reference; do
   python3 -m bench.report.store "$folder/$name.json" "$folder/$name.csv"

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Memory for packed weights: aligned, nobody's twice, given back, whatever threads allocate it.
+// Memory for packed weights is aligned, never handed out twice, and given back, whichever threads allocate it.
 #include "src/weight/buffer.h"
 
 #include <gtest/gtest.h>
@@ -27,7 +27,7 @@ bool all_are(const PackedBuffer& buffer, std::size_t bytes, std::uint8_t value) 
   return std::all_of(buffer.get(), buffer.get() + bytes, [&](std::uint8_t byte) { return byte == value; });
 }
 
-// MiB of address space.
+// MiB of this process's address space.
 std::size_t mapped_mib() {
   std::ifstream file("/proc/self/statm");
   std::size_t pages = 0;
@@ -83,7 +83,7 @@ TEST(PackedBuffer, AnEmptyMappingIsFilledAnew) {
 }
 #endif
 
-// Each thread fills what it holds with a value of its own and finds it again, while others allocate and free.
+// Each thread fills its buffers with its own value and finds it again, while others allocate and free.
 TEST(PackedBuffer, IsNobodysTwice) {
   const auto work = [](std::uint8_t value) {
     std::mt19937 rng(value);
@@ -110,7 +110,7 @@ TEST(PackedBuffer, IsNobodysTwice) {
   for (std::thread& thread : threads) thread.join();
 }
 
-// Whatever other threads were doing when it forked, a child can allocate and free.
+// A forked child can allocate and free, whatever other threads were doing at the fork.
 TEST(PackedBuffer, AForkedChildGoesOn) {
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// zenwoq check on real layers with generated kernels, on a CPU that has AVX-512 BF16 or in the emulator. Fixtures
-// always; the whole SmolLM2 where ZENWOQ_MODEL names it (tools/quickstart.sh says where it keeps the file).
+// zenwoq check on real layers with generated kernels, on a CPU that has AVX-512 BF16 or in the emulator. The layers are
+// those of the fixtures and, if ZENWOQ_MODEL names its file, all of SmolLM2 (tools/fetch_model.sh prints the path).
 #include "tools/check.h"
 
 #include <gtest/gtest.h>

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The tool as its users run it: exit codes, one line on stderr, keys of the JSON, and dumps equal to the library's
-// bytes.
+// The tool as its users run it: exit codes, one line on stderr, the keys of the JSON, and dumps that equal the
+// library's bytes.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -40,7 +40,7 @@ std::string environment(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-// Paths of the tests' own files, removed at the end.
+// Runs the tool in a folder for the test's own files, which is removed at the end.
 class Cli : public testing::Test {
  protected:
   Cli() {
@@ -63,7 +63,7 @@ class Cli : public testing::Test {
     EXPECT_EQ(outcome.exit_code, exit_code) << outcome.err;
     return json::parse(outcome.out, nullptr, false);
   }
-  // Exit code 2 and one line that says `text`.
+  // Expects exit code 2 and one line that contains `text`.
   void expect_refusal(const std::string& arguments, const std::string& text) const {
     const Outcome outcome = run(arguments);
     EXPECT_EQ(outcome.exit_code, 2) << arguments << "\n" << outcome.out;

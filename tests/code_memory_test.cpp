@@ -24,7 +24,7 @@ namespace {
 
 constexpr size_t kMiB = 1 << 20;
 
-// ---- A system that counts and fails on demand ----
+// ---- A system that counts calls and fails on demand ----
 
 struct FakeSystem {
   int fail_call = 0;  // the number of the call that fails, counted from 1; 0 = none
@@ -91,7 +91,7 @@ constexpr SystemCalls kFakeCalls = {fake_memfd_create, fake_pwrite, fake_mmap, f
 
 // ---- Helpers ----
 
-// endbr64; mov eax, value; ret; and after it nops up to bytes
+// endbr64; mov eax, value; ret; then nops up to `bytes`.
 std::vector<uint8_t> function_returning(uint32_t value, size_t bytes = 10) {
   std::vector<uint8_t> code = {0xF3, 0x0F, 0x1E, 0xFA, 0xB8};
   for (int shift = 0; shift < 32; shift += 8) code.push_back(static_cast<uint8_t>(value >> shift));
@@ -125,7 +125,7 @@ int end_of_child(const std::function<bool()>& body) {
   return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-// Mappings of this process that are writable and executable, as lines.
+// The lines of this process's mappings that are both writable and executable.
 std::string writable_code_mappings() {
   std::ifstream maps("/proc/self/maps");
   std::string bad;
@@ -136,7 +136,7 @@ std::string writable_code_mappings() {
   return bad;
 }
 
-// Every test runs in both modes: the parameter is whether memfd is to be had.
+// Every test runs in both modes: the parameter says whether memfd is available.
 class CodeMemoryModes : public testing::TestWithParam<bool> {
  protected:
   CodeMemoryModes() {
@@ -181,7 +181,7 @@ TEST_P(CodeMemoryModes, CodeIsNotWritable) {
             }),
             1000 + SIGSEGV);
   EXPECT_EQ(end_of_child([&] { return call(static_cast<const uint8_t*>(address) + 10) != 0; }), 1000 + SIGTRAP)
-      << "behind the end";
+      << "past the end";
 }
 
 TEST_P(CodeMemoryModes, NoMappingIsEverWritableAndExecutable) {

@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every fixture with each byte of its header damaged, and cut at every byte of the header and at every
-// tensor's border: the readers may succeed or throw a ReadError of one line, nothing else (the sanitizer
-// builds watch their memory).
+// Reads every fixture with each byte of its header damaged, and cut at every byte of the header and at both ends of
+// every tensor. The readers may succeed or throw a ReadError of one line, nothing else (the sanitizer builds watch
+// their memory).
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -30,7 +30,7 @@ Bytes read_file(const fs::path& path) {
   return {std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
 }
 
-// All checkpoint files among the fixtures, by their paths from there.
+// All checkpoint files among the fixtures, as paths relative to their folder.
 std::vector<std::string> fixture_files() {
   std::vector<std::string> files;
   std::error_code error;
@@ -63,8 +63,8 @@ Borders find_borders(const Bytes& file, const std::string& name) {
   return borders;
 }
 
-// One fixture in memory, in a block of just its size, with the files beside it. Of a sharded checkpoint the
-// shards are opened through the index.
+// One fixture in memory, in a block of exactly its size, with the files beside it. The shards of a sharded checkpoint
+// are opened through the index.
 class CorruptFile : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
@@ -90,9 +90,8 @@ class CorruptFile : public ::testing::TestWithParam<std::string> {
   Bytes& file() { return files_.at(damaged_); }
   const Bytes& file() const { return files_.at(damaged_); }
 
-  // Opens and loads everything; the ReadError's text, or "" for success. Any other exception ends the test.
-  // A damaged shard is first read alone: where that fails, the index would only add the time of reading the
-  // others.
+  // Opens and loads everything and returns the ReadError's text, or "" for success. Any other exception ends the test.
+  // A damaged shard is first read alone: if that fails, the index would only add the time of reading the others.
   std::string error() const {
     const bool is_shard = opened_ != damaged_;
     const std::string error_of_shard = is_shard ? error_of([this] { parse_safetensors(view(file()), damaged_); }) : "";
@@ -103,7 +102,7 @@ class CorruptFile : public ::testing::TestWithParam<std::string> {
     });
   }
 
-  // The error of the file's first bytes alone, in a block of just their size.
+  // The error of the file's first `size` bytes alone, in a block of exactly their size.
   std::string error_of_cut(std::size_t size) {
     Bytes whole = std::move(file());
     file() = Bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
@@ -112,8 +111,8 @@ class CorruptFile : public ::testing::TestWithParam<std::string> {
     return text;
   }
 
-  // All bits of the byte, and single ones that differ from byte to byte: two, or one where the header is so
-  // long that sanitizer builds would take minutes.
+  // All bits of the byte, and single ones that differ from byte to byte: two of them, but one if the header is so long
+  // that sanitizer builds would take minutes.
   std::vector<unsigned> damage_masks(std::size_t at) const {
     if (borders_.header_end > 4096) return {0xFFu, 1u << at % 8};
     return {0xFFu, 1u << at % 8, 1u << (at + 5) % 8};

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The CPU report, from made-up CPUID tables of CPUs and virtual machines, and against /proc/cpuinfo of this machine.
+// The CPU report, from made-up CPUID tables of CPUs and virtual machines, and compared with this machine's
+// /proc/cpuinfo.
 #include "src/cpu/cpu.h"
 
 #include <gtest/gtest.h>
@@ -31,12 +32,12 @@ CpuidLeaf vendor_leaf(const std::string& vendor) {
   return {0, 0, 0x10, word(vendor.data()), word(vendor.data() + 8), word(vendor.data() + 4)};
 }
 
-// The signature that leaf 1 has for a family of 0Fh and more.
+// The signature that leaf 1 has for families from 0Fh on.
 uint32_t signature(uint32_t family, uint32_t model, uint32_t stepping) {
   return (family - 0xF) << 20 | (model >> 4) << 16 | 0xF00 | (model & 0xF) << 4 | stepping;
 }
 
-// An AMD CPU with AVX2, FMA, F16C, BMI2, all states enabled and no cache information.
+// An AMD CPU with AVX2, FMA, F16C and BMI2, all states enabled, and no cache information.
 RawCpu amd(uint32_t family, uint32_t model, uint32_t stepping = 1) {
   RawCpu raw;
   raw.leaves = {vendor_leaf("AuthenticAMD"),
@@ -63,7 +64,7 @@ RawCpu amd_avx512(uint32_t family, uint32_t model) {
   return raw;
 }
 
-// Leaf 8000001Dh as an EPYC 7003 gives it: L1D 32 KiB, L1I (here twice as large), L2 512 KiB, L3 32 MiB.
+// Leaf 8000001Dh as on an EPYC 7003: L1D 32 KiB, L1I (here twice as large), L2 512 KiB, L3 32 MiB.
 void add_topology(RawCpu& raw, uint32_t number) {
   raw.leaves.insert(raw.leaves.end(), {{number, 0, 0x121, 0x1C0003F, 0x3F, 0},
                                        {number, 1, 0x122, 0x1C0003F, 0x7F, 0},
@@ -241,7 +242,7 @@ TEST(Cpu, LibraryAndCpuidMustAgree) {
   raw.library.features.set();
   EXPECT_TRUE(describe_cpu(raw).runs(kAvx512Tier));
   EXPECT_TRUE(describe_cpu(raw).runs(kAvx2Tier));
-  RawCpu old = amd(0x19, 0x01);  // the library alone does not make a feature
+  RawCpu old = amd(0x19, 0x01);  // a feature that only the library reports does not count
   old.library = raw.library;
   EXPECT_FALSE(describe_cpu(old).runs(kAvx512Tier));
 }

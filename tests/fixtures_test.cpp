@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every layer of the fixtures, value for value against what TorchAO, ATen and gguf-py dequantise it to.
+// Compares every layer of the fixtures, value by value, with what TorchAO, ATen and gguf-py dequantise it to.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -25,7 +25,7 @@ unsigned code_at(const Layer& layer, std::size_t n, std::size_t k) {
   return k % 2 == 0 ? byte & 15u : byte >> 4;
 }
 
-// The formula of zenwoq.h in f32, one rounding.
+// The formula of zenwoq.h in f32, with one rounding.
 float value_at(const Layer& layer, std::size_t n, std::size_t k) {
   const LayerInfo& info = layer.info;
   const std::size_t group_size = info.group_size == 0 ? info.k : info.group_size;
@@ -49,7 +49,7 @@ class Expected {
 
   std::size_t count() const { return set_.tensors.size(); }
 
-  // Every value has the same bits, after rounding to bf16 where that is what is expected.
+  // Expects the same bits of every value, after rounding to bf16 if the expected values are bf16.
   void compare(const Layer& layer, const std::string& suffix) const {
     const Tensor& tensor = set_.tensors.at(layer.info.name + suffix);
     ASSERT_EQ(tensor.shape, (std::vector<std::uint64_t>{layer.info.n, layer.info.k}));

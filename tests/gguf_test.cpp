@@ -12,7 +12,7 @@ namespace {
 constexpr std::uint32_t f32 = 0, f16 = 1, q4_0 = 2, q4_1 = 3, q8_0 = 8, q4_k = 12, bf16 = 30;
 constexpr std::uint32_t u32_value = 4, string_value = 8, array_value = 9;
 
-// Sixteen bytes whose values j and j + 16 are j and 15 - j.
+// The sixteen bytes of a block whose values j and j + 16 are j and 15 - j.
 Bytes code_bytes() {
   Bytes bytes;
   for (unsigned j = 0; j < 16; ++j) bytes.push_back(static_cast<std::uint8_t>(j | (15 - j) << 4));

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Golden listings: a dozen kernels whose every byte is in the tree as text, so that no change of the generator moves
-// code unseen. The bytes are compared, not the words of the disassembler. To accept a change, and see it in the diff:
+// Golden listings: every byte of a dozen kernels is in the tree as text, so that no change of the generator moves code
+// unseen. Bytes are compared, not the disassembler's words. To accept a change, and see it in the diff:
 //   ZENWOQ_UPDATE_GOLDENS=1 build/tests/golden_test
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -61,7 +61,7 @@ std::string bytes_in(const std::string& listing) {
   return bytes;
 }
 
-// What `diff -u` says of the golden listing and the new one.
+// The difference of the golden listing and the new one by `diff -u`.
 std::string difference(const fs::path& golden, const std::string& listing) {
   const fs::path now = fs::temp_directory_path() / fmt::format("zenwoq-golden-{}.lst", ::getpid());
   std::ofstream(now, std::ios::binary) << listing;

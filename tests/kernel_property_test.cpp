@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Random kernels, every tile the grammar knows: the same bits as the reference, no access outside the operands, nothing
-// of the caller's changed, the same code wherever it is emitted.
+// Random kernels of every tile that the grammar knows give the same bits as the reference, access nothing but their
+// operands, change nothing of the caller's, and are the same code wherever they are emitted.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -103,7 +103,7 @@ class Operands {
 
   const GemmArgs& args() const { return args_; }
 
-  // Rows one by one: not even the gap between two rows may be read or written.
+  // One range per row: not even the gap between two rows may be read or written.
   std::vector<emulator::Range> ranges() {
     std::vector<emulator::Range> result = {{view_.base, view_.header.total_bytes, false, "packed weight"},
                                            {xsum_.data(), xsum_.size(), false, "xsum"},
@@ -122,7 +122,7 @@ class Operands {
     reference_gemm_avx2_fma(key, rows_, args);
   }
 
-  // All bytes of y, those between the rows included. Empty if equal, NaN being NaN.
+  // Compares all bytes of y, those between the rows included. Empty if equal; any NaN equals any other.
   std::string difference(zenwoq_dtype type) {
     if (std::memcmp(y_.data(), expected_.data(), y_.size()) == 0) return "";
     for (std::size_t i = 0; i < y_.size(); ++i) {
@@ -132,7 +132,7 @@ class Operands {
       const std::uint8_t* want = expected_.data() + (got - y_.data());
       const float a = load_as_f32(type, got, 0);
       const float b = load_as_f32(type, want, 0);
-      if (i % ldy_ >= y_row_) return fmt::format("byte {} behind row {} was written", i % ldy_ - y_row_, i / ldy_);
+      if (i % ldy_ >= y_row_) return fmt::format("byte {} after row {} was written", i % ldy_ - y_row_, i / ldy_);
       if (!same_f32(a, b)) return fmt::format("row {}, column {}: {}, the reference has {}", i / ldy_, column, a, b);
     }
     return "";
@@ -188,7 +188,7 @@ TEST(KernelProperty, SameBitsAsTheReference) {
   int large = 0;
   auto host = std::make_unique<KernelHost>();
   for (int i = 0; i < kCases; ++i) {
-    if (i % 1000 == 999) host = std::make_unique<KernelHost>();  // gives back the code of a thousand kernels
+    if (i % 1000 == 999) host = std::make_unique<KernelHost>();  // frees the code of a thousand kernels
     const Case c = random_case(rng);
     large += c.key.k >= 1024;
     const std::string problem = check(rng, c, *host);

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Names of kernels: what they look like, that they parse back to their key, and that nothing else is taken; keys that
-// the grammar can say but no kernel can be.
+// Names of kernels: what they look like, that they parse back to their key, that nothing else is accepted; and keys
+// that the grammar can express but no kernel can have.
 #include "jit/key.h"
 
 #include <gmock/gmock.h>
@@ -128,7 +128,7 @@ TEST(Jit, KeysWithoutAKernelAreRefusedWithAReason) {
   EXPECT_EQ(refusal(key), "no kernel of the tier reference");
 }
 
-// What the map says of registers: each holds one thing at a time, sums all along, the rest within its scope.
+// By the register map each register holds one thing at a time: sums all along, anything else within its scope.
 TEST(Jit, NoRegisterHoldsTwoThingsAtOnce) {
   for (const std::uint32_t strips : {1, 2, 4, 8}) {
     for (std::uint32_t rows = 1; rows <= kMaxTileRows; ++rows) {

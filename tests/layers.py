@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""The include graph of the C and C++ sources: rooms, arrows between them, and that no arrow runs upward.
+"""The include graph of the C and C++ sources: rooms, the arrows between them, and a check that no arrow runs upward.
 
 layers.py          checks, prints what is wrong
 layers.py --graph  prints rooms by floor, their lines and what they include

@@ -34,7 +34,7 @@ TEST(Convert, EveryHalfIsWidenedExactly) {
   }
 }
 
-// Every bf16 with what may stand below it: exact, just above, around the middle, just below the next.
+// Every bf16 with several tails of lower bits: exact, just above, around the middle, just below the next.
 TEST(Convert, FloatsRoundToTheNearestBf16TiesToEven) {
   for (std::uint32_t high = 0; high < 0x10000; ++high) {
     for (const std::uint32_t low : {0u, 1u, 0x7FFFu, 0x8000u, 0x8001u, 0xFFFFu}) {

@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Packing and back, by every variant of the kernels: the bytes are those of the definition in packed.h, written down
-// again here, whatever the layout of the source, the ranges packed and the threads; everything comes back exactly; a
-// value that cannot be is named. All operands end at pages without access.
+// Packing and unpacking by every variant of the kernels. The bytes are those of the definition in packed.h, written
+// down again here, whatever the source's layout, the ranges packed and the threads; everything comes back exactly; an
+// impossible value is named. All operands end at pages without access.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -26,7 +26,7 @@ struct Variant {
   const CodeKernels* kernels;
 };
 
-// Those this CPU runs.
+// The variants that this CPU runs.
 std::vector<Variant> variants() {
   std::vector<Variant> all = {{"portable", &code_kernels_portable}};
   if (&code_kernels() == &code_kernels_avx2_fma) all.push_back({"avx2_fma", &code_kernels_avx2_fma});
@@ -35,7 +35,7 @@ std::vector<Variant> variants() {
 
 RandomWeight any_weight(Rng& rng) {
   constexpr zenwoq_dtype kTypes[] = {ZENWOQ_F32, ZENWOQ_F16, ZENWOQ_BF16};
-  // Blocks are 128 codes long, lines 64 or 128: sizes at their borders are as likely as others.
+  // Blocks are 128 codes long, lines 64 or 128: sizes at their ends are as likely as others.
   constexpr std::size_t kSizes[] = {1, 63, 64, 65, 127, 128, 129, 191, 192, 255, 256, 257, 384};
   const std::size_t k = rng() % 3 == 0   ? kSizes[rng() % std::size(kSizes)]
                         : rng() % 3 == 0 ? pick(rng, 100, 700)
@@ -67,7 +67,7 @@ std::vector<std::uint8_t> header_by_definition(const RandomWeight& weight, const
   return bytes;
 }
 
-// The sentence of packed.h, one code after the other, nothing shared with src/.
+// The definition of packed.h, applied to one code after the other; shares nothing with src/.
 std::vector<std::uint8_t> packed_by_definition(const RandomWeight& weight, const PackedHeader& header) {
   const auto [n, k] = std::pair(weight.desc.n, weight.desc.k);
   const std::size_t group = weight.desc.group_size == 0 ? k : weight.desc.group_size;
@@ -209,7 +209,7 @@ TEST(Pack, EverythingComesBackExactly) {
   }
 }
 
-// By the header's formula: double holds the product of two floats exactly, so that the conversion is the one rounding.
+// By the header's formula: double holds the product of two floats exactly, so the conversion is the only rounding.
 float dequantized_by_definition(const RandomWeight& weight, std::size_t n, std::size_t k) {
   const std::size_t g = weight.desc.group_size == 0 ? 0 : k / weight.desc.group_size;
   const float t = weight.desc.table[weight.code(n, k)];
@@ -246,7 +246,7 @@ TEST(Pack, DequantizesWithOneRounding) {
   }
 }
 
-// A weight whose values are all right, to be spoiled by a test, and the error that packing it gives in every variant.
+// A weight whose values are all valid, for a test to spoil, and the error that packing it gives in every variant.
 class Spoiled {
  public:
   Spoiled(zenwoq_code_layout layout, zenwoq_dtype scale_type, zenwoq_zero_kind zero_kind, std::size_t n = 64 + 35)
@@ -299,7 +299,7 @@ TEST(PackErrors, ACodeOutOfRangeIsNamedWhereverItIs) {
                         {ZENWOQ_CODES_S8, "-8..7", {-9, -128, 8, 127}}};
   for (const Case& c : cases) {
     std::size_t next = 0;
-    // Whole and partial panels; first and last code of a row, of a block, of a line, of half a vector, of the rest.
+    // Whole and partial panels; the first and last code of a row, a block, a line, half a vector, and the rest.
     for (const std::size_t n : {0, 7, 8, 63, 64, 98}) {
       for (const std::size_t k : {0, 15, 16, 31, 32, 63, 64, 127, 128, 191, 192, 228}) {
         const int value = c.values[next++ % c.values.size()];
@@ -348,7 +348,7 @@ TEST(PackErrors, TheFirstOfSeveralIsNamed) {
   Spoiled spoiled(ZENWOQ_CODES_U8, ZENWOQ_BF16, ZENWOQ_ZERO_INTEGER);
   spoiled.spoil_code(70, 0, 200);
   spoiled.spoil_zero(1, 1, std::int8_t{20});
-  spoiled.expect_error("zero 20 at row 1, group 1: must be in 0..16");  // the panel before that of the code
+  spoiled.expect_error("zero 20 at row 1, group 1: must be in 0..16");  // its panel comes before the code's
   spoiled.spoil_scale<std::uint16_t>(2, 3, 0x7F80);
   spoiled.expect_error("scale inf at row 2, group 3: must be finite");  // in a panel: codes, scales, zeros
   spoiled.spoil_code(20, 1, 99);
@@ -405,7 +405,7 @@ TEST(WeightCreate, PacksTheSameBytesOnAnyThreads) {
       const WeightHandle handle(created);
       ASSERT_EQ(bytes_of(created).size(), expected.size());
       ASSERT_EQ(std::memcmp(bytes_of(created).data(), expected.data(), expected.size()), 0) << n;
-      // Opened as a copy, from a place that packed bytes cannot be used at.
+      // Opened as a copy, from an address at which packed bytes cannot be used.
       std::vector<std::uint8_t> shifted(expected.size() + 1);
       std::memcpy(shifted.data() + 1, expected.data(), expected.size());
       zenwoq_weight* copy = nullptr;

@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# bench/peers.py with zenwoq alone at tiny shapes, the keys of its JSON, and that a peer that is not there is reported.
-# Nothing is timed, and nothing installed.
+# Runs bench/peers.py with zenwoq alone at tiny shapes and checks the keys of its JSON, and that a missing peer is
+# reported. Times are not judged, and nothing is installed.
 #   usage: peers_test.sh LIBZENWOQ_SO
 set -eu
 library=$1
@@ -21,7 +21,7 @@ if [ -z "$python" ]; then
   exit 77
 fi
 
-# expect STATUS TEXT OPTION...: the command ends with this status and prints this text.
+# expect STATUS TEXT OPTION...: the command must end with this status and print this text.
 expect() {
   wanted=$1 text=$2
   shift 2
@@ -35,7 +35,7 @@ expect() {
 }
 tiny="--group 32 --repetitions 2 --seconds 0.001 --cold-mib 1"
 
-# In the places of the peers' libraries: one that cannot be imported, one that takes its process down.
+# Stubs of two peers' libraries: one cannot be imported, the other takes its process down.
 mkdir "$folder/stubs"
 echo 'raise ImportError("a stub")' >"$folder/stubs/openvino.py"
 echo 'import os; os.abort()' >"$folder/stubs/onnxruntime.py"

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Cuts of rows and panels, and the tables of every CPU: whatever M is, each row is in one block whose kernel exists.
+// How rows and panels are cut, and the tables of every CPU: for any M, each row is in one block, whose kernel exists.
 #include "src/plan/plan.h"
 
 #include <gtest/gtest.h>
@@ -98,7 +98,7 @@ TEST_P(PlanTest, TasksComputeEachElementOnceInAnnouncedTiles) {
   EXPECT_EQ(Plan({0, 64, 64}, tuning(), 4).tasks(), 0u);
 }
 
-// Several products at once: plans are values, their tasks one after another.
+// Several products at once: plans are values, so that several can exist, and their tasks be done one after another.
 TEST_P(PlanTest, PlansOfSeveralProblemsStandBesideEachOther) {
   const Problem problems[] = {{1, 4096, 512}, {7, 192, 512}, {0, 64, 512}, {33, 65, 512}};
   std::vector<Plan> plans;

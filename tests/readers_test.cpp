@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Containers and files: safetensors headers, indexes of shards, the choice of the reader, directories.
+// Containers and files: safetensors headers, shard indexes, the choice of the reader, directories.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -23,7 +23,7 @@ constexpr const char* one_byte_tensor = R"("a":{"dtype":"U8","shape":[1],"data_o
 
 std::string braces(const std::string& inside) { return "{" + inside + "}"; }
 
-// A file with one entry, which is this text, and eight bytes of data.
+// A file with this text as its one entry, and eight bytes of data.
 Bytes file_with_entry(const std::string& entry) { return safetensors_of(R"({"layer.x":)" + entry + "}", Bytes(8)); }
 
 // ---- safetensors headers ----

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# The C program that the README shows is examples/hello.c, which the tests compile and run.
+# Checks that the C program in the README is examples/hello.c, which the tests compile and run.
 set -eu
 cd "$(dirname "$0")/.."
 shown=$(sed -n '/^```c$/,/^```$/p' README.md | sed '1d;$d')

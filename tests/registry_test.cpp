@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The registry: one generation a key under contention, failures remembered or tried again; and the grammar of names.
+// The registry: one generation per key under contention, failures remembered or tried again; and the grammar of names.
 #include "src/registry/registry.h"
 
 #include <gtest/gtest.h>

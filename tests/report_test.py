@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""bench/report on runs whose figures are known, as a program's JSON and as a stored CSV."""
+"""Tests of bench/report on runs with known figures, as a program's JSON and as a stored CSV."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONTEXT = {
 
 
 def bench(change: Change = lambda row: None, context: dict[str, Any] | None = None) -> dict[str, Any]:
-    """JSON of zenwoq-bench: 16 linear rows and one other.
+    """The JSON of zenwoq-bench: 16 linear rows and one other.
 
     Of each linear row two repetitions take 10 and 12 us at 90 and 92 percent of the roof; two threads half the time.
     """
@@ -54,7 +54,7 @@ def bench(change: Change = lambda row: None, context: dict[str, Any] | None = No
 
 
 def slower(part: str, factor: float) -> Change:
-    """Rows with this in their names take longer."""
+    """Makes rows with `part` in their names take longer."""
 
     def change(row: dict[str, Any]) -> None:
         if part in row["run_name"]:
@@ -66,18 +66,18 @@ def slower(part: str, factor: float) -> Change:
 
 
 def half_roof(row: dict[str, Any]) -> None:
-    """Rows of M = 1 reach half of their roof, in the same time."""
+    """Halves the percentage of the roof of rows of M = 1, whose time stays the same."""
     if "/m1/" in row["run_name"]:
         row["roof_percent"] /= 2
 
 
 def no_roof(row: dict[str, Any]) -> None:
-    """As where no vdpbf16ps runs."""
+    """Removes the roof, as on a machine that does not run vdpbf16ps."""
     row.pop("roof_percent", None)
 
 
 def peers(cpu: str = "Test CPU", only: str = "") -> dict[str, Any]:
-    """JSON of bench/peers.py: zenwoq takes M us, a peer three times that, or half with int8."""
+    """The JSON of bench/peers.py: zenwoq takes M us, a peer three times that, or half of it with int8."""
     known = [("zenwoq", "bf16 activations", 1.0), ("a peer", "bf16 activations", 3.0), ("a peer", "int8", 0.5)]
     known = [entry for entry in known if only in entry[0]]
     return {
@@ -103,7 +103,7 @@ def peers(cpu: str = "Test CPU", only: str = "") -> dict[str, Any]:
 
 
 def llm() -> dict[str, Any]:
-    """JSON of bench/llm.py."""
+    """The JSON of bench/llm.py."""
     row = {"part": "llama", "name": "zenwoq intx eager", "token_ms": 12.5, "prompt_ms": 261.0, "over_roof": 2.5}
     row |= {"all_token_ms": [[12.0, 12.5], [13.0, 12.5]], "all_gb_s": [30.0, 40.0, 31.0, 90.0]}
     return {
@@ -115,7 +115,7 @@ def llm() -> dict[str, Any]:
 
 
 class ReportTest(unittest.TestCase):
-    """Runs the programs as a user does, in a folder of its own."""
+    """Runs the programs as a user does, with files in a temporary folder."""
 
     def setUp(self) -> None:
         """Writes the JSON files."""
@@ -124,19 +124,19 @@ class ReportTest(unittest.TestCase):
         self.write("known", bench())
 
     def write(self, name: str, data: Any) -> str:
-        """A JSON file; returns its path."""
+        """Writes a JSON file; returns its path."""
         path = self.folder / f"{name}.json"
         path.write_text(json.dumps(data), encoding="utf-8")
         return str(path)
 
     def stored(self, path: str) -> str:
-        """Its stored form."""
+        """Converts a JSON file to its stored form; returns the CSV's path."""
         csv = path.replace(".json", ".csv")
         self.run_program("store", path, csv)
         return csv
 
     def run_program(self, program: str, *arguments: str, status: int = 0, python: str = sys.executable) -> str:
-        """What it prints, runs of spaces as one: cells are aligned."""
+        """Runs a program; returns what it prints, with each run of spaces as one, because cells are aligned."""
         command = [python, "-m", f"bench.report.{program}", *arguments]
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         output = result.stdout + result.stderr
@@ -144,7 +144,7 @@ class ReportTest(unittest.TestCase):
         return re.sub(" +", " ", output)
 
     def test_a_stored_run_gives_the_same_tables(self) -> None:
-        """Of all three programs, with and without spreads."""
+        """This holds for all three programs, with and without spreads."""
         errors = bench()
         errors["benchmarks"].append({"run_name": "x/1", "error_occurred": True, "error_message": 'no "y",\nsorry'})
         for name, data in (("bench", errors), ("peers", peers()), ("llm", llm()), ("bare", bench(no_roof))):
@@ -159,7 +159,7 @@ class ReportTest(unittest.TestCase):
             self.assertEqual((self.folder / f"{name}-again.csv").read_bytes(), Path(csv).read_bytes())
 
     def test_the_stored_form(self) -> None:
-        """One line a row, medians and middle halves."""
+        """It has one line per row, with medians and middle halves."""
         lines = Path(self.stored(self.write("known", bench()))).read_text(encoding="utf-8").splitlines()
         self.assertEqual(lines[0], "# kind: zenwoq-bench")
         self.assertIn("# tier_reason:", lines)
@@ -185,7 +185,7 @@ class ReportTest(unittest.TestCase):
         self.assertEqual({key: cells[key] for key in wanted}, wanted)
 
     def pair(self, name: str) -> tuple[str, str]:
-        """A JSON file and the CSV beside it."""
+        """The paths of a JSON file and of the CSV beside it."""
         return str(self.folder / f"{name}.json"), str(self.folder / f"{name}.csv")
 
     def test_wrong_files_are_named(self) -> None:
@@ -218,7 +218,7 @@ class ReportTest(unittest.TestCase):
         self.assertIn("No such file", self.run_program("table", str(self.folder / "nowhere.csv"), status=2))
 
     def test_tables(self) -> None:
-        """Percents by M and format, scaling, other rows."""
+        """They show percentages by M and format, scaling, and other rows."""
         known = self.run_program("table", str(self.folder / "known.json"))
         for text in (
             "Test CPU",
@@ -265,7 +265,7 @@ class ReportTest(unittest.TestCase):
             self.assertIn(wanted, self.run_program("compare", old, new, *options, status=status))
 
     def test_plot(self) -> None:
-        """Two pictures that have something in them, and why there is none."""
+        """There are two pictures with something in them, or a sentence that says why there is none."""
         # Debian's matplotlib belongs to Debian's Python, which may not be the first in PATH.
         probe = [sys.executable, "/usr/bin/python3"]
         found = [

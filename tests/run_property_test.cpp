@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Random runs through the C API: JIT and reference give the same bits for any shape, M, thread count, alignment,
-// leading dimension, activation type, workspace and MXCSR of the caller.
+// Random runs through the C API: generated kernels and the reference give the same bits for any shape, M, thread count,
+// alignment, leading dimension, activation type, workspace and MXCSR of the caller.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -53,7 +53,7 @@ Case random_case(Rng& rng) {
   return c;
 }
 
-// One context that runs generated kernels for each tuning and thread count, and one reference.
+// A context with generated kernels for each tuning and thread count, and one with the reference.
 class Contexts {
  public:
   Contexts() {
@@ -116,7 +116,7 @@ class Runner {
     packed_->make_read_only();
   }
 
-  // The whole life of a linear; y with its gaps. Sets *error where anything went wrong.
+  // The whole life of a linear. Returns y with its gaps; sets *error if anything went wrong.
   std::vector<std::uint8_t> run(zenwoq_context* context, std::string* error) {
     zenwoq_weight* weight = nullptr;
     zenwoq_linear* linear = nullptr;
@@ -151,7 +151,7 @@ class Runner {
   static void put(zenwoq_dtype type, float value, std::uint8_t* to, std::size_t i) {
     if (type == ZENWOQ_F32) {
       std::memcpy(to + i * 4, &value, 4);
-    } else {  // any bits of the high word are a fine f16 too
+    } else {  // any high word is a valid f16 too
       const std::uint16_t bits = f32_to_bf16(value);
       std::memcpy(to + i * 2, &bits, 2);
     }
@@ -198,7 +198,7 @@ TEST(RunProperty, SameBitsAsTheReference) {
   auto contexts = std::make_unique<Contexts>();
   int large = 0;
   for (int i = 0; i < kCases; ++i) {
-    if (i % 1000 == 999) contexts = std::make_unique<Contexts>();  // gives back the code of their kernels
+    if (i % 1000 == 999) contexts = std::make_unique<Contexts>();  // frees the code of their kernels
     const Case c = random_case(rng);
     large += c.k >= 1024;
     const std::string shape = fmt::format("case {}: n {} k {} g {} m {} {} zero {} x {} y {} bias {} nasty {}", i, c.n,

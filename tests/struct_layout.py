@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""Public structs: a C program that prints their layout, made from the header, and what that layout must be.
+"""Checks the layout of the public structs, by a C program made from the header that prints it.
 
 generate HEADER   prints the program: size and offsets of every struct of the header
 check PROGRAM BINDING   runs it and compares each ctypes struct of BINDING (python/zenwoq/_library.py) with it; also
@@ -34,7 +34,7 @@ def structs_of(header: str) -> dict[str, list[str]]:
 
 
 def program(header: str) -> str:
-    """The C program."""
+    """The text of the C program."""
     lines = [f"#include <{name}>" for name in ("stddef.h", "stdio.h", "zenwoq/zenwoq.h")]
     lines += ["int main(void) {", '  printf("{");']
     structs = structs_of(header)
@@ -50,7 +50,7 @@ def program(header: str) -> str:
 
 
 def binding_of(path: str) -> ModuleType:
-    """The module, without the package around it."""
+    """Imports the module without the package around it."""
     spec = importlib.util.spec_from_file_location("binding", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -75,7 +75,7 @@ def bound_layouts(module: ModuleType) -> dict[str, Layout]:
 
 
 def faults(actual: dict[str, Layout], bound: dict[str, Layout]) -> list[str]:
-    """What is wrong, a sentence each."""
+    """What is wrong, in one sentence each."""
     found = []
     for name, layout in actual.items():
         fields = list(layout["fields"].items())

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The pool runs every index exactly once and always returns: nested, shared, forked, or with no threads at all.
+// The pool runs every index exactly once and always returns, whether nested, shared, forked, or without any threads.
 #include "src/run/thread_pool.h"
 
 #include <gtest/gtest.h>
@@ -42,7 +42,7 @@ void expect_each_once(ThreadPool& pool, size_t n) {
   for (size_t i = 0; i < n; ++i) ASSERT_EQ(hits[i], 1) << "index " << i << " of " << n;
 }
 
-// Exit status of a forked child that runs body; -1 if a signal ended it, the alarm of a hanging child for example.
+// Exit status of a forked child that runs body; -1 if a signal ended it, such as the alarm of a child that hangs.
 int exit_of_child(const std::function<bool()>& body) {
   const pid_t child = fork();
   if (child == 0) {
@@ -114,7 +114,7 @@ TEST(ThreadPool, LoopsAfterPausesOfAllLengths) {
   }
 }
 
-// What the caller's stack holds dies with the loop: a late worker would write into the next loop's sums.
+// A loop's state on the caller's stack dies with it: a late worker would write into the next loop's sums.
 TEST(ThreadPool, NoTaskRunsAfterTheLoop) {
   ThreadPool pool(3);
   for (int i = 0; i < 3000; ++i) {
@@ -271,8 +271,8 @@ TEST(ThreadPool, ChildMayDestroyThePool) {
   EXPECT_TRUE(sums_right(*pool, 50));
 }
 
-// A context gives each thread a run of indices, and the rest of other runs: on its pool, on a caller's threads, of
-// which some come late or never, and whatever is asked for.
+// A context gives each thread a range of indices, then what is left of other ranges: on its pool, on a caller's threads
+// even if some come late or never, and for any number of threads asked for.
 TEST(ContextParallelFor, EveryIndexOnce) {
   const zenwoq_parallel_for_fn backwards = [](void*, size_t n, void (*task)(void* arg, size_t i), void* arg) {
     while (n-- > 0) task(arg, n);
@@ -293,7 +293,7 @@ TEST(ContextParallelFor, EveryIndexOnce) {
   }
 }
 
-// The last of four threads is first and does the work of all: its own run, then the next ones.
+// The last of four threads comes first and does the work of all: its own range, then the next ones.
 TEST(ContextParallelFor, EachThreadHasARun) {
   ContextSettings settings;
   settings.threads = 4;

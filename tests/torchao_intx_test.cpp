@@ -25,7 +25,7 @@ json intx_entry(std::uint64_t group) {
           {"_tensor_data_names", {"qdata", "scale", "zero_point"}}};
 }
 
-// One intx weight "m.q.weight" of 2 x 16 in groups of 8, to be changed before it is built.
+// One intx weight "m.q.weight" of 2 x 16 in groups of 8, for tests to change before it is built.
 struct IntxFile {
   json entry = intx_entry(8);
   Shape qdata_shape = {2, 16};

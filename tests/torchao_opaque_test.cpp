@@ -1,8 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Import of TorchAO opaque weights: both layouts, blocks of every length, what is left alone, what is
-// refused.
+// Import of TorchAO opaque weights: both layouts, blocks of every length, what is left alone, what is refused.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -14,7 +13,7 @@ namespace {
 
 using OpaqueLayout = ReadOptions::OpaqueLayout;
 
-// Codes [N,K] -> ATen's blob, written down per byte as formats.md 2.4 lists it.
+// Codes [N,K] -> ATen's blob, byte by byte in the layout that torchao_opaque.cpp describes.
 Bytes pack_opaque(const std::vector<unsigned>& codes, std::size_t n, std::size_t k, OpaqueLayout layout) {
   const std::size_t block = layout == OpaqueLayout::avx512 ? 64 : 32;
   Bytes blob;
@@ -33,7 +32,7 @@ Bytes pack_opaque(const std::vector<unsigned>& codes, std::size_t n, std::size_t
 }
 
 SafetensorsBuilder opaque_file(const Bytes& blob, std::size_t n, std::size_t k, std::size_t groups) {
-  std::vector<std::uint16_t> pairs;  // scale = number of the pair, zero = that + 0x4000
+  std::vector<std::uint16_t> pairs;  // of scale = the pair's number and zero = that + 0x4000
   for (std::uint16_t i = 0; i < groups * n; ++i) {
     pairs.push_back(i);
     pairs.push_back(static_cast<std::uint16_t>(i + 0x4000));
@@ -109,7 +108,7 @@ TEST(TorchaoOpaque, TheWrongLayoutIsNoticed) {
   constexpr std::size_t n = 64, k = 64;
   std::vector<unsigned> codes = some_codes(n * k);
   for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = std::clamp(codes[i], 1u, 14u);
-  for (std::size_t row = 0; row < n; ++row) {  // both ends in every group of 32, at places that differ by row
+  for (std::size_t row = 0; row < n; ++row) {  // codes 0 and 15 in every group of 32, at places that differ by row
     for (std::size_t group = 0; group < 2; ++group) {
       codes[row * k + group * 32 + row % 16] = 0;
       codes[row * k + group * 32 + 16 + row * 7 % 13] = 15;

@@ -12,7 +12,7 @@
 
 namespace zenwoq::tools {
 
-// Something the user asked for cannot be done: one line for stderr, exit code 2.
+// Something that the user asked for cannot be done. what() is one line for stderr; the exit code is 2.
 class ToolError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

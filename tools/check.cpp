@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// zenwoq check: every 4-bit linear of checkpoint files through the library, compared with the reference and with f64.
+// zenwoq check: runs every 4-bit linear of checkpoint files and compares the results with the reference and with an f64
+// product.
 #include "tools/check.h"
 
 #include <cstdio>

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// zenwoq check without the command line.
+// What `zenwoq check` does, callable without a command line.
 #pragma once
 
 #include <string>
@@ -11,9 +11,9 @@
 
 namespace zenwoq::tools {
 
-// Every 4-bit linear of the files. Opens all files before it runs the first layer. `reference` must be capped to
-// ZENWOQ_TIER_REFERENCE. Throws ReadError for a file that cannot be opened; a layer that cannot be read or packed is
-// reported as one with an error.
+// Checks every 4-bit linear of the files. Opens all files before it runs the first layer. `reference` must be capped to
+// ZENWOQ_TIER_REFERENCE. Throws ReadError if a file cannot be opened; a layer that cannot be read or packed is reported
+// as one with an error.
 CheckReport check_files(const std::vector<std::string>& paths, const ReadOptions& options, zenwoq_context* jit,
                         zenwoq_context* reference, bool progress);
 

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// One layer through the library, its results compared and timed.
+// Runs one layer through the library, compares its results and times it.
 #include "tools/check_layer.h"
 
 #include <fmt/format.h>
@@ -26,7 +26,7 @@ constexpr std::array<std::size_t, 3> kRunRows = {1, 4, 33};  // one row, one blo
 constexpr std::size_t kAllRows = 38;
 constexpr std::uint64_t kSeed = 0x5EED;
 
-// bf16 of random sign and mantissa, 2^-8 to 2^3: sizes as activations have them.
+// bf16 values of random sign and mantissa from 2^-8 to 2^3, the magnitudes that activations have.
 std::vector<std::uint16_t> random_activations(std::size_t count) {
   std::mt19937_64 random(kSeed);
   std::vector<std::uint16_t> x(count);
@@ -49,7 +49,7 @@ void run(zenwoq_linear* linear, const LayerInfo& info, std::size_t m, const std:
   require(zenwoq_linear_run(linear, &args));
 }
 
-// One run for each of kRunRows, on rows of their own. What a run leaves unwritten stays NaN.
+// Does one run for each entry of kRunRows, all on different rows. What a run leaves unwritten stays NaN.
 std::vector<float> run_all(zenwoq_linear* linear, const LayerInfo& info, const std::vector<std::uint16_t>& x) {
   std::vector<float> y(kAllRows * info.n, std::nanf(""));
   std::size_t row = 0;
@@ -64,7 +64,7 @@ bool same_bits(float a, float b) {
   return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b) || (std::isnan(a) && std::isnan(b));
 }
 
-// Empty if all bits are equal.
+// Describes the first element whose bits differ; empty if there is none.
 std::string first_difference(const std::vector<float>& y, const std::vector<float>& expected, std::size_t n) {
   std::size_t first = 0;
   while (first < y.size() && same_bits(y[first], expected[first])) ++first;
@@ -97,7 +97,7 @@ std::vector<KernelUse> kernels_of(zenwoq_linear* linear) {
 
 double median_run_seconds(zenwoq_linear* linear, const LayerInfo& info, const std::vector<std::uint16_t>& x) {
   constexpr std::size_t kRuns = 15;
-  constexpr double kEnoughSeconds = 0.03;  // then three runs must do
+  constexpr double kEnoughSeconds = 0.03;  // after which three runs are enough
   std::vector<float> y(info.n);
   std::vector<double> seconds;
   const Stopwatch all;
@@ -110,7 +110,7 @@ double median_run_seconds(zenwoq_linear* linear, const LayerInfo& info, const st
   return seconds[seconds.size() / 2];
 }
 
-// On the context's threads, some columns a task.
+// Computed on the context's threads, a few columns per task.
 double max_error_over_bound(const Layer& layer, const RunRows& runs, zenwoq_context* context) {
   constexpr std::size_t kColumnsPerTask = 32;
   const ExactProduct product(layer, runs);

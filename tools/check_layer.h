@@ -14,7 +14,7 @@
 namespace zenwoq::tools {
 
 struct KernelUse {
-  std::string name;  // "reference" where no kernel could be generated
+  std::string name;  // "reference" if no kernel could be generated
   std::size_t code_bytes = 0;
   double generation_us = 0;
   std::string reason;  // why the reference runs
@@ -23,26 +23,26 @@ struct KernelUse {
 struct LayerCheck {
   std::string file;
   LayerInfo info;
-  std::string error;  // why it could not be read or packed; then nothing below is known
+  std::string error;  // why it could not be read or packed; if set, nothing below is known
   std::string quantization;
   std::size_t packed_bytes = 0;
   double pack_seconds = 0;
   bool unpacks_exactly = false;
-  std::vector<KernelUse> kernels;  // that runs of M = 1, 4 and 33 rows use
-  std::optional<bool> bits_equal;  // empty where the reference ran instead of generated kernels
+  std::vector<KernelUse> kernels;  // used by runs of M = 1, 4 and 33 rows
+  std::optional<bool> bits_equal;  // empty if the reference ran instead of generated kernels
   std::string difference;          // the first one: "M = 4: y[2,17] is ..., the reference says ..."
   double max_error_over_bound = 0;
   double run_seconds = 0;  // M = 1, median
 
-  // All that was compared is equal, and the error within its bound.
+  // Whether everything that was compared is equal and the error is within its bound.
   bool right() const {
     return error.empty() && unpacks_exactly && bits_equal.value_or(true) && max_error_over_bound <= 1;
   }
 };
 
-// Packs, unpacks, generates, runs M = 1, 4 and 33 with activations from a fixed seed on `jit`, compares with
-// `reference` (a context that is capped to ZENWOQ_TIER_REFERENCE) and with an f64 product, and takes times on `jit`.
-// Throws ToolError where the library refuses the layer.
+// On `jit`, packs, unpacks, generates kernels, runs M = 1, 4 and 33 with activations from a fixed seed, and takes
+// times. Compares with `reference` (a context that is capped to ZENWOQ_TIER_REFERENCE) and with an f64 product. Throws
+// ToolError if the library refuses the layer.
 LayerCheck check_layer(const Layer& layer, zenwoq_context* jit, zenwoq_context* reference);
 
 }  // namespace zenwoq::tools

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sums over the layers of a check, and what follows from them.
+// Totals over the layers of a check, and the verdict that follows from them.
 #include "tools/check_report.h"
 
 #include <fmt/format.h>
@@ -43,7 +43,7 @@ Json layer_json(const LayerCheck& layer) {
   return json;
 }
 
-// "blk.0.attn_q: ..., and 3 more"; empty if no layer is of that kind.
+// "blk.0.attn_q: ... (and 3 more)"; empty if no layer is of that kind.
 template <typename Kind, typename Text>
 std::string first_of(const CheckReport& report, Kind kind, Text text) {
   const auto first = std::find_if(report.layers.begin(), report.layers.end(), kind);

@@ -30,7 +30,7 @@ struct CheckReport {
   double jit_us_total = 0;
   double seconds = 0;
 
-  std::optional<bool> bits_equal() const;  // false if one layer differs, empty if one ran no generated kernels
+  std::optional<bool> bits_equal() const;  // false if a layer differs, else empty if one ran no generated kernels
   double max_error_over_bound() const;
   double pack_gb_per_s() const;                      // packed bytes of all layers over the time to pack them
   std::map<std::string, KernelUse> kernels() const;  // of all layers, by name

@@ -14,7 +14,7 @@ namespace {
 
 using Align = Table::Align;
 
-// "m1x4 m4x4", the tiles of the kernels; their whole names stand in a table of their own.
+// "m1x4 m4x4": the tiles of the kernels, whose full names are in a separate table.
 std::string tiles_of(const std::vector<KernelUse>& kernels) {
   std::string tiles;
   for (const KernelUse& kernel : kernels) {

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The CPU report of a context: read, named, as JSON.
+// Reads a context's CPU report, names its values and turns it into JSON.
 #include "tools/cpu_info.h"
 
 #include <nlohmann/json.hpp>

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The report of a context about its CPU, as several commands print it.
+// A context's report on its CPU, which several commands print.
 #pragma once
 
 #include <string>

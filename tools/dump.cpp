@@ -33,7 +33,7 @@ constexpr const char* kFooter =
     "NAME.json holds one such object without code.";
 
 struct DumpOptions {
-  std::string target;  // kernel name, or file where a layer is given
+  std::string target;  // a kernel name, or a file if a layer is given
   std::string layer;
   std::vector<std::size_t> m = {1};
   zenwoq_dtype output_type = ZENWOQ_F32;
@@ -42,7 +42,7 @@ struct DumpOptions {
   bool json = false;
 };
 
-// The library judges the name: its own text says what is wrong.
+// The library checks the name, so that its message says what is wrong.
 KernelKey key_of_name(const std::string& name) {
   std::size_t code_bytes = 0;
   require(zenwoq_kernel_emit(name.c_str(), nullptr, 0, &code_bytes));

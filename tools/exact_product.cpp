@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The f64 product, eight rows of x at a time so that the compiler finds vectors.
+// Computes the f64 product of eight rows of x at a time, so that the compiler can vectorize it.
 #include "tools/exact_product.h"
 
 #include <algorithm>
@@ -22,11 +22,11 @@ double operand(zenwoq_dtype type, const std::vector<std::uint8_t>& values, std::
 
 }  // namespace
 
-// One row of W, widened.
+// One row of W, widened to f64.
 struct ExactProduct::Column {
   std::vector<double> t;         // [K] table values of the codes
   std::vector<double> scale;     // [G]
-  std::vector<double> x_factor;  // [G] what the sum of x is multiplied with: S * (8 - z), or B
+  std::vector<double> x_factor;  // [G] what the sum of x is multiplied by: S * (8 - z), or B
   double bias = 0;
 };
 

@@ -1,14 +1,14 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// A layer's result against the product in f64 of the codes, scales and zeros as the checkpoint has them.
+// Compares a layer's result with the f64 product of the codes, scales and zeros as the checkpoint has them.
 //
 //   exact[r,n] = sum over k of x[r,k] * (S * (T[code] + 8 - z) + B)  (+ bias)         S, z, B of the group of k
 //   bound[r,n] = (K + 2G + 8) * 2^-24 * sum over g of (|S| * sum |x t| + |S (8 - z)| * sum |x| + |B| * sum |x|)
 //                + |bias| * 2^-23 + (2G + 2) * 2^-126
 //
 // The bound follows from the arithmetic contract; its last term is what flushing denormal results to zero may cost.
-// Shares nothing with packing and kernels, so that it finds what they get wrong together.
+// Shares no code with packing and kernels, so that it finds mistakes that both make alike.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,7 @@ class ExactProduct {
  public:
   ExactProduct(const Layer& layer, const RunRows& runs);
 
-  // Largest |y - exact| / bound over the columns [n_begin, n_end); infinity where y is not a number. An infinite y
+  // The largest |y - exact| / bound over the columns [n_begin, n_end); infinity if a y is not a number. An infinite y
   // counts only if no step towards it can have overflowed. Any number of threads may call this at once.
   double max_error_over_bound(std::size_t n_begin, std::size_t n_end) const;
 

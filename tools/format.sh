@@ -2,10 +2,11 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Formats all C++ by .clang-format:
+# Formats all C++ according to .clang-format:
 #   tools/format.sh           in place
 #   tools/format.sh --check   changes nothing, shows what would change, non-zero if anything would
-# Debian 12's clang-format (14): other versions break lines elsewhere. The C header is laid out by hand, it is the manual.
+# Uses Debian 12's clang-format (14), as other versions break lines elsewhere. The C header is the manual and is laid out
+# by hand.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mapfile -t sources < <(find src jit tools bench tests python examples -type f \( -name '*.cpp' -o -name '*.h' \) | sort)

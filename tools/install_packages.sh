@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Installs the Debian packages that building and testing need, those that are missing, and no more:
+# Installs those Debian packages that building and testing need and that are missing, and no others:
 #   tools/install_packages.sh [EXTRA-PACKAGE...]
 #   tools/install_packages.sh --print-meson     installs nothing, prints the meson to build with
 set -euo pipefail
@@ -15,7 +15,7 @@ packages=(
 )
 
 if [ "${1:-}" = --print-meson ]; then
-  # Debian's, where it is there: another meson that comes first in PATH may be of another version than the build folder.
+  # Debian's if it is there: a meson that comes first in PATH may be of another version than the build folder's.
   if [ -x /usr/bin/meson ]; then echo /usr/bin/meson; else command -v meson; fi
   exit
 fi
@@ -33,6 +33,6 @@ if [ "$(id -u)" != 0 ]; then
   as_root=(sudo)
 fi
 echo "== installing ${missing[*]}"
-# stdout is the caller's
+# stdout belongs to the caller
 "${as_root[@]}" apt-get update --quiet >&2
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends "${missing[@]}" >&2

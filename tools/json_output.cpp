@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// JSON to text.
+// Formats and prints JSON.
 #include "tools/json_output.h"
 
 #include <fmt/format.h>

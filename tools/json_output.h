@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// What every --json prints. Files that build JSON include <nlohmann/json.hpp> themselves: it takes long to compile.
+// What every --json prints. Files that build JSON include <nlohmann/json.hpp> themselves, as it is slow to compile.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -11,7 +11,7 @@ namespace zenwoq::tools {
 
 using Json = nlohmann::ordered_json;  // keys in the order they were set
 
-// Text that is no UTF-8 (paths) is made harmless.
+// Bytes that are not UTF-8, which paths may contain, become U+FFFD.
 std::string json_text(const Json& value);
 
 void print_json(const Json& value);

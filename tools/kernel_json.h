@@ -9,7 +9,7 @@
 
 namespace zenwoq::tools {
 
-// Every field of the key, the name, the size of the code and the versions.
+// Has every field of the key, the name, the size of the code and the versions.
 Json kernel_json(const EmittedKernel& kernel);
 
 }  // namespace zenwoq::tools

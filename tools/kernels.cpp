@@ -101,7 +101,7 @@ std::vector<ListedKernel> list_kernels(const KernelsOptions& options, const CpuT
   return listed;
 }
 
-// Size of the code, and the fastest of some emissions.
+// Records the size of the code and the time of the fastest of several emissions.
 void measure(ListedKernel* kernel) {
   constexpr int kEmissions = 5;
   try {

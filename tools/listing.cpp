@@ -28,7 +28,7 @@ struct Instruction {
   std::string mnemonic;
   std::string text;                   // Intel syntax
   std::optional<std::size_t> target;  // offset that a branch goes to
-  std::string written;                // vector register
+  std::string written;                // the vector register that it writes
 };
 
 Instruction decode(const ZydisDecoder& decoder, const ZydisFormatter& formatter, const std::vector<std::uint8_t>& code,
@@ -69,8 +69,7 @@ std::vector<Instruction> disassemble(const std::vector<std::uint8_t>& code, std:
   return instructions;
 }
 
-// Names of offsets: the emitter's labels, numbered where one name stands twice, and L1, L2, ... for other branch
-// targets.
+// Names of offsets: the emitter's labels, numbered where a name occurs twice, and L1, L2, ... for other branch targets.
 std::map<std::size_t, std::string> name_offsets(const std::vector<Note>& notes,
                                                 const std::vector<Instruction>& instructions) {
   std::map<std::size_t, std::string> names;
@@ -89,7 +88,7 @@ std::map<std::size_t, std::string> name_offsets(const std::vector<Note>& notes,
   return names;
 }
 
-// Constants: their bytes as words of 32 bits, the last byte first, as one reads numbers.
+// Constants as words of 32 bits, the last byte first, as one reads numbers.
 std::string data_lines(const EmittedKernel& kernel, const std::vector<Note>& data) {
   std::string text;
   for (std::size_t i = 0; i < data.size(); ++i) {

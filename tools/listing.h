@@ -10,7 +10,7 @@
 
 namespace zenwoq::tools {
 
-// Two digits a byte.
+// Two digits per byte.
 std::string hex_text(const std::uint8_t* bytes, std::size_t count);
 
 std::string listing(const EmittedKernel& kernel);

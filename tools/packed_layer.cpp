@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// From the readers' layers to weights and linears of the library.
+// Makes the library's weights and linears from the readers' layers.
 #include "tools/packed_layer.h"
 
 #include "tools/stopwatch.h"
@@ -38,7 +38,7 @@ bool unpacks_exactly(const Layer& layer, const zenwoq_weight* weight) {
                                zeros.size()));
   if (scales != layer.scales || zeros != layer.zeros) return false;
   if (layer.info.k % 2 == 0) return codes == layer.codes;
-  // The high nibble of a row's last byte is no code where K is odd.
+  // The high nibble of a row's last byte is not a code if K is odd.
   const std::size_t row_bytes = layer.info.k / 2 + 1;
   for (std::size_t i = 0; i < codes.size(); ++i) {
     const unsigned mask = i % row_bytes + 1 == row_bytes ? 0x0F : 0xFF;

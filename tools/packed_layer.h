@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Layers of a checkpoint given to the library: described, packed, unpacked again, made into linears.
+// Hands the layers of a checkpoint to the library: describes, packs and unpacks them, and makes linears of them.
 #pragma once
 
 #include <string>
@@ -18,7 +18,7 @@ struct PackedLayer {
   double pack_seconds = 0;
 };
 
-// Throws ToolError where the library refuses the layer.
+// Throws ToolError if the library refuses the layer.
 PackedLayer pack_layer(const Layer& layer, zenwoq_context* context);
 
 // Whether codes, scales and zeros come back from the packed weight exactly as the layer has them.

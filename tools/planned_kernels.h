@@ -14,8 +14,8 @@
 
 namespace zenwoq::tools {
 
-// The tiles of a CPU by name, for the tier that this machine runs; empty: of this CPU. Throws ToolError for an unknown
-// name.
+// The tiles of the CPU with this name (empty: this CPU), for the tier that this machine runs. Throws ToolError for an
+// unknown name.
 const CpuTuning& wanted_tuning(const std::string& name);
 
 // Keys of the kernels that runs of m rows of the layer use on one thread. Throws ToolError for an impossible layer.
@@ -28,7 +28,7 @@ struct EmittedKernel {
   std::vector<Note> notes;
 };
 
-// Throws ToolError with the reason where the key cannot be generated.
+// Throws ToolError with the reason if the key cannot be generated.
 EmittedKernel emit_kernel(const KernelKey& key);
 
 }  // namespace zenwoq::tools

@@ -14,7 +14,7 @@ namespace zenwoq::tools {
 
 class Progress {
  public:
-  // Nothing is ever written where stderr is no terminal.
+  // Nothing is written if stderr is not a terminal.
   Progress(const char* what, std::size_t total, bool wanted)
       : what_(what), total_(total), shown_(wanted && total > 0 && isatty(STDERR_FILENO) == 1) {}
   ~Progress() {

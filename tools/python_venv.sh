@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Makes the environment that the Python tests, examples and benchmarks run in (python/requirements.txt) and prints its
-# folder: in the user's cache, one for each set of requirements, whole or not at all. The package itself is not in it:
-#   tools/python_venv.sh --install      builds and installs it too
+# folder. It lies in the user's cache, one for each set of requirements, and is made whole or not at all. The package
+# itself is not in it unless asked for:
+#   tools/python_venv.sh --install      builds and installs the package too
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 requirements=$root/python/requirements.txt

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The register map of a kernel, from what the generator says of its registers.
+// The register map of a kernel, from what the generator says about its registers.
 #include "tools/register_map.h"
 
 #include <fmt/format.h>
@@ -13,7 +13,7 @@ namespace {
 
 bool is_sum(const RegisterUse& use) { return use.row >= 0; }
 
-// Whether b goes on the line that a is on.
+// Whether b goes on the same line as a.
 bool same_line(const RegisterUse& a, const RegisterUse& b) {
   return a.scope == b.scope && std::string(a.role) == b.role && a.row == b.row;
 }

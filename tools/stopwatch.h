@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Elapsed time.
+// Seconds since the object was made, on a clock that never goes back.
 #pragma once
 
 #include <chrono>

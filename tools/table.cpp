@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Layout of text tables.
+// Pads the cells of a table and joins them to lines.
 #include "tools/table.h"
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 namespace zenwoq::tools {
 namespace {
 
-// Characters of UTF-8 text: bytes that do not continue another.
+// The number of characters in UTF-8 text, whose continuation bytes do not count.
 std::size_t width_of(const std::string& text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }

@@ -2,9 +2,9 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Builds and runs every test: the release build, then what faces hostile files under AddressSanitizer and
-# UndefinedBehaviorSanitizer, then what runs on threads under ThreadSanitizer, then the Python package. Non-zero if a test
-# failed or none ran.
+# Builds and runs every test: those of the release build, then those that read hostile files under AddressSanitizer and
+# UndefinedBehaviorSanitizer, then those that use threads under ThreadSanitizer, then those of the Python package. The exit
+# status is non-zero if a test failed or none ran.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # clang-format for tools/format.sh; the others for the tests of bench/report/plot.py and bench/peers.py.
@@ -20,7 +20,7 @@ for test in json.load(sys.stdin):
         print(os.path.relpath(test["cmd"][0], sys.argv[1]))' "$1" "$2"
 }
 
-# build_and_test FOLDER SUITE SETUP-OPTION...: adds to $logs
+# build_and_test FOLDER SUITE SETUP-OPTION...: appends to $logs
 logs=()
 failed=0
 build_and_test() {
@@ -40,7 +40,7 @@ build_and_test build zenwoq
 build_and_test build-asan hostile -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Ddefault_library=static
 build_and_test build-tsan threads -Dbuildtype=debugoptimized -Db_sanitize=thread -Ddefault_library=static
 
-# The package in an environment of its own, cached. The real model is fetched for the tests that make it talk.
+# Tests the package in its cached environment. The real model is fetched for the tests that generate text with it.
 test_python() {
   echo "== python"
   local venv
@@ -49,7 +49,7 @@ test_python() {
   "$venv/bin/ruff" check --quiet || failed=1
   "$venv/bin/ruff" format --check --quiet || { echo "ruff format would change Python files"; failed=1; }
   "$venv/bin/mypy" --no-error-summary || failed=1
-  # These have the names of the packages that they start, and mypy knows one module of a name at a time.
+  # The launchers have the names of the packages that they start, and mypy takes only one module of a name at a time.
   for launcher in bench/llm.py bench/peers.py; do "$venv/bin/mypy" --no-error-summary "$launcher" || failed=1; done
   "$venv/bin/python" -m pytest --durations=5 --timeout=600 --junitxml=build-python/pytest.xml || failed=1
   logs+=(build-python/pytest.xml)

@@ -21,5 +21,5 @@ venv=${XDG_CACHE_HOME:-$HOME/.cache}/zenwoq/python-venv/torch-$1-torchao-$2
 "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --requirement "$work/requirements.txt"
 "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps "$work"/zenwoq-*.whl
 cd "$root"
-# Not those that build the wheel anew, nor the benchmark, which measures nothing about torch's versions.
+# Leaves out the tests that build the wheel anew, and the benchmark, which tells nothing about torch's versions.
 PATH=$venv/bin:$PATH "$venv/bin/python" -m pytest --timeout=600 --ignore=python/tests/test_wheel.py --deselect python/tests/test_examples.py::test_bench

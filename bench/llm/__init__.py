@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""What bench/llm.py is made of: models, ways to run them, what is measured of each.
+"""The parts of bench/llm.py: models, ways to run them, and what is measured of each.
 
-What other libraries print is silenced, before they are imported, so that the program's own lines can be read.
+Other libraries' messages are silenced before they are imported, so that the program's own lines can be read.
 """
 
 import logging

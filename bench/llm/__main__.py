@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""What zenwoq.torch costs and gains: the operator, a Llama of 8 layers, SmolLM2, and optimize itself.
+"""Measures what zenwoq.torch costs and gains: the operator, a Llama of 8 layers, SmolLM2, and optimize itself.
 
     python bench/llm.py --json llm.json      # 25 minutes on two cores, most of it torch.compile; 12 with --quick
 
-Everything is measured in one run, on as many threads as --threads says. Variants of a model take turns: each round,
+Everything is measured in one run, on as many threads as --threads says. Variants of a model take turns: in each round,
 each of them runs the prompt into an empty cache of fixed length and decodes a few tokens. Times are medians; the JSON
-file has all of them. zentorch (2.13.0.2) and, with --llama-cpp, llama-cpp-python are measured where they are installed.
+file has all of them. zentorch (2.13.0.2) and, with --llama-cpp, llama-cpp-python are measured if they are installed.
 
 The roof is the time in which all weights of a token (zenwoq's packed ones, lm_head in bf16) are read once, at the
 bandwidth that is measured right before and after the tokens of each round.
@@ -35,7 +35,7 @@ from bench.llm.variants import has, take_turns
 
 
 def measure(sizes: Sizes, threads: int, with_llama_cpp: bool) -> tuple[list[Row], list[float]]:
-    """All rows, and the bytes a second of the Llama's rounds."""
+    """Measures all rows; returns them, and the bytes per second of each of the Llama's rounds."""
     torch.set_num_threads(1)
     rows = [operator_row(n, k, sizes.call_repeats) for n, k in ((64, 64), (576, 576))]
     torch.set_num_threads(threads)
@@ -66,7 +66,7 @@ def missing(with_llama_cpp: bool) -> list[str]:
 
 
 def versions() -> dict[str, str]:
-    """Of what was measured."""
+    """The versions of the packages that were measured."""
     found = {}
     for name in ("zenwoq", "torch", "torchao", "transformers", "zentorch", "llama-cpp-python"):
         try:
@@ -77,7 +77,7 @@ def versions() -> dict[str, str]:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         prog="llm.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

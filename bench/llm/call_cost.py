@@ -17,7 +17,7 @@ from bench.llm.timing import call_seconds
 
 
 def operator_row(n: int, k: int, repeats: int) -> Row:
-    """What the torch operator adds to ``zenwoq_packed_run``, which ctypes calls with everything prepared."""
+    """The cost of the torch operator over ``zenwoq_packed_run``, called through ctypes with everything prepared."""
     weight = zenwoq.Weight(torch.zeros((n, k // 2), dtype=torch.uint8), torch.ones((n, k // 64), dtype=torch.bfloat16))
     layer = zenwoq.torch.Linear(torch.frombuffer(bytearray(weight.packed), dtype=torch.uint8).clone())
     x, y = torch.ones((1, k), dtype=torch.bfloat16), torch.empty((1, n), dtype=torch.bfloat16)
@@ -36,7 +36,7 @@ def operator_row(n: int, k: int, repeats: int) -> Row:
 
 
 def prepared_call(packed: torch.Tensor, n: int, k: int, x: torch.Tensor, y: torch.Tensor) -> Callable[[], object]:
-    """``zenwoq_packed_run`` on ``[1, k]`` into ``[1, n]``, bf16 both, one thread: nothing is left but the call."""
+    """A bare call of ``zenwoq_packed_run`` from bf16 ``[1, k]`` to bf16 ``[1, n]`` on one thread."""
     bf16 = _library.Dtype.BFLOAT16
     weight = _library.Packed(packed=packed.data_ptr(), packed_bytes=packed.nbytes, n=n, k=k)
     desc = _library.LinearDesc(output_type=bf16, bias_type=_library.Dtype.FLOAT32)

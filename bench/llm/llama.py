@@ -26,7 +26,7 @@ def quantized(sizes: Sizes, weights: str) -> Any:
 
 
 def variants(sizes: Sizes) -> Iterator[Variant]:
-    """Each model is made when its turn comes."""
+    """All variants, each model made when its turn comes."""
     for library, quantize in (("torch", "bf16"), ("TorchAO", "intx"), ("TorchAO", "opaque"), ("zenwoq", "intx")):
         model = quantized(sizes, quantize)
         if library == "zenwoq":
@@ -37,7 +37,7 @@ def variants(sizes: Sizes) -> Iterator[Variant]:
 
 
 def zentorch_variants(sizes: Sizes) -> Iterator[Variant]:
-    """TorchAO's flows through torch.compile(backend="zentorch"), as AMD's guide has them."""
+    """TorchAO's flows through torch.compile(backend="zentorch"), as in AMD's guide."""
     for quantize in ("intx", "opaque"):
         yield of_model("TorchAO", quantize, quantized(sizes, quantize), _prompt(sizes), sizes.llama_steps, "zentorch")
 
@@ -47,7 +47,7 @@ def _prompt(sizes: Sizes) -> torch.Tensor:
 
 
 def rows(measured: list[Variant], prompt: int) -> list[Row]:
-    """Times, and a token's as a multiple of the roof: of zenwoq's weights for all, whatever else others read."""
+    """A row for each variant. A token's time is also a multiple of the roof, always that of zenwoq's weights."""
     roof_bytes = next(variant.weight_bytes for variant in measured if variant.name.startswith("zenwoq"))
     made = []
     for variant in measured:

@@ -22,7 +22,7 @@ from transformers.masking_utils import sdpa_mask
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 SMOLLM2 = CACHE / "zenwoq" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
-# The last linear is dense. torch's own kernel reads it at half the speed of memory, one of inductor's does not.
+# The last linear is dense. torch's kernel reads it at half the speed of memory; one of inductor's is not as slow.
 LM_HEAD = {"max_autotune_gemm": True, "max_autotune_gemm_backends": "CPP,ATEN", "autotune_num_choices_displayed": 0}
 
 
@@ -35,7 +35,7 @@ def quantize(model: torch.nn.Module, weights: str, group_size: int) -> None:
         group_size: of the first and the last.
     """
     if weights == "opaque":
-        # Its names in torchao 0.18 and 0.17.
+        # The class's names in torchao 0.18 and 0.17.
         opaque = getattr(int4, "PrototypeInt4WeightOnlyConfig", None) or int4.Int4WeightOnlyOpaqueTensorConfig
         config = opaque(group_size=group_size)
     else:
@@ -49,7 +49,7 @@ def quantize(model: torch.nn.Module, weights: str, group_size: int) -> None:
 
 
 def smollm2(weights: str, on_zenwoq: bool) -> Any:
-    """SmolLM2-135M-Instruct in bf16, its linears "gguf" (as in the file), "bf16" (those unpacked), or quantized anew.
+    """SmolLM2-135M-Instruct in bf16, with linears "gguf" (as in the file), "bf16" (unpacked), or quantized anew.
 
     Only zenwoq runs the file's own 4-bit weights.
     """
@@ -108,6 +108,6 @@ def compile_forward(model: Any, forward: Callable[..., Any], backend: str) -> Ca
     model.set_attn_implementation("grouped")
     torch._inductor.config.freezing = True
     options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
-    if backend != "zentorch":  # it takes no options of its own
+    if backend != "zentorch":  # which takes no options
         options |= LM_HEAD
     return torch.compile(forward, backend=backend, fullgraph=True, dynamic=False, options=options)

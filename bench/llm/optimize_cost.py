@@ -21,25 +21,25 @@ from bench.llm.timing import MIB, seconds
 
 
 def cost(sizes: Sizes, threads: int) -> dict[str, float]:
-    """Time and memory of optimize, in a process of its own: MiB that the process has before, at most, and after."""
+    """Time and memory of optimize in this process: the MiB that it has before, at most, and after."""
     torch.set_num_threads(threads)
     model = quantized(sizes, "intx")
     before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is from now on
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     took = seconds(lambda: zenwoq.torch.optimize(model, progress=False))
     peak = resident("VmHWM")
     return {"seconds": took, "before_mib": before, "peak_mib": peak, "after_mib": resident("VmRSS")}
 
 
 def resident(name: str) -> float:
-    """MiB of a line of /proc/self/status."""
+    """The figure of a line of /proc/self/status, in MiB."""
     gc.collect()
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
 
 
 def optimize_row(sizes: Sizes, threads: int) -> Row:
-    """The Llama's intx layers; the process is new, so that its peak is its own, and gives back whatever it frees."""
+    """Measures the Llama's intx layers in a new process, so that the peak is theirs, which returns all freed memory."""
     os.environ["MALLOC_MMAP_THRESHOLD_"] = str(MIB // 4)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         values: dict[str, Any] = pool.submit(cost, sizes, threads).result()

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""Lines of the table, and the figures that have an aim."""
+"""The rows of the table, and the figures that have an aim."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.report import markdown
 
 @dataclass
 class Row:
-    """A line of the table; `values` go into the JSON file as they are."""
+    """A row of the table; `values` go into the JSON file as they are."""
 
     part: str
     name: str
@@ -24,7 +24,7 @@ class Row:
 
 @dataclass
 class Aim:
-    """A figure and what it should be: at most `limit`, or at least."""
+    """A figure that should be at most, or at least, `limit`."""
 
     text: str
     value: float
@@ -42,7 +42,7 @@ class Aim:
 
 
 def table(rows: list[Row]) -> str:
-    """Of all rows, in Markdown."""
+    """A Markdown table of all rows."""
     head = ("part", "variant", "a token", "the prompt", "")
     return markdown.table(head, [(row.part, row.name, row.token, row.prompt, row.note) for row in rows])
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large everything is: the real ones, or those that only show that the program works."""
+    """How large everything is. The defaults are for real measurements; TINY only shows that the program works."""
 
     layers: int = 8
     hidden: int = 2048

@@ -16,7 +16,7 @@ from bench.llm.variants import Variant, error, has, of_model, wrong
 
 
 def variants(sizes: Sizes, with_llama_cpp: bool) -> Iterator[Variant]:
-    """The file's own weights in zenwoq and llama.cpp, those that TorchAO makes of them in torch."""
+    """The file's own weights in zenwoq and llama.cpp, and what TorchAO makes of them in torch."""
     prompt = _prompt(sizes)
     for library, quantize in (
         ("zenwoq", "gguf"),
@@ -70,7 +70,7 @@ def of_llama_cpp(prompt: list[int], steps: int) -> Variant:
 
 
 def rows(measured: list[Variant], prompt: int) -> list[Row]:
-    """Tokens a second."""
+    """A row for each variant, in tokens per second."""
     made = []
     for variant in measured:
         values = variant.values(prompt)
@@ -82,7 +82,7 @@ def rows(measured: list[Variant], prompt: int) -> list[Row]:
 
 
 def eager_parts(variant: Variant) -> Row:
-    """Where an eager token's time goes: operators by the profiler, and the rest of the time without the profiler."""
+    """Where an eager token's time goes: in operators by the profiler, and the rest of the time measured without it."""
     variant.prefill()
     parts, calls = min((_profile(variant) for _ in range(6)), key=lambda each: sum(each[0].values()))
     values: dict[str, Any] = {**parts, "operator_calls": calls, "token_ms": variant.values(1)["token_ms"]}

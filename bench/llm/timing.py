@@ -15,7 +15,7 @@ MIB = 2**20
 
 
 def bandwidth(mib: int) -> Callable[[], float]:
-    """What measures the bytes a second that torch's threads read: the best of three sums over so many MiB."""
+    """A function that measures the bytes per second that torch's threads read: the best of three sums of `mib` MiB."""
     data = WeightMemory().empty(mib * MIB).view(torch.float32)  # in huge pages, as zenwoq's weights are
 
     def measure() -> float:
@@ -33,7 +33,7 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def call_seconds(function: Callable[[], object], repeats: int) -> float:
-    """Time of a short call, without that of the loop: the best of 15 loops."""
+    """Time of a short call, not counting the loop around it: the best of 15 loops."""
 
     def loop(call: Callable[[], object]) -> float:
         return min(seconds(lambda: [call() for _ in range(repeats)]) for _ in range(15)) / repeats

@@ -24,14 +24,14 @@ class Variant:
     """One way to run a model.
 
     Attributes:
-        name: in the table.
-        weights: what its weights are; variants with the same must compute the same.
+        name: its name in the table.
+        weights: what its weights are; variants with the same weights must compute the same.
         prefill: runs the prompt into an empty cache.
         step: decodes a token after it; returns its logits.
-        weight_bytes: read for a token; 0 where it is not known.
-        start_s: seconds of its first prompt and token: code generation, compilation.
+        weight_bytes: bytes of weights that a token reads; 0 if not known.
+        start_s: seconds of its first prompt and token, code generation and compilation included.
         logits: ``[vocabulary]`` of the first token.
-        prefill_s: seconds of the prompt, one entry a round.
+        prefill_s: seconds of the prompt, one entry per round.
         step_s: seconds of each token of each round.
         bytes_per_s: the bandwidth of each round.
     """
@@ -63,7 +63,7 @@ class Variant:
         self.bytes_per_s.append((before + bytes_per_s()) / 2)
 
     def values(self, tokens: int) -> dict[str, Any]:
-        """For the JSON file."""
+        """The figures for the JSON file."""
         all_steps = [value for steps in self.step_s for value in steps]
         token, prompt = statistics.median(all_steps), statistics.median(self.prefill_s)
         return {
@@ -81,13 +81,13 @@ class Variant:
         }
 
     def over_roof(self, roof_bytes: int) -> list[float]:
-        """A token's time over that of reading so many bytes, round by round."""
+        """The time of a token over that of reading `roof_bytes`, for each round."""
         rounds = zip(self.step_s, self.bytes_per_s, strict=True)
         return [statistics.median(steps) * bytes_per_s / roof_bytes for steps, bytes_per_s in rounds]
 
 
 def weight_bytes(model: Any) -> int:
-    """Bytes of all linears' weights as they are read for a token: the embedding counts as lm_head alone."""
+    """Bytes of all linears' weights that a token reads; a tied embedding counts only as lm_head."""
     tensors: dict[int, torch.Tensor] = {}
     for module in model.modules():
         if isinstance(module, (torch.nn.Linear, zenwoq.torch.Linear)):
@@ -123,7 +123,10 @@ def of_model(
 
 
 def forward_of(model: Any, cache: Any) -> Callable[[torch.Tensor], torch.Tensor]:
-    """ids ``[1, tokens]`` to the last token's logits. Its code object, by which torch finds its graph, is its own."""
+    """A function from ids ``[1, tokens]`` to the last token's logits.
+
+    Each has its own code object, by which torch finds the function's graph.
+    """
 
     def forward(ids: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = model(input_ids=ids, cache=cache, logits_to_keep=1).logits
@@ -134,7 +137,7 @@ def forward_of(model: Any, cache: Any) -> Callable[[torch.Tensor], torch.Tensor]
 
 
 def take_turns(variants: list[Variant], rounds: int, steps: int, bytes_per_s: Callable[[], float]) -> None:
-    """All variants in each round, so that a disturbance of the machine meets all of them."""
+    """Measures all variants in each round, so that a disturbance of the machine affects all of them."""
     for i in range(rounds):
         print(f"  round {i + 1} of {rounds}", file=sys.stderr)
         for variant in variants:
@@ -142,7 +145,7 @@ def take_turns(variants: list[Variant], rounds: int, steps: int, bytes_per_s: Ca
 
 
 def error(variant: Variant, variants: list[Variant]) -> float:
-    """Largest difference of its logits from the first variant's with the same weights, over the largest logit."""
+    """Largest difference between its logits and those of the first variant with its weights, over the largest logit."""
     first = next(other for other in variants if other.weights == variant.weights).logits
     return float((variant.logits - first).abs().max() / first.abs().max()) if first.numel() else 0.0
 

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""What bench/peers.py is made of.
+"""The parts of bench/peers.py.
 
-The program's own process needs the standard library alone: catalogue, install, process, schedule. Each peer runs in a
-process of its own (worker), which needs numpy (operands) and the peer's library (*_peer).
+The program's own process needs only the standard library: catalogue, install, process, schedule. Each peer runs in a
+separate process (worker), which needs numpy (operands) and the peer's library (*_peer).
 """

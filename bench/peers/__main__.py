@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""Measures zenwoq and its peers in one run: the same weights, interleaved, each in a process of its own.
+"""Measures zenwoq and its peers in one run: on the same weights, interleaved, each in a separate process.
 
-How to read the result: bench/results/README.md.
+bench/results/README.md says how to read the results.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from bench.report.peers import PeersReport, print_peers
 
 
 def numbers(count: int | None, least: int) -> Callable[[str], list[int]]:
-    """A parser of comma-separated numbers, so many of them (None: any)."""
+    """A parser of `count` comma-separated numbers (None: any count), each at least `least`."""
 
     def parse(text: str) -> list[int]:
         values = [int(part) for part in text.split(",")]
@@ -41,7 +41,7 @@ def numbers(count: int | None, least: int) -> Callable[[str], list[int]]:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         prog="peers.py",
         description="Installs the peers from PyPI into an environment of their own, measures them and zenwoq, and "
@@ -108,13 +108,13 @@ def parse_arguments() -> argparse.Namespace:
 
 
 class Session:
-    """Peers that run, and what is known of those that do not.
+    """The peers that run, and why others do not.
 
     Attributes:
-        workers: of the peers that run.
-        about: of each, its answer of start.
-        call_us: of each, the cost of a call.
-        not_measured: for the JSON.
+        workers: the processes of the peers that run.
+        about: the answer of each to start.
+        call_us: the cost of a call of each.
+        not_measured: what was not measured and why, for the JSON.
     """
 
     def __init__(self, arguments: argparse.Namespace):
@@ -125,7 +125,7 @@ class Session:
         self.not_measured: list[dict[str, Any]] = []
 
     def start(self) -> None:
-        """Starts all that can be installed."""
+        """Starts all peers that can be installed."""
         for entry, python in self._install():
             worker = Worker(entry, python, self._arguments.threads, self._arguments.library)
             try:
@@ -138,10 +138,10 @@ class Session:
             try:
                 self.call_us[worker] = worker.ask("call", k=self._arguments.group)["call_us"]
             except PeerError:
-                self.call_us[worker] = None  # not for so small a layer
+                self.call_us[worker] = None  # it cannot run so small a layer
 
     def measure(self, shape: Sequence[int], m: int) -> list[dict[str, Any]]:
-        """Rows of the JSON."""
+        """Measures one shape and M; returns rows of the JSON."""
         n, k = shape
         group = self._arguments.group
         copies = schedule.copies(n, k, m, self._l3_bytes(), self._arguments.cold_mib << 20)
@@ -180,7 +180,7 @@ class Session:
         return rows
 
     def peers(self) -> list[dict[str, Any]]:
-        """Those that run, for the JSON."""
+        """The peers that run, for the JSON."""
         return [
             {
                 "key": worker.entry.key,
@@ -195,7 +195,7 @@ class Session:
         ]
 
     def zenwoq(self) -> dict[str, Any] | None:
-        """What zenwoq says of itself and the CPU, or None."""
+        """What zenwoq says about itself and the CPU; None if it does not run."""
         return next((about for worker, about in self.about.items() if worker.entry.key == "zenwoq"), None)
 
     def stop(self) -> None:
@@ -204,7 +204,7 @@ class Session:
             worker.stop()
 
     def _install(self) -> list[tuple[Entry, str | Path]]:
-        """Each peer that is there, with its Python."""
+        """Installs the peers; returns each that is there, with its Python."""
         entries = self._arguments.entries
         if self._arguments.python:
             return [(entry, self._arguments.python) for entry in entries]
@@ -216,7 +216,7 @@ class Session:
             return []
         pins = catalogue.OPERANDS + tuple(pin for entry in catalogue.ENTRIES for pin in entry.requirements)
         there: list[tuple[Entry, str | Path]] = []
-        reasons: dict[tuple[str, ...], str] = {}  # of requirements: why not, or empty
+        reasons: dict[tuple[str, ...], str] = {}  # requirements -> why they are not there, or empty
         for entry in entries:
             if entry.requirements not in reasons:
                 try:
@@ -278,7 +278,7 @@ def main() -> int:
                 done = f"{shape[0]} x {shape[1]}, M = {m} done after {data['wall_seconds']:.0f} s"
                 print(f"peers.py: {done}", file=sys.stderr, flush=True)
                 if arguments.json:
-                    # After each M: what is there survives whatever comes.
+                    # Written after each M, so that results survive whatever comes.
                     arguments.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     finally:
         session.stop()

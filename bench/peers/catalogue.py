@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""The peers: their names, what they need from PyPI, and which class runs them. Imports no library of theirs."""
+"""The peers: their names, what they need from PyPI, and which class runs them. Imports none of their libraries."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 class Entry(NamedTuple):
     """One peer in one mode."""
 
-    key: str  # as in --only
-    implementation: str  # this and the mode as in tables and pictures
+    key: str  # its name for --only
+    implementation: str  # this and the mode are its names in tables and pictures
     mode: str  # "int8" in it means int8 activations
     activations: str  # the type that the dot products read
     output: str  # the type of y
@@ -20,7 +20,7 @@ class Entry(NamedTuple):
     requirements: tuple[str, ...]  # exact versions
     module: str
     class_name: str
-    settings: dict[str, Any]  # handed to the class
+    settings: dict[str, Any]  # for the class
 
 
 OPERANDS = ("numpy==2.4.6",)  # what every worker needs
@@ -89,10 +89,10 @@ ENTRIES = (
 
 
 def choose(names: Sequence[str]) -> list[Entry]:
-    """The entries with these keys or implementations ("torch" is both of torch), zenwoq first; all without names.
+    """The entries with these keys or implementations ("torch" is both of torch's), zenwoq first; all if none is named.
 
     Raises:
-        ValueError: with the names there are.
+        ValueError: there is no such name; the message lists the names.
     """
     known = {entry.key for entry in ENTRIES} | {entry.implementation for entry in ENTRIES}
     for name in names:

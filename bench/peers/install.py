@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""The peers' own virtual environment: the rest of the system sees nothing of it, and it stays for the next run."""
+"""The virtual environment for the peers, which the rest of the system does not see and which stays for the next run."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class InstallError(Exception):
 
 
 def default_folder() -> Path:
-    """In the user's cache."""
+    """The environment's folder in the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "zenwoq" / "peers-venv"
 
 
 def installed_versions(python: Path, requirements: Sequence[str]) -> dict[str, str]:
-    """By name the version of what of these is there. A build's own suffix ("+cpu") is no part of the version."""
+    """The versions, by name, of those of these packages that are installed, without a build's suffix ("+cpu")."""
     names = [requirement.split("==")[0] for requirement in requirements]
     program = (
         "import importlib.metadata as m, json, sys\n"
@@ -36,7 +36,7 @@ def installed_versions(python: Path, requirements: Sequence[str]) -> dict[str, s
 
 
 class Environment:
-    """The folder, made if it is not there."""
+    """A virtual environment, made if it is not there."""
 
     def __init__(self, folder: Path):
         """Raises InstallError."""
@@ -51,7 +51,7 @@ class Environment:
             raise InstallError(f"{sys.executable} -m venv {folder}: {text[-300:]} (Debian: install python3-venv)")
 
     def _works(self) -> bool:
-        """Is it there, with a pip? Its Python may have gone, or an earlier run may have been cut off."""
+        """Whether it is there, with pip. Its Python may be gone, or an earlier run may have been cut off."""
         try:
             answer = subprocess.run([self.python, "-m", "pip", "--version"], capture_output=True, check=False)
             return answer.returncode == 0
@@ -62,11 +62,11 @@ class Environment:
         """Runs pip install, unless these exact versions are there.
 
         Args:
-            requirements: with their exact versions.
-            all_requirements: pins that no other package may move.
+            requirements: packages with their exact versions.
+            all_requirements: the versions that all packages must have, whatever is installed.
 
         Raises:
-            InstallError: pip's own sentence.
+            InstallError: with pip's message.
         """
         there = installed_versions(self.python, requirements)
         if all(there.get(name) == version for name, version in (r.split("==") for r in requirements)):

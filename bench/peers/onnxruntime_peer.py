@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """onnxruntime: one model with a MatMulNBits node for each copy.
 
-So have networks, where all layers share the cost of a call. settings: accuracy_level, 1 = f32 activations, 4 = int8
-activations.
+It is the same with networks, all of whose layers share the cost of a call. settings: accuracy_level, 1 = f32
+activations, 4 = int8 activations.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bench.peers.peer import Peer
 
 
 class OnnxRuntime(Peer):
-    """A session on all copies."""
+    """Runs all copies in one session."""
 
     def __init__(self, threads: int, settings: dict[str, Any]):
         super().__init__(threads, settings)
@@ -33,7 +33,7 @@ class OnnxRuntime(Peer):
         return {"version": onnxruntime.__version__, "provider": "CPUExecutionProvider"}
 
     def prepare(self, problem: Problem) -> None:
-        """Builds a model where the weights are new: it takes any M."""
+        """Builds a model if the weights are new: it takes any M."""
         built = problem.weights_key, problem.copies
         if self._built != built:
             self.release()
@@ -46,11 +46,11 @@ class OnnxRuntime(Peer):
             self._binding.bind_ortvalue_output(f"y{i}", onnxruntime.OrtValue.ortvalue_from_numpy(output))
 
     def run(self) -> None:
-        """The whole model."""
+        """Runs the whole model."""
         self._session.run_with_iobinding(self._binding)
 
     def output(self, index: int) -> Array:
-        """Of a copy."""
+        """The output of a copy."""
         output: Array = self._binding.get_outputs()[index].numpy()
         return output
 
@@ -60,7 +60,7 @@ class OnnxRuntime(Peer):
         self._outputs = []
 
     def _model(self, problem: Problem) -> Any:
-        """Serialized. Equal nodes would be merged: every copy has weights of its own."""
+        """The serialized model. Every copy has different weights, because equal nodes would be merged."""
         n, k, groups = problem.n, problem.k, problem.k // problem.group
         nodes, weights, outputs = [], [], []
         for i in range(problem.copies):

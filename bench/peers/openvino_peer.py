@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""OpenVINO: one model with a compressed product for each copy, as its model compression writes them (i4, f16 scales).
+"""OpenVINO: one model with a product for each copy, compressed as OpenVINO's model compression does (i4, f16 scales).
 
 settings: dynamic_quantization, the group size of int8 activations: left out = its own choice, 0 = none, "weight" = the
 weight's; precision, "bf16" or left out.
@@ -21,7 +21,7 @@ from bench.peers.peer import Peer
 
 
 class OpenVino(Peer):
-    """A request on all copies."""
+    """Runs all copies in one request."""
 
     def __init__(self, threads: int, settings: dict[str, Any]):
         super().__init__(threads, settings)
@@ -31,7 +31,7 @@ class OpenVino(Peer):
         self._x: Array | None = None
 
     def about(self) -> dict[str, Any]:
-        """Version."""
+        """The version."""
         return {"version": importlib.metadata.version("openvino")}
 
     def prepare(self, problem: Problem) -> None:
@@ -56,12 +56,12 @@ class OpenVino(Peer):
         self._request.set_input_tensor(openvino.Tensor(self._x, shared_memory=True))
 
     def run(self) -> None:
-        """The whole model; not by infer(), which copies all outputs."""
+        """Runs the whole model, but not by infer(), which copies all outputs."""
         self._request.start_async()
         self._request.wait()
 
     def output(self, index: int) -> Array:
-        """Of a copy."""
+        """The output of a copy."""
         output: Array = self._request.get_output_tensor(index).data
         return output
 
@@ -70,7 +70,7 @@ class OpenVino(Peer):
         self._compiled = self._request = self._x = None
 
     def notes(self) -> str:
-        """What OpenVINO chose."""
+        """The kernels that OpenVINO chose."""
         size = self._compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE")
         precision = self._compiled.get_property("INFERENCE_PRECISION_HINT")
         return f"dynamic quantization group {size}, precision {precision.get_type_name()}"
@@ -91,7 +91,7 @@ class OpenVino(Peer):
         return openvino.Model(results, [x], "layers")
 
     def _require_4_bit(self, copies: int) -> None:
-        """The graph that runs: a FullyConnected node and a 4-bit constant for each copy, none folded or merged."""
+        """Checks the graph that runs for a FullyConnected node and a 4-bit constant per copy, none folded or merged."""
         nodes = collections.Counter[str]()
         for node in self._compiled.get_runtime_model().get_ordered_ops():
             info = node.get_rt_info()

@@ -17,22 +17,22 @@ NIBBLES = np.stack([np.arange(256) & 15, np.arange(256) >> 4], 1).astype(np.uint
 
 
 def bf16_to_f32(bits: Array) -> Array:
-    """From the uint16 bits of bf16 to f32, exact; any shape."""
+    """Converts the uint16 bits of bf16 to f32 exactly; any shape."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def f32_to_bf16(values: Array) -> Array:
-    """From f32 (finite) to the uint16 bits of bf16, to nearest even; any shape."""
+    """Rounds finite f32 to the uint16 bits of bf16, to nearest even; any shape."""
     bits = values.view(np.uint32)
     rounded: Array = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
     return rounded
 
 
 class Weight:
-    """W[n,k] = scale[n, k // group] * (code[n,k] - 8).
+    """A weight: W[n,k] = scale[n, k // group] * (code[n,k] - 8).
 
     Attributes:
-        group: its size.
+        group: the group size.
         codes: uint8 [N, K/2], even k in the low four bits.
         scale_bits: uint16 [N, K/group], bf16, positive, around 2^-8.
     """
@@ -54,7 +54,7 @@ class Weight:
         return codes
 
     def values(self, begin: int = 0, end: int | None = None) -> Array:
-        """Rows of W as f32 [end - begin, K]: exact, a product has 12 bits."""
+        """Rows of W as f32 [end - begin, K], exact because a product has 12 bits."""
         rows = self.codes[begin:end]
         values: Array = (NIBBLES.astype(np.float32) - 8)[rows].reshape(rows.shape[0], -1, self.group)
         values *= bf16_to_f32(self.scale_bits[begin:end])[:, :, None]
@@ -62,7 +62,7 @@ class Weight:
 
 
 class Problem:
-    """Of y[M,N] = x[M,K] * W[N,K]^T for each of so many copies of W, all different.
+    """The operands of y[M,N] = x[M,K] * W[N,K]^T for each of several copies of W, all different.
 
     Attributes:
         x_bits: uint16 [M, K], bf16.
@@ -75,11 +75,11 @@ class Problem:
 
     @property
     def weights_key(self) -> tuple[int, int, int]:
-        """Problems with the same have the same weights."""
+        """Problems with the same key have the same weights."""
         return self.n, self.k, self.group
 
     def weight(self, index: int) -> Weight:
-        """A copy."""
+        """A copy of W."""
         return Weight(self.n, self.k, self.group, index)
 
     def x(self) -> Array:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the worker wants of a peer."""
+"""What the worker needs from a peer."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from bench.peers.operands import Array, Problem, Weight
 
 
 class Peer:
-    """One implementation in one mode, in a process of its own.
+    """One implementation in one mode, in a separate process.
 
-    Life: create -> prepare(problem) -> run() often, output() -> prepare another problem ...
+    Its life is: create -> prepare(problem) -> run() often, output() -> prepare another problem ...
 
     Attributes:
-        threads: how many a layer may use.
-        settings: of the catalogue's entry, and those of the command line.
+        threads: how many threads a layer may use.
+        settings: those of the catalogue's entry and of the command line.
     """
 
     def __init__(self, threads: int, settings: dict[str, Any]):
@@ -24,11 +24,11 @@ class Peer:
         self.settings = settings
 
     def about(self) -> dict[str, Any]:
-        """What goes into the JSON; "version" at least."""
+        """What goes into the JSON; at least "version"."""
         raise NotImplementedError
 
     def prepare(self, problem: Problem) -> None:
-        """Packs copies of the weights, builds what runs this problem, and no more: the first run() is a warm-up."""
+        """Packs copies of the weights and builds what runs this problem, but runs nothing: the first run() warms up."""
         raise NotImplementedError
 
     def release(self) -> None:
@@ -36,15 +36,15 @@ class Peer:
         raise NotImplementedError
 
     def run(self) -> None:
-        """A pass: every copy of the weights once, each into an output of its own. This is what is timed."""
+        """A pass, which is what is timed: every copy of the weights once, each into a different output."""
         raise NotImplementedError
 
     def output(self, index: int) -> Array:
-        """Y [M, N] of a copy, f32."""
+        """The f32 output [M, N] of a copy."""
         raise NotImplementedError
 
     def notes(self) -> str:
-        """Of the problem at hand, for its row: a kernel's name, say."""
+        """Notes for the current problem's row, such as a kernel's name."""
         return ""
 
 
@@ -52,8 +52,8 @@ class LoopPeer(Peer):
     """A peer that is called once for each copy. Packed weights are kept from one M to the next.
 
     Attributes:
-        packed: of each copy, what pack() gave.
-        outputs: of each copy.
+        packed: what pack() returned for each copy.
+        outputs: the output of each copy.
     """
 
     def __init__(self, threads: int, settings: dict[str, Any]):
@@ -63,11 +63,11 @@ class LoopPeer(Peer):
         self.outputs: list[Any] = []
 
     def pack(self, weight: Weight) -> Any:
-        """What run() wants of a weight."""
+        """Makes what run() needs of a weight."""
         raise NotImplementedError
 
     def prepare(self, problem: Problem) -> None:
-        """Packs new weights, binds this M."""
+        """Packs the weights if they are new, and binds this M."""
         if self._weights_key != problem.weights_key or len(self.packed) < problem.copies:
             self.release()
             self.packed = [self.pack(problem.weight(i)) for i in range(problem.copies)]
@@ -76,7 +76,7 @@ class LoopPeer(Peer):
         self.bind(problem)
 
     def bind(self, problem: Problem) -> None:
-        """Activations and outputs of this M; self.packed is there, and may be longer than problem.copies."""
+        """Makes activations and outputs for this M. self.packed is there, and may be longer than problem.copies."""
         raise NotImplementedError
 
     def release(self) -> None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""A worker as the program sees it: one request at a time, and an error for whatever may happen to a process."""
+"""A worker as the program sees it: it takes one request at a time, and whatever happens to its process is an error."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Worker:
         self._read = b""
 
     def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
-        """The answer. Raises PeerError; after a dead or silent process, every further ask does."""
+        """Returns the answer or raises PeerError, as does every further request once the process is dead or silent."""
         try:
             self._stdin.write(json.dumps({"command": command, **arguments}).encode() + b"\n")
             self._stdin.flush()
@@ -90,7 +90,7 @@ class Worker:
         return line
 
     def _death(self) -> str:
-        """How the process ended, and the last it said."""
+        """How the process ended, and the last thing that it said."""
         status = self._process.wait()
         self._log.seek(0)
         said = self._log.read().decode(errors="replace").strip().splitlines()

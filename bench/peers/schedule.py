@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured when: all peers hold the same weights, and take turns."""
+"""The order of measurements: all peers hold the same weights, and take turns."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 
 from bench.peers.process import PeerError, Worker
 
-FEW_ROWS = 16  # up to here reading weights costs as much as the arithmetic
-PAUSE_S = 0.05  # threads of the last peer that still spin fall asleep
+FEW_ROWS = 16  # up to this M, reading weights costs as much as the arithmetic
+PAUSE_S = 0.05  # lets threads of the last peer that still spin fall asleep
 
 
 def cold_bytes(m: int, l3_bytes: int, few_rows_bytes: int) -> int:
-    """How much has to pass the caches until the same weights come again.
+    """The bytes that must pass through the caches before the same weights come again.
 
     Args:
         m: rows of activations.
-        l3_bytes: of the CPU.
-        few_rows_bytes: for M up to FEW_ROWS, 0 = our choice.
+        l3_bytes: the CPU's L3.
+        few_rows_bytes: the bytes for M up to FEW_ROWS; 0 = chosen here.
     """
     if m <= FEW_ROWS:
         return few_rows_bytes or max(256 << 20, l3_bytes * 5 // 2)
@@ -29,7 +29,7 @@ def cold_bytes(m: int, l3_bytes: int, few_rows_bytes: int) -> int:
 
 
 def copies(n: int, k: int, m: int, l3_bytes: int, few_rows_bytes: int) -> int:
-    """Copies of W, each with a y of its own: at least two, and so many that codes and y in f32 reach cold_bytes."""
+    """How many copies of W, each with its own y, are used: enough for cold_bytes of codes and f32 y, at least two."""
     return max(2, math.ceil(cold_bytes(m, l3_bytes, few_rows_bytes) / (n * k / 2 + m * n * 4)))
 
 
@@ -37,10 +37,10 @@ class Measurement:
     """One peer at one shape and M.
 
     Attributes:
-        worker: of the peer.
-        prepared: the answer of prepare.
-        times_us: of a layer, one a repetition.
-        busy: CPU time over time, one a repetition.
+        worker: the peer's worker.
+        prepared: its answer to prepare.
+        times_us: the time of a layer in each repetition.
+        busy: CPU time over elapsed time in each repetition.
     """
 
     def __init__(self, worker: Worker, prepared: dict[str, Any]):
@@ -57,7 +57,7 @@ def measure(
     seconds: float,
     failed: Callable[[Worker, str], None],
 ) -> list[Measurement]:
-    """Measurements of the workers that did not fail; failed(worker, text) hears of the others.
+    """Returns the measurements of workers that did not fail; calls failed(worker, text) for the others.
 
     Repetitions are interleaved, each starting with another peer: what disturbs the machine for a while disturbs all.
     `shape` has n, k, group, m, copies.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""torch: dense bf16 weights as the line to compare with, and its own 4-bit weights."""
+"""torch: dense bf16 weights as a baseline, and its own 4-bit weights."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bench.peers.peer import LoopPeer
 
 
 def bf16_tensor(bits: Array) -> torch.Tensor:
-    """From the uint16 bits of bf16 (any shape) to a tensor with memory of its own."""
+    """Copies the uint16 bits of bf16 (any shape) to a tensor."""
     return torch.from_numpy(bits.copy()).view(torch.bfloat16)
 
 
 class TorchPeer(LoopPeer):
-    """Each call gives a new output, as torch's own layers do."""
+    """A peer that makes a new output in each call, as torch's own layers do."""
 
     def __init__(self, threads: int, settings: dict[str, Any]):
         super().__init__(threads, settings)
@@ -28,7 +28,7 @@ class TorchPeer(LoopPeer):
         self._count = 0
 
     def about(self) -> dict[str, Any]:
-        """Version, and what torch found."""
+        """The version, and what torch found."""
         capability = torch.backends.cpu.get_cpu_capability()
         return {"version": torch.__version__, "capability": capability, "threads": str(torch.get_num_threads())}
 
@@ -38,23 +38,23 @@ class TorchPeer(LoopPeer):
         self._count = problem.copies
 
     def run(self) -> None:
-        """All copies."""
+        """Runs all copies."""
         x, outputs, layer = self._x, self.outputs, self.layer
         for i in range(self._count):
             outputs[i] = layer(x, self.packed[i])
 
     def layer(self, x: torch.Tensor, packed: Any) -> torch.Tensor:
-        """From x bf16 [M, K] to y bf16 [M, N]."""
+        """Computes y bf16 [M, N] from x bf16 [M, K]."""
         raise NotImplementedError
 
     def output(self, index: int) -> Array:
-        """Of a copy."""
+        """The output of a copy."""
         output: Array = self.outputs[index].float().numpy()
         return output
 
 
 class TorchDense(TorchPeer):
-    """W rounded to bf16, packed for this M as torch.compile does: plain F.linear takes up to 1.6 times as long."""
+    """W rounded to bf16 and packed for this M as by torch.compile: plain F.linear takes up to 1.6 times as long."""
 
     _linear = staticmethod(torch.ops.mkldnn._linear_pointwise.default)
 
@@ -65,7 +65,7 @@ class TorchDense(TorchPeer):
         super().prepare(problem)
 
     def pack(self, weight: Weight) -> torch.Tensor:
-        """Of oneDNN's layout."""
+        """Packs into oneDNN's layout."""
         dense = torch.from_numpy(weight.values()).bfloat16()
         packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(dense, self._m)
         return packed

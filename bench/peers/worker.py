@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 CALL_COPIES = 32
 WORST_ERROR = 0.05  # more is no rounding: the peer computed something else
-LEAST_WEIGHTS = 1 << 26  # below so many of them, memory says nothing about one
-FOUR_BIT_BYTES = 1.5  # of a weight without scales, at most: packed beside the original is 1.0, unpacked to bf16 2.0
-SCALE_BYTES = 12  # of a group, at most: f32 beside the original, and its sum
-LONG_PASS_S = 0.5  # from here on there is no untimed pass before each timed one
+LEAST_WEIGHTS = 1 << 26  # with fewer weights, the process's memory says nothing about a single one
+FOUR_BIT_BYTES = 1.5  # most bytes of a weight without scales: packed beside the original is 1.0, unpacked to bf16 2.0
+SCALE_BYTES = 12  # most bytes of a group's scale: f32 beside the original, and its sum
+LONG_PASS_S = 0.5  # if a pass takes this long, there is no untimed pass before each timed one
 
 
 def resident_bytes() -> int:
-    """Of this process, after all that is free has been given back."""
+    """The resident memory of this process, after all free memory has been given back."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     with open("/proc/self/statm", encoding="ascii") as file:
@@ -42,7 +42,7 @@ def resident_bytes() -> int:
 
 
 class Server:
-    """Its methods without an underscore are the commands."""
+    """Serves the commands, which are its methods without an underscore."""
 
     def __init__(self, key: str, threads: int):
         self._entry = next(entry for entry in catalogue.ENTRIES if entry.key == key)
@@ -57,7 +57,7 @@ class Server:
         return self._peer.about()
 
     def call(self, k: int) -> dict[str, Any]:
-        """Microseconds of a call with hardly any work: 64 x k, one row."""
+        """Answers the microseconds of a call with hardly any work: 64 x k, one row."""
         self._prepare(64, k, k, 1, CALL_COPIES)
         best = math.inf
         for _ in range(20):
@@ -81,7 +81,7 @@ class Server:
             answer["bytes_per_weight"] = each
             if self._entry.four_bit and each and each > FOUR_BIT_BYTES + SCALE_BYTES / group:
                 raise RuntimeError(f"a weight takes {each:.2f} bytes: it is not kept in 4 bits")
-        # The last copy: a peer that took all copies for one would be far off.
+        # The last copy, because a peer that used one copy for all would be far off.
         answer["relative_error"] = problem.relative_error(self._peer.output(copies - 1), copies - 1)
         if not answer["relative_error"] < WORST_ERROR:
             raise RuntimeError(f"wrong result, relative error {answer['relative_error']:.3g}")
@@ -89,7 +89,7 @@ class Server:
         return answer
 
     def measure(self, seconds: float) -> dict[str, Any]:
-        """At least so long, and one pass. Answers us a layer, and busy: CPU time of all threads over time."""
+        """Measures that many seconds, at least one pass. Answers us per layer, and busy: CPU time over elapsed time."""
         if self._pass_s < LONG_PASS_S:
             self._passes(1)
         cpu = time.process_time_ns()
@@ -109,7 +109,7 @@ class Server:
         return problem
 
     def _passes(self, count: int) -> float:
-        """Seconds of a pass, the mean of so many."""
+        """The mean seconds of a pass, over `count` passes."""
         run = self._peer.run
         start = time.perf_counter_ns()
         for _ in range(count):
@@ -128,7 +128,7 @@ def main() -> None:
         request = json.loads(line)
         try:
             answer = getattr(server, request.pop("command"))(**request)
-        except Exception as error:  # of any library; the command reports it
+        except Exception as error:  # whatever a library raises is the answer
             answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:500]}
         print(json.dumps(answer), file=answers, flush=True)
 

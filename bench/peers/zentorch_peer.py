@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""AMD's zentorch: the operator that it puts in the place of 4-bit linear layers, which packs anew at the first call."""
+"""AMD's zentorch: the operator with which it replaces 4-bit linear layers, which packs anew at the first call."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from bench.peers.torch_peer import TorchPeer, bf16_tensor
 
 
 class Zentorch(TorchPeer):
-    """zentorch_woq_linear."""
+    """Runs zentorch_woq_linear."""
 
     _linear = staticmethod(torch.ops.zentorch.zentorch_woq_linear.default)
 
     def about(self) -> dict[str, Any]:
-        """Versions of both."""
+        """The versions of zentorch and torch."""
         return {**super().about(), "version": importlib.metadata.version("zentorch"), "torch": torch.__version__}
 
     def pack(self, weight: Weight) -> tuple[torch.Tensor, torch.Tensor]:
@@ -30,7 +30,7 @@ class Zentorch(TorchPeer):
         return packed, bf16_tensor(weight.scale_bits).t().contiguous()
 
     def layer(self, x: torch.Tensor, packed: Any) -> torch.Tensor:
-        """The operator, without a bias."""
+        """Calls the operator without a bias."""
         y: torch.Tensor = self._linear(x, packed[0], packed[1], None)
         return y
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""zenwoq itself through its C API, by the Python package's binding; ZENWOQ_LIBRARY names the library."""
+"""zenwoq itself through its C API, with the Python package's binding; ZENWOQ_LIBRARY names the library."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Zenwoq(LoopPeer):
         self._calls: list[tuple[Any, Any]] = []  # (linear, arguments) of each copy
 
     def about(self) -> dict[str, Any]:
-        """What the library says of itself and the CPU."""
+        """What the library says about itself and the CPU."""
         cpu = cpu_info()
         return {
             "version": _library.version(),
@@ -58,7 +58,7 @@ class Zenwoq(LoopPeer):
         return linear
 
     def bind(self, problem: Problem) -> None:
-        """Generates code, and makes the arguments of each copy's call."""
+        """Generates code and makes the arguments of each copy's call."""
         self._x = problem.x_bits
         self._m = problem.m
         self._calls = []
@@ -76,7 +76,7 @@ class Zenwoq(LoopPeer):
             self._calls.append((self.packed[i], byref(arguments)))
 
     def run(self) -> None:
-        """Calls without a check each: one of all."""
+        """Runs all copies; checks once at the end instead of after each call."""
         run = self._run
         failed = 0
         for linear, arguments in self._calls:
@@ -85,7 +85,7 @@ class Zenwoq(LoopPeer):
             raise RuntimeError(_library._library().zenwoq_last_error().decode())
 
     def output(self, index: int) -> Array:
-        """Of a copy."""
+        """The output of a copy."""
         output: Array = self.outputs[index]
         return output
 
@@ -97,7 +97,7 @@ class Zenwoq(LoopPeer):
         super().release()
 
     def notes(self) -> str:
-        """Names of the kernels that a run uses."""
+        """The names of the kernels that a run uses."""
         count, names, index = c_size_t(1), [], 0
         while index < count.value:
             info = KernelInfo()

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names what became slower from one run of zenwoq-bench to another.
 
-Exit status: 0 nothing did, 1 something did or failed, 2 the files cannot be compared.
+The exit status is 0 if nothing did, 1 if something did or failed, 2 if the files cannot be compared.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bench.report.run import ReadError, fail, load
 
 
 def percent(text: str) -> float:
-    """Of the command line: "3" or "3%"."""
+    """Parses "3" or "3%" on the command line."""
     value = float(text.rstrip("%"))
     if not 0 <= value < 1000:
         raise ValueError
@@ -22,7 +22,7 @@ def percent(text: str) -> float:
 
 
 class Change:
-    """Of one row.
+    """How one row changed.
 
     Attributes:
         worse: percent by which the median is worse, negative where it is better.
@@ -38,7 +38,7 @@ class Change:
         else:
             ratio = after.median / before.median
         self.worse = (ratio - 1) * 100
-        # More than noise: the middle halves of the repetitions do not touch.
+        # A change is more than noise if the middle halves of the repetitions do not touch.
         apart = after.low > before.high or before.low > after.high
         self.counts = abs(self.worse) > threshold and apart
         self._before, self._after = before.median, after.median

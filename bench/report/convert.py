@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""From the JSON of each program to the context and the rows of its run: medians and middle halves, as texts."""
+"""Converts the JSON of each program to the context and rows of its run: medians and middle halves, as texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.report.figures import Spread, number
 Cells = dict[str, str]
 
 MICROSECONDS = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6}
-# What Google Benchmark says of a row beside its counters. "threads" is its own, ours are in the row's name.
+# What Google Benchmark says about a row besides its counters. "threads" is its own; ours are in the row's name.
 BOOKKEEPING = {
     *("family_index", "per_family_instance_index", "repetitions", "repetition_index", "threads", "iterations"),
     *("real_time", "cpu_time", "roof_percent"),
@@ -22,7 +22,7 @@ BOOKKEEPING = {
 
 
 def text(value: object) -> str:
-    """A cell: one line."""
+    """The text of a cell, in one line."""
     if value is None:
         return ""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -31,7 +31,7 @@ def text(value: object) -> str:
 
 
 def texts(values: dict[str, Any]) -> Cells:
-    """Cells of all that is there."""
+    """Cells for all values that are there."""
     return {key: text(value) for key, value in values.items() if value not in (None, "")}
 
 
@@ -55,7 +55,7 @@ def _benchmark(name: str, repetitions: list[dict[str, Any]]) -> Cells:
     cells |= Spread.of(row["real_time"] * MICROSECONDS[row["time_unit"]] for row in repetitions).cells("time_us")
     if "roof_percent" in first:
         cells |= Spread.of(row["roof_percent"] for row in repetitions).cells("roof_percent")
-    # The part of the time in which the calling thread ran: less than 1 says that others used its CPU.
+    # The share of the time in which the calling thread ran: if it is less than 1, others used its CPU.
     cells["busy"] = number(statistics.median(row["cpu_time"] / row["real_time"] for row in repetitions))
     for key, value in first.items():
         if key not in BOOKKEEPING and isinstance(value, (int, float)) and all(key in row for row in repetitions):
@@ -64,7 +64,7 @@ def _benchmark(name: str, repetitions: list[dict[str, Any]]) -> Cells:
 
 
 def peers(data: Any) -> tuple[Cells, list[Cells]]:
-    """A row for each peer, shape and M, with what its peer is; and one for whatever was not measured."""
+    """A row for each peer, shape and M, which also says what the peer is; and one for whatever was not measured."""
     about = {(peer["implementation"], peer["mode"]): peer for peer in data["peers"]}
     rows = []
     for row in data["rows"]:
@@ -88,7 +88,7 @@ def _peer_row(row: dict[str, Any]) -> Cells:
 
 
 def llm(data: Any) -> tuple[Cells, list[Cells]]:
-    """A row for each way to run a model; of each list ``all_NAME`` NAME and its middle half."""
+    """A row for each way to run a model; each list ``all_NAME`` becomes its median NAME and its middle half."""
     rows = []
     for row in data["rows"]:
         cells: Cells = {}

@@ -22,23 +22,23 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread:
-        """Of fewer than four values there is no middle half: then it is all of them."""
+        """The spread of these values. Fewer than four have no middle half; it is then all of them."""
         ordered = sorted(values)
         quarters = statistics.quantiles(ordered, n=4, method="inclusive") if len(ordered) > 3 else ordered
         return cls(statistics.median(ordered), quarters[0], quarters[-1])
 
     @classmethod
     def read(cls, cells: Mapping[str, str], name: str) -> Spread:
-        """From the three cells that `cells` writes."""
+        """Reads the three cells that `cells` writes."""
         return cls(*(float(cells[key]) for key in (name, f"{name}_low", f"{name}_high")))
 
     def cells(self, name: str) -> dict[str, str]:
-        """Three cells of a stored row: the median has the figure's name."""
+        """Three cells of a stored row, in which the median has the figure's name."""
         return {name: number(self.median), f"{name}_low": number(self.low), f"{name}_high": number(self.high)}
 
 
 def number(value: float) -> str:
-    """Nine digits, so that pictures of stored runs are the pictures of the runs; whole numbers with all they have."""
+    """Nine digits, so that stored runs give the same pictures as the runs themselves; whole numbers keep all digits."""
     text = f"{value:.9g}"
     return f"{value:.0f}" if value == round(value) or ("e" in text and abs(value) > 1) else text
 
@@ -49,5 +49,5 @@ def count(amount: int, noun: str) -> str:
 
 
 def unique(values: Iterable[T]) -> list[T]:
-    """Without repetitions, in order of appearance."""
+    """The values without repetitions, in order of appearance."""
     return list(dict.fromkeys(values))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of zenwoq-bench, those of linear layers by what they measured."""
+"""The rows of zenwoq-bench; those of linear layers also by what they measured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ZERO_NAMES = {"z0": "", "zi": "integer zero", "za": "offset"}
 
 
 class Case(NamedTuple):
-    """A weight's format, and how it is run. group 0 = per channel; scale and zero as in the names of rows."""
+    """A weight's format, and how it is run. group 0 is per channel; scale and zero are as in the names of rows."""
 
     n: int
     k: int
@@ -28,7 +28,7 @@ class Case(NamedTuple):
 
     @classmethod
     def of_name(cls, name: str) -> Case | None:
-        """None where the row is no linear layer's."""
+        """The case that a row's name states; None if the row is not a linear layer's."""
         match = LINEAR.match(name)
         if not match:
             return None
@@ -37,19 +37,19 @@ class Case(NamedTuple):
 
     @property
     def format(self) -> str:
-        """What sets a line or a column apart: "g128", "per channel, offset", "g32, f16"."""
+        """The title of a line or column: "g128", "per channel, offset", "g32, f16"."""
         group = f"g{self.group}" if self.group else "per channel"
         parts = [group, ZERO_NAMES[self.zero], "" if self.scale == "bf16" else self.scale]
         return ", ".join(part for part in parts if part)
 
     @property
     def format_order(self) -> tuple[int, int, str]:
-        """Per channel, then from large groups to small; symmetric before the rest."""
+        """Sorts per channel first, then from large groups to small; symmetric before the rest."""
         return (-self.group if self.group else -(10**9), list(ZERO_NAMES).index(self.zero), self.scale)
 
 
 class Row:
-    """One benchmark."""
+    """The results of one benchmark."""
 
     def __init__(self, cells: Mapping[str, str]):
         self.name = cells["name"]
@@ -77,7 +77,7 @@ class Report:
 
     @classmethod
     def of(cls, run: Run) -> Report:
-        """Raises ReadError where the run is another program's."""
+        """Makes the report of a run. Raises ReadError if the run is another program's."""
         report = view(run, "zenwoq-bench", cls)
         assert isinstance(report, cls)
         return report
@@ -88,10 +88,10 @@ class Report:
 
 
 def one_machine(reports: Sequence[Report]) -> dict[Case, Row]:
-    """Linear rows of several files, a later file's in the place of an earlier one's.
+    """The linear rows of several files; those of later files replace those of earlier ones.
 
     Raises:
-        ReadError: figures of two CPUs make no one picture.
+        ReadError: the files are of different CPUs, whose figures do not belong in one picture.
     """
     if len({report.cpu for report in reports}) > 1:
         raise ReadError("files of several CPUs: " + "; ".join(f"{report.path}: {report.cpu}" for report in reports))

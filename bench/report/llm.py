@@ -8,7 +8,7 @@ from bench.report import markdown
 from bench.report.figures import count, unique
 from bench.report.run import Run
 
-# Of each part: a heading, and the columns with how their figures are written.
+# For each part: a heading, and the columns with how their figures are written.
 PARTS = {
     "operator": ("The torch operator, one thread", {"over the C call": ("over_c_us", "{:.2f} us")}),
     "optimize": (
@@ -34,7 +34,7 @@ PARTS = {
 
 
 def print_llm(run: Run) -> None:
-    """Medians of all parts."""
+    """Prints the medians of all parts."""
     context = run.context
     threads = count(int(context["threads"]), "thread")
     print(

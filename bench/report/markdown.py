@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""Tables in Markdown, aligned so that a terminal shows them too."""
+"""Tables in Markdown, aligned so that they can be read in a terminal too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A head and lines with as many cells as it has."""
+    """A table of a head and of lines with as many cells as the head."""
     widths = [max(len(cell) for cell in column) for column in zip(head, *lines, strict=True)]
 
     def text(cells: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of bench/peers.py, and their tables: times and ratios for each weight, what each peer is."""
+"""The rows of bench/peers.py, and their tables: times and ratios for each weight, and what each peer is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Peer = tuple[str, str]  # implementation, mode
 
 @dataclass(frozen=True)
 class PeerRow:
-    """One peer at one shape and M."""
+    """The results of one peer at one shape and M."""
 
     peer: Peer
     shape: tuple[int, int]
@@ -35,7 +35,7 @@ class PeerRow:
 
     @classmethod
     def read(cls, cells: Mapping[str, str]) -> PeerRow:
-        """Of a row that was measured."""
+        """Reads a row that was measured."""
         n, k, group, m, threads = (int(cells[key]) for key in ("n", "k", "group", "m", "threads"))
         return cls(
             (cells["implementation"], cells["mode"]),
@@ -67,7 +67,7 @@ class PeersReport:
 
     @classmethod
     def of(cls, run: Run) -> PeersReport:
-        """Raises ReadError where the run is another program's."""
+        """Makes the report of a run. Raises ReadError if the run is another program's."""
         report = view(run, "peers", cls)
         assert isinstance(report, cls)
         return report
@@ -89,7 +89,7 @@ def _time_text(row: PeerRow | None, ours: PeerRow | None, spread: bool) -> str:
 
 
 def _times(rows: Sequence[PeerRow], peers: Sequence[Peer], spread: bool) -> str:
-    """Of one weight: a line for each peer, a column for each M."""
+    """The table of one weight: a line for each peer, a column for each M."""
     at = {(row.peer, row.m): row for row in rows}
     ms = sorted({row.m for row in rows})
     ours = {row.m: row for row in rows if row.peer[0] == OURS}
@@ -111,7 +111,7 @@ def _about(peer: Peer, rows: Sequence[PeerRow]) -> list[str]:
 
 
 def print_peers(report: PeersReport, spread: bool = False) -> None:
-    """All tables, and what was not measured."""
+    """Prints all tables, and what was not measured."""
     print(f"{report.cpu}, {report.date}, {count(report.threads, 'thread')}, {report.zenwoq}.\n")
     peers = unique(row.peer for row in report.rows)
     peers.sort(key=lambda peer: peer[0] != OURS)

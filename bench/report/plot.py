@@ -32,7 +32,7 @@ MAX_COLUMNS = 3
 
 
 def panels(amount: int, title: str) -> tuple[Figure, Sequence[Axes]]:
-    """A figure with so many panels and room for a legend below them."""
+    """A figure with `amount` panels and room for a legend below them."""
     columns = min(amount, 2 if amount in (2, 4) else MAX_COLUMNS)
     lines = math.ceil(amount / columns)
     size = (max(6.4, 5.0 * columns), 3.6 * lines + 1.1)
@@ -44,7 +44,7 @@ def panels(amount: int, title: str) -> tuple[Figure, Sequence[Axes]]:
 
 
 def rows_axis(axis: Axes, rows: Iterable[int]) -> None:
-    """M on a log scale: a mark at every measured M, a number where there is room for one."""
+    """Shows M on a log scale, with a mark at every measured M and a number where there is room for one."""
     axis.set_xscale("log", base=2)
     numbers: list[int] = []
     last = 0.0
@@ -68,7 +68,7 @@ def finish(figure: Figure, labels: Sequence[str], what: str, path: Path) -> None
         if axis.get_subplotspec().is_first_col():
             axis.set_ylabel(what)
     handles = {label: found[label] for label in labels if label in found}
-    width = 0.7 + 0.075 * max(len(label) for label in handles)  # inches of an entry
+    width = 0.7 + 0.075 * max(len(label) for label in handles)  # inches per entry
     columns = max(1, min(len(handles), int(figure.get_figwidth() / width)))
     lines = math.ceil(len(handles) / columns)
     figure.set_figheight(figure.get_figheight() + 0.19 * max(0, lines - 2))  # panels() left room for two
@@ -81,12 +81,12 @@ def finish(figure: Figure, labels: Sequence[str], what: str, path: Path) -> None
 
 
 def look(i: int) -> dict[str, object]:
-    """Of the i-th line."""
+    """The look of the i-th line."""
     return {"color": f"C{i % 10}", "marker": MARKERS[i % len(MARKERS)], "markersize": 4, "linewidth": 1.4}
 
 
 def plot_roofs(reports: Sequence[Report], path: Path) -> None:
-    """A panel for each weight, a line for each format. Raises ReadError."""
+    """Draws a panel for each weight, with a line for each format. Raises ReadError."""
     rows = {case: row for case, row in one_machine(reports).items() if row.roof_percent}
     if not rows:
         raise ReadError("no row with a roof: nothing to draw")
@@ -110,7 +110,7 @@ def plot_roofs(reports: Sequence[Report], path: Path) -> None:
 
 
 def draw_roofs(axis: Axes, rows: dict[Case, Row], formats: Sequence[str]) -> None:
-    """The lines of one weight: medians, and the middle halves as bars."""
+    """Draws the lines of one weight: medians, with the middle halves as bars."""
     for i, wanted in enumerate(formats):
         line = sorted((case for case in rows if case.format == wanted), key=lambda case: case.m)
         if not line:
@@ -124,7 +124,7 @@ def draw_roofs(axis: Axes, rows: dict[Case, Row], formats: Sequence[str]) -> Non
 
 
 def plot_peers(reports: Sequence[PeersReport], path: Path) -> None:
-    """A panel for each weight, a line for each peer. Raises ReadError."""
+    """Draws a panel for each weight, with a line for each peer. Raises ReadError."""
     machines = sorted({report.cpu for report in reports})
     if len(machines) > 1:
         raise ReadError(f"files of several CPUs: {'; '.join(machines)}")
@@ -149,13 +149,13 @@ def plot_peers(reports: Sequence[PeersReport], path: Path) -> None:
 
 
 def draw_peers(axis: Axes, by_peer: dict[Peer, dict[int, float]], peers: Sequence[Peer]) -> None:
-    """The lines of one weight: ratios of medians."""
+    """Draws the lines of one weight: ratios of medians."""
     ours = next(line for (name, _), line in by_peer.items() if name == OURS)
     for i, peer in enumerate(peers):
         line = {m: us for m, us in sorted(by_peer.get(peer, {}).items()) if m in ours and us}
         if not line:
             continue
-        # Another arithmetic: less exact, and up to twice the peak.
+        # A different arithmetic: less exact, and up to twice the peak.
         style = "--" if "int8" in peer[1] else "-"
         ratios = [us / ours[m] for m, us in line.items()]
         axis.plot(list(line), ratios, linestyle=style, label=", ".join(peer), **look(i))

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""One run's results as a table of texts: from a program's JSON or a stored CSV, and into a CSV.
+"""One run's results as a table of texts, read from a program's JSON or a stored CSV, and written to a CSV.
 
 A stored file begins with comment lines ``# key: value``, the first of which is ``# kind: zenwoq-bench`` (or ``peers``,
-``llm``); a head line and a line for each row follow. Both forms give the same Run.
+``llm``). A head line and a line for each row follow. Both forms give the same Run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Run:
 
     Attributes:
         path: the file.
-        kind: which program's it is, a key of PROGRAMS.
+        kind: the program that measured it, a key of PROGRAMS.
         context: CPU, date, versions and whatever else belongs to all rows.
         rows: the cells of each row by column; a cell that is not there is missing or empty.
     """
@@ -69,7 +69,7 @@ def load(path: str | Path) -> Run:
 
 
 def of_json(path: str, text: str) -> Run:
-    """Of a program's output. Raises ReadError."""
+    """Reads a program's output. Raises ReadError."""
     try:
         data = json.loads(text)
     except ValueError as error:
@@ -78,7 +78,7 @@ def of_json(path: str, text: str) -> Run:
 
 
 def of_data(path: str, data: Any) -> Run:
-    """Of what a program writes as JSON. Raises ReadError."""
+    """Makes a run of what a program writes as JSON. Raises ReadError."""
     kind = "zenwoq-bench" if "benchmarks" in data else data.get("kind") if isinstance(data, dict) else None
     if kind not in convert.KINDS:
         raise ReadError(f"{path}: JSON, but of none of {', '.join(PROGRAMS.values())}")
@@ -90,7 +90,7 @@ def of_data(path: str, data: Any) -> Run:
 
 
 def of_csv(path: str, text: str) -> Run:
-    """Of a stored file. Raises ReadError."""
+    """Reads a stored file. Raises ReadError."""
     lines = text.splitlines()
     head = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     context = {}
@@ -113,7 +113,7 @@ def of_csv(path: str, text: str) -> Run:
 
 
 def view(run: Run, kind: str, make: Callable[[Run], Any]) -> Any:
-    """What `make` sees in a run of this kind. Raises ReadError where the run is another's or lacks something."""
+    """What `make` makes of a run of this kind. Raises ReadError if the run is of another kind or lacks something."""
     if run.kind != kind:
         raise ReadError(f"{run.path}: not of {PROGRAMS[kind]} but of {PROGRAMS[run.kind]}")
     try:
@@ -125,6 +125,6 @@ def view(run: Run, kind: str, make: Callable[[Run], Any]) -> Any:
 
 
 def fail(error: object) -> NoReturn:
-    """A sentence for the user, and 2: 1 is compare's "there are regressions"."""
+    """Prints a message for the user and exits with 2, because 1 means to compare that there are regressions."""
     print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
     sys.exit(2)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prints results as Markdown: percent of the roof by M and group size for each weight, how threads scale, other rows.
 
-Those of bench/peers.py as time against peers, those of bench/llm.py as times of whole models.
+Results of bench/peers.py become times against peers, those of bench/llm.py times of whole models.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bench.report.run import ReadError, Run, fail, load, view
 
 
 def roof_text(row: Row | None, spread: bool) -> str:
-    """A cell."""
+    """The text of a cell."""
     if row is None:
         return ""
     if row.roof_percent is None:
@@ -29,7 +29,7 @@ def roof_text(row: Row | None, spread: bool) -> str:
 
 
 def print_roofs(rows: Mapping[Case, Row], weight: tuple[int, int, int], spread: bool) -> None:
-    """One weight on so many threads: (N, K, threads)."""
+    """A weight and a number of threads: (N, K, threads)."""
     n, k, threads = weight
     cases = sorted((case for case in rows if (case.n, case.k, case.threads) == weight), key=lambda c: c.format_order)
     columns = unique(case.format for case in cases)
@@ -44,7 +44,7 @@ def print_roofs(rows: Mapping[Case, Row], weight: tuple[int, int, int], spread: 
 
 
 def print_scaling(rows: Mapping[Case, Row]) -> None:
-    """Rows of several threads whose case was measured on one too."""
+    """Prints the rows of several threads whose case was measured on one thread too."""
     lines = []
     for case, row in rows.items():
         alone = rows.get(case._replace(threads=1))
@@ -54,12 +54,12 @@ def print_scaling(rows: Mapping[Case, Row]) -> None:
         weight = f"{case.n} x {case.k}"
         lines.append([weight, case.format, str(case.m), str(case.threads), times, roof_text(row, False)])
     if lines:
-        print("### Threads: times as fast as one, and percent of the roof of so many threads\n")
+        print("### Threads: times as fast as one, and percent of the roof of all threads\n")
         print(markdown.table(["N x K", "format", "M", "threads", "times", "percent of the roof"], lines))
 
 
 def time_text(us: float) -> str:
-    """In the unit that fits."""
+    """A time in the unit that fits."""
     for unit, scale in (("ns", 1e-3), ("us", 1.0)):
         if us < 1000 * scale:
             return f"{us / scale:.3g} {unit}"
@@ -67,7 +67,7 @@ def time_text(us: float) -> str:
 
 
 def print_others(reports: Sequence[Report]) -> None:
-    """Rows that are no linear layers."""
+    """Prints the rows that are not linear layers."""
     rows: dict[str, Row] = {}
     for report in reports:
         rows.update(report.rows)
@@ -85,7 +85,7 @@ def print_others(reports: Sequence[Report]) -> None:
 
 
 def print_reports(reports: Sequence[Report], spread: bool) -> None:
-    """All of zenwoq-bench."""
+    """Prints all tables of zenwoq-bench."""
     rows = one_machine(reports)
     context = reports[-1].context
     head = f"{reports[-1].cpu}, {dates(reports)}, zenwoq {context['zenwoq_version']}, tier {context['tier']}."
@@ -114,7 +114,7 @@ def print_reports(reports: Sequence[Report], spread: bool) -> None:
 
 
 def print_runs(runs: Sequence[Run], spread: bool) -> None:
-    """Those of zenwoq-bench together, then each of the others. Raises ReadError."""
+    """Prints the runs of zenwoq-bench together, then each of the others. Raises ReadError."""
     reports = [Report.of(run) for run in runs if run.kind == "zenwoq-bench"]
     if reports:
         print_reports(reports, spread)

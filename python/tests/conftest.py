@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""Weights of the real model, quantized as the flows do, and what the results must be."""
+"""Weights of the real model, quantized as by the flows, and what the results must be."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 @pytest.fixture(scope="session")
 def smollm2() -> tuple[str, str]:
-    """Folder and file of the real model."""
+    """The folder and file name of the real model."""
     if not (CACHE / MODEL).exists():
         pytest.skip(f"{CACHE / MODEL} is not there: tools/fetch_model.sh fetches it")
     return str(CACHE), MODEL

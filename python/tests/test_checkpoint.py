@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""Optimised models in files: what is saved comes back, from skeletons without memory too; hostile files are refused."""
+"""Optimised models in files: what is saved comes back, even into models without memory; hostile files are refused."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_load_into_a_skeleton(tmp_path, flow, mmap):
 
 
 class Tied(torch.nn.Module):
-    """A head that has the embedding's weight, two linears with one weight, one that is packed where a tied one was."""
+    """A head that may have the embedding's weight, two linears, and one of them in a second place."""
 
     def __init__(self, tie: bool = True):
         super().__init__()
@@ -88,7 +88,7 @@ def test_shared_weights_stay_shared(tmp_path, tied):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_type_of_dense_weights_comes_back(tmp_path, dtype):
-    """T5 casts activations to it; a skeleton is in float32."""
+    """T5 casts activations to the type of its dense weights; a model without memory is in float32."""
     from transformers import T5Config, T5EncoderModel
 
     config = T5Config(d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4, vocab_size=64)
@@ -117,9 +117,9 @@ def test_state_dict_through_plain_safetensors(tmp_path):
 
 
 def test_loading_is_quick(tmp_path):
-    """At most a tenth of the time to quantize and pack.
+    """Loading takes at most a tenth of the time to quantize and pack.
 
-    Mapped, since a virtual machine may take 2 ms for each 2 MiB of memory that it never used before.
+    The file is mapped, since a virtual machine may take 2 ms for each 2 MiB of memory that it never used before.
     """
 
     def linears() -> torch.nn.Sequential:

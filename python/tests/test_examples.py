@@ -16,7 +16,7 @@ from bench.report.run import load
 
 
 def run(program: str, *options: str, status: int = 0) -> str:
-    """Output of a Python program of the tree, which must end with a status."""
+    """Runs a Python program of the tree, which must end with this status; returns its output."""
     command = [sys.executable, str(ROOT / program), *options]
     result = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     assert result.returncode == status, f"{result.stdout}\n{result.stderr}"
@@ -33,7 +33,7 @@ def test_chat(smollm2, quantize):
 
 
 def test_chat_compiled(smollm2):
-    """The compiled tokens are those of the others."""
+    """The compiled model gives the same tokens."""
     question = ("--prompt", "What is the capital of France?", "--max-new-tokens", "8", "--threads", "1")
     output = run("examples/chat.py", "--compile", *question)
     assert "The capital of France is Paris." in output
@@ -69,7 +69,7 @@ def test_bench(tmp_path):
 
 
 def test_memory_of_optimize():
-    """What the process grows by is a layer's, not the model's: 25 MiB of weights become 12 MiB."""
+    """The process grows by a layer, not by the model, whose 25 MiB of weights become 12 MiB."""
     code = "import json; from bench.llm.optimize_cost import Sizes, optimize_row; "
     code += "print(json.dumps(optimize_row(Sizes(layers=2, hidden=1024), 2).values))"
     command = [sys.executable, "-c", code]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whole Llamas: every flow against TorchAO in float32, compiled without graph breaks, and the real model's words."""
+"""Whole Llamas: every flow against TorchAO in float32, compiling without graph breaks, and the real model's words."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_compiled_without_graph_breaks(backend):
             logits = compiled(ids, use_cache=False).logits
             if backend == "eager":
                 assert torch.equal(logits, expected)
-            else:  # inductor rounds to bf16 less often than eager torch does: it is nearer to float32
+            else:  # inductor rounds to bf16 less often than eager torch does, so it is nearer to float32
                 exact = wide(ids, use_cache=False).logits
                 assert (logits - exact).norm() <= 1.1 * (expected - exact).norm()
 
@@ -77,7 +77,7 @@ def test_exported():
 
 
 def write_gguf(path: str, model: torch.nn.Module, kind: object) -> dict[str, torch.Tensor]:
-    """A Llama as llama.cpp's converter writes it, linears in blocks of one kind; returns the linears' exact values."""
+    """Writes a Llama as llama.cpp's converter does, with linears in blocks of one kind; returns their exact values."""
     import gguf
 
     config = model.config
@@ -100,7 +100,7 @@ def write_gguf(path: str, model: torch.nn.Module, kind: object) -> dict[str, tor
         if linear:
             values[layer] = torch.from_numpy(gguf.dequantize(gguf.quantize(data, kind), kind))
         count = heads.get(layer.rpartition(".")[2])
-        if count:  # each head's halves, row by row in turn
+        if count:  # each head's halves are interleaved row by row
             data = data.reshape(count, 2, -1, *data.shape[1:]).swapaxes(1, 2).reshape(data.shape)
         to = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if linear:
@@ -116,7 +116,7 @@ def write_gguf(path: str, model: torch.nn.Module, kind: object) -> dict[str, tor
 
 @pytest.mark.parametrize("kind", ["Q4_0", "Q4_1"])
 def test_gguf_files_with_biases(tmp_path, kind):
-    """Blocks, and the biases of the query and key projections, whose rows llama.cpp interleaves."""
+    """Weights and biases of the query and key projections come back in order, although llama.cpp interleaves rows."""
     import gguf
 
     model = tiny_llama(torch.float32)
@@ -146,7 +146,7 @@ PROMPT += (198, 1, 4093, 198, 5820, 1296, 14797, 30, 2, 198, 1, 520, 9531, 198)
 
 
 def test_real_model_says_the_same_words(smollm2):
-    """20 greedy tokens from the Q4_1 file equal to those of the same weights in float32, or a near tie."""
+    """20 greedy tokens from the Q4_1 file equal those of the same weights in float32, or first differ at a near tie."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     folder, file = smollm2

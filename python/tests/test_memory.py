@@ -15,7 +15,7 @@ from zenwoq.torch._memory import WeightMemory
 
 
 def mapping_of(tensor: torch.Tensor) -> dict[str, str] | None:
-    """What the system says of the mapping that a tensor lies in."""
+    """What the system says about the mapping that a tensor lies in."""
     found: dict[str, str] | None = None
     for line in Path("/proc/self/smaps").read_text().splitlines():
         first, _, rest = line.partition(" ")

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""The layer that stands for a quantized linear, alone and in models that look at it."""
+"""The layer that replaces a quantized linear, by itself and in models that look at it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_weight_has_a_shape_but_no_values():
 
 
 def test_transformer_layers_of_torch():
-    """They ask the linears for their weights: to run a kernel of their own, which packed weights must prevent."""
+    """They ask the linears for their weights to run another kernel with them, which packed weights must prevent."""
     layer = torch.nn.TransformerEncoderLayer(64, 4, 128, batch_first=True)
     model = torch.nn.TransformerEncoder(layer, 2).bfloat16().eval()
     quantize_(model, configs(32)["intx-group"]())

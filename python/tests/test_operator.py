@@ -41,7 +41,7 @@ def test_opcheck(packed, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_bits_do_not_depend_on_batch_and_threads(dtype):
-    n, k = 1024, 1152  # large enough that it is cut into tasks
+    n, k = 1024, 1152  # large enough to be cut into tasks
     packed = random_packed(n, k)
     x = torch.randn(37, k).to(dtype)
     bias = torch.randn(n, dtype=torch.bfloat16)
@@ -55,7 +55,7 @@ def test_bits_do_not_depend_on_batch_and_threads(dtype):
             results += [bits(whole), bits(single)]
     finally:
         torch.set_num_threads(before)
-    # and those of the C library on its own threads
+    # The bits are also those of the C library on its own threads.
     weight = zenwoq.Weight.from_packed(packed)
     numpy_result = zenwoq.linear(x, weight, bias, out=torch.empty(37, n, dtype=dtype))
     for result in results:
@@ -151,7 +151,7 @@ def test_gradients_are_refused(packed):
         module(x)
     with torch.no_grad():
         assert not module(x).requires_grad
-    assert module(x.detach()).shape == (2, N)  # training mode alone is no reason
+    assert module(x.detach()).shape == (2, N)  # training mode alone is no reason to refuse
     assert not module.bias.requires_grad
 
 
@@ -178,12 +178,12 @@ def test_forked_child(packed):
     big = random_packed(1024, 1024)
     x = torch.randn(40, 1024)
     torch.set_num_threads(2)
-    expected = linear(x, big, None, 1024)  # torch's threads exist now; in a child they do not
+    expected = linear(x, big, None, 1024)  # torch's threads exist now, but will not in a child
     child = os.fork()
     if child == 0:
-        # Compared by NumPy: torch's own parallel loops hang here.
+        # Compared by NumPy, because torch's own parallel loops hang here.
         same = np.array_equal(bits(linear(x, big, None, 1024)), bits(expected))
-        kernel = linear(x[:3], big, None, 1024).shape == (3, 1024)  # a kernel that the parent may not have made
+        kernel = linear(x[:3], big, None, 1024).shape == (3, 1024)  # uses a kernel that the parent may not have made
         os._exit(0 if same and kernel else 1)
     assert os.waitpid(child, 0)[1] == 0
 

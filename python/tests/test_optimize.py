@@ -37,7 +37,7 @@ def test_progress_is_shown(capsys, monkeypatch):
     model = model_of_real_layers()
     quantize_(model, configs(64)["intx-group"]())
     zenwoq.torch.optimize(model, inplace=False)
-    assert capsys.readouterr().err == ""  # no terminal
+    assert capsys.readouterr().err == ""  # stderr is not a terminal
     report = zenwoq.torch.optimize(model, progress=True)
     assert "zenwoq: packing:   0%" in capsys.readouterr().err
     assert set(bars) == {(report.bytes_before, report.bytes_before)}
@@ -122,7 +122,7 @@ def test_restored_buffers_keep_their_type():
 
 
 def test_old_weights_are_freed_at_once():
-    """Not at the next garbage collection: else all of them and all packed ones would be in memory together."""
+    """They do not wait for a garbage collection, or all of them would be in memory together with all packed ones."""
     model = torch.nn.Sequential(torch.nn.Linear(128, 64, bias=False, dtype=torch.bfloat16))
     quantize_(model, configs(32)["intx-group"]())
     old = weakref.ref(model[0])

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""TorchAO's weights: values and bounds of every flow, other versions, layouts, what is left alone."""
+"""TorchAO's weights: values and error bounds of every flow, other versions, layouts, what is left alone."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_what_is_not_understood_is_left_and_named():
 
 
 def test_affine_weights_of_older_versions():
-    """torchao before 0.18 has them; what it computes with is what comes out."""
+    """torchao before 0.18 has them; the values that it computes with come out."""
     dtypes = pytest.importorskip("torchao.dtypes")
     if not hasattr(dtypes, "to_affine_quantized_intx"):
         pytest.skip("this torchao has no affine weights any more")
@@ -121,7 +121,7 @@ def test_classes_of_other_versions_are_known_by_name():
     expected = new.dequantize()
 
     class IntxUnpackedTensor(type(new)):
-        """The name before 0.14, which held these attributes."""
+        """The class's name before 0.14, with the attributes that it had."""
 
     old = IntxUnpackedTensor(
         new.qdata, new.scale, new.zero_point, new.target_dtype, new.block_size, new.dtype, new.activation_quantization
@@ -142,7 +142,7 @@ def test_damaged_scales_are_named():
 
 
 def pack_blocks(codes: torch.Tensor, rows: int) -> torch.Tensor:
-    """Bytes of codes ``[n, k]`` as ATen packs them: blocks of so many rows, written from its description."""
+    """Codes ``[n, k]`` as the bytes that ATen packs, in blocks of `rows` rows; written from its description."""
     n, k = codes.shape
     parts = []
     begin = 0
@@ -169,7 +169,7 @@ def test_layouts_of_opaque_weights():
 
 
 def test_opaque_weights_packed_for_another_cpu_are_refused():
-    """ATen computes nonsense with them, without a word."""
+    """ATen computes nonsense with them and reports nothing."""
     model = model_of_real_layers()
     quantize_(model, configs(64)["opaque"]())
     name, layer = next(iter(model.items()))
@@ -189,7 +189,7 @@ def test_opaque_weights_with_rows_of_zeros_are_read():
     torch.manual_seed(5)
     model = torch.nn.Sequential(torch.nn.Linear(64, 256, bias=False).bfloat16())
     with torch.no_grad():
-        model[0].weight.sign_()  # codes 0 and 15 alone, so that all other groups are full in any layout
+        model[0].weight.sign_()  # only codes 0 and 15, so that all other groups are full in any layout
         model[0].weight[torch.randperm(256)[:40]] = 0
     quantize_(model, configs(32)["opaque"]())
     expected = dense_of(model[0])

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arrays of any library as addresses, shapes and types, without importing that library.
 
-Looked for in this order: ``__array_interface__`` (NumPy, also with ml_dtypes), ``__dlpack__`` (torch, JAX, CuPy on the
-host, ...), the buffer protocol (bytes, bytearray, memoryview, array.array, mmap).
+An array is read through the first of these that it has: ``__array_interface__`` (NumPy, also with ml_dtypes),
+``__dlpack__`` (torch, JAX, CuPy on the host, ...), the buffer protocol (bytes, bytearray, memoryview, array.array,
+mmap).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from zenwoq._library import Dtype
 
-# Names of element types, and the bytes of an element.
+# The names of element types, and the bytes of one element.
 _SIZES = {"float32": 4, "float16": 2, "bfloat16": 2, "uint16": 2, "uint8": 1, "int8": 1}
 _TYPE_STRINGS = {"<f4": "float32", "<f2": "float16", "<u2": "uint16", "|u1": "uint8", "|i1": "int8"}
 _BUFFER_FORMATS = {"f": "float32", "e": "float16", "H": "uint16", "B": "uint8", "b": "int8", "c": "uint8"}
@@ -39,7 +40,7 @@ class Array:
     Attributes:
         address: of the first element.
         shape: elements in each dimension.
-        strides: elements from one to the next in each dimension.
+        strides: the distance in elements from one index to the next in each dimension.
         dtype: name of the element type, as in ``_SIZES``.
         writable: whether the owner allows writing.
         owner: kept alive by this object.
@@ -86,15 +87,15 @@ def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def as_array(name: str, value: Any, dtype: str | None = None) -> Array:
-    """Looks at the memory of an array.
+    """Finds the memory of an array.
 
     Args:
-        name: of the argument, for error texts.
+        name: the argument's name, for error texts.
         value: a NumPy array, a DLPack array on the CPU, or an object with a buffer.
         dtype: ``"bfloat16"`` says that 16-bit integers are the bits of bfloat16 numbers.
 
     Raises:
-        TypeError: no array, or of an element type or device that is not supported.
+        TypeError: the value is no array, or its element type or device is not supported.
     """
     if hasattr(value, "__array_interface__"):
         array = _from_array_interface(name, value)
@@ -152,8 +153,8 @@ class _DLTensor(ctypes.Structure):
     ]
 
 
-# The tensor is the first member of the managed tensor that the capsule holds; its end belongs to the capsule, which is
-# never consumed here: it frees the tensor when it is collected.
+# The tensor is the first member of the managed tensor that the capsule holds. The capsule is never consumed here, so it
+# frees the tensor when it is itself collected.
 _capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _capsule_pointer.restype = c_void_p
 _capsule_pointer.argtypes = [ctypes.py_object, c_char_p]
@@ -242,7 +243,7 @@ def empty_like(like: Any, shape: tuple[int, ...], dtype: str) -> Any:
 
 
 def numpy_dtype(dtype: str) -> Any:
-    """What NumPy takes for an element type."""
+    """NumPy's type for an element type."""
     if dtype != "bfloat16":
         return dtype
     try:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the library sees of the CPU."""
+"""What the library knows about the CPU."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class CpuInfo:
         family: CPUID family.
         model: CPUID model.
         stepping: CPUID stepping.
-        avx2: whether what the tier ``"avx2"`` needs is there: AVX2, FMA, F16C and BMI2.
-        avx512bf16: whether what the tier ``"avx512bf16"`` needs is there.
+        avx2: whether the CPU and system have what the tier ``"avx2"`` needs: AVX2, FMA, F16C and BMI2.
+        avx512bf16: whether they have what the tier ``"avx512bf16"`` needs.
         l1d_bytes: level-1 data cache of a core.
         l2_bytes: level-2 cache of a core.
         l3_bytes: level-3 cache of a core complex.
         cache_source: ``"cpuinfo"``, ``"cpuid"`` or ``"fallback"``.
-        threads: threads that :func:`zenwoq.linear` may use.
-        tier: what runs: ``"avx512bf16"`` (generated kernels) or ``"reference"`` (plain C++).
+        threads: the number of threads that :func:`zenwoq.linear` may use.
+        tier: the tier that runs: ``"avx512bf16"`` (generated kernels) or ``"reference"`` (plain C++).
         tier_reason: why no higher tier runs; empty if none is higher.
         code_memory: ``"memfd"``, ``"mprotect"``, or ``"none: ..."`` with the system's reason.
     """

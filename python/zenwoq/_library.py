@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""The C library through ctypes: structs as zenwoq.h has them, and statuses as exceptions.
+"""The C library through ctypes: the structs of zenwoq.h, and statuses as exceptions.
 
 The environment variable ``ZENWOQ_LIBRARY`` names the ``libzenwoq.so`` to load instead of the package's own: the package
 can then be used from the source tree, on a library that was just built.
@@ -16,7 +16,7 @@ from ctypes import POINTER, byref, c_char, c_char_p, c_float, c_int, c_size_t, c
 from pathlib import Path
 from typing import Any
 
-PACKED_ALIGNMENT = 64  # ZENWOQ_PACKED_ALIGNMENT: of borrowed packed bytes
+PACKED_ALIGNMENT = 64  # ZENWOQ_PACKED_ALIGNMENT, of borrowed packed bytes
 
 
 class Error(RuntimeError):
@@ -40,12 +40,12 @@ class Dtype(enum.IntEnum):
 
     @property
     def bytes(self) -> int:
-        """Size of an element."""
+        """The size of an element in bytes."""
         return 4 if self is Dtype.FLOAT32 else 2
 
     @property
     def text(self) -> str:
-        """The name that NumPy and torch have for it: ``"bfloat16"``."""
+        """The name that NumPy and torch give it: ``"bfloat16"``."""
         return self.name.lower()
 
 
@@ -74,7 +74,7 @@ class CodeTable(enum.IntEnum):
 
 
 class _Sized(ctypes.Structure):
-    """A struct that starts with struct_size, which this fills."""
+    """A struct that starts with struct_size, which this class fills."""
 
     def __init__(self, **values: Any):
         super().__init__(**values)
@@ -112,7 +112,7 @@ class WeightDesc(_Sized):
 
     @property
     def groups(self) -> int:
-        """Groups of a row."""
+        """The number of groups in a row."""
         return 1 if self.group_size == 0 else -(-self.k // self.group_size)
 
 
@@ -268,20 +268,20 @@ def tier_name(tier: int) -> str:
     return str(_library().zenwoq_tier_name(tier).decode())
 
 
-# Statuses that say what Python has an exception of its own for.
+# Statuses that mean what Python's ValueError means.
 _VALUE_ERRORS = ("ZENWOQ_ERROR_INVALID_ARGUMENT", "ZENWOQ_ERROR_BUFFER_TOO_SMALL", "ZENWOQ_ERROR_OVERFLOW")
 
 
 class InvalidArgumentError(Error, ValueError):
-    """An argument that the C library refuses: also a ``ValueError``."""
+    """An argument that the C library refuses; also a ``ValueError``."""
 
 
 def call(function: str, *arguments: Any) -> None:
     """Calls a function that returns a status.
 
     Raises:
-        InvalidArgumentError: a ``ValueError``, where an argument is wrong.
-        MemoryError: where there is no memory.
+        InvalidArgumentError: an argument is wrong; also a ``ValueError``.
+        MemoryError: there is no memory.
         Error: for any other status; ``status`` has its name.
     """
     status = getattr(_library(), function)(*arguments)
@@ -296,7 +296,7 @@ def call(function: str, *arguments: Any) -> None:
 
 @functools.cache
 def context() -> c_void_p:
-    """The process's context: made at its first use, with all threads that the process may use; never destroyed."""
+    """The process's context, made at its first use with all threads that the process may use, and never destroyed."""
     handle = c_void_p()
     call("zenwoq_context_create", byref(ContextOptions()), byref(handle))
     return handle
@@ -310,14 +310,14 @@ def code_table(kind: CodeTable) -> list[float]:
 
 
 def packed_bytes(desc: WeightDesc) -> int:
-    """Bytes of the packed form of a weight."""
+    """The size of a weight's packed form in bytes."""
     size = c_size_t()
     call("zenwoq_weight_packed_bytes", byref(desc), byref(size))
     return size.value
 
 
 def describe(address: int, size: int) -> WeightDesc:
-    """What packed bytes at an address are; checks their header. Raises Error."""
+    """Describes the packed bytes at an address after checking their header. Raises Error."""
     desc = WeightDesc()
     call("zenwoq_packed_describe", byref(Packed(packed=address, packed_bytes=size)), byref(desc))
     return desc

@@ -29,21 +29,21 @@ def linear(
 
     Args:
         x: ``[..., k]`` float32, float16 or bfloat16 (the first two are rounded to bfloat16): a NumPy array, a DLPack
-            array in the CPU's memory, or a buffer. Rows may be apart, their elements may not.
+            array in the CPU's memory, or a buffer. There may be gaps between rows, but not between their elements.
         weight: n x k.
         bias: ``[n]`` float32, float16 or bfloat16, contiguous, or None.
         out: ``[..., n]`` float32 or bfloat16, writable, not overlapping x; None makes a new array.
         dtype: ``"bfloat16"`` takes uint16 x, bias and out as bits of bfloat16 numbers.
         out_dtype: element type of a new array; None is float32.
-        threads: at most so many threads; 0 is as many as the process may use.
+        threads: the most threads to use; 0 is as many as the process may use.
 
     Returns:
         out; or a new torch tensor if x is one, else a new NumPy array.
 
     Raises:
         TypeError: an argument is no array in the CPU's memory, or has a wrong element type.
-        ValueError: shapes that do not fit, strides that are not supported, overlapping memory.
-        ImportError: a new array is needed, NumPy is not installed.
+        ValueError: shapes do not fit, strides are not supported, or memory overlaps.
+        ImportError: a new array is needed, but NumPy is not installed.
     """
     rows, m, ldx = _rows("x", _arrays.as_array("x", x, dtype))
     if rows.shape[-1] != weight.k:

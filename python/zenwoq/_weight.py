@@ -28,8 +28,8 @@ TableName = Literal["minus_8", "twos_complement", "unsigned"]
 
 _LAYOUTS = {"nibbles": CodeLayout.NIBBLES, "u8": CodeLayout.U8, "s8": CodeLayout.S8}
 _TABLES = {"minus_8": CodeTable.MINUS_8, "twos_complement": CodeTable.TWOS_COMPLEMENT, "unsigned": CodeTable.UNSIGNED}
-_PANEL_ROWS = 64  # packing ranges of rows start and end at multiples of it
-_BYTES_WORTH_THREADS = 1 << 20  # less is packed before threads have started
+_PANEL_ROWS = 64  # the ranges of rows to pack start and end at multiples of it
+_BYTES_WORTH_THREADS = 1 << 20  # fewer bytes are packed before threads have started
 
 
 def _table(table: TableName | Sequence[float]) -> Any:
@@ -110,11 +110,11 @@ class WeightParts:
         return array
 
     def packed_bytes(self) -> int:
-        """Size of the packed form."""
+        """The size of the packed form in bytes."""
         return _library.packed_bytes(self.desc)
 
     def pack_into(self, address: int, size: int, threads: int) -> None:
-        """Packs into 64-byte aligned memory, ranges of rows on so many threads."""
+        """Packs ranges of rows on this many threads, into memory that is aligned to 64 bytes."""
         n = self.desc.n
         panels = -(-n // _PANEL_ROWS)
         parts = min(panels, threads * 4) if threads > 1 and size >= _BYTES_WORTH_THREADS else 1
@@ -142,7 +142,7 @@ def _span(array: Array) -> int:
 
 
 def _rows(name: str, array: Array) -> Array:
-    """A matrix whose rows have no gaps inside; between them they may."""
+    """A matrix, which may have gaps between its rows but not inside them."""
     if len(array.shape) != 2 or 0 in array.shape:
         raise ValueError(f"{name} has shape {array.shape}, must be a matrix with at least one row and column")
     if (array.shape[1] > 1 and array.strides[1] != 1) or (array.shape[0] > 1 and array.strides[0] < array.shape[1]):
@@ -167,31 +167,32 @@ def _check_groups(name: str, array: Array, desc: WeightDesc) -> None:
 class Weight:
     """A 4-bit weight in packed form: ``W[n, k] = scale[n, g] * (table[code[n, k]] + 8 - zero[n, g])``.
 
-    The bytes depend on no CPU; they may be saved, mapped and opened again with :meth:`from_packed`. Weights can be
-    copied and pickled, and used by any number of threads at once.
+    The bytes are the same on every CPU; they may be saved, mapped and opened again with :meth:`from_packed`. Weights
+    can be copied and pickled, and used by any number of threads at once.
 
     Args:
-        codes: ``[n, ceil(k / 2)]`` uint8, two codes a byte with the even k in the low four bits; or, as `layout` says,
-            ``[n, k]`` with one code a byte: ``"u8"`` 0..15, ``"s8"`` signed -8..7. Rows may be apart.
-        scales: ``[n, groups]`` float32, float16 or bfloat16; ``[n]`` too for one group.
+        codes: ``[n, ceil(k / 2)]`` uint8, two codes per byte with the even k in the low four bits; or, as `layout`
+            says, ``[n, k]`` with one code per byte: ``"u8"`` 0..15, ``"s8"`` signed -8..7. There may be gaps between
+            rows.
+        scales: ``[n, groups]`` float32, float16 or bfloat16; with one group also ``[n]``.
         zeros: None; or ``[n, groups]`` int8 in 0..16 (the code whose value is zero); or ``[n, groups]`` in the scales'
-            type, then it is added: ``W = scale * table[code] + zero``.
+            type, which is then added: ``W = scale * table[code] + zero``.
         layout: ``"nibbles"``, ``"u8"`` or ``"s8"``.
         table: values of the 16 codes: ``"minus_8"`` (code - 8), ``"twos_complement"`` (for ``"s8"`` codes: the values
             themselves), ``"unsigned"`` (the code), or 16 numbers.
-        k: input features, where the codes are nibbles of an odd number.
-        group_size: where the last group is shorter than the others; 0 is one group a row.
+        k: the number of input features; needed if the codes are nibbles and it is odd.
+        group_size: needed if the last group is shorter than the others; 0 is one group per row.
         dtype: ``"bfloat16"`` takes uint16 scales and zeros as bits of bfloat16 numbers.
 
     Raises:
         TypeError: an argument is no array in the CPU's memory, or has a wrong element type.
-        ValueError: shapes that do not fit, a code or zero out of range, a scale that is not finite.
-        MemoryError: no memory for the packed form.
+        ValueError: shapes do not fit, a code or zero is out of range, or a scale is not finite.
+        MemoryError: there is no memory for the packed form.
 
     Attributes:
         n: output features.
         k: input features.
-        group_size: 0 is one group a row.
+        group_size: 0 is one group per row.
         text: for example ``"int4 sym per-group 128, scale bf16"``.
     """
 
@@ -222,12 +223,12 @@ class Weight:
         """Opens packed bytes without copying them; they must stay as they are while the weight lives.
 
         Args:
-            packed: ``[bytes]`` uint8, contiguous: an array or a buffer (bytes, mmap, memoryview). Fastest at addresses
-                that are multiples of 64.
+            packed: ``[bytes]`` uint8, contiguous: an array or a buffer (bytes, mmap, memoryview). Products are fastest
+                at addresses that are multiples of 64.
 
         Raises:
-            TypeError: not bytes in the CPU's memory.
-            Error: no packed weight, damaged, or of another version (``ZENWOQ_ERROR_BAD_PACKED``).
+            TypeError: packed is not bytes in the CPU's memory.
+            Error: packed is no packed weight, or is damaged or of another version (``ZENWOQ_ERROR_BAD_PACKED``).
         """
         weight = cls.__new__(cls)
         weight._open(packed)
@@ -240,7 +241,7 @@ class Weight:
         return cls.from_packed(memory.toreadonly())
 
     def __reduce__(self) -> tuple[Callable[[bytes], Weight], tuple[bytes]]:
-        """Pickled and deep-copied as its packed bytes; the copy has memory of its own."""
+        """Pickles and deep-copies the weight as its packed bytes; the copy has separate memory."""
         return Weight._from_copy, (self.packed.tobytes(),)
 
     def _open(self, packed: Any) -> None:
@@ -259,7 +260,7 @@ class Weight:
 
     @property
     def packed(self) -> memoryview:
-        """The packed bytes, read-only; the memory is the weight's, or what it was opened from.
+        """The packed bytes, read-only, in the weight's own memory or in that from which it was opened.
 
         ``numpy.asarray(weight.packed)`` is an array of it.
         """
@@ -269,12 +270,12 @@ class Weight:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the packed form."""
+        """The size of the packed form in bytes."""
         return self._size
 
     @property
     def scale_dtype(self) -> str:
-        """``"float32"``, ``"float16"`` or ``"bfloat16"``."""
+        """The scales' type: ``"float32"``, ``"float16"`` or ``"bfloat16"``."""
         return Dtype(self._desc.scale_type).text
 
     @property
@@ -283,18 +284,18 @@ class Weight:
         return tuple(self._desc.table)
 
     def dequantize(self, begin: int = 0, end: int | None = None, *, out: Any = None) -> Any:
-        """Rows ``[begin, end)`` of W as float32, one rounding a value.
+        """Rows ``[begin, end)`` of W as float32, with one rounding per value.
 
         Args:
             begin: first row.
-            end: behind the last row; None is n.
+            end: one past the last row; None is n.
             out: ``[end - begin, k]`` float32, contiguous, writable; None makes a NumPy array.
 
         Returns:
             out, or the new array.
 
         Raises:
-            ValueError: rows out of range, out of another shape.
+            ValueError: the rows are out of range, or out has another shape.
             TypeError: out is no writable float32 array.
         """
         end = self.n if end is None else end

@@ -40,7 +40,7 @@ Entry shift(ZydisMnemonic mnemonic, std::uint8_t element, Fn) {
   return {mnemonic, bind_plain, run_in_place, shift_halves<Fn>, element};
 }
 
-// vpdpbusd: four products of an unsigned by a signed byte are added to each element, nothing saturates.
+// vpdpbusd: four products of an unsigned and a signed byte are added to each element; nothing saturates.
 I dot_bytes(I sum, I u, I s) {
   const I low_byte = _mm256_set1_epi16(0xFF);
   const I even = _mm256_madd_epi16(_mm256_and_si256(u, low_byte), _mm256_srai_epi16(_mm256_slli_epi16(s, 8), 8));
@@ -48,8 +48,9 @@ I dot_bytes(I sum, I u, I s) {
   return _mm256_add_epi32(sum, _mm256_add_epi32(even, odd));
 }
 
-// acc = fma(high, high, acc), then acc = fma(low, low, acc). The hardware neither reads nor writes MXCSR: to nearest
-// even, denormals are zero on both sides. That is kMxcsrFlush, the host's state while handlers run.
+// acc = fma(high, high, acc), then acc = fma(low, low, acc). The hardware neither reads nor writes MXCSR: it rounds to
+// nearest even and takes denormal operands and results as zero. That is kMxcsrFlush, the host's state while handlers
+// run.
 I dot_bf16(I acc, I x, I w) {
   const auto high = [](I pair) { return _mm256_castsi256_ps(_mm256_and_si256(pair, _mm256_set1_epi32(-0x10000))); };
   const auto low = [](I pair) { return _mm256_castsi256_ps(_mm256_slli_epi32(pair, 16)); };
@@ -74,8 +75,8 @@ void round_floats(const Op& op, const Sources& s, Vec& out) {
 // Only rounding to integers: the upper half of the immediate asks for fraction bits.
 bool bind_round_scale(Op& op, const Entry& entry) { return (op.immediate & 0xF0) == 0 && bind_plain(op, entry); }
 
-// As the hardware rounds, whatever MXCSR says: denormals become zero of their sign, NaN becomes quiet, the rest goes to
-// nearest even.
+// Rounds as the hardware does, whatever MXCSR says: denormals become zeros of their sign, NaNs become quiet, all else
+// goes to nearest even.
 std::uint16_t to_bf16(std::uint32_t bits) {
   const std::uint32_t magnitude = bits & 0x7FFFFFFF;
   if (magnitude < 0x00800000) return static_cast<std::uint16_t>(bits >> 16 & 0x8000);
@@ -90,7 +91,7 @@ void to_bf16_lanes(const Op& op, const Sources& s, Vec& out) {
   }
 }
 
-// Exact, f16 denormals included: this conversion ignores DAZ.
+// Exact even for f16 denormals: this conversion ignores DAZ.
 void from_f16(const Op&, const Sources& s, Vec& out) {
   for (int h = 0; h < 2; ++h) {
     C half;
@@ -158,7 +159,7 @@ std::vector<Table> arithmetic_tables() {
       halves<I>(M(VDPBF16PS), 4, [](I acc, I x, I w) { return dot_bf16(acc, x, w); }),
       {M(VCVTNEPS2BF16), bind_narrow<4, 2>, run_vector, to_bf16_lanes, 2},
   };
-  // The VEX encoding is of another feature, AVX-VNNI, that Zen 4 lacks.
+  // The VEX encoding belongs to another feature, AVX-VNNI, which Zen 4 lacks.
   const std::vector<Entry> vnni = {halves<I>(
       M(VPDPBUSD), 4, [](I sum, I u, I s) { return dot_bytes(sum, u, s); }, bind_evex)};
   return {

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The emulated machine: registers, a stack of its own, and the memory that a program may touch.
+// The emulated machine: registers, a stack, and the memory that a program may touch.
 #pragma once
 
 #include <array>
@@ -63,7 +63,7 @@ inline constexpr std::uint32_t kMxcsrDefault = 0x1F80;
 // FTZ, DAZ, all masked, to nearest: the host's state during a run.
 inline constexpr std::uint32_t kMxcsrFlush = 0x9FC0;
 
-// Stands on the emulated stack where a caller would have put its address; not canonical, so it is no address.
+// The return address on the emulated stack. It is not canonical, so it cannot be a real address.
 inline constexpr std::uint64_t kReturnAddress = 0x7E70'4E70'4E70'4E7F;
 
 struct alignas(4096) Stack {
@@ -94,7 +94,7 @@ struct Cpu {
   Range code;
 
   // Host pointers to `bytes` bytes at `address`. If they may not be touched, the run fails and the result is some
-  // harmless scratch memory, so that handlers need no error path of their own.
+  // harmless scratch memory, so that handlers need no error path.
   const std::uint8_t* readable(std::uint64_t address, std::size_t bytes) {
     if (!check_ranges) [[unlikely]]
       return reinterpret_cast<const std::uint8_t*>(address);
@@ -112,7 +112,7 @@ struct Cpu {
   void check_aligned(std::uint64_t address, std::size_t alignment);
   void fail(std::string text);
 
-  // Marks a write of `bytes` bytes to vector register `index`; vzeroupper has no say over registers 16 to 31.
+  // Marks a write of `bytes` bytes to vector register `index`; vzeroupper does not affect registers 16 to 31.
   void note_vector_write(unsigned index, std::size_t bytes) { upper_dirty |= index < 16 && bytes > 16; }
 
  private:

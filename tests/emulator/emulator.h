@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// An interpreter of the instructions that our kernels may consist of, so that tests run every kernel on any x86-64 host
+// An interpreter for the instructions that kernels may consist of, with which tests run every kernel on any x86-64 host
 // and see every access that it makes. Its tables are the list of permitted instructions.
 //
 //   std::string error;
@@ -56,7 +56,7 @@ class Program {
   std::span<const std::uint8_t> code() const;
   const std::vector<Op>& ops() const { return ops_; }  // in the order of their offsets
 
-  // The instruction at `offset` in Intel syntax; addresses are relative to the begin of the code.
+  // The instruction at `offset` in Intel syntax; addresses are relative to the start of the code.
   std::string text(std::uint32_t offset) const;
 
  private:

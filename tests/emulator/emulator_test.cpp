@@ -9,10 +9,10 @@ namespace {
 
 using namespace Xbyak::util;
 
-// The argument of a run is the address of `data_`, which is all that is permitted.
+// The argument of a run is the address of `data_`, the only memory that may be touched.
 class RunTest : public testing::Test {
  protected:
-  // The error of a run of `body` and ret, "" if it went well.
+  // The error of a run of `body` and ret; "" if it went well.
   std::string error_of(const std::function<void(Code&)>& body) {
     const auto program = program_of([&](Code& c) { body(c), c.ret(); });
     std::string error;

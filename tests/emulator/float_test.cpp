@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// vdpbf16ps against a scalar model on every host, and what floating-point arithmetic makes of MXCSR.
+// vdpbf16ps against a scalar model on every host, and what MXCSR does to floating-point arithmetic.
 #include <bit>
 #include <cmath>
 
@@ -48,8 +48,8 @@ std::uint32_t dot_model(std::uint32_t acc, std::uint32_t x, std::uint32_t w) {
   return fma_flushed(x << 16, w << 16, fma_flushed(x & 0xFFFF0000, w & 0xFFFF0000, acc));
 }
 
-// Pairs of bf16 and accumulators whose products lie near the borders of the normal range, or nearly cancel the
-// accumulator, as often as anywhere else.
+// Pairs of bf16 and accumulators. In a third of the lanes each, products lie near the lower end of the normal range, or
+// nearly cancel the accumulator, or are random.
 Image dot_image(Random& random) {
   const auto below = [&](std::uint32_t n) { return static_cast<std::uint32_t>(random.below(n)); };
   const auto bf16 = [&](std::uint32_t exponent) { return below(2) << 15 | exponent << 7 | below(128); };

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which memory an emulated program may touch, and what is said when it touches other memory.
+// Which memory an emulated program may touch, and the error text when it touches other memory.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -78,7 +78,7 @@ std::string Cpu::nearest_range(std::uint64_t address, std::size_t bytes) const {
   std::string text = "no permitted range is near";
   std::uint64_t nearest = std::uint64_t{1} << 20;
   for (const Range& range : candidates) {
-    // A range that holds the access whole but refuses writes explains the failure better than any neighbour.
+    // A range that holds the whole access but refuses writes explains the failure better than any neighbour.
     if (contains(range, address, bytes)) return fmt::format("'{}' is read-only", range.name);
     const bool before = address < begin_of(range);
     const std::uint64_t distance =

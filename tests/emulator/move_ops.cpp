@@ -18,7 +18,7 @@ struct alignas(16) Block {
 
 void copy(const Op&, const Sources& s, Vec& out) { out = *s.a; }
 
-// Bytes whose bit in `active` is clear are not accessed and, without `zeroing`, keep what the register has.
+// Bytes whose bit in `active` is clear are not accessed; without `zeroing` they keep what the register has.
 void load_active(Cpu& cpu, const Op& op, std::uint64_t active, bool zeroing) {
   const std::uint64_t address = address_of(cpu, op);
   cpu.check_active(address, active, false);
@@ -67,7 +67,7 @@ bool bind_move(Op& op, const Entry& entry) {
 
 Entry move(ZydisMnemonic mnemonic, std::uint8_t element) { return {mnemonic, bind_move, nullptr, nullptr, element}; }
 
-// vmovd, vmovq: kBytes low bytes from anywhere to anywhere, the rest of a register becomes zero.
+// vmovd, vmovq: the kBytes low bytes, from anywhere to anywhere; the rest of a register becomes zero.
 template <std::size_t kBytes>
 void run_move_low(Cpu& cpu, const Op& op) {
   Vec temporary;
@@ -93,7 +93,7 @@ void broadcast(const Op&, const Sources& s, Vec& out) {
   for (std::size_t at = 0; at < sizeof(Vec); at += kBytes) std::memcpy(out.bytes + at, s.a->bytes, kBytes);
 }
 
-// vpinsr and vinserti128: the low part of the second source at the place that the immediate says.
+// vpinsr and vinserti128: the low part of the second source goes to the place that the immediate names.
 template <class Part>
 void insert(const Op& op, const Sources& s, Vec& out) {
   out = *s.a;
@@ -130,7 +130,7 @@ bool bind_by_immediate(Op& op, const Entry& entry) {
   return op.operand[2].kind == Kind::immediate && bind_plain(op, entry);
 }
 
-// The eight bits of the immediate select from the second source, again and again.
+// The eight bits of the immediate select from the second source, repeated along the vector.
 template <class T>
 void blend(const Op& op, const Sources& s, Vec& out) {
   for (std::size_t i = 0; i < kLanes<T>; ++i) {

@@ -24,7 +24,7 @@ struct Sources {
 };
 
 using Handler = void (*)(Cpu& cpu, const Op& op);
-// A pure function; may write all of `out`, lanes above the vector length are dropped by the handler.
+// A pure function. It may write all of `out`: the handler drops lanes above the vector length.
 using Compute = void (*)(const Op& op, const Sources& sources, Vec& out);
 
 enum class Kind : std::uint8_t { none, gpr, vector, mask, memory, immediate };
@@ -52,7 +52,7 @@ struct Op {
   std::uint8_t length = 0;
   std::uint8_t condition = 0;  // of jcc, cmovcc: the low four bits of the opcode
   std::uint8_t mask = 0;       // write mask; 0 is none
-  std::uint8_t element = 0;    // bytes that one mask bit stands for
+  std::uint8_t element = 0;    // bytes that one mask bit controls
   std::uint8_t broadcast = 0;  // bytes of a {1toN} memory operand; 0 is none
   std::uint8_t vector_bytes = 0;
   std::uint8_t result_bytes = 0;  // of a conversion to narrower elements, above which all becomes zero

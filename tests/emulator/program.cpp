@@ -18,8 +18,8 @@ class Decoder {
     ZydisDecoderInit(&zydis_, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
   }
 
-  // False and a text in `error` if the flow leaves the code, meets bytes that are no instruction, or if two
-  // instructions overlap.
+  // Returns false, with a text in `error`, if the flow leaves the code or meets bytes that are no instruction, or if
+  // two instructions overlap.
   bool decode_reachable(std::string& error);
   bool link(std::vector<Op>& ops, std::string& error) const;
 
@@ -76,7 +76,7 @@ bool Decoder::decode_reachable(std::string& error) {
   return true;
 }
 
-// From offsets to indices.
+// Turns the offsets in `next` and `target` into indices.
 bool Decoder::link(std::vector<Op>& ops, std::string& error) const {
   std::map<std::uint32_t, std::uint32_t> index_of;
   for (const auto& [offset, op] : found_) {
@@ -102,7 +102,7 @@ std::span<const std::uint8_t> Program::code() const { return {storage_.data()->b
 
 std::unique_ptr<Program> Program::decode(std::span<const std::uint8_t> code, std::string* error) {
   std::unique_ptr<Program> program(new Program);
-  // One line more than needed, so that storage is never empty.
+  // One unit more than needed, so that the storage is never empty.
   program->storage_.resize(code.size() / sizeof(Vec) + 1);
   program->code_bytes_ = code.size();
   if (!code.empty()) std::memcpy(program->storage_.data()->bytes, code.data(), code.size());

@@ -92,7 +92,7 @@ TEST(VerifyTest, KernelsKeepToTheirTier) {
   // It may fault on lanes that its mask leaves out, so no tail may use it.
   EXPECT_CONTAINS(body_problems([](Code& c) { c.vmaskmovps(ymm0, ymm1, ptr[rdi]); }, kAvx2Tier),
                   "not among the instructions");
-  // As AVX-VNNI has it.
+  // AVX-VNNI's encoding.
   EXPECT_CONTAINS(body_problems([](Code& c) { c.vpdpbusd(ymm0, ymm1, ymm2, Xbyak::VexEncoding); }, kAvx512VnniTier),
                   "not among the instructions");
 }

@@ -19,12 +19,12 @@ constexpr unsigned kCalleeSaved[] = {kRbx, kRbp, 12, 13, 14, 15};
 constexpr const char* kGprNames[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
                                      "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
 constexpr std::uint8_t kStackPoison = 0x7F;  // f32 0x7F7F7F7F, and no address if used as one
-constexpr std::size_t kAboveEntry = 4096;    // bytes of the stack above the return address: the callers'
+constexpr std::size_t kAboveEntry = 4096;    // bytes of the stack above the return address, which belong to callers
 
 std::uint64_t garbage(unsigned index) { return 0xBAD0BAD0BAD00000 + 0x1111 * index; }
 std::uint64_t callee_saved_value(unsigned index) { return 0x5AFE5AFE5AFE0000 + 0x0101 * index; }
 
-// A signalling NaN as f32, and each half one as bf16 and f16; different in every register and element.
+// A signalling NaN as f32, and each half of it as bf16 and as f16; different in every register and element.
 Vec vector_garbage(unsigned index) {
   Vec value;
   for (unsigned i = 0; i < 16; ++i) {
@@ -35,8 +35,8 @@ Vec vector_garbage(unsigned index) {
   return value;
 }
 
-// rsp is 8 beyond a multiple of 16, as after a call, and never 8 beyond one of 64, so that code which aligns nothing
-// but needs it is found out.
+// rsp is 8 past a multiple of 16, as after a call, but never 8 past a multiple of 64, so that code that needs more
+// alignment and does not establish it is found out.
 void reset_stack(Cpu& cpu) {
   std::memset(cpu.stack->bytes, kStackPoison, sizeof cpu.stack->bytes);
   const std::uint64_t end = reinterpret_cast<std::uint64_t>(cpu.stack->bytes) + sizeof cpu.stack->bytes;
@@ -60,8 +60,8 @@ void reset(Cpu& cpu, const Program& program, std::uint64_t arg0) {
   reset_stack(cpu);
 }
 
-// Runs until something stops the machine; returns the number of instructions. Not inlined, so that nothing of it moves
-// out from under the host's MXCSR.
+// Runs until something stops the machine; returns the number of instructions. Not inlined, so that the compiler cannot
+// move any of it to where the host's MXCSR is not set.
 [[gnu::noinline]] std::uint64_t execute(const std::vector<Op>& ops, Cpu& cpu, std::uint32_t& last) {
   std::uint64_t left = cpu.budget;
   while (!cpu.stop) {

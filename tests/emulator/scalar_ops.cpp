@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Instructions on general-purpose and mask registers, branches, the stack, MXCSR, and what does nothing.
+// Instructions on general-purpose and mask registers, the stack and MXCSR, branches, and those that do nothing.
 #include <cstring>
 #include <type_traits>
 
@@ -20,7 +20,7 @@ T get(Cpu& cpu, const Op& op, std::size_t i) {
   return value;
 }
 
-// A write of 32 bits clears the upper half of the register, one of 8 or 16 bits keeps the rest.
+// A write of 32 bits clears the upper half of the register; one of 8 or 16 bits keeps the rest.
 template <class T>
 void put(Cpu& cpu, const Op& op, T value) {
   const Operand& operand = op.operand[0];
@@ -208,7 +208,7 @@ void run_return(Cpu& cpu, const Op&) {
   cpu.stop = true;
 }
 
-// `ret imm16` is not for this calling convention.
+// `ret imm16` does not belong to this calling convention.
 bool bind_return(Op& op, const Entry& entry) { return op.operand[0].kind == Kind::none && bind_plain(op, entry); }
 
 void run_load_mxcsr(Cpu& cpu, const Op& op) {
@@ -226,7 +226,7 @@ void run_zero_upper(Cpu& cpu, const Op&) {
 
 void run_nothing(Cpu&, const Op&) {}
 
-// kmov: from and to a mask register, of which it takes and leaves the low bits of T.
+// kmov: reads or writes the low bits of a mask register, as many as T has.
 template <class T>
 void run_mask_move(Cpu& cpu, const Op& op) {
   const bool from_mask = op.operand[1].kind == Kind::mask;

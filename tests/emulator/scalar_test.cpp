@@ -25,7 +25,7 @@ struct ScalarCase {
   }
 
 // rax, rcx, rdx and r8 hold random values, [r11] the image. Flags on entry are those of `cmp r8, rdx`.
-// Several cases a line.
+// Several cases per line.
 // clang-format off
 const ScalarCase kCases[] = {
     CASE(kAll, add(rax, rcx)), CASE(kAll, add(eax, ecx)), CASE(kAll, add(ax, cx)), CASE(kAll, add(al, cl)),
@@ -55,7 +55,7 @@ const ScalarCase kCases[] = {
 };
 // clang-format on
 
-// At the end of the memory; mov and cmovcc change no flags.
+// Stores the flags at the end of the memory, by mov and cmovcc, which change none.
 void store_flags(Code& c, unsigned defined) {
   const std::function<void()> move_if[] = {[&] { c.cmovz(r10d, r9d); }, [&] { c.cmovs(r10d, r9d); },
                                            [&] { c.cmovc(r10d, r9d); }, [&] { c.cmovl(r10d, r9d); }};

@@ -86,8 +86,8 @@ inline void move_image(Code& c, const Shape& shape, bool load) {
   }
 }
 
-// endbr64; load everything; body; store everything; vzeroupper; ret. VEX moves unless the shape is EVEX, so that a host
-// without AVX-512 can run it.
+// endbr64; load everything; body; store everything; vzeroupper; ret. Uses VEX moves unless the shape is EVEX, so that a
+// host without AVX-512 can run it.
 inline Bytes vector_program(const Shape& shape, const Emit& body) {
   using namespace Xbyak::util;
   return assemble([&](Code& c) {
@@ -126,7 +126,7 @@ inline std::string error_of_run(const Program& program, Image& image) {
   return error;
 }
 
-// For the life of the process.
+// The code in executable memory, for the life of the process.
 inline auto native_code(const Bytes& code) {
   static CodeMemory memory(std::size_t{1} << 26);
   const void* address = nullptr;
@@ -194,7 +194,7 @@ inline std::string hex(const Vec& v) {
   return text;
 }
 
-// All masked: flushing or not, each direction of rounding.
+// All exceptions masked, with and without flushing, each direction of rounding.
 inline constexpr std::uint32_t kMaskedMxcsr[] = {kMxcsrDefault, kMxcsrFlush, 0x3F80, 0x5FC0, 0xFF80};
 
 // Runs the code on random images both here and in the emulator.

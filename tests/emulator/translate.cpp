@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// From what Zydis says about one instruction to an Op.
+// Makes an Op of what Zydis says about one instruction.
 #include <algorithm>
 #include <array>
 

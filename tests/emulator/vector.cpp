@@ -21,7 +21,7 @@ void load_memory(Cpu& cpu, const Op& op, std::size_t bytes, Vec& out) {
   }
 }
 
-// At most one operand is no vector register, so one temporary is enough. An operand that does not exist has index 0.
+// At most one operand is not a vector register, so one temporary is enough. A missing operand has index 0.
 Sources gather(Cpu& cpu, const Op& op, Vec& temporary) {
   const Operand& destination = op.operand[0];
   if (op.registers_only) {
@@ -31,8 +31,8 @@ Sources gather(Cpu& cpu, const Op& op, Vec& temporary) {
   return {&fetch(cpu, op, 1, temporary), &fetch(cpu, op, 2, temporary), old};
 }
 
-// Under the write mask to the first operand, a vector register. No mask bit stands for what lies above a narrowed
-// result: it is zero, whatever was there.
+// Writes to the first operand, a vector register, under the write mask. No mask bit covers what lies above a narrowed
+// result: it becomes zero, whatever was there.
 void write_vector(Cpu& cpu, const Op& op, Vec& out) {
   const Operand& destination = op.operand[0];
   if (op.mask != 0) {
@@ -119,7 +119,7 @@ void run_under_guest_mxcsr(Cpu& cpu, const Op& op, Handler inner) {
   if ((cpu.mxcsr & kMxcsrDefault) != kMxcsrDefault) {
     return cpu.fail(fmt::format("floating-point arithmetic while MXCSR (0x{:04x}) may trap", cpu.mxcsr));
   }
-  // The arithmetic is reached through a function pointer only, so the compiler cannot move it out from between.
+  // The arithmetic is reached only through a function pointer, so the compiler cannot move it past either setcsr.
   _mm_setcsr(cpu.mxcsr);
   inner(cpu, op);
   _mm_setcsr(kMxcsrFlush);

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Handlers of vector instructions (fetch, compute, write under a mask) and helpers to write computations with.
+// Handlers of vector instructions (fetch, compute, write under a mask), and helpers for writing computations.
 #pragma once
 
 #include <immintrin.h>
@@ -12,8 +12,8 @@
 
 namespace zenwoq::emulator {
 
-// The value of operand i: the register itself, or memory (with {1toN}) or a general-purpose register in the low bytes
-// of `temporary`.
+// The value of operand i: the register itself; or `temporary`, with memory (by {1toN} too) or a general-purpose
+// register in its low bytes.
 const Vec& fetch(Cpu& cpu, const Op& op, std::size_t i, Vec& temporary);
 
 // Ends a write of `bytes` bytes to a register: what lies above them becomes zero.
@@ -61,7 +61,7 @@ inline std::size_t active_lanes(const Op& op) {
   return op.vector_bytes / sizeof(T);
 }
 
-// Half registers are what the host has instructions for. H is __m256i or __m256.
+// The host only needs instructions for half registers. H is __m256i or __m256.
 template <class H>
 inline H load_half(const Vec& v, int half) {
   H value;
@@ -74,9 +74,9 @@ inline void store_half(Vec& v, int half, H value) {
   std::memcpy(v.bytes + half * 32, &value, 32);
 }
 
-// From a lambda over halves; right for every instruction that keeps to its 128-bit lanes. A lambda of three arguments
-// takes the old destination first. A half is written only after it was read, so the result may go straight to the
-// destination.
+// Makes an entry from a lambda over halves, which is right for every instruction that keeps to its 128-bit lanes. A
+// lambda of three arguments takes the old destination first. A half is written only after it was read, so the result
+// may go straight to the destination.
 template <class H, class F>
 void compute_halves(const Op&, const Sources& s, Vec& out) {
   for (int h = 0; h < 2; ++h) {
@@ -98,7 +98,7 @@ Entry halves(ZydisMnemonic mnemonic, std::uint8_t element, F, bool (*bind)(Op&, 
   return {mnemonic, bind, kFloat ? run_float<run_in_place> : run_in_place, compute_halves<H, F>, element};
 }
 
-// The row of an integer instruction from the intrinsic of its 256-bit form.
+// Makes the row of an integer instruction from the intrinsic of its 256-bit form.
 #define INT_TWO(mnemonic, element, intrinsic) \
   halves<__m256i>(ZYDIS_MNEMONIC_##mnemonic, element, [](__m256i a, __m256i b) { return intrinsic(a, b); })
 

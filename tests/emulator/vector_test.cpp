@@ -23,7 +23,7 @@ struct VectorCase {
 Xbyak::Address mem(std::size_t at) { return ptr[image_at(&Image::memory, at)]; }
 Xbyak::Address mem_b(std::size_t at) { return ptr_b[image_at(&Image::memory, at)]; }
 
-// Several cases a line.
+// Several cases per line.
 // clang-format off
 const VectorCase kVexCases[] = {
     CASE(vmovdqu(ymm0, mem(3))), CASE(vmovdqu(mem(3), xmm1)), CASE(vmovdqa(ymm0, mem(32))), CASE(vmovdqa(xmm0, xmm1)),
@@ -85,7 +85,7 @@ struct FormCase {
 #define TWO(vex, evex) \
   { #vex, EMIT(vex), EMIT(evex) }
 
-// Several cases a line.
+// Several cases per line.
 // clang-format off
 const FormCase kForms[] = {
     FORM(vxorps(d, a, b)), FORM(vandps(d, a, b)), FORM(vandnps(d, a, b)), FORM(vorps(d, a, b)), FORM(vpaddb(d, a, b)),

@@ -20,7 +20,7 @@ bool uses_upper_state(const Op& op) {
                      [](const Operand& operand) { return operand.kind == Kind::vector && operand.bytes > 16; });
 }
 
-// What is wrong with the instruction itself.
+// What is wrong with an instruction by itself.
 std::vector<std::string> problems_of(const Op& op, Features allowed) {
   if (!is_known(op)) return {"not among the instructions that a kernel may use"};
   std::vector<std::string> problems;
@@ -42,7 +42,7 @@ std::vector<std::string> problems_of(const Op& op, Features allowed) {
   return problems;
 }
 
-// What may stand between vzeroupper and ret.
+// What may come between vzeroupper and ret.
 bool is_epilogue(const Op& op) {
   switch (op.mnemonic) {
     case M(POP):

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The call is a few lines of machine code of our own: no compiler may touch a register in between.
+// The call is a few lines of hand-written machine code, as no compiler may touch a register in between.
 #include "tests/support/checked_call.h"
 
 #include <fmt/format.h>

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Builds checkpoint files in memory for the tests of the readers, right ones and wrong ones.
+// Builds checkpoint files in memory, valid and invalid ones, for the tests of the readers.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -42,7 +42,7 @@ Bytes bytes_of(const std::vector<T>& values) {
   return bytes;
 }
 
-// A safetensors file with this very header text.
+// A safetensors file with exactly this header text.
 inline Bytes safetensors_of(const std::string& header, const Bytes& data = {}) {
   Bytes file;
   append(file, static_cast<std::uint64_t>(header.size()));
@@ -88,7 +88,7 @@ class GgufBuilder {
     append(data_, data);
     return *this;
   }
-  // An entry of the tensor table without data of its own.
+  // Adds an entry to the tensor table, but no data.
   GgufBuilder& tensor_at(const std::string& name, const Shape& dimensions, std::uint32_t type, std::uint64_t offset) {
     append(infos_, string_bytes(name));
     append(infos_, static_cast<std::uint32_t>(dimensions.size()));
@@ -125,7 +125,7 @@ class GgufBuilder {
   Bytes data_;
 };
 
-// File name -> bytes, as a directory would hold them.
+// A directory's files: name -> bytes.
 using Files = std::map<std::string, Bytes>;
 
 inline ShardSource shards_in(const Files& files) {
@@ -142,7 +142,7 @@ inline std::unique_ptr<Checkpoint> open_bytes(const Bytes& bytes, const ReadOpti
   return open_checkpoint_bytes(view(bytes), "test", options, shards_in(no_shards));
 }
 
-// The message of the ReadError that action throws, which must be one line; "" where it throws none.
+// The message of the ReadError that action throws, which must be one line; "" if it throws none.
 inline std::string error_of(const std::function<void()>& action) {
   try {
     action();
@@ -166,7 +166,7 @@ inline std::string load_error(const Bytes& bytes, const ReadOptions& options = {
   });
 }
 
-// The reason why the tensor is left alone; "" where it is not.
+// The reason why the tensor is left alone; "" if it is not.
 inline std::string reason_for(const Checkpoint& checkpoint, const std::string& name) {
   for (const LeftAlone& left : checkpoint.left_alone()) {
     if (left.name == name) return left.reason;

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// A buffer that ends exactly at a page without access (and starts behind one), so that one byte too far is a crash.
+// A buffer that ends exactly at a page without access (and has another before it), so that one byte too far is a crash.
 #pragma once
 
 #include <sys/mman.h>

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Native calls go through checked_call, others through the emulator. Kernels of a context are reached through a stub in
-// real code memory, so that the library itself notices nothing.
+// Native calls go through checked_call, others through the emulator. A context's kernels are reached through a stub in
+// real code memory, so that the library cannot tell the difference.
 #include "tests/support/kernel_host.h"
 
 #include <xbyak/xbyak.h>
@@ -27,7 +27,7 @@ std::string joined(const std::vector<std::string>& problems) {
   return text;
 }
 
-// Decodes and verifies. NULL and a text if anything is wrong.
+// Decodes and verifies the code. If anything is wrong, returns NULL and sets *problem.
 std::unique_ptr<emulator::Program> verified(std::span<const std::uint8_t> code, std::string* problem) {
   auto program = emulator::Program::decode(code, problem);
   std::vector<std::string> problems;

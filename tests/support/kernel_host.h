@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs generated kernels under watch: on this CPU where it has AVX-512 BF16, else in the emulator. Either way the
-// machine code is verified before, and each call is looked at: registers, MXCSR, stack, vector state; in the emulator
+// Runs generated kernels under supervision: on this CPU if it has AVX-512 BF16, else in the emulator. Either way the
+// machine code is verified first, and each call is checked: registers, MXCSR, stack, vector state; in the emulator also
 // every access.
 #pragma once
 
@@ -21,18 +21,18 @@ namespace zenwoq::test {
 class KernelHost {
  public:
   KernelHost();
-  ~KernelHost();  // no context that has a loader of this host may live on
+  ~KernelHost();  // contexts that use a loader of this host must be gone by then
 
   static bool native();  // this CPU runs the kernels itself
 
-  // Verifies the code and calls it once. `ranges`: all memory the kernel may touch, beside its stack.
-  // Empty, or what was wrong.
+  // Verifies the code and calls it once. `ranges` is all memory that the kernel may touch besides its stack. Returns
+  // what was wrong; empty if nothing was.
   std::string call(const std::vector<std::uint8_t>& code, const GemmArgs& args, std::vector<emulator::Range> ranges);
 
-  // A loader for a context: kernels that it loads run under watch (without ranges: operands end at guard pages
-  // instead).
+  // A loader for a context. The kernels that it loads run under supervision, but without ranges: operands should end at
+  // guard pages instead.
   ContextSeams seams();
-  // What was wrong in loads and calls since the last question; empty if nothing.
+  // What was wrong in loads and calls since the last time this was called; empty if nothing was.
   std::string take_problems();
 
  private:

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Random data, and the arithmetic contract in the most literal form: doubles and explicit flushing instead of MXCSR.
+// Random data, and the arithmetic contract in its most literal form: explicit flushing instead of MXCSR.
 #include "tests/support/random_weight.h"
 
 #include <bit>
@@ -57,7 +57,7 @@ float contract_fma(float a, float b, float c) {
     // An underflow to zero keeps its sign; an exact zero has the sign of the IEEE rules. fma gives both.
     return result;
   }
-  // 2^60 larger the same operation has no denormals, so it rounds with an unbounded exponent.
+  // Scaled by 2^60, the same operation has no denormals, so it rounds with an unbounded exponent.
   const float scaled = std::fma(a * 0x1p60f, b, c * 0x1p60f);
   const bool scaling_exact =
       std::isfinite(a * 0x1p60f) && std::isfinite(c * 0x1p60f) && std::fabs(a) < 0x1p60f && std::fabs(c) < 0x1p60f;
@@ -133,7 +133,7 @@ std::uint16_t random_bf16(Rng& rng, bool nasty) {
   const auto sign = static_cast<std::uint16_t>(rng() % 2 ? 0x8000 : 0);
   if (nasty && kind < 16) {
     constexpr std::uint16_t kSpecial[] = {0x0000, 0x0001, 0x007F, 0x0080, 0x7F7F, 0x7F80, 0x7FC1, 0x7F81};
-    // Infinities and NaN rarely: they hide everything behind them.
+    // Infinities and NaNs are rare, because they hide everything that comes after them.
     return static_cast<std::uint16_t>(kSpecial[kind < 15 ? rng() % 5 : 5 + rng() % 3] | sign);
   }
   if (kind < 48) return static_cast<std::uint16_t>(pick(rng, 0x0000, 0x0300) | sign);  // products underflow

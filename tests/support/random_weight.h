@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Random weights and activations, nasty values included, and a layer computed by the contract's own words.
+// Random weights and activations, nasty values included, and a layer computed just as the contract says.
 #pragma once
 
 #include <cstdint>
@@ -38,12 +38,12 @@ RandomWeight random_weight(Rng& rng, std::size_t n, std::size_t k, std::size_t g
 // bf16 bits: mostly small numbers; where `nasty`, also -0, denormals, infinities and NaN.
 std::uint16_t random_bf16(Rng& rng, bool nasty);
 
-// y[n] of one row by the definition of the contract, one scalar operation after another: nothing shared with src/.
-// x: K bf16. Result before the rounding to bf16.
+// y[n] of one row by the contract's definition, one scalar operation after another; shares nothing with src/. x has K
+// bf16 values. The result is the one before rounding to bf16.
 float contract_element(const RandomWeight& weight, std::size_t n, const std::vector<std::uint16_t>& x,
                        const float* bias);
 
-// Equal bits, or both NaN.
+// Whether the bits are equal or both are NaN.
 bool same_f32(float a, float b);
 bool same_bf16(std::uint16_t a, std::uint16_t b);
 

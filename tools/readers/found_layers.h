@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a reader finds in a file: layers that can be loaded, and what it leaves alone with the reason.
+// What a reader finds in a file: layers that can be loaded, and tensors that it leaves alone, with the reason.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +25,7 @@ struct LayerSource {
 
   std::string where;  // file and layer, as messages name them
   LayerInfo info;
-  ByteView bias;  // [N] of info.bias_type where the layer has a bias
+  ByteView bias;  // [N] of info.bias_type if the layer has a bias
 };
 
 struct FoundLayers {

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The table of ggml types, as in gguf-py 0.19 (but q8_1, which files do not hold, as in ggml-common.h).
+// The table of ggml types as in gguf-py 0.19, except for q8_1, which no file holds: that is as in ggml-common.h.
 #include "tools/readers/ggml_types.h"
 
 #include <fmt/format.h>

@@ -12,7 +12,7 @@
 
 namespace zenwoq::tools {
 
-// Numbers as in a GGUF file, of the types that are imported.
+// The numbers that GGUF files give to the types that are imported.
 constexpr std::uint32_t ggml_q4_0 = 2;
 constexpr std::uint32_t ggml_q4_1 = 3;
 
@@ -23,7 +23,7 @@ struct GgmlType {
   std::uint32_t block_bytes;
 };
 
-// nullptr for a number that is not known.
+// nullptr for an unknown number.
 const GgmlType* find_ggml_type(std::uint32_t number);
 
 // The zenwoq type of a ggml type, if it has one.

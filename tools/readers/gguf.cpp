@@ -80,7 +80,7 @@ std::unique_ptr<GgufLayer> make_layer(const GgufTensor& tensor, const std::strin
 
 using TensorsByName = std::map<std::string_view, const GgufTensor*>;
 
-// The tensor X.bias of X.weight, nullptr where there is none.
+// The tensor X.bias of X.weight; nullptr if there is none.
 const GgufTensor* find_bias(const TensorsByName& by_name, const GgufTensor& weight) {
   if (!has_suffix(weight.name, ".weight")) return nullptr;
   const auto found = by_name.find(std::string(without_suffix(weight.name, ".weight")) + ".bias");

@@ -11,7 +11,7 @@
 
 namespace zenwoq::tools {
 
-// where names the file in messages. Throws ReadError.
+// `where` names the file in messages. Throws ReadError.
 FoundLayers find_gguf_layers(ByteView file, const std::string& where);
 
 }  // namespace zenwoq::tools

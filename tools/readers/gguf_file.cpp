@@ -25,16 +25,16 @@ constexpr int max_array_depth = 4;
 constexpr std::uint32_t max_dimensions = 4;
 constexpr std::uint64_t max_dimension = (1u << 31) - 1;
 
-// The smallest things that can stand in a file: they bound the counts.
+// The smallest sizes that entries of a file can have; they bound the declared counts.
 constexpr std::uint64_t min_pair_bytes = 8 + 4 + 1;            // key length, type, value
 constexpr std::uint64_t min_tensor_bytes = 8 + 4 + 8 + 4 + 8;  // name length, n_dims, dimension, type, offset
 constexpr std::uint64_t min_string_bytes = 8;
 constexpr std::uint64_t min_array_bytes = 4 + 8;
 
-// Types of values of key-value pairs.
+// Value types of key-value pairs.
 enum ValueType : std::uint32_t { u32_value = 4, string_value = 8, array_value = 9 };
 
-// Bytes of each value type; 0 for strings and arrays, which say their length themselves.
+// Bytes of each value type; 0 for strings and arrays, which carry their length with them.
 constexpr std::array<std::uint64_t, 13> value_bytes = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
 class Cursor {
@@ -58,7 +58,7 @@ class Cursor {
     return file_.sub(begin, length).text();
   }
 
-  // A count of things that have at least min_bytes each.
+  // Reads a count of things that take at least min_bytes each.
   std::uint64_t take_count(std::uint64_t min_bytes, const char* what) {
     const auto count = take<std::uint64_t>(what);
     const std::uint64_t possible = (file_.size() - at_) / min_bytes;
@@ -187,7 +187,7 @@ std::vector<GgufTensor> take_tensors(Cursor& cursor, std::uint64_t count) {
   return tensors;
 }
 
-// Bytes of the tensor's data; 0 for a type of unknown size. Throws ReadError for a size that cannot be.
+// Bytes of the tensor's data; 0 for a type of unknown size. Throws ReadError for an impossible size.
 std::uint64_t data_bytes(const GgufTensor& tensor, const std::string& where) {
   const GgmlType* type = find_ggml_type(tensor.type);
   if (type == nullptr) return 0;

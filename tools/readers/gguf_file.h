@@ -22,7 +22,7 @@ struct GgufTensor {
 
 bool looks_like_gguf(ByteView file);
 
-// where names the file in messages. Throws ReadError unless every count, size and border is right.
+// `where` names the file in messages. Throws ReadError unless every count, size and offset is right.
 std::vector<GgufTensor> parse_gguf(ByteView file, const std::string& where);
 
 }  // namespace zenwoq::tools

@@ -15,11 +15,11 @@
 
 namespace zenwoq::tools {
 
-// What is known of a layer before its tensors are read: its weight, and what only a checkpoint says.
+// What is known about a layer before its tensors are read: its quantization, and what only a checkpoint says.
 struct LayerInfo : Quantization {
   std::string name;                     // of the linear, without ".weight"
   std::string format;                   // "torchao intx", "torchao opaque", "gguf q4_0", "gguf q4_1"
-  zenwoq_dtype bias_type = ZENWOQ_F32;  // where the layer has a bias
+  zenwoq_dtype bias_type = ZENWOQ_F32;  // if the layer has a bias
   bool has_bias = false;
 };
 
@@ -36,7 +36,7 @@ struct LeftAlone {
   std::string reason;
 };
 
-// A file that is damaged, lies, or is of no known kind: one line saying what is wrong where.
+// A file is damaged, contradicts itself, or is of no known kind. what() is one line that says what is wrong and where.
 class ReadError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -46,13 +46,13 @@ struct ReadOptions {
   enum class OpaqueLayout { avx512, avx2 } opaque_layout = OpaqueLayout::avx512;
 };
 
-// An open checkpoint. Opening checks every size and border; load() copies one layer out of the mapped file.
+// An open checkpoint. Opening checks every size and offset; load() copies one layer out of the mapped file.
 class Checkpoint {
  public:
   virtual ~Checkpoint() = default;
   const std::vector<LayerInfo>& layers() const { return layers_; }
   const std::vector<LeftAlone>& left_alone() const { return left_alone_; }
-  virtual Layer load(std::size_t index) const = 0;  // throws ReadError for values that cannot be (a code of 9)
+  virtual Layer load(std::size_t index) const = 0;  // throws ReadError for impossible values (a code of 9)
 
  protected:
   std::vector<LayerInfo> layers_;

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Maps a file; everything that is not a readable, non-empty regular file is an error in words.
+// Maps a file. Anything but a readable, non-empty regular file is a ReadError.
 #include "tools/readers/mapped_file.h"
 
 #include <fcntl.h>

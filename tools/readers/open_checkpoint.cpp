@@ -31,7 +31,7 @@ constexpr std::size_t shown_path_bytes = 400;
 
 class OpenCheckpoint final : public Checkpoint {
  public:
-  // files are what the layers point into, empty where the caller owns the bytes.
+  // `files` are the mappings that the layers point into; empty if the caller owns the bytes.
   OpenCheckpoint(FoundLayers found, std::vector<MappedFile> files)
       : sources_(std::move(found.layers)), files_(std::move(files)) {
     for (const auto& source : sources_) layers_.push_back(source->info);
@@ -80,7 +80,7 @@ std::vector<fs::path> gguf_files_in(const fs::path& directory) {
   return files;
 }
 
-// The checkpoint that a directory holds, under the names that Hugging Face gives.
+// The path of a directory's checkpoint, which has one of the file names that Hugging Face uses.
 fs::path checkpoint_in(const fs::path& directory) {
   std::error_code error;
   for (const char* name : {"model.safetensors.index.json", "model.safetensors"}) {

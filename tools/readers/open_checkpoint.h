@@ -14,7 +14,7 @@
 
 namespace zenwoq::tools {
 
-// name is the path or file name: one that ends in ".index.json" is an index, and only then shard_bytes is
+// `name` is a path or file name. If it ends in ".index.json", the bytes are an index, and only then is shard_bytes
 // called. All bytes must outlive the checkpoint. Throws ReadError.
 std::unique_ptr<Checkpoint> open_checkpoint_bytes(ByteView bytes, const std::string& name, const ReadOptions& options,
                                                   const ShardSource& shard_bytes);

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Parses and checks a safetensors header: borders inside the file, sizes that match shapes, no overlap and
-// no gap.
+// Parses a safetensors header and checks that offsets lie inside the file, that sizes match shapes, and that tensors
+// neither overlap nor leave gaps.
 #include "tools/readers/safetensors.h"
 
 #include <algorithm>
@@ -70,11 +70,10 @@ Extent parse_extent(const json& entry, std::uint64_t data_bytes, const std::stri
   return {offsets[0], offsets[1], {}};
 }
 
-// Bytes that shape and dtype ask for; empty where that is no whole number of bytes or does not fit in 64
-// bits.
+// The bytes that shape and dtype call for; empty if that is not a whole number or does not fit in 64 bits.
 std::optional<std::uint64_t> shape_bytes(const Tensor& tensor, std::uint64_t bits) {
   std::optional<std::uint64_t> total = bits;
-  // Zeros first: [2^40, 2^40, 0] is an empty tensor, no overflow.
+  // Zeros first: [2^40, 2^40, 0] is an empty tensor, not an overflow.
   const bool empty = std::find(tensor.shape.begin(), tensor.shape.end(), 0u) != tensor.shape.end();
   if (empty) return 0;
   for (const std::uint64_t size : tensor.shape) {
@@ -93,7 +92,7 @@ void check_size(const Tensor& tensor, const std::string& where) {
        tensor.data.size(), bytes ? std::to_string(*bytes) : "more than there can be, or a broken number");
 }
 
-// The format has neither overlaps nor gaps: where there are some, an offset is damaged.
+// The format allows neither overlaps nor gaps: if there is one, an offset is damaged.
 void check_tiling(std::vector<Extent> extents, std::uint64_t data_bytes, const std::string& where) {
   std::sort(extents.begin(), extents.end(),
             [](const Extent& a, const Extent& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });

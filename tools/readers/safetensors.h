@@ -14,7 +14,7 @@ namespace zenwoq::tools {
 // Whether the bytes begin as the format demands, with '{' after the length.
 bool looks_like_safetensors(ByteView file);
 
-// where names the file in messages. Throws ReadError unless every size and border in the header is right.
+// `where` names the file in messages. Throws ReadError unless every size and offset in the header is right.
 TensorSet parse_safetensors(ByteView file, const std::string& where);
 
 }  // namespace zenwoq::tools

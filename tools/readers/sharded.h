@@ -12,7 +12,7 @@
 
 namespace zenwoq::tools {
 
-// The bytes of the shard with this file name, which is a plain one; throws ReadError where there is none.
+// The bytes of the shard with this name, which has no folder in it; throws ReadError if there is none.
 using ShardSource = std::function<ByteView(const std::string& file_name)>;
 
 // The tensors of all shards as one set, so that a layer may lie in several of them. Throws ReadError.

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// nlohmann::json keeps the last of two equal keys and any depth: its parser callback refuses both here.
+// nlohmann::json accepts duplicate keys, of which it keeps the last, and any depth; the parser callback refuses both.
 #include "tools/readers/strict_json.h"
 
 #include <set>
@@ -51,7 +51,7 @@ class StrictnessCheck {
 }  // namespace
 
 json parse_strict_json(std::string_view text, const std::string& where) {
-  // To nlohmann's lexer a NUL is the end of the text, whatever follows.
+  // nlohmann's lexer takes a NUL for the end of the text, whatever follows.
   if (text.find('\0') != std::string_view::npos) fail("{}: JSON has a NUL byte", where);
   StrictnessCheck check(where);
   const auto callback = [&check](int depth, json::parse_event_t event, const json& parsed) {

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// JSON from a file that is not trusted: no key twice, bounded depth, errors as one-line ReadErrors.
+// JSON from a file that is not trusted: no duplicate keys, bounded depth, errors as one-line ReadErrors.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -10,7 +10,7 @@
 
 namespace zenwoq::tools {
 
-// where begins the message of a ReadError.
+// The message of a ReadError begins with `where`.
 nlohmann::json parse_strict_json(std::string_view text, const std::string& where);
 
 }  // namespace zenwoq::tools

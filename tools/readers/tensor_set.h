@@ -20,10 +20,10 @@ namespace zenwoq::tools {
 struct Tensor {
   std::string dtype;  // as the file spells it: "BF16"
   std::vector<std::uint64_t> shape;
-  ByteView data;  // as many bytes as shape and dtype ask for, if dtype is a known one
+  ByteView data;  // of the size that shape and dtype call for, if dtype is known
 };
 
-// Bits of one element; empty for a dtype that is not known.
+// Bits of one element; empty for an unknown dtype.
 std::optional<std::uint64_t> element_bits(const std::string& dtype);
 
 // The zenwoq type of a dtype, if it has one.
@@ -38,12 +38,12 @@ struct TensorSet {
   std::string where;  // the file, as messages name it
   TensorMap tensors;
   std::map<std::string, std::set<std::string>> metadata;  // shards may disagree: every value that a key has
-  std::vector<LeftAlone> left_alone;                      // seen in a shard, but no part of the checkpoint
+  std::vector<LeftAlone> left_alone;                      // seen in a shard, but not part of the checkpoint
 
   // Whether any name starts with prefix.
   bool has_prefix(const std::string& prefix) const;
 
-  // Takes out the tensors whose names start with prefix, by the rest of their names.
+  // Takes out the tensors whose names start with prefix, keyed by the rest of their names.
   TensorMap take_prefix(const std::string& prefix);
 };
 

@@ -14,7 +14,7 @@ constexpr std::size_t max_name_bytes = 1024;
 
 struct Character {
   std::uint32_t code_point = 0;
-  std::size_t bytes = 0;  // 0: no UTF-8
+  std::size_t bytes = 0;  // 0: not UTF-8
 };
 
 bool is_continuation(std::string_view text, std::size_t at) {

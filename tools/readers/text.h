@@ -21,15 +21,13 @@ template <typename... Args>
   throw ReadError(fmt::format(text, std::forward<Args>(args)...));
 }
 
-// Text as it may stand in a one-line message: what is not printable UTF-8 as \xNN, and no more than limit
-// bytes of it.
+// Text made fit for a one-line message: \xNN for what is not printable UTF-8, and cut off after `limit` bytes.
 std::string shown(std::string_view text, std::size_t limit = 120);
 
 // "[64, 128]"
 std::string shown(const std::vector<std::uint64_t>& shape);
 
-// Throws ReadError unless name is 1 to 1024 bytes of printable UTF-8: from then on it can be printed as it
-// is.
+// Throws ReadError unless name is 1 to 1024 bytes of printable UTF-8, so that it can be printed as it is.
 void check_name(std::string_view name, const std::string& where);
 
 // ASCII letters only: "BF16" -> "bf16".
@@ -38,7 +36,7 @@ std::string lower_case(std::string_view text);
 // Whether text ends with suffix and has something before it.
 bool has_suffix(std::string_view text, std::string_view suffix);
 
-// text without suffix where it has_suffix, else text.
+// text without suffix if it has_suffix, else text.
 std::string_view without_suffix(std::string_view text, std::string_view suffix);
 
 }  // namespace zenwoq::tools

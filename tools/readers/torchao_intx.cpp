@@ -5,8 +5,8 @@
 //
 //   W[n,k] = scale[n,g] * (q[n,k] - zero_point[n,g])      q = qdata, int8 in -8..7
 //
-// As zenwoq has it: code = q & 15, table = two's complement, zero = zero_point + 8, so that table[code] + 8
-// - zero is q - zero_point. Where all zero points are 0 the layer has none.
+// In zenwoq's terms: code = q & 15, table = two's complement, zero = zero_point + 8, so that table[code] + 8 - zero is
+// q - zero_point. If all zero points are 0, the layer has none.
 #include "tools/readers/torchao_intx.h"
 
 #include <algorithm>
@@ -30,9 +30,9 @@ struct IntxLayer final : LayerSource {
   std::vector<std::uint8_t> shifted_zero_points() const;
 };
 
-// Values as two's complement nibbles, two a byte. Returns whether all are in -8..7.
+// Packs values as two's complement nibbles, two per byte. Returns whether all are in -8..7.
 bool pack_row(const std::uint8_t* values, std::size_t count, std::uint8_t* out) {
-  unsigned shifted = 0;  // value + 8 of all: 0..15 if in range; -8 is 0xF8, whose carry is in bit 8
+  unsigned shifted = 0;  // OR of all value + 8: 0..15 if in range; -8 is 0xF8, whose carry is in bit 8
   for (std::size_t i = 0; i < count / 2; ++i) {
     const unsigned even = values[2 * i];
     const unsigned odd = values[2 * i + 1];
@@ -81,7 +81,7 @@ Layer IntxLayer::load() const {
   return layer;
 }
 
-// All elements of a float tensor +0 or -0.
+// Whether all elements of a float tensor are +0 or -0.
 bool is_all_zero(const Tensor& floats, zenwoq_dtype type) {
   const std::size_t count = floats.data.size() / dtype_bytes(type);
   for (std::size_t i = 0; i < count; ++i) {
@@ -101,7 +101,7 @@ std::string zero_point_reason(const Tensor& zero_point) {
   return fmt::format("{} zero points, only int8 ones are read", lower_case(shown(zero_point.dtype)));
 }
 
-// Why a weight that is what it says cannot be imported; empty where it can.
+// Why a weight that does not contradict itself cannot be imported; empty if it can.
 std::string reason_to_leave(const WeightMetadata& metadata, const TensorMap& parts, const std::string& where) {
   if (!metadata.is_intx()) return fmt::format("torchao {}, not read", shown(metadata.type));
   if (metadata.target_dtype != "int4") {
@@ -122,7 +122,7 @@ std::string reason_to_leave(const WeightMetadata& metadata, const TensorMap& par
   return zero_point_reason(require_part(parts, "zero_point", where));
 }
 
-// The layer of a weight without reason_to_leave; throws ReadError where sizes contradict each other.
+// The layer of a weight without reason_to_leave; throws ReadError if sizes contradict each other.
 std::unique_ptr<IntxLayer> check_layer(std::uint64_t group, const TensorMap& parts, const std::string& where) {
   const Tensor& qdata = require_part(parts, "qdata", where);
   const Tensor& scale = require_part(parts, "scale", where);
@@ -169,9 +169,10 @@ void import_weight(TensorSet& set, const std::string& weight, const WeightNames&
   found.layers.push_back(std::move(layer));
 }
 
-// Tensors that look like a TorchAO weight, but nothing says of which kind.
+// Leaves alone tensors that look like a TorchAO weight when no metadata says of which kind.
 void leave_weights_without_metadata(TensorSet& set, FoundLayers& found) {
-  std::vector<std::pair<std::string, std::string>> weights;  // name and prefix; first all: taking changes the set
+  // Names and prefixes, collected before any is taken, because taking changes the set.
+  std::vector<std::pair<std::string, std::string>> weights;
   for (const auto& entry : set.tensors) {
     for (const std::string_view prefix_end : {"._weight_", ".weight:"}) {
       const std::string suffix = fmt::format("{}qdata", prefix_end);

@@ -22,8 +22,8 @@ struct WeightNames {
   std::string bias;          // empty for a weight that is not called "weight"
 };
 
-// The names of this weight's tensors in the dialect that the set holds some of; empty where it holds none
-// (metadata may name weights of other shards).
+// The names of this weight's tensors in the dialect in which the set has some of them; empty if it has none (metadata
+// may name weights of other shards).
 std::optional<WeightNames> names_in_set(const TensorSet& set, const std::string& weight);
 
 // A metadata entry: {"_type": type, "_data": {...}, ...}.
@@ -38,7 +38,7 @@ struct WeightMetadata {
   bool is_intx() const { return type == "IntxUnpackedToInt8Tensor"; }
 };
 
-// Throws ReadError where the entry is no JSON, has fields of a wrong type, or differs between shards.
+// Throws ReadError if the entry is not JSON, has fields of a wrong type, or differs between shards.
 WeightMetadata parse_weight_metadata(const std::set<std::string>& values, const std::string& where);
 
 }  // namespace zenwoq::tools

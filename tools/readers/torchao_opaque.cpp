@@ -127,7 +127,7 @@ Layer OpaqueLayer::load() const {
   return layer;
 }
 
-// Why a weight that is what it says cannot be imported; empty where it can.
+// Why a weight that does not contradict itself cannot be imported; empty if it can.
 std::string reason_to_leave(const TensorMap& parts, const std::string& where) {
   for (const char* part : {"act_pre_scale", "qzeros", "compensation"}) {
     if (parts.count(part) != 0) {
@@ -141,8 +141,8 @@ std::string reason_to_leave(const TensorMap& parts, const std::string& where) {
   return {};
 }
 
-// Values in a group: 2 * qdata columns over the groups of scale_and_zero. Throws ReadError where they do
-// not fit.
+// The number of values in a group: 2 * qdata columns over the groups of scale_and_zero. Throws ReadError if the shapes
+// do not fit each other.
 std::uint64_t check_shapes(const Tensor& qdata, const Tensor& scale_and_zero, const std::string& where) {
   require_dtype(qdata, "qdata", "U8", where);
   if (qdata.shape.size() != 2 || qdata.data.size() == 0) {
@@ -160,7 +160,7 @@ std::uint64_t check_shapes(const Tensor& qdata, const Tensor& scale_and_zero, co
   return k / groups;
 }
 
-// The layer of a weight without reason_to_leave; throws ReadError where sizes contradict each other.
+// The layer of a weight without reason_to_leave; throws ReadError if sizes contradict each other.
 std::unique_ptr<OpaqueLayer> check_layer(const TensorMap& parts, const std::string& where) {
   const Tensor& qdata = require_part(parts, "qdata", where);
   const Tensor& scale_and_zero = require_part(parts, "scale_and_zero", where);
@@ -203,7 +203,7 @@ void import_weight(TensorSet& set, const std::string& layer_name, OpaqueLayout l
 }  // namespace
 
 void find_opaque_layers(TensorSet& set, OpaqueLayout layout, FoundLayers& found) {
-  std::vector<std::string> layer_names;  // first all of them: importing changes the set
+  std::vector<std::string> layer_names;  // collected before any is imported, because importing changes the set
   for (const auto& entry : set.tensors) {
     const std::string_view suffix = "._weight_scale_and_zero";
     if (has_suffix(entry.first, suffix)) layer_names.emplace_back(without_suffix(entry.first, suffix));

@@ -9,8 +9,8 @@
 
 namespace zenwoq::tools {
 
-// Takes every weight with a P._weight_scale_and_zero out of the set: as a layer, or as left alone with the
-// reason. Throws ReadError where the tensors contradict each other.
+// Takes every weight with a P._weight_scale_and_zero out of the set: as a layer, or as left alone with the reason.
+// Throws ReadError if the tensors contradict each other.
 void find_opaque_layers(TensorSet& set, ReadOptions::OpaqueLayout layout, FoundLayers& found);
 
 }  // namespace zenwoq::tools

@@ -3,7 +3,7 @@
 """4-bit layers of torch models on zenwoq.
 
     import zenwoq.torch
-    print(zenwoq.torch.optimize(model))        # in place; model is quantized by TorchAO, or has packed GGUF layers
+    print(zenwoq.torch.optimize(model))        # in place; the model is quantized by TorchAO or has packed GGUF layers
 
 Importing it registers the operators ``torch.ops.zenwoq.linear`` and ``linear_out``, which work under
 ``torch.compile`` and ``torch.export``. They compute on torch's intra-op threads; results have the same bits for any

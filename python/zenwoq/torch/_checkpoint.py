@@ -7,8 +7,8 @@ The file holds every parameter and buffer by its name, packed weights as uint8. 
     {"version": 1, "layers": {name: [out_features, in_features, dtype of the dense weight]},
      "aliases": {name: name of the same tensor}, "buffers": [names of buffers that are not in state_dict]}
 
-Packed weights come first and the header is padded, so that they lie at multiples of 64 in the file: mapped, they run
-from where they are.
+Packed weights come first and the header is padded, so that they lie at multiples of 64 in the file and can be used
+where they are when the file is mapped.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ def save(model: torch.nn.Module, path: str | os.PathLike[str]) -> None:
 
     Args:
         model: with packed and plain tensors on the CPU.
-        path: of the file; an existing one is replaced.
+        path: the file's path; an existing file is replaced.
 
     Raises:
         ValueError: the model has no zenwoq layer, or a tensor that safetensors cannot hold (of a layer that another
-            library quantized): it is named.
+            library quantized), which the message names.
         OSError: the file cannot be written.
     """
     layers = {name: m for name, m in model.named_modules(remove_duplicate=False) if isinstance(m, Linear)}
@@ -77,7 +77,7 @@ def _about_layer(layer: Linear) -> tuple[int, int, str]:
 
 
 def _without_aliases(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors to write, each once, and the other names of some."""
+    """The tensors to write, each once, and the other names that some have."""
     written: dict[str, torch.Tensor] = {}
     aliases: dict[str, str] = {}
     first: dict[Any, str] = {}
@@ -138,17 +138,17 @@ def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False) ->
     Args:
         model: of the same architecture: dense, quantized or optimised. Its values are not used, so it is best made
             without memory: ``with torch.device("meta"): model = AutoModelForCausalLM.from_config(config)``.
-        path: of the file.
+        path: the file's path.
         mmap: True maps the weights instead of reading them: they are loaded when they are used, and shared by all
-            processes that map the file, which must stay as it is meanwhile.
+            processes that map the file, which must not change meanwhile.
 
     Returns:
-        model.
+        The model.
 
     Raises:
         ValueError: the file is no checkpoint of zenwoq, of a newer version, damaged, or of another model. The model
-            is of no use then.
-        MemoryError: no memory for the weights.
+            is then of no use.
+        MemoryError: there is no memory for the weights.
         ImportError: safetensors is not installed.
         OSError: the file cannot be read.
     """
@@ -229,7 +229,7 @@ def _put_layer(
     has_bias: bool,
     made: dict[int, tuple[torch.nn.Module, Linear]],
 ) -> None:
-    """An empty zenwoq layer in the place of a linear of the same shape: one for each module, at all of its places."""
+    """Replaces a linear by an empty zenwoq layer of the same shape: one for each module, in all of its places."""
     n, k, dtype = layer
     try:
         old = model.get_submodule(name)
@@ -250,7 +250,7 @@ def _put_layer(
 
 
 def _put_buffer(model: torch.nn.Module, name: str, tensor: torch.Tensor) -> None:
-    """A buffer that is not in state_dict."""
+    """Sets a buffer that is not in state_dict."""
     owner, own = _owner_of(model, name)
     if own not in owner._buffers:
         raise ValueError(f"the model has no buffer {name}")
@@ -275,7 +275,7 @@ def _finish(model: _ModelT, path: str | os.PathLike[str], aliases: dict[str, str
 
 
 def _share(model: torch.nn.Module, alias: str, name: str) -> None:
-    """Makes two names of one tensor one object again, as they were in the model that was saved."""
+    """Makes two names of one tensor name one object again, as in the model that was saved."""
     (to, own), (source, other) = (_owner_of(model, each) for each in (alias, name))
     for tensors in ("_parameters", "_buffers"):
         if own in getattr(to, tensors) and other in getattr(source, tensors):

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """transformers' linears that keep the blocks of a GGUF file.
 
-    Q4_0   18 bytes a block of 32: f16 d, 16 bytes of codes              W = d * (code - 8)
-    Q4_1   20 bytes a block of 32: f16 d, f16 m, 16 bytes of codes       W = d * code + m
+    Q4_0   18 bytes per block of 32: f16 d, 16 bytes of codes              W = d * (code - 8)
+    Q4_1   20 bytes per block of 32: f16 d, f16 m, 16 bytes of codes       W = d * code + m
 
-The low halves of the bytes are the codes 0..15 of a block, the high halves 16..31.
+The low halves of the bytes are the codes 0..15 of a block, the high halves the codes 16..31.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def describe(module: Any) -> str:
 
 
 def open_linear(module: Any) -> tuple[str, Callable[[], WeightParts] | None]:
-    """The reason for which it is left alone, or what reads it."""
+    """The reason why it is left alone, or the function that reads it."""
     kind = int(module.ggml_type)
     if kind not in _BLOCK_BYTES:
         return f"gguf type {kind}, only Q4_0 and Q4_1 are supported", None
@@ -67,9 +67,9 @@ def _read(blocks: torch.Tensor, n: int, k: int, kind: int) -> WeightParts:
 
 
 class _BlocksOnCpu:
-    """What transformers takes for its GGUF kernel: says which types stay packed, computes by unpacking.
+    """Takes the place of transformers' GGUF kernel: says which types stay packed, and computes by unpacking.
 
-    Once it is no longer active, models that are loaded see no kernel, while layers still in blocks go on working.
+    Once it is no longer active, newly loaded models see no kernel, while layers still in blocks go on working.
     """
 
     active = True
@@ -88,7 +88,7 @@ class _BlocksOnCpu:
 
 
 def _llama(config: Any) -> list[Any]:
-    """What transformers needs to keep a Llama's weights packed; it has this for a few newer architectures only.
+    """What transformers needs to keep a Llama's weights packed; it has this only for a few newer architectures.
 
     llama.cpp interleaves the two halves of each head's rows in the query and key projections, and of their biases.
     """
@@ -114,16 +114,16 @@ def _llama(config: Any) -> list[Any]:
 def keep_gguf_packed() -> Iterator[None]:
     """While it is active, transformers keeps Q4_0 and Q4_1 weights of a GGUF file in their blocks.
 
-    transformers unpacks them at load where it finds no kernel for the device, as on CPUs, or does not know how to
-    keep them for the architecture (Llama is added here); then there is nothing left for :func:`optimize` to take over
+    transformers unpacks them at load if it finds no kernel for the device, as on CPUs, or does not know how to keep
+    them for the architecture (Llama is added here); then there is nothing left for :func:`optimize` to take over
     exactly::
 
         with zenwoq.torch.keep_gguf_packed():
             model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, attn_implementation="sdpa")
         zenwoq.torch.optimize(model)
 
-    Layers that stay in blocks work without zenwoq too, slowly. It changes settings of transformers that hold for all
-    threads: no other thread should load a GGUF file meanwhile.
+    Layers that stay in blocks work without zenwoq too, but slowly. This changes settings of transformers that apply to
+    all threads, so no other thread should load a GGUF file meanwhile.
 
     Raises:
         ImportError: this version of transformers has no packed GGUF layers.

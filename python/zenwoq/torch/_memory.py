@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Memory for packed weights: in huge pages, which small weights share.
 
-A weight is read once a token, from first to last byte. In pages of 4 KiB this takes up to half as long again, since
-each page has to be looked up; and what a small weight is allocated by itself never gets a huge page.
+A weight is read once per token, from first to last byte. In pages of 4 KiB this takes up to half as long again, since
+each page has to be looked up, and a small weight that is allocated by itself never gets a huge page.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _MAPPING = 1 << 25
 class WeightMemory:
     """Hands out pieces of large private mappings.
 
-    A mapping takes memory as it is filled, and gives it back when the last tensor in it is gone. Not for several
-    threads at once.
+    A mapping takes memory as it is filled, and gives it back when the last tensor in it is gone. Only one thread at a
+    time may use this.
     """
 
     def __init__(self) -> None:
@@ -32,10 +32,10 @@ class WeightMemory:
         self._used = 0
 
     def empty(self, size: int) -> torch.Tensor:
-        """``[size]`` uint8, zeros, at an address that is a multiple of 64.
+        """A tensor ``[size]`` of uint8 zeros, at an address that is a multiple of 64.
 
         Raises:
-            MemoryError: no memory.
+            MemoryError: there is no memory.
         """
         begin = -(-self._used // PACKED_ALIGNMENT) * PACKED_ALIGNMENT
         if self._mapping is None or begin + size > len(self._mapping):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""The layer that stands in the place of a quantized linear."""
+"""The layer that replaces a quantized linear."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from zenwoq.torch._operator import linear
 class WeightWithoutValues(torch.Tensor):
     """What :attr:`Linear.weight` is: shape, dtype and device for code that asks a linear for them.
 
-    Whoever computes with it gets an error instead of a wrong result. torch's transformer layers, which hand the weights
-    of their linears to kernels of their own, find that it is no plain tensor and call the linears.
+    Code that computes with it gets an error instead of a wrong result. torch's transformer layers, which would hand the
+    weights of their linears to their own kernels, find that it is no plain tensor and call the linears.
 
     Attributes:
         on: the device of the packed weight.
@@ -67,13 +67,13 @@ class Linear(torch.nn.Module):
     Args:
         packed: ``[bytes]`` uint8 on the CPU: a packed weight, borrowed.
         bias: ``[out_features]`` float32, float16 or bfloat16, or None. Gets no gradients from here on.
-        in_features, out_features: as the weight has them, for a layer whose `packed` is still to be loaded (on the meta
-            device); None takes them from `packed`.
-        dtype: of the dense weight that this stands for, which :attr:`weight` shows; ``.to(dtype)`` changes it.
+        in_features, out_features: the weight's, for a layer whose `packed` is still to be loaded (on the meta device);
+            None takes them from `packed`.
+        dtype: the type of the dense weight that this represents, which :attr:`weight` shows; ``.to(dtype)`` changes it.
 
     Raises:
         zenwoq.Error: `packed` is no packed weight.
-        ValueError: `packed` has another shape than the features say.
+        ValueError: the shape of `packed` is not that of the features.
 
     Attributes:
         packed: the packed weight, a buffer: in ``state_dict``, moved and shared like any other.
@@ -119,10 +119,10 @@ class Linear(torch.nn.Module):
             x: ``[..., in_features]`` float32, float16 or bfloat16 on the CPU.
 
         Returns:
-            ``[..., out_features]`` in x's dtype, under autocast in autocast's.
+            ``[..., out_features]`` in x's dtype, or in autocast's under autocast.
 
         Raises:
-            RuntimeError: x asks for gradients, has another shape, dtype or device; `packed` is damaged.
+            RuntimeError: x asks for gradients, its shape, dtype or device is wrong, or `packed` is damaged.
         """
         if x.requires_grad and torch.is_grad_enabled():
             raise RuntimeError(
@@ -131,16 +131,16 @@ class Linear(torch.nn.Module):
             )
         if torch.is_autocast_enabled("cpu"):
             x = x.to(torch.get_autocast_dtype("cpu"))
-        # Not self.packed and self.bias: a module finds them the slow way, half a microsecond each.
+        # Not self.packed and self.bias, which a module takes half a microsecond each to find.
         y: torch.Tensor = linear(x, self._buffers["packed"], self._parameters["bias"], self.out_features)
         return y
 
     @property
     def weight(self) -> torch.Tensor:
-        """``[out_features, in_features]``: shape, dtype and device, for code that asks for them; it has no values.
+        """A tensor ``[out_features, in_features]`` without values, for code that asks for shape, dtype or device.
 
         Raises:
-            TypeError: at any computation with it.
+            TypeError: something computes with it.
         """
         shape = (self.out_features, self.in_features)
         weight = torch.empty(shape, dtype=self._weight_dtype, device="meta").as_subclass(WeightWithoutValues)
@@ -148,7 +148,7 @@ class Linear(torch.nn.Module):
         return weight
 
     def register_parameter(self, name: str, param: torch.nn.Parameter | None) -> None:
-        """As every module, but for a dense weight, which a model that ties its weights would put here.
+        """Does what every module does, except for a dense weight, which a model that ties its weights would put here.
 
         Raises:
             TypeError: name is ``"weight"``.
@@ -158,17 +158,17 @@ class Linear(torch.nn.Module):
         super().register_parameter(name, param)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Linear:
-        """As every module; what casts parameters changes the dtype of `weight` too."""
+        """Does what every module does; whatever casts parameters changes the dtype of `weight` too."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._weight_dtype = fn(torch.empty(0, dtype=self._weight_dtype)).dtype
         return self
 
     def weight_view(self) -> Weight:
-        """The weight on `packed` itself: its text, scales, codes. `packed` must stay while it is used."""
+        """The weight (its text, scales, codes) in the memory of `packed`, which must live while it is used."""
         return Weight.from_packed(self.packed)
 
     def dequantize(self, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
-        """The dense weight, ``[out_features, in_features]``: computed in float32, then rounded to dtype."""
+        """The dense weight ``[out_features, in_features]``, computed in float32, then rounded to dtype."""
         result = torch.empty((self.out_features, self.in_features), dtype=dtype)
         weight = self.weight_view()
         step = max(64, (1 << 22) // self.in_features // 64 * 64)  # 16 MiB of float32 at a time
@@ -179,7 +179,7 @@ class Linear(torch.nn.Module):
         return result
 
     def extra_repr(self) -> str:
-        """Features, bias, quantization."""
+        """Shows features, bias and quantization."""
         text = "not loaded" if self.packed.is_meta else self.weight_view().text
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, {text}"
 
@@ -193,7 +193,7 @@ class Linear(torch.nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        """Takes a packed weight of any quantization: its size may differ from the present one's."""
+        """Takes a packed weight of any quantization, whose size may differ from the present one's."""
         key = f"{prefix}packed"
         packed = state_dict.get(key)
         if packed is not None:

@@ -19,12 +19,12 @@ def _load() -> None:
     path = _library.folder() / "_torch_ops.so"
     if not path.exists():
         raise ImportError("this zenwoq was built without its torch operators (-Dtorch=disabled)")
-    _library.version()  # the C library first, so that its own libcpuinfo is bound to it
+    _library.version()  # loads the C library first, so that it gets its own libcpuinfo
     torch.ops.load_library(str(path))
 
 
 def _check(x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None, n: int) -> None:
-    """What the CPU kernel refuses and fake tensors show: all but values."""
+    """Refuses what the CPU kernel refuses, as far as fake tensors show it: everything but values."""
     torch._check(x.dim() >= 1, lambda: "zenwoq::linear: x must have at least one dimension")
     _check_float("x", x)
     _check_device("packed", packed, x)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Puts zenwoq's linears into a model, and dense ones back.
 
-Layer by layer: the old weight is freed before the next is packed, so that no second copy of the model is ever held.
+This goes layer by layer: the old weight is freed before the next is packed, so that the model is never held twice.
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ def optimize(model: _ModelT, *, inplace: bool = True, progress: bool | None = No
     Understood are TorchAO's ``IntxWeightOnlyConfig(torch.int4)`` (per group and per channel, symmetric and
     asymmetric) and ``Int4WeightOnlyOpaqueTensorConfig``, and transformers' packed GGUF layers (Q4_0, Q4_1; see
     :func:`keep_gguf_packed`). Weights keep their exact values. Anything else stays as it is and is named in the
-    report. Linears that share a weight, or are one module at several places, share the packed one. A replaced layer's
+    report. Linears that share a weight, or are one module in several places, share the packed one. A replaced layer's
     bias gets no gradients from then on. No other thread may use the model meanwhile; afterwards any number may.
 
     Args:
-        model: on the CPU. A model that is itself a linear cannot be replaced in place.
+        model: a model on the CPU. One that is itself a linear cannot be replaced in place.
         inplace: False leaves `model` as it is and returns a copy, which shares nothing with it but weights that neither
             changes (the quantized ones that were replaced are never copied).
-        progress: a bar on stderr, by tqdm if that is installed; None shows it on a terminal.
+        progress: whether to show a bar on stderr, by tqdm if that is installed; None shows it only on a terminal.
 
     Returns:
-        What was done to each linear (``print`` it); with ``inplace=False`` the new model and that.
+        A report of what was done to each linear (``print`` it); with ``inplace=False`` the new model and the report.
 
     Raises:
-        ValueError: a weight that contradicts itself, or has a scale that is not finite; layers before it are replaced.
-        MemoryError: no memory for a packed weight; layers before it are replaced.
-        TypeError: model is no module.
+        ValueError: a weight contradicts itself or has a scale that is not finite; layers before it are replaced.
+        MemoryError: there is no memory for a packed weight; layers before it are replaced.
+        TypeError: model is not a module.
     """
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model is a {type(model).__name__}, must be a torch.nn.Module")
@@ -85,7 +85,7 @@ def _weight_bytes(module: Any) -> int:
 
 
 def _layers(model: torch.nn.Module) -> list[tuple[torch.nn.Module, list[str], _Places]]:
-    """Every linear once, with all its names and places."""
+    """Lists every linear once, with all its names and places."""
     found: dict[int, tuple[torch.nn.Module, list[str], _Places]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         if is_linear(module):
@@ -98,12 +98,12 @@ def _layers(model: torch.nn.Module) -> list[tuple[torch.nn.Module, list[str], _P
 
 
 class _SharedWeights:
-    """Which weights several modules have, and what became of them."""
+    """The weights that several modules have, and what became of them."""
 
     def __init__(self, model: torch.nn.Module, layers: list[tuple[torch.nn.Module, list[str], _Places]]):
         linears = {id(module) for module, _, _ in layers}
-        self._others: dict[int, str] = {}  # weight -> the name of it in a module that is no linear
-        self._keep: dict[int, torch.Tensor] = {}  # so that no identity is used anew
+        self._others: dict[int, str] = {}  # weight -> its name in a module that is not a linear
+        self._keep: dict[int, torch.Tensor] = {}  # shared weights, kept so that no id is used again
         self._packed: dict[int, torch.Tensor] = {}
         self._memory = WeightMemory()
         seen: set[int] = set()
@@ -116,7 +116,7 @@ class _SharedWeights:
                 seen.add(id(parameter))
 
     def elsewhere(self, weight: torch.Tensor) -> str:
-        """Where else than in linears a weight is; empty if nowhere."""
+        """The name of a weight outside linears; empty if it has none."""
         return self._others.get(id(weight), "")
 
     def packed(self, weight: torch.Tensor, source: Source) -> torch.Tensor:
@@ -154,20 +154,20 @@ def _replace(module: torch.nn.Module, name: str, places: _Places, sharing: _Shar
 
 
 def _dense_dtype(linear: torch.nn.Module) -> torch.dtype:
-    """What a linear's dense weight would be: bfloat16 where the weight does not say (packed GGUF blocks)."""
+    """The type of a linear's dense weight: bfloat16 if the weight does not say (packed GGUF blocks)."""
     dtype = getattr(getattr(linear, "weight", None), "dtype", None)
     return dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else torch.bfloat16
 
 
 def _break_cycles(module: torch.nn.Module) -> None:
-    """Takes methods bound to the module off it: TorchAO's extra_repr would keep the weight until a collection."""
+    """Removes methods bound to the module, because TorchAO's extra_repr would keep the weight until a collection."""
     for name, value in list(vars(module).items()):
         if getattr(value, "__self__", None) is module:
             delattr(module, name)
 
 
 def take_over(made: torch.nn.Module, module: torch.nn.Module) -> None:
-    """Mode and hooks of the module that is replaced."""
+    """Gives a new module the mode and hooks of the one that it replaces."""
     made.train(module.training)
     for hooks in (
         "_forward_hooks",
@@ -181,7 +181,7 @@ def take_over(made: torch.nn.Module, module: torch.nn.Module) -> None:
 
 
 def pack(source: Source, memory: WeightMemory) -> torch.Tensor:
-    """The packed weight, on as many threads as torch uses."""
+    """Packs the weight, on as many threads as torch uses."""
     parts = source.read()
     packed = memory.empty(parts.packed_bytes())
     parts.pack_into(packed.data_ptr(), packed.nbytes, torch.get_num_threads())
@@ -189,7 +189,7 @@ def pack(source: Source, memory: WeightMemory) -> torch.Tensor:
 
 
 def _copy_but_for_weights(model: _ModelT) -> _ModelT:
-    """A deep copy that shares the weights of the linears to replace with the model: they are only read."""
+    """A deep copy that shares with the model the weights of the linears to replace, which are only read."""
     shared: dict[int, Any] = {}
     for module, _, _ in _layers(model):
         try:
@@ -201,11 +201,11 @@ def _copy_but_for_weights(model: _ModelT) -> _ModelT:
 
 
 def restore(model: _ModelT, *, dtype: torch.dtype = torch.bfloat16, inplace: bool = True) -> _ModelT:
-    """Puts dense ``torch.nn.Linear`` with the weights' values into the place of zenwoq's layers.
+    """Replaces zenwoq's layers by dense ``torch.nn.Linear`` with the weights' values.
 
     Args:
         model: an optimised model.
-        dtype: of all its parameters afterwards. Buffers keep theirs: tables of angles, for example, need float32.
+        dtype: the type of all parameters afterwards. Buffers keep theirs: tables of angles, for example, need float32.
         inplace: False leaves `model` as it is and returns a copy.
 
     Returns:
@@ -258,4 +258,4 @@ def _progress_bar(total: int, show: bool | None) -> Iterator[_Bar]:
 
 class _NoBar:
     def update(self, n: int) -> None:
-        """Nothing to show."""
+        """Shows nothing."""

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One linear.
+    """What became of one linear.
 
     Attributes:
-        name: in the model; names that share it are joined by ", ".
-        shape: ``(out_features, in_features)``, or None where it is not known.
-        quantization: what the weight was: ``"torchao int4 intx, group 128"``.
-        bytes_before: of the weight.
-        bytes_after: of the packed weight; as before if it was not replaced.
+        name: its name in the model; several names are joined by ", ".
+        shape: ``(out_features, in_features)``, or None if it is not known.
+        quantization: what the weight was, for example ``"torchao int4 intx, group 128"``.
+        bytes_before: the size of the weight.
+        bytes_after: the size of the packed weight; that of the weight if it was not replaced.
         replaced: whether zenwoq runs it now.
-        result: zenwoq's words for the weight, ``"int4 sym per-group 128, scale bf16"``; or why it was not replaced.
+        result: what the weight is now, as in ``"int4 sym per-group 128, scale bf16"``; or why it was not replaced.
     """
 
     name: str
@@ -35,8 +35,8 @@ class Report:
     """What :func:`zenwoq.torch.optimize` did; ``print(report)`` is a table.
 
     Attributes:
-        layers: one entry a linear, in the model's order.
-        seconds: time of reading and packing.
+        layers: one entry per linear, in the model's order.
+        seconds: the time of reading and packing.
     """
 
     layers: list[LayerReport] = field(default_factory=list)
@@ -54,16 +54,16 @@ class Report:
 
     @property
     def bytes_before(self) -> int:
-        """Of the weights of all linears."""
+        """The bytes of the weights of all linears."""
         return sum(layer.bytes_before for layer in self.layers)
 
     @property
     def bytes_after(self) -> int:
-        """Of the weights of all linears, packed where they were replaced."""
+        """The bytes of the weights of all linears, packed if they were replaced."""
         return sum(layer.bytes_after for layer in self.layers)
 
     def summary(self) -> str:
-        """One line: how many, how large, how long."""
+        """One line that says how many linears were replaced, how large they are and how long it took."""
         return (
             f"{len(self.replaced)} of {len(self.layers)} linears run on zenwoq, {_size(self.bytes_before)} before, "
             f"{_size(self.bytes_after)} now, packed in {self.seconds:.2f} s"

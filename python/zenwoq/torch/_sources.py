@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quantized linears of other libraries as codes, scales and zeros.
 
-A source looks at a module and either leaves it alone with a reason, or gives its
-:class:`~zenwoq._weight.WeightParts`. Classes are known by name, so that nothing is imported that the model does not
-use, and moved classes are still found.
+A source looks at a module and either leaves it alone with a reason, or returns its
+:class:`~zenwoq._weight.WeightParts`. Classes are recognised by name, so that nothing is imported that the model does
+not use, and classes that moved are still found.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Source:
     """A linear that zenwoq understands.
 
     Attributes:
-        read: makes the parts; may take as much memory as the layer itself.
+        read: returns the parts; may take as much memory as the layer itself.
         bias: the layer's bias.
         in_features: K.
         out_features: N.
@@ -46,7 +46,7 @@ def is_linear(module: torch.nn.Module) -> bool:
 
 
 def find_source(module: torch.nn.Module) -> Source:
-    """Raises Unsupported with the reason for which the module stays as it is."""
+    """Finds the module's source. Raises Unsupported with the reason why it stays as it is."""
     reason = _reason_of_module(module)
     if reason:
         raise Unsupported(reason)
@@ -81,7 +81,7 @@ def _reason_of_module(module: torch.nn.Module) -> str:
 
 
 def quantization_of(module: torch.nn.Module) -> str:
-    """What a layer's weight is, in a few words."""
+    """Describes a layer's weight in a few words."""
     if _gguf.is_gguf_linear(module):
         return _gguf.describe(module)
     weight: Any = module.weight
@@ -89,7 +89,7 @@ def quantization_of(module: torch.nn.Module) -> str:
 
 
 def bytes_of(tensor: torch.Tensor) -> int:
-    """Memory of a tensor, of the tensors inside it if it is a wrapper."""
+    """The bytes of a tensor, or of the tensors inside it if it is a wrapper."""
     names = getattr(tensor, "__tensor_flatten__", None)
     if names is None or type(tensor) in (torch.Tensor, torch.nn.Parameter):
         return tensor.nbytes

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """TorchAO's 4-bit weights.
 
-Intx     W = scale * (q - zero_point)       q int8 in -8..7, one a byte
+Intx     W = scale * (q - zero_point)       q int8 in -8..7, one per byte
 Opaque   W = scale * (code - 8) + zero      codes as ATen's CPU kernel packs them, scale and zero side by side
 """
 
@@ -16,7 +16,7 @@ import torch
 from zenwoq._weight import WeightParts
 
 Reader = Callable[[], WeightParts]
-Found = tuple[str, Reader | None]  # the reason for which there is no reader, or the reader
+Found = tuple[str, Reader | None]  # the reason why there is no reader, or the reader
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 _INTX = ("IntxUnpackedToInt8Tensor", "IntxUnpackedTensor")
@@ -46,7 +46,7 @@ def describe(weight: Any) -> str:
 
 
 def open_weight(weight: Any) -> Found:
-    """Looks at a weight without reading it."""
+    """Finds the reader of a weight, without reading the weight."""
     kind = type(weight).__name__
     if kind in ("Tensor", "Parameter"):
         return f"not quantized ({_name(weight.dtype)})", None
@@ -62,7 +62,7 @@ def open_weight(weight: Any) -> Found:
 
 
 def _target(weight: Any) -> str:
-    """``"int4"``; older classes have a number of bits."""
+    """The target type, such as ``"int4"``; older classes have a number of bits instead."""
     bits = getattr(weight, "bit_width", None)
     return f"int{bits}" if bits is not None else _name(weight.target_dtype)
 
@@ -146,14 +146,14 @@ def _open_opaque(weight: Any) -> Found:
 
 
 def unpack_opaque(qdata: torch.Tensor, n: int, k: int, group: int, scale_and_zero: torch.Tensor) -> torch.Tensor:
-    """Codes ``[n, k]`` uint8 of a weight that ATen packed.
+    """The uint8 codes ``[n, k]`` of a weight that ATen packed.
 
-    The bytes depend on the instruction set that ATen packed for and do not say which. The layout is the one that
-    ATen's own kernel, here and now, reads: a few columns of the weight, computed by it, must come out.
+    The bytes depend on the instruction set that ATen packed for and do not say which that was. The layout is the one
+    that ATen's own kernel reads on this machine: a few columns of the weight must be as that kernel computes them.
 
     Raises:
-        ValueError: no known layout gives them; or the weight was packed for another kind of CPU, and ATen would
-            compute nonsense here.
+        ValueError: no known layout gives these columns; or the weight was packed for another kind of CPU, and ATen
+            would compute nonsense here.
     """
     capability = torch.backends.cpu.get_cpu_capability()
     rows_first = 32 if capability == "AVX2" else 64
@@ -173,7 +173,10 @@ def unpack_opaque(qdata: torch.Tensor, n: int, k: int, group: int, scale_and_zer
 
 
 def _check_packed_for(rows: int, codes: torch.Tensor, qdata: torch.Tensor, group: int) -> None:
-    """TorchAO stretches each group over all codes: nearly all have 0 and 15, if they are read as they were packed."""
+    """Raises ValueError if the codes show that the weight was packed in another layout.
+
+    TorchAO stretches each group over all codes, so nearly all have codes 0 and 15 if they are read as they were packed.
+    """
     n, k = codes.shape
     share = _full_groups(codes[:_SAMPLE_ROWS], group)
     if share >= 0.9:
@@ -189,7 +192,7 @@ def _check_packed_for(rows: int, codes: torch.Tensor, qdata: torch.Tensor, group
 
 
 def _full_groups(codes: torch.Tensor, group: int) -> float:
-    """The share of groups that have both code 0 and code 15, of those whose codes differ at all (zeros do not)."""
+    """The share of groups that have both code 0 and code 15, among those whose codes differ (all zeros do not)."""
     groups = codes.reshape(-1, group)
     groups = groups[(groups != groups[:, :1]).any(1)]
     full = (groups == 0).any(1) & (groups == 15).any(1)
@@ -197,7 +200,7 @@ def _full_groups(codes: torch.Tensor, group: int) -> float:
 
 
 def _unpack_blocks(qdata: torch.Tensor, n: int, k: int, rows: int) -> torch.Tensor:
-    """Blocks of so many rows, a byte holds rows i and i + rows/2; what is left over (all for 0) rows 2i and 2i + 1."""
+    """Unpacks blocks whose bytes hold rows i and i + rows/2; left-over rows (all for rows = 0) are 2i and 2i + 1."""
     flat = qdata.reshape(-1)
     codes = torch.empty((n, k), dtype=torch.uint8)
     full = n // rows * rows if rows else 0
@@ -206,7 +209,7 @@ def _unpack_blocks(qdata: torch.Tensor, n: int, k: int, rows: int) -> torch.Tens
         out = codes[:full].view(full // rows, 2, rows // 2, k)
         out[:, 0] = (blocks & 15).transpose(1, 2)
         out[:, 1] = (blocks >> 4).transpose(1, 2)
-    step = n - full if rows else 16  # without vectors ATen packs blocks of any size alike
+    step = n - full if rows else 16  # without vectors, ATen packs blocks of any size alike
     for begin in range(full, n, max(step, 1)):
         block = flat[begin * k // 2 : (begin + step) * k // 2].view(k, step // 2)
         out = codes[begin : begin + step].view(step // 2, 2, k)
