@@ -29,7 +29,7 @@ void context_row(benchmark::State& state, Session& session, unsigned threads) {
 
 // One row of a weight that stays in the caches: at 64 x 64 the cost of a call, at 576 x 576 a layer of a small model.
 void warm_row(benchmark::State& state, Session& session, std::size_t size) {
-  const Format format{.n = size, .k = size, .group = 32};
+  const Format format(size, size, 32);
   const ColdWeights weights(session.context(1), format, 0);
   const std::vector<std::uint16_t> x = random_activations(size);
   std::vector<float> y(size);
