@@ -31,7 +31,7 @@ void context_row(benchmark::State& state, Session& session, unsigned threads) {
 // One row of x on a weight that stays in the caches. At 64 x 64 this is the cost of a call, at 576 x 576 a layer of a
 // small model.
 void warm_row(benchmark::State& state, Session& session, std::size_t size) {
-  const Format format{.n = size, .k = size, .group = 32};
+  const Format format(size, size, 32);
   const ColdWeights weights(session.context(1), format, 0);
   const std::vector<std::uint16_t> x = random_activations(size);
   std::vector<float> y(size);

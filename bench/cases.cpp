@@ -54,8 +54,8 @@ std::vector<LinearCase> make_cases(const CaseRequest& request) {
   const auto add = [&](Format format, const std::vector<std::size_t>& rows, const std::vector<unsigned>& threads) {
     for (const zenwoq_dtype scale : request.scales) {
       for (const zenwoq_zero_kind zero : request.zeros) {
-        format.scale = scale;
-        format.zero = zero;
+        format.scale_type = scale;
+        format.zero_kind = zero;
         check_format(format);
         for (const std::size_t m : rows) {
           for (const unsigned t : threads) cases.push_back({format, m, t});
@@ -66,13 +66,13 @@ std::vector<LinearCase> make_cases(const CaseRequest& request) {
   for (const auto& [n, k, group, m, threads] : request.shapes) {
     // CLI11 does not complain about numbers that are missing after a whole shape.
     if (threads == 0) throw std::invalid_argument("--shape takes five numbers: N,K,g,M,threads");
-    add({.n = n, .k = k, .group = group}, {m}, {threads});
+    add({n, k, group}, {m}, {threads});
   }
   const auto groups = or_default(request.groups, suite.groups);
   const auto rows = or_default(request.rows, suite.rows);
   const auto threads = or_default(request.threads, {1u});
   for (const Matrix& matrix : matrices_of(request)) {
-    for (const std::size_t group : groups) add({.n = matrix.n, .k = matrix.k, .group = group}, rows, threads);
+    for (const std::size_t group : groups) add({matrix.n, matrix.k, group}, rows, threads);
   }
   return cases;
 }

@@ -22,26 +22,21 @@ constexpr std::size_t kCodeBytes = std::size_t{64} << 20;
 
 // Every tile of every tuning for layers of SmolLM2-135M, Llama-3.1-8B and TinyLlama, in formats that checkpoints have.
 std::vector<KernelKey> real_keys() {
-  struct Layer {
-    std::uint64_t k, group;
-    zenwoq_dtype scale;
-    zenwoq_zero_kind zero;
-  };
-  constexpr Layer kLayers[] = {
-      {576, 32, ZENWOQ_F16, ZENWOQ_ZERO_OFFSET},    {1536, 32, ZENWOQ_F16, ZENWOQ_ZERO_OFFSET},
-      {1536, 128, ZENWOQ_BF16, ZENWOQ_ZERO_NONE},   {4096, 128, ZENWOQ_BF16, ZENWOQ_ZERO_NONE},
-      {14336, 128, ZENWOQ_BF16, ZENWOQ_ZERO_NONE},  {4096, 32, ZENWOQ_F16, ZENWOQ_ZERO_NONE},
-      {4096, 4096, ZENWOQ_BF16, ZENWOQ_ZERO_NONE},  {4096, 128, ZENWOQ_F16, ZENWOQ_ZERO_INTEGER},
-      {5632, 256, ZENWOQ_F32, ZENWOQ_ZERO_INTEGER}, {1001, 64, ZENWOQ_BF16, ZENWOQ_ZERO_NONE},
+  const Quantization weights[] = {
+      {.k = 576, .group_size = 32, .scale_type = ZENWOQ_F16, .zero_kind = ZENWOQ_ZERO_OFFSET},
+      {.k = 1536, .group_size = 32, .scale_type = ZENWOQ_F16, .zero_kind = ZENWOQ_ZERO_OFFSET},
+      {.k = 1536, .group_size = 128},
+      {.k = 4096, .group_size = 128},
+      {.k = 14336, .group_size = 128},
+      {.k = 4096, .group_size = 32, .scale_type = ZENWOQ_F16},
+      {.k = 4096, .group_size = 4096},
+      {.k = 4096, .group_size = 128, .scale_type = ZENWOQ_F16, .zero_kind = ZENWOQ_ZERO_INTEGER},
+      {.k = 5632, .group_size = 256, .scale_type = ZENWOQ_F32, .zero_kind = ZENWOQ_ZERO_INTEGER},
+      {.k = 1001, .group_size = 64},
   };
   std::vector<KernelKey> keys;
   for (const CpuTuning* tuning : tunings()) {
-    for (const Layer& layer : kLayers) {
-      Quantization weight;
-      weight.k = layer.k;
-      weight.group_size = layer.group;
-      weight.scale_type = layer.scale;
-      weight.zero_kind = layer.zero;
+    for (const Quantization& weight : weights) {
       for (std::uint32_t rows = 1; rows <= tuning->max_rows(); ++rows) {
         const Tile tile{rows, tuning->tiles[rows - 1].strips};
         keys.push_back(kernel_key(weight, ZENWOQ_F32, {.bias = false}, tile, *tuning));

@@ -8,16 +8,12 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdlib>
-#include <map>
 
 #include "bench/models.h"
+#include "tools/option_names.h"
 
 namespace zenwoq::bench {
 namespace {
-
-const std::map<std::string, zenwoq_dtype> kScales = {{"bf16", ZENWOQ_BF16}, {"f16", ZENWOQ_F16}, {"f32", ZENWOQ_F32}};
-const std::map<std::string, zenwoq_zero_kind> kZeros = {
-    {"none", ZENWOQ_ZERO_NONE}, {"integer", ZENWOQ_ZERO_INTEGER}, {"offset", ZENWOQ_ZERO_OFFSET}};
 
 constexpr const char* kText =
     "Times zenwoq against the roof that the same run measures. Rows \"linear/...\" give the percent of the roof where\n"
@@ -63,8 +59,8 @@ void add_cases(CLI::App& app, CaseRequest& request) {
   add_list(app, "--m", request.rows, "rows of activations, with --model or --suite")->check(kSize);
   add_list(app, "--threads", request.threads, "threads, with --model or --suite")->check(kThreads);
   add_list(app, "--group", request.groups, "groups, 0 = per channel, with --model or --suite")->check(kGroup);
-  add_names(app, "--scale", request.scales, kScales, "types of the scales; default: bf16");
-  add_names(app, "--zero", request.zeros, kZeros, "zero points; default: none");
+  add_names(app, "--scale", request.scales, tools::dtypes_by_name(), "types of the scales; default: bf16");
+  add_names(app, "--zero", request.zeros, tools::zero_kinds_by_name(), "zero points; default: none");
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ double time_parallel(Context& context, std::size_t n, Body&& body) {
 Work::Work(const Format& format, std::size_t m) : bytes(format.bytes()) {
   const double outputs = static_cast<double>(m) * static_cast<double>(format.n);
   const double macs = outputs * static_cast<double>(format.k);
-  const double fmas = format.zero == ZENWOQ_ZERO_NONE ? 1 : 2;
+  const double fmas = format.zero_kind == ZENWOQ_ZERO_NONE ? 1 : 2;
   flops = 2 * macs;
   slots = 2 * macs / kDotFlops + fmas * outputs / kLanes * static_cast<double>(format.groups());
 }

@@ -42,42 +42,37 @@ void fill_codes(Random& random, zenwoq_code_layout layout, std::vector<std::uint
 
 }  // namespace
 
-std::size_t Format::zero_bytes() const {
-  return zero == ZENWOQ_ZERO_NONE ? 0 : zero == ZENWOQ_ZERO_INTEGER ? 1 : dtype_bytes(scale);
+Format::Format(std::size_t rows, std::size_t columns, std::size_t group) {
+  zenwoq_weight_desc desc;
+  zenwoq_weight_desc_init(&desc);
+  desc.n = rows;
+  desc.k = columns;
+  desc.group_size = group;
+  desc.scale_type = ZENWOQ_BF16;
+  desc.zero_kind = ZENWOQ_ZERO_NONE;
+  static_cast<Quantization&>(*this) = quantization_of(desc);
 }
 
 double Format::bytes() const {
   const double codes = static_cast<double>(n) * static_cast<double>(k) / 2;
-  return codes + static_cast<double>(n * groups() * (dtype_bytes(scale) + zero_bytes()));
-}
-
-zenwoq_weight_desc Format::desc() const {
-  zenwoq_weight_desc desc;
-  zenwoq_weight_desc_init(&desc);
-  desc.n = n;
-  desc.k = k;
-  desc.group_size = group;
-  desc.scale_type = scale;
-  desc.zero_kind = zero;
-  return desc;
+  return codes + static_cast<double>(n * groups() * (scale_bytes() + zero_bytes()));
 }
 
 std::string Format::name() const {
-  constexpr const char* kZeroNames[] = {"z0", "zi", "za"};
-  const std::string granularity = group == 0 ? "pc" : fmt::format("g{}", group);
-  return fmt::format("{}x{}/{}/s{}/{}", n, k, granularity, dtype_name(scale), kZeroNames[zero]);
+  const std::string granularity = group_size == 0 ? "pc" : fmt::format("g{}", group_size);
+  return fmt::format("{}x{}/{}/s{}/{}", n, k, granularity, dtype_name(scale_type), zero_kind_tag(zero_kind));
 }
 
 Source::Source(const Format& format, zenwoq_code_layout layout)
     : layout_(layout),
       codes_(format.n * (layout == ZENWOQ_CODES_NIBBLES ? (format.k + 1) / 2 : format.k)),
-      scales_(format.n * format.groups() * dtype_bytes(format.scale)),
+      scales_(format.n * format.groups() * format.scale_bytes()),
       zeros_(format.n * format.groups() * format.zero_bytes()) {
   Random random(1);
   fill_codes(random, layout, &codes_);
-  fill_scales(random, format.scale, &scales_);
-  if (format.zero == ZENWOQ_ZERO_OFFSET) fill_scales(random, format.scale, &zeros_);
-  if (format.zero == ZENWOQ_ZERO_INTEGER) fill_codes(random, ZENWOQ_CODES_U8, &zeros_);
+  fill_scales(random, format.scale_type, &scales_);
+  if (format.zero_kind == ZENWOQ_ZERO_OFFSET) fill_scales(random, format.scale_type, &zeros_);
+  if (format.zero_kind == ZENWOQ_ZERO_INTEGER) fill_codes(random, ZENWOQ_CODES_U8, &zeros_);
 }
 
 zenwoq_weight_source Source::view() const {

@@ -9,25 +9,21 @@
 #include <string>
 #include <vector>
 
+#include "src/weight/quantization.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq::bench {
 
-// A weight's shape and quantization.
-struct Format {
-  std::size_t n = 0;
-  std::size_t k = 0;
-  std::size_t group = 0;  // 0 = per channel
-  zenwoq_dtype scale = ZENWOQ_BF16;
-  zenwoq_zero_kind zero = ZENWOQ_ZERO_NONE;
+// A weight as rows of results name it.
+struct Format : Quantization {
+  // bf16 scales, no zeros, the code table that descriptions begin with.
+  Format(std::size_t n, std::size_t k, std::size_t group_size);
 
-  bool operator==(const Format&) const = default;
-  std::size_t groups() const { return group == 0 ? 1 : (k + group - 1) / group; }
-  std::size_t zero_bytes() const;  // of one zero point
   // Bytes of the source: 4 bits a weight, scales and zeros in their own type.
   double bytes() const;
-  zenwoq_weight_desc desc() const;
   std::string name() const;  // "4096x4096/g128/sbf16/z0": parts as in the names of kernels
+  // The name has all that formats differ in.
+  bool operator==(const Format& other) const { return name() == other.name(); }
 };
 
 // Codes, scales and zeros of a format.

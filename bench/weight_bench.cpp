@@ -19,7 +19,7 @@ constexpr std::size_t kTaskRows = 1024;
 // The format of a weight that no cache holds.
 Format large_format(const Session& session) {
   constexpr std::size_t kK = 4096;
-  return {.n = std::max<std::size_t>(64, session.cold_bytes() / (kK / 2)), .k = kK, .group = 128};
+  return {std::max<std::size_t>(64, session.cold_bytes() / (kK / 2)), kK, 128};
 }
 
 std::size_t packed_bytes_of(const zenwoq_weight_desc& desc) {
@@ -89,7 +89,7 @@ void unpack_row(benchmark::State& state, Session& session) {
   const Format format = large_format(session);
   const WeightHandle weight = large_weight(session);
   std::vector<std::uint8_t> codes(format.n * format.k / 2);
-  std::vector<std::uint8_t> scales(format.n * format.groups() * dtype_bytes(format.scale));
+  std::vector<std::uint8_t> scales(format.n * format.groups() * format.scale_bytes());
   measure(state, packed_bytes_of(format.desc()), [&] {
     tools::require(
         zenwoq_weight_unpack(weight.get(), codes.data(), codes.size(), scales.data(), scales.size(), nullptr, 0));

@@ -39,14 +39,14 @@ bool parse_number(std::string_view prefix, std::string_view text, Int* value) {
 }
 
 bool parse_dtype(char prefix, std::string_view text, zenwoq_dtype* type) {
-  for (const zenwoq_dtype candidate : {ZENWOQ_F32, ZENWOQ_F16, ZENWOQ_BF16}) {
+  for (const zenwoq_dtype candidate : kDtypes) {
     if (text == fmt::format("{}{}", prefix, dtype_name(candidate))) return *type = candidate, true;
   }
   return false;
 }
 
 bool parse_zero_kind(std::string_view text, zenwoq_zero_kind* kind) {
-  for (const zenwoq_zero_kind candidate : {ZENWOQ_ZERO_NONE, ZENWOQ_ZERO_INTEGER, ZENWOQ_ZERO_OFFSET}) {
+  for (const zenwoq_zero_kind candidate : kZeroKinds) {
     if (text == zero_kind_tag(candidate)) return *kind = candidate, true;
   }
   return false;

@@ -13,6 +13,9 @@
 
 namespace zenwoq {
 
+inline constexpr zenwoq_dtype kDtypes[] = {ZENWOQ_F32, ZENWOQ_F16, ZENWOQ_BF16};
+inline constexpr zenwoq_zero_kind kZeroKinds[] = {ZENWOQ_ZERO_NONE, ZENWOQ_ZERO_INTEGER, ZENWOQ_ZERO_OFFSET};
+
 inline std::size_t dtype_bytes(zenwoq_dtype type) { return type == ZENWOQ_F32 ? 4 : 2; }
 
 inline bool is_dtype(int value) { return value == ZENWOQ_F32 || value == ZENWOQ_F16 || value == ZENWOQ_BF16; }

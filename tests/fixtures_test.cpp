@@ -28,8 +28,7 @@ unsigned code_at(const Layer& layer, std::size_t n, std::size_t k) {
 // The formula of zenwoq.h in f32, with one rounding.
 float value_at(const Layer& layer, std::size_t n, std::size_t k) {
   const LayerInfo& info = layer.info;
-  const std::size_t group_size = info.group_size == 0 ? info.k : info.group_size;
-  const std::size_t group = n * (info.k / group_size) + k / group_size;
+  const std::size_t group = n * info.groups() + k / info.group();
   const float scale = load_as_f32(info.scale_type, layer.scales.data(), group);
   const float code_value = info.table.at(code_at(layer, n, k));
   switch (info.zero_kind) {

@@ -82,7 +82,7 @@ class Operands {
         bias_(c.panels * 64 * 4),
         y_((rows_ - 1) * ldy_ + y_row_ + c.y_shift),
         expected_(y_.size()) {
-    if (!make_header(weight_.desc, &view_.header).ok()) std::abort();
+    if (!make_header(weight_.desc(), &view_.header).ok()) std::abort();
     packed_ = std::make_unique<GuardBuffer>(view_.header.total_bytes);
     if (!pack_rows(view_.header, weight_.source(), 0, c.columns, packed_->data()).ok()) std::abort();
     view_.base = packed_->data();

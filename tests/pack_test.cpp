@@ -52,12 +52,12 @@ std::vector<std::uint8_t> header_by_definition(const RandomWeight& weight, const
   std::memcpy(bytes.data(), "zenwoqW4", 8);
   put(8, std::uint32_t{2});
   put(12, std::uint32_t{1});
-  put(16, std::uint64_t{weight.desc.n});
-  put(24, std::uint64_t{weight.desc.k});
-  put(32, std::uint64_t{weight.desc.group_size});
-  put(40, static_cast<std::uint32_t>(weight.desc.scale_type));
-  put(44, static_cast<std::uint32_t>(weight.desc.zero_kind));
-  std::memcpy(&bytes[48], weight.desc.table, 64);
+  put(16, std::uint64_t{weight.n});
+  put(24, std::uint64_t{weight.k});
+  put(32, std::uint64_t{weight.group_size});
+  put(40, static_cast<std::uint32_t>(weight.scale_type));
+  put(44, static_cast<std::uint32_t>(weight.zero_kind));
+  std::memcpy(&bytes[48], weight.table.data(), 64);
   put(112, std::uint64_t{256});
   put(120, header.panel_bytes);
   put(128, header.total_bytes);
@@ -67,10 +67,10 @@ std::vector<std::uint8_t> header_by_definition(const RandomWeight& weight, const
   return bytes;
 }
 
-// The definition of packed.h, applied to one code after the other; shares nothing with src/.
+// The definition of packed.h, applied to one code after the other; src/ only says where groups begin.
 std::vector<std::uint8_t> packed_by_definition(const RandomWeight& weight, const PackedHeader& header) {
-  const auto [n, k] = std::pair(weight.desc.n, weight.desc.k);
-  const std::size_t group = weight.desc.group_size == 0 ? k : weight.desc.group_size;
+  const auto [n, k] = std::pair(weight.n, weight.k);
+  const std::size_t group = weight.group();
   const std::size_t groups = weight.groups();
   const std::size_t scale_bytes = weight.scales.size() / (n * groups), zero_bytes = weight.zeros.size() / (n * groups);
   std::vector<std::uint8_t> packed = header_by_definition(weight, header);
@@ -92,7 +92,7 @@ std::vector<std::uint8_t> packed_by_definition(const RandomWeight& weight, const
       }
       for (std::size_t i = 0; i < 64 * zero_bytes; ++i) {
         const std::size_t column = panel * 64 + i / zero_bytes;
-        if (weight.desc.zero_kind == ZENWOQ_ZERO_INTEGER) {
+        if (weight.zero_kind == ZENWOQ_ZERO_INTEGER) {
           packed.push_back(static_cast<std::uint8_t>(column < n ? 8 - weight.zero(column, g) : 0));
         } else {
           packed.push_back(column < n ? weight.zeros[(column * groups + g) * zero_bytes + i % zero_bytes] : 0);
@@ -108,15 +108,15 @@ std::vector<std::uint8_t> packed_by_definition(const RandomWeight& weight, const
 class GuardedSource {
  public:
   GuardedSource(const RandomWeight& weight, zenwoq_code_layout layout, std::size_t gap)
-      : row_(layout == ZENWOQ_CODES_NIBBLES ? (weight.desc.k + 1) / 2 : weight.desc.k),
-        codes_((weight.desc.n - 1) * (row_ + gap) + row_, 0xFF),  // a gap holds what no layout allows
+      : row_(layout == ZENWOQ_CODES_NIBBLES ? (weight.k + 1) / 2 : weight.k),
+        codes_((weight.n - 1) * (row_ + gap) + row_, 0xFF),  // a gap holds what no layout allows
         scales_(weight.scales.size()),
         zeros_(weight.zeros.size()),
         source_(weight.source()) {
-    for (std::size_t n = 0; n < weight.desc.n; ++n) {
+    for (std::size_t n = 0; n < weight.n; ++n) {
       std::uint8_t* row = codes_.data() + n * (row_ + gap);
       if (layout == ZENWOQ_CODES_NIBBLES) std::memcpy(row, weight.codes.data() + n * row_, row_);
-      for (std::size_t k = 0; layout != ZENWOQ_CODES_NIBBLES && k < weight.desc.k; ++k) {
+      for (std::size_t k = 0; layout != ZENWOQ_CODES_NIBBLES && k < weight.k; ++k) {
         const unsigned code = weight.code(n, k);
         row[k] = static_cast<std::uint8_t>(layout == ZENWOQ_CODES_S8 && code >= 8 ? code | 0xF0 : code);
       }
@@ -141,11 +141,25 @@ class GuardedSource {
 
 PackedHeader header_of(const RandomWeight& weight) {
   PackedHeader header;
-  EXPECT_TRUE(make_header(weight.desc, &header).ok());
+  EXPECT_TRUE(make_header(weight.desc(), &header).ok());
   return header;
 }
 
 std::string name_of(const PackedHeader& header) { return fmt::format("{} x {} {}", header.n, header.k, header.text()); }
+
+// The rule that the definitions of this file and of random_weight.cpp take from src/.
+TEST(Quantization, GroupsAreAsLongAsDescribedUpToK) {
+  struct Row {
+    std::uint64_t k, group_size, group, groups;
+  };
+  constexpr Row kRows[] = {{100, 0, 100, 1},   {100, 8, 8, 13},     {100, 96, 96, 2}, {104, 8, 8, 13},
+                           {100, 104, 100, 1}, {100, 4096, 100, 1}, {8, 8, 8, 1},     {1, 8, 1, 1}};
+  for (const Row& row : kRows) {
+    const Quantization q{.n = 1, .k = row.k, .group_size = row.group_size};
+    EXPECT_EQ(q.group(), row.group) << row.k << " in groups of " << row.group_size;
+    EXPECT_EQ(q.groups(), row.groups) << row.k << " in groups of " << row.group_size;
+  }
+}
 
 TEST(Pack, EveryVariantGivesTheBytesOfTheDefinition) {
   Rng rng(4);
@@ -159,7 +173,7 @@ TEST(Pack, EveryVariantGivesTheBytesOfTheDefinition) {
       ASSERT_TRUE(check_source(header, source.source()).ok());
       for (const Variant& variant : variants()) {
         GuardBuffer packed(header.total_bytes, 0xEE);
-        const Status status = pack_rows(header, source.source(), 0, weight.desc.n, packed.data(), *variant.kernels);
+        const Status status = pack_rows(header, source.source(), 0, weight.n, packed.data(), *variant.kernels);
         ASSERT_TRUE(status.ok()) << status.text();
         ASSERT_EQ(std::memcmp(packed.data(), expected.data(), expected.size()), 0)
             << variant.name << " layout " << layout << " " << name_of(header);
@@ -211,10 +225,10 @@ TEST(Pack, EverythingComesBackExactly) {
 
 // By the header's formula: double holds the product of two floats exactly, so the conversion is the only rounding.
 float dequantized_by_definition(const RandomWeight& weight, std::size_t n, std::size_t k) {
-  const std::size_t g = weight.desc.group_size == 0 ? 0 : k / weight.desc.group_size;
-  const float t = weight.desc.table[weight.code(n, k)];
+  const std::size_t g = k / weight.group();
+  const float t = weight.table[weight.code(n, k)];
   const double scale = weight.scale(n, g);
-  switch (weight.desc.zero_kind) {
+  switch (weight.zero_kind) {
     case ZENWOQ_ZERO_NONE: return static_cast<float>(scale * t);
     case ZENWOQ_ZERO_INTEGER: return static_cast<float>(scale * (t + static_cast<float>(8 - weight.zero(n, g))));
     case ZENWOQ_ZERO_OFFSET: return std::fma(weight.scale(n, g), t, weight.offset(n, g));
@@ -397,11 +411,12 @@ TEST(WeightCreate, PacksTheSameBytesOnAnyThreads) {
   const std::vector<ContextHandle> contexts = some_contexts();
   for (const std::size_t n : {1, 64, 700, 64 * 40 + 3, 64 * 300}) {  // the last: tasks of several panels, huge pages
     const RandomWeight weight = random_weight(rng, n, n < 5000 ? 100 : 300, 32, ZENWOQ_F16, ZENWOQ_ZERO_INTEGER);
+    const zenwoq_weight_desc desc = weight.desc();
     const zenwoq_weight_source source = weight.source();
     const std::vector<std::uint8_t> expected = packed_by_definition(weight, header_of(weight));
     for (const ContextHandle& context : contexts) {
       zenwoq_weight* created = nullptr;
-      ASSERT_EQ(zenwoq_weight_create(context.get(), &weight.desc, &source, &created), ZENWOQ_OK) << zenwoq_last_error();
+      ASSERT_EQ(zenwoq_weight_create(context.get(), &desc, &source, &created), ZENWOQ_OK) << zenwoq_last_error();
       const WeightHandle handle(created);
       ASSERT_EQ(bytes_of(created).size(), expected.size());
       ASSERT_EQ(std::memcmp(bytes_of(created).data(), expected.data(), expected.size()), 0) << n;
@@ -429,7 +444,7 @@ TEST(WeightCreate, GivesTheErrorOfPackingRowAfterRow) {
         default: spoiled.spoil_zero(n, rng() % Spoiled::kGroups, std::int8_t{17}); break;
       }
     }
-    const zenwoq_weight_desc& desc = spoiled.weight().desc;
+    const zenwoq_weight_desc desc = spoiled.weight().desc();
     const std::size_t bytes = header_of(spoiled.weight()).total_bytes;
     const PackedBuffer packed = allocate_packed(bytes);
     ASSERT_EQ(zenwoq_weight_pack(&desc, &spoiled.source(), 0, desc.n, packed.get(), bytes),

@@ -40,7 +40,7 @@ Case random_case(Rng& rng) {
 void check(Rng& rng, const Case& c, ReferenceFunction reference) {
   const RandomWeight weight = random_weight(rng, c.n, c.k, c.group, c.scale_type, c.zero_kind);
   PackedHeader header;
-  ASSERT_TRUE(make_header(weight.desc, &header).ok());
+  ASSERT_TRUE(make_header(weight.desc(), &header).ok());
   PackedBuffer packed = allocate_packed(header.total_bytes);
   ASSERT_TRUE(pack_rows(header, weight.source(), 0, c.n, packed.get()).ok());
   const PackedView view{header, packed.get()};

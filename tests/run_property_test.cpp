@@ -108,11 +108,12 @@ class Runner {
     x_.make_read_only();
     bias_.resize(c.n * dtype_bytes(c.bias_type));
     for (std::size_t i = 0; i < c.n; ++i) put(c.bias_type, bf16_to_f32(random_bf16(rng, false)), bias_.data(), i);
+    const zenwoq_weight_desc desc = weight_.desc();
     std::size_t bytes = 0;
-    if (zenwoq_weight_packed_bytes(&weight_.desc, &bytes) != ZENWOQ_OK) std::abort();
+    if (zenwoq_weight_packed_bytes(&desc, &bytes) != ZENWOQ_OK) std::abort();
     packed_ = std::make_unique<GuardBuffer>(bytes);
     const zenwoq_weight_source source = weight_.source();
-    if (zenwoq_weight_pack(&weight_.desc, &source, 0, c.n, packed_->data(), bytes) != ZENWOQ_OK) std::abort();
+    if (zenwoq_weight_pack(&desc, &source, 0, c.n, packed_->data(), bytes) != ZENWOQ_OK) std::abort();
     packed_->make_read_only();
   }
 
@@ -235,9 +236,10 @@ TEST(RunProperty, SameBitsForARowAloneAndInABatch) {
       zenwoq_context* context = nullptr;
       zenwoq_weight* weight = nullptr;
       zenwoq_linear* linear = nullptr;
+      const zenwoq_weight_desc desc = random.desc();
       const zenwoq_weight_source source = random.source();
       ASSERT_TRUE(create_context(&options, host.seams(), &context).ok());
-      ASSERT_EQ(zenwoq_weight_create(context, &random.desc, &source, &weight), ZENWOQ_OK) << zenwoq_last_error();
+      ASSERT_EQ(zenwoq_weight_create(context, &desc, &source, &weight), ZENWOQ_OK) << zenwoq_last_error();
       ASSERT_EQ(zenwoq_linear_create(context, weight, nullptr, &linear), ZENWOQ_OK) << zenwoq_last_error();
       std::vector<float> batch(kM * kN), alone(kM * kN);
       const auto run = [&](std::size_t m, std::size_t begin, std::vector<float>& y) {

@@ -32,8 +32,8 @@ struct ExactProduct::Column {
 
 ExactProduct::ExactProduct(const Layer& layer, const RunRows& runs) : layer_(layer), runs_(runs) {
   const LayerInfo& info = layer.info;
-  group_ = info.group_size == 0 ? info.k : std::min(info.group_size, info.k);
-  groups_ = (info.k + group_ - 1) / group_;
+  group_ = info.group();
+  groups_ = info.groups();
   blocks_ = (runs.rows + kLanes - 1) / kLanes;
   for (std::size_t i = 0; i < 16; ++i) table_[i] = bf16_to_f32(f32_to_bf16(info.table[i]));
   x_.resize(blocks_ * info.k);

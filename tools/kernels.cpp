@@ -177,14 +177,11 @@ void add_kernels_command(CLI::App& app, int& exit_code) {
       command->add_option("--shape", options->shapes, "N,K,GROUP; GROUP \"pc\" for one scale a row; may be repeated");
   shape->allow_extra_args(false);
   add_m_option(*command, options->m)->default_str("1,4,33");
-  const std::map<std::string, zenwoq_dtype> types = {{"f32", ZENWOQ_F32}, {"f16", ZENWOQ_F16}, {"bf16", ZENWOQ_BF16}};
   command->add_option("--scale", options->scale_type, "scales of a --shape: f32, f16, bf16 (default)")
-      ->transform(CLI::CheckedTransformer(types))
+      ->transform(CLI::CheckedTransformer(dtypes_by_name()))
       ->needs(shape);
-  const std::map<std::string, zenwoq_zero_kind> kinds = {
-      {"none", ZENWOQ_ZERO_NONE}, {"integer", ZENWOQ_ZERO_INTEGER}, {"offset", ZENWOQ_ZERO_OFFSET}};
   command->add_option("--zero", options->zero_kind, "zeros of a --shape: none (default), integer, offset")
-      ->transform(CLI::CheckedTransformer(kinds))
+      ->transform(CLI::CheckedTransformer(zero_kinds_by_name()))
       ->needs(shape);
   command->add_flag("--bias", options->bias, "a --shape with a bias")->needs(shape);
   add_output_option(*command, options->output_type);

@@ -4,19 +4,39 @@
 // Values of options that several commands take, by name.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 
+#include <array>
+#include <iterator>
 #include <map>
 #include <string>
+#include <type_traits>
 #include <vector>
 
+#include "jit/number.h"
 #include "src/plan/tuning.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq::tools {
 
+// The words that an option takes for these values.
+template <typename Values, typename Name>
+auto values_by_name(const Values& values, const Name& name) {
+  std::map<std::string, std::decay_t<decltype(*std::begin(values))>> words;
+  for (const auto value : values) words.emplace(name(value), value);
+  return words;
+}
+
+inline std::map<std::string, zenwoq_dtype> dtypes_by_name() { return values_by_name(kDtypes, dtype_name); }
+
+inline std::map<std::string, zenwoq_zero_kind> zero_kinds_by_name() {
+  return values_by_name(kZeroKinds, zero_kind_name);
+}
+
 inline CLI::Option* add_output_option(CLI::App& command, zenwoq_dtype& output_type) {
-  const std::map<std::string, zenwoq_dtype> types = {{"f32", ZENWOQ_F32}, {"bf16", ZENWOQ_BF16}};
+  const auto types = values_by_name(std::array{ZENWOQ_F32, ZENWOQ_BF16}, dtype_name);
   return command.add_option("--output", output_type, "type of the result: f32 (default), bf16")
       ->transform(CLI::CheckedTransformer(types));
 }

@@ -48,7 +48,8 @@ struct CodeKernels {
 extern const CodeKernels code_kernels_portable;
 extern const CodeKernels code_kernels_avx2_fma;
 
-// The fastest that this CPU runs.
+// The fastest that this CPU runs. Asked of the compiler's runtime and not of src/cpu: weights are packed and read
+// without a context, whose probe reads files and allocates, and these loops need less than the tier of AVX2 does.
 inline const CodeKernels& code_kernels() {
   static const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   return avx2 ? code_kernels_avx2_fma : code_kernels_portable;

@@ -34,7 +34,7 @@ Quantization quantization_of(const zenwoq_weight_desc& desc) {
 
 Status check_quantization(const Quantization& q) {
   if (q.n == 0 || q.k == 0) return invalid("weight of n = {}, k = {}: both must be at least 1", q.n, q.k);
-  if (q.group_size % kStepK != 0) {
+  if (!is_group_size(q.group_size)) {
     return invalid("group_size {}: must be a multiple of 8, or 0 for per-channel", q.group_size);
   }
   if (!is_dtype(q.scale_type)) {

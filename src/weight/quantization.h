@@ -37,6 +37,9 @@ struct Quantization {
 
 Quantization quantization_of(const zenwoq_weight_desc& desc);
 
+// 0, or groups that begin where a step of the panel does.
+inline bool is_group_size(std::uint64_t group_size) { return group_size % kStepK == 0; }
+
 // Whether there is such a weight. Errors: INVALID_ARGUMENT.
 Status check_quantization(const Quantization& q);
 

@@ -82,35 +82,29 @@ zenwoq_weight_source RandomWeight::source() const {
   return source;
 }
 
-std::size_t RandomWeight::groups() const {
-  return desc.group_size == 0 ? 1 : (desc.k + desc.group_size - 1) / desc.group_size;
+unsigned RandomWeight::code(std::size_t row, std::size_t column) const {
+  return (codes[row * ((k + 1) / 2) + column / 2] >> (4 * (column % 2))) & 15u;
 }
 
-unsigned RandomWeight::code(std::size_t n, std::size_t k) const {
-  return (codes[n * ((desc.k + 1) / 2) + k / 2] >> (4 * (k % 2))) & 15u;
+float RandomWeight::scale(std::size_t row, std::size_t g) const {
+  return load_as_f32(scale_type, scales.data(), row * groups() + g);
 }
 
-float RandomWeight::scale(std::size_t n, std::size_t g) const {
-  return load_as_f32(desc.scale_type, scales.data(), n * groups() + g);
-}
-
-float RandomWeight::offset(std::size_t n, std::size_t g) const {
-  return load_as_f32(desc.scale_type, zeros.data(), n * groups() + g);
+float RandomWeight::offset(std::size_t row, std::size_t g) const {
+  return load_as_f32(scale_type, zeros.data(), row * groups() + g);
 }
 
 RandomWeight random_weight(Rng& rng, std::size_t n, std::size_t k, std::size_t group_size, zenwoq_dtype scale_type,
                            zenwoq_zero_kind zero_kind) {
   RandomWeight weight;
-  zenwoq_weight_desc_init(&weight.desc);
-  weight.desc.n = n;
-  weight.desc.k = k;
-  weight.desc.group_size = group_size;
-  weight.desc.scale_type = scale_type;
-  weight.desc.zero_kind = zero_kind;
-  (void)zenwoq_code_table_fill(static_cast<zenwoq_code_table>(rng() % 3), weight.desc.table);
+  weight.n = n;
+  weight.k = k;
+  weight.group_size = group_size;
+  weight.scale_type = scale_type;
+  weight.zero_kind = zero_kind;
+  (void)zenwoq_code_table_fill(static_cast<zenwoq_code_table>(rng() % 3), weight.table.data());
   if (rng() % 4 == 0) {  // any table: its values rounded to bf16
-    for (float& value : weight.desc.table)
-      value = std::ldexp(static_cast<float>(static_cast<std::int64_t>(rng())), -62);
+    for (float& value : weight.table) value = std::ldexp(static_cast<float>(static_cast<std::int64_t>(rng())), -62);
   }
   weight.codes.resize(n * ((k + 1) / 2));
   for (std::uint8_t& byte : weight.codes) byte = static_cast<std::uint8_t>(rng());
@@ -142,11 +136,11 @@ std::uint16_t random_bf16(Rng& rng, bool nasty) {
 
 float contract_element(const RandomWeight& weight, std::size_t n, const std::vector<std::uint16_t>& x,
                        const float* bias) {
-  const std::size_t k = weight.desc.k;
-  const std::size_t group = weight.desc.group_size == 0 ? k : weight.desc.group_size;
+  const std::size_t k = weight.k;
+  const std::size_t group = weight.group();
   const auto x_at = [&](std::size_t i) { return i < k ? bf16_to_f32(x[i]) : 0.0f; };
   const auto t_at = [&](std::size_t i) {
-    return bf16_to_f32(f32_to_bf16(weight.desc.table[i < k ? weight.code(n, i) : 0]));
+    return bf16_to_f32(f32_to_bf16(weight.table[i < k ? weight.code(n, i) : 0]));
   };
   float total = 0.0f;
   for (std::size_t g = 0; g < weight.groups(); ++g) {
@@ -161,10 +155,10 @@ float contract_element(const RandomWeight& weight, std::size_t n, const std::vec
       xsum = contract_fma(x_at(i + 1), 1.0f, xsum);
       xsum = contract_fma(x_at(i), 1.0f, xsum);
     }
-    if (weight.desc.zero_kind == ZENWOQ_ZERO_INTEGER)
+    if (weight.zero_kind == ZENWOQ_ZERO_INTEGER)
       acc = contract_fma(static_cast<float>(8 - weight.zero(n, g)), xsum, acc);
     total = contract_fma(weight.scale(n, g), acc, total);
-    if (weight.desc.zero_kind == ZENWOQ_ZERO_OFFSET) total = contract_fma(weight.offset(n, g), xsum, total);
+    if (weight.zero_kind == ZENWOQ_ZERO_OFFSET) total = contract_fma(weight.offset(n, g), xsum, total);
   }
   return bias == nullptr ? total : contract_fma(total, 1.0f, bias[n]);
 }

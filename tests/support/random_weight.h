@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "src/weight/quantization.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq::test {
@@ -17,18 +18,16 @@ using Rng = std::mt19937_64;
 // Uniform in [low, high].
 std::size_t pick(Rng& rng, std::size_t low, std::size_t high);
 
-struct RandomWeight {
-  zenwoq_weight_desc desc;
+struct RandomWeight : Quantization {
   std::vector<std::uint8_t> codes;   // nibbles
   std::vector<std::uint8_t> scales;  // [N,G]
   std::vector<std::uint8_t> zeros;   // [N,G], or empty
 
   zenwoq_weight_source source() const;
-  std::size_t groups() const;
-  unsigned code(std::size_t n, std::size_t k) const;
-  float scale(std::size_t n, std::size_t g) const;
-  float offset(std::size_t n, std::size_t g) const;
-  int zero(std::size_t n, std::size_t g) const { return static_cast<std::int8_t>(zeros[n * groups() + g]); }
+  unsigned code(std::size_t row, std::size_t column) const;
+  float scale(std::size_t row, std::size_t g) const;
+  float offset(std::size_t row, std::size_t g) const;
+  int zero(std::size_t row, std::size_t g) const { return static_cast<std::int8_t>(zeros[row * groups() + g]); }
 };
 
 // Finite scales and offsets of any size: small, huge, denormal, negative, -0.
@@ -38,8 +37,8 @@ RandomWeight random_weight(Rng& rng, std::size_t n, std::size_t k, std::size_t g
 // bf16 bits: mostly small numbers; where `nasty`, also -0, denormals, infinities and NaN.
 std::uint16_t random_bf16(Rng& rng, bool nasty);
 
-// y[n] of one row by the contract's definition, one scalar operation after another; shares nothing with src/. x has K
-// bf16 values. The result is the one before rounding to bf16.
+// y[n] of one row by the contract's definition, one scalar operation after another. It takes from src/ where groups
+// begin and none of the arithmetic. x has K bf16 values. The result is the one before rounding to bf16.
 float contract_element(const RandomWeight& weight, std::size_t n, const std::vector<std::uint16_t>& x,
                        const float* bias);
 

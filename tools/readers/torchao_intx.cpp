@@ -57,7 +57,7 @@ void IntxLayer::refuse_row(std::size_t row) const {
 std::vector<std::uint8_t> IntxLayer::shifted_zero_points() const {
   std::vector<std::uint8_t> zeros;
   zeros.reserve(zero_point.size());
-  const std::size_t groups = zero_point.size() / info.n;
+  const std::size_t groups = info.groups();
   for (const std::uint8_t byte : zero_point) {
     const auto value = static_cast<std::int8_t>(byte);
     if (value < -8 || value > 8) {

@@ -40,7 +40,6 @@ struct OpaqueLayer final : LayerSource {
   OpaqueLayout layout = OpaqueLayout::avx512;
   ByteView qdata;
   ByteView scale_and_zero;
-  std::size_t group = 0;
 
   Layer load() const override;
   RowCodes row_codes(std::size_t n, OpaqueLayout as_layout) const;
@@ -67,6 +66,7 @@ RowCodes OpaqueLayer::row_codes(std::size_t n, OpaqueLayout as_layout) const {
 // another.
 double OpaqueLayer::full_range_share(OpaqueLayout as_layout) const {
   const std::size_t rows = std::min<std::size_t>(info.n, 256);
+  const std::size_t group = info.group();
   std::size_t full = 0;
   std::size_t pairs = 0;
   for (std::size_t n = 0; n < rows; ++n) {
@@ -106,7 +106,7 @@ void OpaqueLayer::copy_codes(Layer& layer) const {
 // [G,N] pairs of scale and zero -> [N,G] scales and [N,G] zeros.
 void OpaqueLayer::copy_scales(Layer& layer) const {
   const std::size_t bytes = dtype_bytes(info.scale_type);
-  const std::size_t groups = info.k / group;
+  const std::size_t groups = info.groups();
   layer.scales.resize(info.n * groups * bytes);
   layer.zeros.resize(layer.scales.size());
   for (std::size_t g = 0; g < groups; ++g) {
@@ -168,11 +168,11 @@ std::unique_ptr<OpaqueLayer> check_layer(const TensorMap& parts, const std::stri
   layer->where = where;
   layer->qdata = qdata.data;
   layer->scale_and_zero = scale_and_zero.data;
-  layer->group = check_shapes(qdata, scale_and_zero, where);
+  const std::uint64_t group = check_shapes(qdata, scale_and_zero, where);
   layer->info.format = "torchao opaque";
   layer->info.n = qdata.shape[0];
   layer->info.k = 2 * qdata.shape[1];
-  layer->info.group_size = group_size_or_channel(layer->group, layer->info.k);
+  layer->info.group_size = group_size_or_channel(group, layer->info.k);
   layer->info.scale_type = *float_type(scale_and_zero.dtype);
   layer->info.zero_kind = ZENWOQ_ZERO_OFFSET;
   zenwoq_code_table_fill(ZENWOQ_TABLE_MINUS_8, layer->info.table.data());
@@ -188,7 +188,7 @@ void import_weight(TensorSet& set, const std::string& layer_name, OpaqueLayout l
   std::unique_ptr<OpaqueLayer> layer;
   if (reason.empty()) {
     layer = check_layer(parts, where);
-    reason = group_reason(layer->group, layer->info.k);
+    reason = group_reason(layer->info.group(), layer->info.k);
   }
   if (!reason.empty()) {
     found.left_alone.push_back({layer_name + ".weight", std::move(reason)});

@@ -46,7 +46,7 @@ void take_bias(TensorSet& set, const std::string& bias_name, LayerSource& layer)
 }
 
 std::string group_reason(std::uint64_t group, std::uint64_t k) {
-  if (group % 8 == 0 || group == k) return {};
+  if (is_group_size(group_size_or_channel(group, k))) return {};
   return fmt::format("groups of {}, not a multiple of 8", group);
 }
 
