@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs generated kernels under watch: on this CPU where it has AVX-512 BF16, else in the emulator. Either way the
+// Runs generated kernels under watch: on this CPU where it has their tier, else in the emulator. Either way the
 // machine code is verified before, and each call is looked at: registers, MXCSR, stack, vector state; in the emulator
 // every access.
 #pragma once
@@ -20,10 +20,10 @@ namespace zenwoq::test {
 
 class KernelHost {
  public:
-  KernelHost();
-  ~KernelHost();  // no context that has a loader of this host may live on
+  explicit KernelHost(zenwoq_tier tier);  // of the kernels that it runs
+  ~KernelHost();                          // no context that has a loader of this host may live on
 
-  static bool native();  // this CPU runs the kernels itself
+  static bool native(zenwoq_tier tier);  // this CPU runs the kernels itself
 
   // Verifies the code and calls it once. `ranges`: all memory the kernel may touch, beside its stack.
   // Empty, or what was wrong.
@@ -41,6 +41,7 @@ class KernelHost {
   Status load(std::span<const std::uint8_t> code, const void** address);
   void record(const std::string& problem);
 
+  const zenwoq_tier tier_;
   CodeMemory memory_{std::size_t{1} << 30};
   std::mutex mutex_;
   std::string problems_;
