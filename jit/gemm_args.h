@@ -26,7 +26,8 @@ struct GemmArgs {
   std::uint64_t ldy_bytes;
   std::uint64_t columns;  // valid columns, from the first column of a panel
   const DecodeTable* table;
-  std::uint64_t rows;  // of x and y; read by kernels that decode to scratch, others have their tile's
+  // Rows of kernels with scratch: tiles of as many rows as the key's tile has, then tiles of one row less.
+  std::uint64_t tall_tiles, low_tiles;
 };
 
 using GemmFunction = void (*)(const GemmArgs*);

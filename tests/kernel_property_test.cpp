@@ -25,7 +25,7 @@ constexpr unsigned kCallerMxcsr[] = {0x1F80, 0x9FC0, 0x1FC0, 0x9F80,
 
 struct Case {
   KernelKey key;
-  std::size_t rows, panels, columns, x_shift, y_shift, x_gap, y_gap;
+  std::size_t rows, tall, low, panels, columns, x_shift, y_shift, x_gap, y_gap;
   unsigned mxcsr;
   bool nasty;
 };
@@ -61,7 +61,9 @@ Case random_case(Rng& rng, zenwoq_tier tier) {
         tier == ZENWOQ_TIER_AVX512BF16 ? random_habits(rng) : Habits{.prefetch = random_habits(rng).prefetch};
   } while (!why_not(c.key).empty());
   const std::size_t unit = c.key.tile.panels();
-  c.rows = c.key.tile.scratch ? pick(rng, 1, 40) : c.key.tile.rows;
+  c.tall = c.key.tile.scratch ? pick(rng, 0, 4) : 1;
+  c.low = c.key.tile.scratch ? pick(rng, c.tall == 0, 3) : 0;
+  c.rows = c.tall * c.key.tile.rows + c.low * (c.key.tile.rows - 1);
   c.panels = unit * pick(rng, 1, c.key.k >= 1024 ? 1 : 3);
   c.columns = (c.panels - 1) * 64 + pick(rng, 1, 64);
   c.x_shift = rng() % 4;
@@ -105,7 +107,8 @@ class Operands {
              .ldy_bytes = ldy_,
              .columns = c.columns,
              .table = &layer_->table,
-             .rows = rows_};
+             .tall_tiles = c.tall,
+             .low_tiles = c.low};
     for (GuardBuffer* read_only : {packed_.get(), &x_, &xsum_, &bias_}) read_only->make_read_only();
   }
 

@@ -75,8 +75,7 @@ void check(Rng& rng, const Case& c, ReferenceFunction reference) {
                       .y = y.data(),
                       .ldy_bytes = c.n * y_bytes,
                       .columns = c.n,
-                      .table = &layer.table,
-                      .rows = c.m};
+                      .table = &layer.table};
   reference(key, c.m, args);
   for (std::size_t m = 0; m < c.m; ++m) {
     for (std::size_t n = 0; n < c.n; ++n) {

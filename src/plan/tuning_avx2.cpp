@@ -21,6 +21,9 @@ constexpr CpuTuning avx2_table(const char* name) {
       .name = name,
       .tier = ZENWOQ_TIER_AVX2,
       .tiles = kTiles,
+      .scratch_from = 9,
+      .scratch_rows = 96,
+      .scratch_tile_rows = 6,
   };
 }
 

@@ -51,7 +51,11 @@ GemmArgs gemm_args(const Layer& layer, const RunArguments& run, const Activation
   args.ldy_bytes = run.ldy_bytes;
   args.columns = std::min<std::uint64_t>(layer.weight.header.n, tile.panel_end * kPanelColumns) - column;
   args.table = &layer.table;
-  args.rows = tile.rows;
+  if (tile.tile.scratch) {
+    const std::uint64_t tiles = (tile.rows + tile.tile.rows - 1) / tile.tile.rows;
+    args.low_tiles = tiles * tile.tile.rows - tile.rows;
+    args.tall_tiles = tiles - args.low_tiles;
+  }
   return args;
 }
 
