@@ -39,8 +39,8 @@ std::vector<KernelKey> real_keys() {
     for (const Quantization& weight : weights) {
       for (std::uint32_t rows = 1; rows <= tuning->max_rows(); ++rows) {
         const Tile tile{rows, tuning->tiles[rows - 1].strips};
-        keys.push_back(kernel_key(weight, ZENWOQ_F32, {.bias = false}, tile, *tuning));
-        keys.push_back(kernel_key(weight, ZENWOQ_BF16, {.bias = true}, tile, *tuning));
+        keys.push_back(kernel_key(weight, true, ZENWOQ_F32, {.bias = false}, tile, *tuning));
+        keys.push_back(kernel_key(weight, true, ZENWOQ_BF16, {.bias = true}, tile, *tuning));
       }
     }
   }

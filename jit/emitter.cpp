@@ -17,6 +17,8 @@ namespace {
 constexpr int kSavedRegisters = 5;
 constexpr int kCallerMxcsr = -8 * kSavedRegisters - 8;
 
+constexpr std::size_t kPageBytes = 4096;
+
 // A cache line: no constant is split, and data do not share a line with code.
 constexpr std::size_t kConstantAlignment = 64;
 
@@ -27,7 +29,13 @@ void Emitter::open_frame(std::size_t local_bytes) {
   push(rbp);  // kept as the frame pointer, so that profilers see the caller
   mov(rbp, rsp);
   for (const auto& saved : {rbx, r12, r13, r14, r15}) push(saved);
-  sub(rsp, static_cast<std::uint32_t>(16 + local_bytes));
+  // A frame of several pages grows page by page, each touched: below the stack there is one guard page, not several.
+  std::size_t rest = 16 + local_bytes;
+  for (; rest > kPageBytes; rest -= kPageBytes) {
+    sub(rsp, static_cast<std::uint32_t>(kPageBytes));
+    mov(qword[rsp], 0);
+  }
+  sub(rsp, static_cast<std::uint32_t>(rest));
   vstmxcsr(dword[rbp + kCallerMxcsr]);
   vldmxcsr(dword[constant(MxcsrScope::kContract, "MXCSR: flush to zero, denormals are zero, nearest even, no traps")]);
   and_(rsp, -64);

@@ -26,7 +26,6 @@ class Emitter : public Xbyak::CodeGenerator {
   Emitter(std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes)
       : CodeGenerator(capacity, buffer), notes_(notes) {}
 
- protected:
   // in: rdi = arguments. Saves the callee's registers and MXCSR, sets flush-to-zero, denormals-are-zero and round to
   // nearest, and leaves rsp 64-byte aligned with local_bytes of locals above it. clobbers: rax.
   void open_frame(std::size_t local_bytes);

@@ -58,7 +58,8 @@ Gemm::Gemm(const KernelKey& key, const Path& path, std::uint8_t* buffer, std::si
   std::uint32_t next = 0;
   const auto reserve = [&next](std::uint32_t bytes) { return std::exchange(next, next + bytes); };
   local_.totals = reserve(path.totals_in_memory ? key.tile.rows * key.tile.strips * kTotalBytes : 0);
-  local_.x_tail = reserve(key.k % kStepK != 0 ? key.tile.rows * u32(kStepK) * path.x_bytes : 0);
+  local_.stage = reserve(path.stage_bytes);
+  local_.x_tail = reserve(has_tail() ? key.tile.rows * u32(kStepK) * path.x_bytes : 0);
   for (std::uint32_t* slot : {&local_.x, &local_.panel, &local_.xsum, &local_.xsum_bytes, &local_.bias, &local_.y,
                               &local_.ldy_bytes, &local_.columns}) {
     *slot = reserve(8);
@@ -69,7 +70,7 @@ Gemm::Gemm(const KernelKey& key, const Path& path, std::uint8_t* buffer, std::si
 std::size_t Gemm::generate() {
   open_frame(local_.bytes + 64);  // 64: rsp is rounded down
   load_arguments();
-  if (key_.k % kStepK != 0) load_tail();
+  if (has_tail()) load_tail();
   Xbyak::Label unit;
   L(unit);
   label("unit");
@@ -107,6 +108,7 @@ void Gemm::load_arguments() {
     to_local(local_.xsum_bytes, offsetof(GemmArgs, xsum_bytes));
   }
   xor_(r_.strip_offset.cvt32(), r_.strip_offset.cvt32());
+  keep_arguments();
 }
 
 // The last k % 8 activations of each row go to the stack, completed with +0, so that no step reads past a row.
@@ -147,7 +149,7 @@ void Gemm::all_groups() {
   const std::uint64_t full = key_.per_channel() ? 0 : key_.k / key_.group;
   const std::uint64_t rest = key_.k - full * key_.group;
   if (full > 0) loop("group", r_.groups, full, [&] { one_group({key_.group / kStepK, false}); });
-  if (rest > 0) one_group({rest / kStepK, rest % kStepK != 0});
+  if (rest > 0) one_group({(path_.x_completed ? rest + kStepK - 1 : rest) / kStepK, rest % kStepK != 0 && has_tail()});
 }
 
 void Gemm::one_group(const Group& group) {

@@ -37,12 +37,16 @@ class Gemm : public Emitter {
     std::uint32_t x_bytes;            // of one activation in memory
     std::uint32_t products_per_step;  // multiply instructions of one step: bounds how far steps are unrolled
     bool totals_in_memory;            // on the stack, 16 f32 per row and strip, not in registers
+    std::uint32_t stage_bytes = 0;    // on the stack, for the epilogue
+    bool x_completed = false;         // rows of x are completed with +0 to a multiple of 8: no step is partial
   };
   Gemm(const KernelKey& key, const Path& path, std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes);
 
   // The data path. in: all registers of the walk; clobbers none of them but temp, unless it says so.
-  virtual void load_table(const Xbyak::Reg64& table) = 0;  // table: address of GemmArgs::table
-  virtual void load_x_tail(std::uint64_t k) = 0;           // activations k .. K - 1 of each row to x_tail_address
+  virtual void load_table(const Xbyak::Reg64& table) = 0;  // table: address of the DecodeTable
+  virtual void keep_arguments() {}  // rdi still has the arguments, and is the data path's to use from here on
+  virtual void load_x_tail(
+      std::uint64_t k) = 0;  // activations k .. K - 1 of each row to x_tail_address, unless completed
   virtual void zero_totals() = 0;
   virtual void zero_sums() = 0;
   virtual void multiply_step(std::uint32_t step, bool x_from_tail) = 0;  // `step` steps ahead of the pointers
@@ -50,7 +54,7 @@ class Gemm : public Emitter {
   virtual void begin_strip(std::uint32_t strip, const Xbyak::Reg64& columns) = 0;  // columns: that exist, 1..16
   virtual void store_row(std::uint32_t row, std::uint32_t strip, const Xbyak::RegExp& y) = 0;
 
-  // General registers, one role each. rdi (arguments) is free once load_arguments is done.
+  // General registers, one role each. rdi has the arguments, then what keep_arguments made of it.
   struct Registers {
     Xbyak::Reg64 x_low, x_high;    // rows 0..5 and 6..11 at the current k
     Xbyak::Reg64 ldx, ldx3, ldx5;  // bytes: 1, 3, 5 rows
@@ -69,6 +73,7 @@ class Gemm : public Emitter {
   Xbyak::RegExp code_address(std::uint32_t step, std::uint32_t strip) const;
   Xbyak::RegExp parameter_address(const Xbyak::Reg64& from, std::uint32_t element_bytes, std::uint32_t strip) const;
   Xbyak::RegExp total_address(std::uint32_t row, std::uint32_t strip) const;
+  Xbyak::RegExp stage_address() const { return local(local_.stage); }
   Xbyak::RegExp xsum_address(std::uint32_t row) const { return r_.xsum + row * 4; }
   void load_x_address(const Xbyak::Reg64& to);     // of row 0
   void load_bias_address(const Xbyak::Reg64& to);  // of this unit's first column
@@ -81,7 +86,7 @@ class Gemm : public Emitter {
  private:
   // 64-byte aligned locals on the stack, from rsp.
   struct Locals {
-    std::uint32_t totals, x_tail, x, panel, xsum, xsum_bytes, bias, y, ldy_bytes, columns, bytes;
+    std::uint32_t totals, stage, x_tail, x, panel, xsum, xsum_bytes, bias, y, ldy_bytes, columns, bytes;
   };
   // One stretch of k that ends in a flush: whole steps, then perhaps a last step with fewer than 8 k.
   struct Group {
@@ -89,6 +94,7 @@ class Gemm : public Emitter {
     bool partial;
   };
 
+  bool has_tail() const { return key_.k % kStepK != 0 && !path_.x_completed; }
   void load_arguments();
   void load_tail();
   void begin_unit();

@@ -8,11 +8,15 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "jit/decode_table.h"
+
 namespace zenwoq {
 
 // All pointers may have any alignment but panels and bias, which are the library's own (64 bytes).
 struct GemmArgs {
-  const void* x;  // bf16 [rows, K], row r at x + r * ldx_bytes
+  // [rows, K], row r at x + r * ldx_bytes: bf16, or for tiers whose TierInfo::x_type is f32 the same values in f32,
+  // each row completed with +0 to a multiple of 8.
+  const void* x;
   std::uint64_t ldx_bytes;
   const std::uint8_t* panels;  // the first of consecutive panels (jit/panel_layout.h)
   const float* xsum;           // [G, rows] sums of x over each group; read if the weight has zeros
@@ -20,8 +24,10 @@ struct GemmArgs {
   const float* bias;           // [columns, rounded up to a panel]; read if the key has a bias
   void* y;                     // [rows, columns] of the output type
   std::uint64_t ldy_bytes;
-  std::uint64_t columns;       // valid columns, from the first column of a panel
-  const std::uint16_t* table;  // 16 bf16: the values of the codes
+  std::uint64_t columns;  // valid columns, from the first column of a panel
+  const DecodeTable* table;
+  // Rows of kernels with scratch: tiles of as many rows as the key's tile has, then tiles of one row less.
+  std::uint64_t tall_tiles, low_tiles;
 };
 
 using GemmFunction = void (*)(const GemmArgs*);

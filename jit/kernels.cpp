@@ -7,8 +7,10 @@
 
 #include <new>
 
+#include "jit/gemm_avx2.h"
 #include "jit/gemm_avx512.h"
 #include "jit/jit.h"
+#include "jit/scratch_avx2.h"
 #include "jit/tier.h"
 
 namespace zenwoq {
@@ -26,6 +28,8 @@ struct KernelClass {
 
 constexpr KernelClass kKernels[] = {
     {ZENWOQ_TIER_AVX512BF16, Activation::bf16, GemmAvx512::why_not, GemmAvx512::emit, GemmAvx512::registers},
+    {ZENWOQ_TIER_AVX2, Activation::bf16, GemmAvx2::why_not, GemmAvx2::emit, GemmAvx2::registers},
+    {ZENWOQ_TIER_AVX2, Activation::bf16, ScratchAvx2::why_not, ScratchAvx2::emit, ScratchAvx2::registers},
 };
 
 // The kernel of a key; or NULL and why there is none.

@@ -80,7 +80,11 @@ bool parse_prefetch(std::string_view text, Prefetch* p) {
 constexpr Field kFields[] = {
     ZENWOQ_WORD("gemm"),
     ZENWOQ_WORD("bf16"),  // Activation has one value
-    ZENWOQ_WORD("t4"),
+    {true, [](const KernelKey& key) -> std::string { return key.codes == Codes::table ? "t4" : "i4"; },
+     [](std::string_view text, KernelKey* key) {
+       key->codes = text == "i4" ? Codes::integer : Codes::table;
+       return text == "i4" || text == "t4";
+     }},
     {true, [](const KernelKey& key) { return key.per_channel() ? "pc" : fmt::format("g{}", key.group); },
      [](std::string_view text, KernelKey* key) { return text == "pc" || parse_number("g", text, &key->group); }},
     {true, [](const KernelKey& key) { return fmt::format("k{}", key.k); },
@@ -89,9 +93,14 @@ constexpr Field kFields[] = {
      [](std::string_view text, KernelKey* key) { return parse_dtype('s', text, &key->scale_type); }},
     {true, [](const KernelKey& key) { return std::string(zero_kind_tag(key.zero_kind)); },
      [](std::string_view text, KernelKey* key) { return parse_zero_kind(text, &key->zero_kind); }},
-    {true, [](const KernelKey& key) { return fmt::format("m{}x{}", key.tile.rows, key.tile.strips); },
+    {true,
+     [](const KernelKey& key) {
+       return fmt::format("m{}x{}{}", key.tile.rows, key.tile.strips, key.tile.scratch ? "sc" : "");
+     },
      [](std::string_view text, KernelKey* key) {
-       return take_number("m", &text, &key->tile.rows) && parse_number("x", text, &key->tile.strips);
+       if (!take_number("m", &text, &key->tile.rows) || !take_number("x", &text, &key->tile.strips)) return false;
+       key->tile.scratch = text == "sc";
+       return text.empty() || key->tile.scratch;
      }},
     {true, [](const KernelKey& key) { return fmt::format("y{}", dtype_name(key.output_type)); },
      [](std::string_view text, KernelKey* key) { return parse_dtype('y', text, &key->output_type); }},
@@ -149,8 +158,9 @@ std::uint64_t hash_value(const KernelKey& key) {
     }
   };
   const Habits& habits = key.habits;
-  mix(key.k, key.group, key.tile.rows << 8 | key.tile.strips,
-      key.scale_type | key.zero_kind << 8 | key.output_type << 16 | static_cast<std::uint32_t>(key.activation) << 24,
+  mix(key.k, key.group, key.tile.scratch << 16 | key.tile.rows << 8 | key.tile.strips,
+      key.scale_type | key.zero_kind << 8 | key.output_type << 16 | static_cast<std::uint32_t>(key.activation) << 24 |
+          static_cast<std::uint32_t>(key.codes) << 28,
       key.tier | key.epilogue.bias << 8 | habits.decode_first << 16 | habits.share_x << 17,
       std::uint64_t{habits.prefetch.bytes} << 32 | habits.prefetch.every << 1 | habits.prefetch.to_l2);
   return hash;

@@ -13,12 +13,12 @@
 //        |    |  |    |     |     |  |    |     |    tier
 //        |    |  |    |     |     |  |    |     epilogue: bias
 //        |    |  |    |     |     |  |    output type: f32, bf16
-//        |    |  |    |     |     |  tile: rows x strips of 16 columns
+//        |    |  |    |     |     |  tile: rows x strips of 16 columns; "sc" after it: with scratch
 //        |    |  |    |     |     zeros: z0 none, zi integer, za additive offset
 //        |    |  |    |     scale type: f32, f16, bf16
 //        |    |  |    K
 //        |    |  group size, a multiple of 8 below K; or "pc", one scale a column
-//        |    codes are 4-bit indices of a table of 16 values
+//        |    codes: t4 are indices of a table of 16 values, i4 integers
 //        activations
 //
 // Epilogue and habits are left out where there are none. A name holds all that its bytes depend on, so it means the
@@ -39,10 +39,18 @@ inline constexpr std::uint32_t kMaxTileRows = 12;  // what the addressing of row
 
 enum class Activation : std::uint8_t { bf16 };
 
+enum class Codes : std::uint8_t {
+  table,   // indices of any 16 values
+  integer  // of values that count up by one, two's complement or not (DecodeTable::integer): bits of a number
+};
+
 // Rows x strips that one pass of a kernel computes.
 struct Tile {
   std::uint32_t rows = 1;
   std::uint32_t strips = 4;
+  // Codes are decoded once to scratch memory and multiplied from there: by any number of rows, in tiles of this height
+  // and of one row less.
+  bool scratch = false;
 
   // 8 strips are two neighbouring panels.
   std::uint32_t panels() const { return strips > kPanelStrips ? 2 : 1; }
@@ -76,6 +84,7 @@ struct Habits {
 
 struct KernelKey {
   Activation activation = Activation::bf16;
+  Codes codes = Codes::table;
   std::uint64_t group = 0;  // = k for per-channel
   std::uint64_t k = 0;
   zenwoq_dtype scale_type = ZENWOQ_BF16;

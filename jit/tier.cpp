@@ -20,9 +20,9 @@ constexpr std::uint64_t kYmmState = 0x06;  // SSE, AVX
 constexpr std::uint64_t kZmmState = 0xE6;  // and opmask, ZMM_Hi256, Hi16_ZMM
 
 constexpr TierInfo kTiers[] = {
-    {ZENWOQ_TIER_AVX512BF16, "avx512bf16", kAvx512Bf16, kZmmState, "ZMM"},
-    {ZENWOQ_TIER_AVX2, "avx2", kAvx2, kYmmState, "YMM"},
-    {ZENWOQ_TIER_REFERENCE, "reference", {}, 0, ""},
+    {ZENWOQ_TIER_AVX512BF16, "avx512bf16", kAvx512Bf16, kZmmState, "ZMM", false, ZENWOQ_BF16},
+    {ZENWOQ_TIER_AVX2, "avx2", kAvx2, kYmmState, "YMM", true, ZENWOQ_F32},
+    {ZENWOQ_TIER_REFERENCE, "reference", {}, 0, "", false, ZENWOQ_BF16},
 };
 
 template <typename Predicate>

@@ -33,6 +33,8 @@ struct TierInfo {
   std::span<const CpuFeature> features;  // the most telling one first: it is the one named where several are missing
   std::uint64_t xcr0;                    // state that the operating system must save, bits of XCR0
   const char* state;                     // the widest registers in it
+  bool integers;                         // whether its kernels tell integer codes from tables (Codes)
+  zenwoq_dtype x_type;                   // how its kernels take the bf16 activations: as they are, or expanded to f32
 };
 
 // Best first; the reference, which needs nothing, is the last.

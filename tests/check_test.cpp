@@ -16,7 +16,7 @@ namespace zenwoq::test {
 namespace {
 
 tools::CheckReport check(const std::vector<std::string>& files, const tools::ReadOptions& options = {}) {
-  KernelHost host;
+  KernelHost host(ZENWOQ_TIER_AVX512BF16);
   zenwoq_context* jit = nullptr;
   zenwoq_context* reference = nullptr;
   zenwoq_context_options capped;

@@ -92,10 +92,10 @@ TEST(Cpu, UarchOfEveryZen) {
   const struct {
     uint32_t family, model;
     const char *uarch, *tuning;
-  } cases[] = {{0x17, 0x01, "zen1", "generic"},    {0x17, 0x08, "zen1", "generic"},   {0x17, 0x11, "zen1", "generic"},
-               {0x17, 0x31, "zen2", "generic"},    {0x17, 0x60, "zen2", "generic"},   {0x17, 0x71, "zen2", "generic"},
-               {0x17, 0x90, "zen2", "generic"},    {0x17, 0xA0, "zen2", "generic"},   {0x19, 0x01, "zen3", "generic"},
-               {0x19, 0x21, "zen3", "generic"},    {0x19, 0x44, "zen3", "generic"},   {0x19, 0x50, "zen3", "generic"},
+  } cases[] = {{0x17, 0x01, "zen1", "zen2"},       {0x17, 0x08, "zen1", "zen2"},      {0x17, 0x11, "zen1", "zen2"},
+               {0x17, 0x31, "zen2", "zen2"},       {0x17, 0x60, "zen2", "zen2"},      {0x17, 0x71, "zen2", "zen2"},
+               {0x17, 0x90, "zen2", "zen2"},       {0x17, 0xA0, "zen2", "zen2"},      {0x19, 0x01, "zen3", "zen3"},
+               {0x19, 0x21, "zen3", "zen3"},       {0x19, 0x44, "zen3", "zen3"},      {0x19, 0x50, "zen3", "zen3"},
                {0x19, 0x11, "zen4", "zen4"},       {0x19, 0x18, "zen4", "zen4"},      {0x19, 0x61, "zen4", "zen4"},
                {0x19, 0x74, "zen4", "zen4"},       {0x19, 0xA0, "zen4", "zen4"},      {0x1A, 0x02, "zen5", "zen5"},
                {0x1A, 0x11, "zen5", "zen5"},       {0x1A, 0x24, "zen5", "zen4"},      {0x1A, 0x44, "zen5", "zen5"},

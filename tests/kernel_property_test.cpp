@@ -10,6 +10,7 @@
 
 #include "jit/jit.h"
 #include "jit/mxcsr.h"
+#include "jit/tier.h"
 #include "src/run/layer.h"
 #include "tests/support/guard_buffer.h"
 #include "tests/support/kernel_host.h"
@@ -24,7 +25,7 @@ constexpr unsigned kCallerMxcsr[] = {0x1F80, 0x9FC0, 0x1FC0, 0x9F80,
 
 struct Case {
   KernelKey key;
-  std::size_t panels, columns, x_shift, y_shift, x_gap, y_gap;
+  std::size_t rows, tall, low, panels, columns, x_shift, y_shift, x_gap, y_gap;
   unsigned mxcsr;
   bool nasty;
 };
@@ -40,12 +41,15 @@ Habits random_habits(Rng& rng) {
   return habits;
 }
 
-Case random_case(Rng& rng) {
+// Any key of the tier; the weight that goes with it decides whether codes may be integers.
+Case random_case(Rng& rng, zenwoq_tier tier) {
   constexpr zenwoq_dtype kScales[] = {ZENWOQ_F32, ZENWOQ_F16, ZENWOQ_BF16};
   constexpr std::uint32_t kStrips[] = {1, 2, 4, 8};
   Case c{};
   do {
-    c.key.tile = {static_cast<std::uint32_t>(pick(rng, 1, kMaxTileRows)), kStrips[rng() % 4]};
+    c.key.tier = tier;
+    c.key.codes = static_cast<Codes>(rng() % 2);
+    c.key.tile = {static_cast<std::uint32_t>(pick(rng, 1, kMaxTileRows)), kStrips[rng() % 4], rng() % 2 == 0};
     c.key.k = rng() % 4 == 0 ? pick(rng, 1024, 1600) : pick(rng, 1, 300);
     c.key.group = rng() % 4 == 0 ? c.key.k : 8 * (rng() % 4 == 0 ? pick(rng, 1, 128) : pick(rng, 1, 16));
     if (c.key.group > c.key.k) c.key.group = c.key.k;
@@ -53,9 +57,13 @@ Case random_case(Rng& rng) {
     c.key.zero_kind = static_cast<zenwoq_zero_kind>(rng() % 3);
     c.key.output_type = rng() % 2 ? ZENWOQ_F32 : ZENWOQ_BF16;
     c.key.epilogue.bias = rng() % 2;
-    c.key.habits = random_habits(rng);
+    c.key.habits =
+        tier == ZENWOQ_TIER_AVX512BF16 ? random_habits(rng) : Habits{.prefetch = random_habits(rng).prefetch};
   } while (!why_not(c.key).empty());
-  const std::size_t unit = c.key.tile.strips == 8 ? 2 : 1;
+  const std::size_t unit = c.key.tile.panels();
+  c.tall = c.key.tile.scratch ? pick(rng, 0, 4) : 1;
+  c.low = c.key.tile.scratch ? pick(rng, c.tall == 0, 3) : 0;
+  c.rows = c.tall * c.key.tile.rows + c.low * (c.key.tile.rows - 1);
   c.panels = unit * pick(rng, 1, c.key.k >= 1024 ? 1 : 3);
   c.columns = (c.panels - 1) * 64 + pick(rng, 1, 64);
   c.x_shift = rng() % 4;
@@ -71,12 +79,12 @@ Case random_case(Rng& rng) {
 class Operands {
  public:
   Operands(Rng& rng, const Case& c)
-      : rows_(c.key.tile.rows),
+      : rows_(c.rows),
+        kernel_type_(find_tier(c.key.tier)->x_type),
         ldx_((c.key.k + c.x_gap) * 2),
         ldy_((c.columns + c.y_gap) * dtype_bytes(c.key.output_type)),
         y_row_(c.columns * dtype_bytes(c.key.output_type)),
-        weight_(random_weight(rng, c.columns, c.key.k, c.key.per_channel() ? 0 : c.key.group, c.key.scale_type,
-                              c.key.zero_kind)),
+        weight_(random_weight(rng, c)),
         x_((rows_ - 1) * ldx_ + c.key.k * 2 + c.x_shift, 0xFF),
         xsum_(c.key.groups() * rows_ * 4),
         bias_(c.panels * 64 * 4),
@@ -88,6 +96,7 @@ class Operands {
     view_.base = packed_->data();
     layer_ = std::make_unique<Layer>(view_, ZENWOQ_F32, nullptr, nullptr);
     fill(rng, c);
+    make_kernel_x(c.key.k);
     args_ = {.x = x_.data(),
              .ldx_bytes = ldx_,
              .panels = view_.panel(0),
@@ -97,20 +106,29 @@ class Operands {
              .y = y_.data(),
              .ldy_bytes = ldy_,
              .columns = c.columns,
-             .table = layer_->table.data()};
+             .table = &layer_->table,
+             .tall_tiles = c.tall,
+             .low_tiles = c.low};
     for (GuardBuffer* read_only : {packed_.get(), &x_, &xsum_, &bias_}) read_only->make_read_only();
   }
 
-  const GemmArgs& args() const { return args_; }
+  // What the kernel is given: the same rows, in the form that its tier takes.
+  GemmArgs kernel_args() const {
+    GemmArgs args = args_;
+    if (kernel_type_ == ZENWOQ_F32) args.x = kernel_x_->data(), args.ldx_bytes = kernel_ldx_;
+    return args;
+  }
 
   // One range per row: not even the gap between two rows may be read or written.
   std::vector<emulator::Range> ranges() {
     std::vector<emulator::Range> result = {{view_.base, view_.header.total_bytes, false, "packed weight"},
                                            {xsum_.data(), xsum_.size(), false, "xsum"},
                                            {bias_.data(), bias_.size(), false, "bias"},
-                                           {args_.table, sizeof layer_->table, false, "table"}};
+                                           {args_.table, sizeof *args_.table, false, "table"}};
     for (std::size_t r = 0; r < rows_; ++r) {
-      result.push_back({x_.data() + r * ldx_, view_.header.k * 2, false, fmt::format("x row {}", r)});
+      const auto* x = static_cast<const std::uint8_t*>(kernel_args().x);
+      const std::size_t x_bytes = kernel_type_ == ZENWOQ_F32 ? completed_ * 4 : view_.header.k * 2;
+      result.push_back({x + r * kernel_args().ldx_bytes, x_bytes, false, fmt::format("x row {}", r)});
       result.push_back({y_.data() + r * ldy_, y_row_, true, fmt::format("y row {}", r)});
     }
     return result;
@@ -150,15 +168,45 @@ class Operands {
       const float value = bf16_to_f32(random_bf16(rng, c.nasty));
       std::memcpy(bias_.data() + i, &value, 4);
     }
-    sum_groups(x_.data(), ldx_, rows_, c.key.k, c.key.group, reinterpret_cast<float*>(xsum_.data()), rows_);
+    sum_groups(ZENWOQ_BF16, x_.data(), ldx_, rows_, c.key.k, c.key.group, reinterpret_cast<float*>(xsum_.data()),
+               rows_);
   }
 
-  const std::size_t rows_, ldx_, ldy_, y_row_;
+  static RandomWeight random_weight(Rng& rng, const Case& c) {
+    RandomWeight weight;
+    do {
+      weight = test::random_weight(rng, c.columns, c.key.k, c.key.per_channel() ? 0 : c.key.group, c.key.scale_type,
+                                   c.key.zero_kind);
+    } while (c.key.codes == Codes::integer && !make_decode_table(weight.table).integer);
+    return weight;
+  }
+
+  // f32 rows, completed with +0, with gaps that the kernel must not read.
+  void make_kernel_x(std::size_t k) {
+    completed_ = (k + 7) / 8 * 8;
+    kernel_ldx_ = (completed_ + ldx_ / 2 - k) * 4;
+    kernel_x_ = std::make_unique<GuardBuffer>((rows_ - 1) * kernel_ldx_ + completed_ * 4, 0xFF);
+    for (std::size_t r = 0; r < rows_; ++r) {
+      std::uint8_t* to = kernel_x_->data() + r * kernel_ldx_;
+      std::memset(to, 0, completed_ * 4);
+      for (std::size_t i = 0; i < k; ++i) {
+        const float value = load_as_f32(ZENWOQ_BF16, x_.data() + r * ldx_, i);
+        std::memcpy(to + i * 4, &value, 4);
+      }
+    }
+    kernel_x_->make_read_only();
+  }
+
+  const std::size_t rows_;
+  const zenwoq_dtype kernel_type_;
+  const std::size_t ldx_, ldy_, y_row_;
   const RandomWeight weight_;
   GuardBuffer x_, xsum_, bias_, y_, expected_;
   PackedView view_{};
   std::unique_ptr<GuardBuffer> packed_;
   std::unique_ptr<Layer> layer_;
+  std::unique_ptr<GuardBuffer> kernel_x_;
+  std::size_t completed_ = 0, kernel_ldx_ = 0;
   GemmArgs args_{};
 };
 
@@ -173,7 +221,7 @@ std::string check(Rng& rng, const Case& c, KernelHost& host) {
   unsigned mxcsr_after = 0;
   {
     const MxcsrScope caller(c.mxcsr);
-    problem = host.call(code, operands.args(), operands.ranges());
+    problem = host.call(code, operands.kernel_args(), operands.ranges());
     mxcsr_after = _mm_getcsr();
   }
   if (!problem.empty()) return problem;
@@ -181,22 +229,29 @@ std::string check(Rng& rng, const Case& c, KernelHost& host) {
   return operands.difference(c.key.output_type);
 }
 
-TEST(KernelProperty, SameBitsAsTheReference) {
-  std::printf("kernels run %s\n",
-              KernelHost::native() ? "on this CPU" : "in the emulator: this CPU has no AVX-512 BF16");
+class KernelProperty : public testing::TestWithParam<zenwoq_tier> {};
+
+TEST_P(KernelProperty, SameBitsAsTheReference) {
+  const zenwoq_tier tier = GetParam();
+  std::printf("kernels of %s run %s\n", find_tier(tier)->name,
+              KernelHost::native(tier) ? "on this CPU" : "in the emulator: this CPU cannot run them");
   Rng rng(20260101);
   int large = 0;
-  auto host = std::make_unique<KernelHost>();
+  auto host = std::make_unique<KernelHost>(tier);
   for (int i = 0; i < kCases; ++i) {
-    if (i % 1000 == 999) host = std::make_unique<KernelHost>();  // frees the code of a thousand kernels
-    const Case c = random_case(rng);
+    if (i % 1000 == 999) host = std::make_unique<KernelHost>(tier);  // frees the code of a thousand kernels
+    const Case c = random_case(rng, tier);
     large += c.key.k >= 1024;
     const std::string problem = check(rng, c, *host);
-    ASSERT_EQ(problem, "") << c.key.name() << ", " << c.columns << " columns, case " << i << ", nasty " << c.nasty;
+    ASSERT_EQ(problem, "") << c.key.name() << ", " << c.rows << " rows, " << c.columns << " columns, case " << i
+                           << ", nasty " << c.nasty;
   }
   EXPECT_GE(large, kCases / 5);
   RecordProperty("cases", kCases);
 }
+
+INSTANTIATE_TEST_SUITE_P(Tiers, KernelProperty, testing::Values(ZENWOQ_TIER_AVX2, ZENWOQ_TIER_AVX512BF16),
+                         [](const auto& tier) { return find_tier(tier.param)->name; });
 
 }  // namespace
 }  // namespace zenwoq::test

@@ -49,7 +49,7 @@ TEST_P(PlanTest, EveryTileOfTheTableIsAKernel) {
         for (const zenwoq_zero_kind zero_kind : {ZENWOQ_ZERO_NONE, ZENWOQ_ZERO_INTEGER, ZENWOQ_ZERO_OFFSET}) {
           Quantization weight{n, 1024, group, ZENWOQ_BF16, zero_kind, {}};
           const std::uint32_t strips = std::min<std::uint32_t>(tuning().tiles[rows - 1].strips, n / 16);
-          const KernelKey key = kernel_key(weight, ZENWOQ_F32, {.bias = true}, {rows, strips}, tuning());
+          const KernelKey key = kernel_key(weight, true, ZENWOQ_F32, {.bias = true}, {rows, strips}, tuning());
           EXPECT_EQ(why_not(key), "") << key.name();
           EXPECT_EQ(key.tier, tuning().tier);
         }

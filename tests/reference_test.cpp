@@ -55,7 +55,7 @@ void check(Rng& rng, const Case& c, ReferenceFunction reference) {
   std::vector<float> bias(header.panels() * 64);
   for (float& b : bias) b = bf16_to_f32(random_bf16(rng, false));
   std::vector<float> xsum(c.m * header.groups());
-  sum_groups(flat.data(), c.k * 2, c.m, c.k, header.group(), xsum.data(), c.m);
+  sum_groups(ZENWOQ_BF16, flat.data(), c.k * 2, c.m, c.k, header.group(), xsum.data(), c.m);
 
   KernelKey key;
   key.k = c.k;
@@ -75,7 +75,7 @@ void check(Rng& rng, const Case& c, ReferenceFunction reference) {
                       .y = y.data(),
                       .ldy_bytes = c.n * y_bytes,
                       .columns = c.n,
-                      .table = layer.table.data()};
+                      .table = &layer.table};
   reference(key, c.m, args);
   for (std::size_t m = 0; m < c.m; ++m) {
     for (std::size_t n = 0; n < c.n; ++n) {

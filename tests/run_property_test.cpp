@@ -56,13 +56,14 @@ Case random_case(Rng& rng) {
 // A context with generated kernels for each tuning and thread count, and one with the reference.
 class Contexts {
  public:
-  Contexts() {
-    for (const char* tuning : {"zen4", "zen5", "generic"}) {
+  explicit Contexts(zenwoq_tier tier) : host_(tier) {
+    for (const char* tuning : {"zen3", "zen4", "zen5", "generic"}) {
       for (const std::uint32_t threads : {1u, 2u, 3u}) {
         zenwoq_context_options options;
         zenwoq_context_options_init(&options);
         options.threads = threads;
         options.tuning = tuning;
+        options.max_tier = tier;
         if (threads == 3) options.parallel_for = serial_backwards;  // the caller's threads, in an odd order
         zenwoq_context* context = nullptr;
         if (!create_context(&options, host_.seams(), &context).ok()) std::abort();
@@ -192,14 +193,17 @@ class Runner {
   std::unique_ptr<GuardBuffer> packed_;
 };
 
-TEST(RunProperty, SameBitsAsTheReference) {
-  std::printf("kernels run %s\n",
-              KernelHost::native() ? "on this CPU" : "in the emulator: this CPU has no AVX-512 BF16");
+class RunProperty : public testing::TestWithParam<zenwoq_tier> {};
+
+TEST_P(RunProperty, SameBitsAsTheReference) {
+  const zenwoq_tier tier = GetParam();
+  std::printf("kernels of %s run %s\n", find_tier(tier)->name,
+              KernelHost::native(tier) ? "on this CPU" : "in the emulator: this CPU cannot run them");
   Rng rng(20260102);
-  auto contexts = std::make_unique<Contexts>();
+  auto contexts = std::make_unique<Contexts>(tier);
   int large = 0;
   for (int i = 0; i < kCases; ++i) {
-    if (i % 1000 == 999) contexts = std::make_unique<Contexts>();  // frees the code of their kernels
+    if (i % 1000 == 999) contexts = std::make_unique<Contexts>(tier);  // frees the code of their kernels
     const Case c = random_case(rng);
     large += c.k >= 1024;
     const std::string shape = fmt::format("case {}: n {} k {} g {} m {} {} zero {} x {} y {} bias {} nasty {}", i, c.n,
@@ -219,8 +223,8 @@ TEST(RunProperty, SameBitsAsTheReference) {
 }
 
 // A row gives the same bits alone and anywhere in a batch, whatever the tuning and the number of threads.
-TEST(RunProperty, SameBitsForARowAloneAndInABatch) {
-  KernelHost host;
+TEST_P(RunProperty, SameBitsForARowAloneAndInABatch) {
+  KernelHost host(GetParam());
   Rng rng(3);
   constexpr std::size_t kN = 200, kK = 328, kM = 37;
   const RandomWeight random = random_weight(rng, kN, kK, 64, ZENWOQ_BF16, ZENWOQ_ZERO_OFFSET);
@@ -233,6 +237,7 @@ TEST(RunProperty, SameBitsForARowAloneAndInABatch) {
       zenwoq_context_options_init(&options);
       options.tuning = tuning;
       options.threads = threads;
+      options.max_tier = GetParam();
       zenwoq_context* context = nullptr;
       zenwoq_weight* weight = nullptr;
       zenwoq_linear* linear = nullptr;
@@ -261,6 +266,9 @@ TEST(RunProperty, SameBitsForARowAloneAndInABatch) {
   }
   EXPECT_EQ(host.take_problems(), "");
 }
+
+INSTANTIATE_TEST_SUITE_P(Tiers, RunProperty, testing::Values(ZENWOQ_TIER_AVX2, ZENWOQ_TIER_AVX512BF16),
+                         [](const auto& tier) { return find_tier(tier.param)->name; });
 
 }  // namespace
 }  // namespace zenwoq::test

@@ -29,7 +29,8 @@ std::vector<KernelKey> planned_kernels(const LayerInfo& info, std::size_t m, zen
   const Plan plan({m, info.n, info.k}, tuning, 1);
   std::vector<KernelKey> keys;
   for (const Tile& tile : plan.tiles()) {
-    keys.push_back(kernel_key(info, output_type, {.bias = info.has_bias}, tile, tuning));
+    keys.push_back(
+        kernel_key(info, make_decode_table(info.table).integer, output_type, {.bias = info.has_bias}, tile, tuning));
   }
   return keys;
 }

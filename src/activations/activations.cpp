@@ -11,18 +11,24 @@ namespace {
 
 constexpr std::size_t kAlignment = 64;
 constexpr std::uint64_t kElementsWorthWaking = 1 << 16;
-constexpr std::uint64_t kBf16Bytes = 2;
-
 std::uint64_t round_up(std::uint64_t value) { return (value + kAlignment - 1) / kAlignment * kAlignment; }
+
+// Of a converted row.
+std::uint64_t row_bytes(std::uint64_t k, zenwoq_dtype kernel_type) {
+  return kernel_type == ZENWOQ_F32 ? (k + kStepK - 1) / kStepK * kStepK * 4 : k * 2;
+}
 
 }  // namespace
 
-std::optional<std::size_t> activation_bytes(const Quantization& weight, std::uint64_t m, zenwoq_dtype x_type) {
+std::optional<std::size_t> activation_bytes(const Quantization& weight, std::uint64_t m, zenwoq_dtype x_type,
+                                            zenwoq_dtype kernel_type) {
   std::size_t x = 0;
   std::size_t xsum = 0;
   std::size_t total = 0;
   bool overflow = false;
-  if (x_type != ZENWOQ_BF16) overflow |= __builtin_mul_overflow(weight.k * kBf16Bytes, m, &x) || x > PTRDIFF_MAX;
+  if (x_type != ZENWOQ_BF16 || kernel_type != ZENWOQ_BF16) {
+    overflow |= __builtin_mul_overflow(row_bytes(weight.k, kernel_type), m, &x) || x > PTRDIFF_MAX;
+  }
   if (weight.zero_kind != ZENWOQ_ZERO_NONE) {
     overflow |= __builtin_mul_overflow(weight.groups() * sizeof(float), m, &xsum) || xsum > PTRDIFF_MAX;
   }
@@ -33,23 +39,24 @@ std::optional<std::size_t> activation_bytes(const Quantization& weight, std::uin
   return total;
 }
 
-ActivationWork::ActivationWork(const Quantization& weight, const ActivationSource& source, std::uint8_t* workspace,
-                               unsigned threads)
+ActivationWork::ActivationWork(const Quantization& weight, const ActivationSource& source, zenwoq_dtype kernel_type,
+                               std::uint8_t* workspace, unsigned threads)
     : source_(source),
       k_(weight.k),
       group_(weight.group()),
+      kernel_type_(kernel_type),
       result_{static_cast<const std::uint8_t*>(source.x), source.ldx_bytes, nullptr} {
-  const bool convert = source.x_type != ZENWOQ_BF16;
+  const bool convert = source.x_type != ZENWOQ_BF16 || kernel_type != ZENWOQ_BF16;
   const bool sum = weight.zero_kind != ZENWOQ_ZERO_NONE;
   if (!convert && !sum) return;
   auto* aligned = reinterpret_cast<std::uint8_t*>(round_up(reinterpret_cast<std::uintptr_t>(workspace)));
   if (convert) {
     converted_ = aligned;
     result_.x = converted_;
-    result_.ldx_bytes = k_ * kBf16Bytes;
+    result_.ldx_bytes = row_bytes(k_, kernel_type);
   }
   if (sum) {
-    xsum_ = reinterpret_cast<float*>(aligned + (convert ? round_up(k_ * kBf16Bytes * source.m) : 0));
+    xsum_ = reinterpret_cast<float*>(aligned + (convert ? round_up(row_bytes(k_, kernel_type) * source.m) : 0));
     result_.xsum = xsum_;
   }
   tasks_ = k_ * source.m < kElementsWorthWaking ? 1 : std::min<std::uint64_t>(source.m, threads);
@@ -59,12 +66,12 @@ void ActivationWork::run(std::uint64_t task) const {
   const std::uint64_t begin = source_.m * task / tasks_;
   const std::uint64_t end = source_.m * (task + 1) / tasks_;
   for (std::uint64_t row = begin; converted_ != nullptr && row < end; ++row) {
-    convert_row_to_bf16(source_.x_type, static_cast<const std::uint8_t*>(source_.x) + row * source_.ldx_bytes, k_,
-                        converted_ + row * result_.ldx_bytes);
+    convert_row(source_.x_type, static_cast<const std::uint8_t*>(source_.x) + row * source_.ldx_bytes, k_, kernel_type_,
+                converted_ + row * result_.ldx_bytes);
   }
   if (xsum_ == nullptr) return;
-  sum_groups(result_.x + begin * result_.ldx_bytes, result_.ldx_bytes, end - begin, k_, group_, xsum_ + begin,
-             source_.m);
+  sum_groups(kernel_type_, result_.x + begin * result_.ldx_bytes, result_.ldx_bytes, end - begin, k_, group_,
+             xsum_ + begin, source_.m);
 }
 
 }  // namespace zenwoq

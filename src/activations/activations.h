@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a run makes of the caller's activations before kernels see them: rows in bf16, and sums over groups where the
-// weight has zeros. Both lie in a workspace; where neither is needed the caller's rows are used as they are.
+// What a run makes of the caller's activations before kernels see them: rows rounded to bf16, as bf16 or expanded to
+// f32 as the tier wants them, and sums over groups where the weight has zeros. Both lie in a workspace; where neither
+// is needed the caller's rows are used as they are.
 #pragma once
 
 #include <cstdint>
@@ -22,19 +23,22 @@ struct ActivationSource {
 
 // What kernels read.
 struct Activations {
-  const std::uint8_t* x;  // bf16 [M, K], rows ldx_bytes apart
+  const std::uint8_t* x;  // [M, K] in GemmArgs' form, rows ldx_bytes apart
   std::uint64_t ldx_bytes;
   const float* xsum;  // [G, M], or NULL where the weight has no zeros
 };
 
-// Bytes of the workspace, of any alignment; empty if they overflow.
-std::optional<std::size_t> activation_bytes(const Quantization& weight, std::uint64_t m, zenwoq_dtype x_type);
+// Bytes of the workspace, of any alignment; empty if they overflow. kernel_type: TierInfo::x_type of the tier that
+// runs.
+std::optional<std::size_t> activation_bytes(const Quantization& weight, std::uint64_t m, zenwoq_dtype x_type,
+                                            zenwoq_dtype kernel_type);
 
 // The work of preparing, cut into tasks that may run at once. A value, like a plan; neither it nor its tasks allocate.
 class ActivationWork {
  public:
   // workspace: activation_bytes; may be NULL for 0. `threads` threads will run the tasks.
-  ActivationWork(const Quantization& weight, const ActivationSource& source, std::uint8_t* workspace, unsigned threads);
+  ActivationWork(const Quantization& weight, const ActivationSource& source, zenwoq_dtype kernel_type,
+                 std::uint8_t* workspace, unsigned threads);
 
   std::uint64_t tasks() const { return tasks_; }
   void run(std::uint64_t task) const;
@@ -43,17 +47,20 @@ class ActivationWork {
  private:
   const ActivationSource source_;
   const std::uint64_t k_, group_;
-  std::uint8_t* converted_ = nullptr;  // bf16 [M, K]
+  const zenwoq_dtype kernel_type_;
+  std::uint8_t* converted_ = nullptr;
   float* xsum_ = nullptr;
   std::uint64_t tasks_ = 0;
   Activations result_;
 };
 
-// Rows of f32 or f16 to bf16, to nearest even.
-void convert_row_to_bf16(zenwoq_dtype x_type, const std::uint8_t* x, std::uint64_t count, std::uint8_t* out);
+// A row rounded to bf16, to nearest even, as bf16 or as f32; the latter is completed with +0 to whole steps.
+void convert_row(zenwoq_dtype x_type, const std::uint8_t* x, std::uint64_t count, zenwoq_dtype kernel_type,
+                 std::uint8_t* out);
 
 // Sums of activations over each group, in the order of the contract: xsum[g * stride + row]. Used by every tier.
-void sum_groups(const void* x, std::uint64_t ldx_bytes, std::uint64_t rows, std::uint64_t k, std::uint64_t group,
-                float* xsum, std::uint64_t stride);
+// x_type: bf16, or f32 with values of bf16.
+void sum_groups(zenwoq_dtype x_type, const void* x, std::uint64_t ldx_bytes, std::uint64_t rows, std::uint64_t k,
+                std::uint64_t group, float* xsum, std::uint64_t stride);
 
 }  // namespace zenwoq

@@ -69,21 +69,22 @@ bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size_t b_by
   return a_bytes != 0 && b_bytes != 0 && a0 < b0 + b_bytes && b0 < a0 + a_bytes;
 }
 
-Status needed_workspace(const Quantization& weight, std::size_t m, zenwoq_dtype x_type, std::size_t* bytes) {
+Status needed_workspace(const Context& context, const Quantization& weight, std::size_t m, zenwoq_dtype x_type,
+                        std::size_t* bytes) {
   if (!is_dtype(x_type)) {
     return invalid("x_type {}: must be ZENWOQ_F32 (1), ZENWOQ_F16 (2) or ZENWOQ_BF16 (3)", static_cast<int>(x_type));
   }
-  const auto needed = activation_bytes(weight, m, x_type);
+  const auto needed = activation_bytes(weight, m, x_type, context.x_type());
   if (!needed) return {ZENWOQ_ERROR_OVERFLOW, fmt::format("workspace of m = {} rows overflows", m)};
   *bytes = *needed <= kStackWorkspace ? 0 : *needed;
   return {};
 }
 
 // Checks a run whole before any byte is written. out: the run, and the workspace it needs.
-Status check_run(const Layer& layer, const zenwoq_run_args& args, unsigned threads, RunArguments* run,
+Status check_run(const Context& context, const Layer& layer, const zenwoq_run_args& args, RunArguments* run,
                  std::size_t* workspace) {
   const PackedHeader& weight = layer.weight.header;
-  if (Status status = needed_workspace(weight, args.m, args.x_type, workspace); !status.ok()) return status;
+  if (Status status = needed_workspace(context, weight, args.m, args.x_type, workspace); !status.ok()) return status;
   if (args.reserved != 0) {
     return invalid("reserved is {}: must be 0, a later version may give it a meaning", args.reserved);
   }
@@ -111,7 +112,7 @@ Status check_run(const Layer& layer, const zenwoq_run_args& args, unsigned threa
   *run = {{args.m, args.x_type, args.x, ldx * x_size},
           args.y,
           ldy * y_size,
-          args.threads == 0 ? threads : std::min(args.threads, threads)};
+          args.threads == 0 ? context.threads() : std::min(args.threads, context.threads())};
   return {};
 }
 
@@ -156,7 +157,7 @@ Status run_packed(Context& context, const zenwoq_packed& packed, const zenwoq_li
   Layer layer(view, desc.output_type, padded ? static_cast<const float*>(desc.bias) : nullptr, nullptr);
   std::size_t workspace = 0;
   RunArguments run_args;
-  if (Status status = check_run(layer, args, context.threads(), &run_args, &workspace); !status.ok()) return status;
+  if (Status status = check_run(context, layer, args, &run_args, &workspace); !status.ok()) return status;
   if (args.m == 0) return {};
   const std::size_t y_bytes = (args.m - 1) * run_args.ldy_bytes + header.n * dtype_bytes(desc.output_type);
   const std::size_t read_bias_bytes = desc.bias == nullptr ? 0 : header.n * dtype_bytes(desc.bias_type);
@@ -166,7 +167,7 @@ Status run_packed(Context& context, const zenwoq_packed& packed, const zenwoq_li
                    fmt::ptr(desc.bias));
   }
   // Both fit: they are of buffers that exist, x and bias.
-  const std::size_t all_bytes = *activation_bytes(header, args.m, args.x_type) + bias_bytes;
+  const std::size_t all_bytes = *activation_bytes(header, args.m, args.x_type, context.x_type()) + bias_bytes;
   with_workspace(context, all_bytes, nullptr, [&](std::uint8_t* memory) {
     if (bias_bytes != 0) {
       auto* loaded = reinterpret_cast<float*>(memory);
@@ -234,7 +235,9 @@ zenwoq_status zenwoq_linear_workspace_bytes(const zenwoq_linear* linear, size_t 
     if (Status status = check_pointer("linear", linear); !status.ok()) return status;
     if (Status status = check_pointer("bytes", bytes); !status.ok()) return status;
     std::size_t needed;
-    if (Status status = needed_workspace(linear->layer.weight.header, m, x_type, &needed); !status.ok()) return status;
+    if (Status status = needed_workspace(*linear->context, linear->layer.weight.header, m, x_type, &needed);
+        !status.ok())
+      return status;
     *bytes = needed;
     return {};
   });
@@ -248,7 +251,7 @@ zenwoq_status zenwoq_linear_run(zenwoq_linear* linear, const zenwoq_run_args* ar
     Context& context = *linear->context;
     RunArguments run_args;
     std::size_t workspace = 0;
-    if (Status status = check_run(linear->layer, a, context.threads(), &run_args, &workspace); !status.ok()) {
+    if (Status status = check_run(context, linear->layer, a, &run_args, &workspace); !status.ok()) {
       return status;
     }
     if (a.m == 0) return {};

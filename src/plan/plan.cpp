@@ -8,15 +8,18 @@ namespace zenwoq {
 namespace {
 
 constexpr std::uint64_t kMacsWorthWaking = 1 << 19;  // about 5 us of one core
+constexpr std::uint32_t kScratchStrips = 2;          // what kernels with scratch decode at a time
 constexpr std::uint64_t kTasksPerThread = 4;         // so that a slow core holds nobody up for long
-constexpr std::uint64_t kActivationBytes = 2;        // bf16
 
 }  // namespace
 
 RowBlocks cut_rows(std::uint64_t m, const CpuTuning& tuning) {
   if (m == 0) return {};
   RowBlocks blocks;
-  const std::uint64_t max_rows = m <= 2 * tuning.small_rows ? tuning.small_rows : tuning.max_rows();
+  const bool scratch = tuning.scratch_from != 0 && m >= tuning.scratch_from;
+  const std::uint64_t max_rows = m <= 2 * tuning.small_rows ? tuning.small_rows
+                                 : scratch                  ? tuning.scratch_rows
+                                                            : tuning.max_rows();
   blocks.count = m / max_rows + (m % max_rows != 0);
   blocks.rows = m / blocks.count;
   blocks.longer = m % blocks.count;
@@ -31,7 +34,7 @@ std::uint64_t blocks_that_stay(const RowBlocks& blocks, std::uint64_t row_bytes,
 Plan::Plan(const Problem& problem, const CpuTuning& tuning, unsigned threads)
     : panels_((problem.n + kPanelColumns - 1) / kPanelColumns), blocks_(cut_rows(problem.m, tuning)) {
   if (blocks_.count == 0) return;
-  blocks_kept_ = blocks_that_stay(blocks_, problem.k * kActivationBytes, tuning);
+  blocks_kept_ = blocks_that_stay(blocks_, problem.k * dtype_bytes(find_tier(tuning.tier)->x_type), tuning);
   longer_ = blocks_.longer == 0 ? Choice{} : choose(blocks_.rows + 1, tuning);
   shorter_ = choose(blocks_.rows, tuning);
   panel_grain_ = tiles_[shorter_.wide].panels();
@@ -46,9 +49,16 @@ Plan::Plan(const Problem& problem, const CpuTuning& tuning, unsigned threads)
 // Tiles of two panels serve a single block only: several blocks go panel by panel.
 Plan::Choice Plan::choose(std::uint64_t rows, const CpuTuning& tuning) {
   const auto add = [this](const Tile& tile) {
-    tiles_.at(tile_count_) = tile;
-    return tile_count_++;
+    const auto end = tiles_.begin() + static_cast<std::ptrdiff_t>(tile_count_);
+    const auto found = std::find(tiles_.begin(), end, tile);
+    if (found == end) tiles_.at(tile_count_++) = tile;
+    return static_cast<std::size_t>(found - tiles_.begin());
   };
+  if (rows > tuning.max_rows()) {
+    const std::uint64_t tiles = (rows + tuning.scratch_tile_rows - 1) / tuning.scratch_tile_rows;
+    const std::size_t tile = add({static_cast<std::uint32_t>((rows + tiles - 1) / tiles), kScratchStrips, true});
+    return {tile, tile};
+  }
   const std::uint32_t strips = tuning.tiles[rows - 1].strips;
   const auto height = static_cast<std::uint32_t>(rows);
   const Tile narrow{height, std::min<std::uint32_t>(strips, kPanelStrips)};
@@ -59,9 +69,10 @@ Plan::Choice Plan::choose(std::uint64_t rows, const CpuTuning& tuning) {
   return choice;
 }
 
-KernelKey kernel_key(const Quantization& weight, zenwoq_dtype output_type, const Epilogue& epilogue, const Tile& tile,
-                     const CpuTuning& tuning) {
+KernelKey kernel_key(const Quantization& weight, bool integer, zenwoq_dtype output_type, const Epilogue& epilogue,
+                     const Tile& tile, const CpuTuning& tuning) {
   return {
+      .codes = integer && find_tier(tuning.tier)->integers ? Codes::integer : Codes::table,
       .group = weight.group(),
       .k = weight.k,
       .scale_type = weight.scale_type,
@@ -70,7 +81,7 @@ KernelKey kernel_key(const Quantization& weight, zenwoq_dtype output_type, const
       .output_type = output_type,
       .epilogue = epilogue,
       .tier = tuning.tier,
-      .habits = tuning.tiles[tile.rows - 1].habits,
+      .habits = tile.scratch ? Habits{} : tuning.tiles[tile.rows - 1].habits,
   };
 }
 

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <span>
 
+#include "jit/tier.h"
 #include "src/plan/tuning.h"
 #include "src/weight/quantization.h"
 
@@ -30,9 +31,10 @@ struct RowBlocks {
   std::uint64_t begin(std::uint64_t block) const { return block * rows + std::min(block, longer); }
 };
 
-// One call of a kernel: tile.rows rows from `row` on, times panels [panel_begin, panel_end).
+// One call of a kernel: `rows` rows from `row` on, times panels [panel_begin, panel_end). rows is tile.rows, but for
+// kernels with scratch, which take any number of rows.
 struct TileRun {
-  std::uint64_t row;
+  std::uint64_t row, rows;
   std::uint64_t panel_begin, panel_end;
   Tile tile;
   std::size_t index;  // of the tile in Plan::tiles()
@@ -75,9 +77,9 @@ class Plan {
   Choice longer_{}, shorter_{};  // of blocks of rows + 1 and of `rows` rows
 };
 
-// The kernel of a tile. The tier is the tuning's.
-KernelKey kernel_key(const Quantization& weight, zenwoq_dtype output_type, const Epilogue& epilogue, const Tile& tile,
-                     const CpuTuning& tuning);
+// The kernel of a tile. The tier is the tuning's. integer: DecodeTable::integer of the weight.
+KernelKey kernel_key(const Quantization& weight, bool integer, zenwoq_dtype output_type, const Epilogue& epilogue,
+                     const Tile& tile, const CpuTuning& tuning);
 
 RowBlocks cut_rows(std::uint64_t m, const CpuTuning& tuning);
 
@@ -114,7 +116,8 @@ void Plan::block_tiles(std::uint64_t block, std::uint64_t panel_begin, std::uint
     const std::uint64_t panels = panel_end - panel_begin;
     const std::size_t index = panels < 2 ? choice.narrow : choice.wide;
     const std::uint64_t end = panel_end - panels % tiles_[index].panels();
-    body(TileRun{blocks_.begin(block), panel_begin, end, tiles_[index], index});
+    body(TileRun{blocks_.begin(block), blocks_.begin(block + 1) - blocks_.begin(block), panel_begin, end, tiles_[index],
+                 index});
     panel_begin = end;
   }
 }

@@ -12,7 +12,8 @@
 namespace zenwoq {
 namespace {
 
-constexpr const CpuTuning* kTunings[] = {&kZen4Avx512Bf16, &kZen5Avx512Bf16, &kGenericAvx512Bf16};
+constexpr const CpuTuning* kTunings[] = {&kZen4Avx512Bf16, &kZen5Avx512Bf16, &kZen2Avx2,         &kZen3Avx2,
+                                         &kZen4Avx2,       &kGenericAvx2,    &kGenericAvx512Bf16};
 constexpr std::string_view kGeneric = "generic";
 
 }  // namespace

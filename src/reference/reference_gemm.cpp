@@ -118,7 +118,7 @@ void panel_block(const KernelKey& key, std::uint64_t rows, const GemmArgs& args,
 __attribute__((noinline))  // keeps every FP operation inside the MXCSR scope of the caller
 void all_panels(const KernelKey& key, std::uint64_t rows, const GemmArgs& args) {
   float table[16];
-  for (unsigned i = 0; i < 16; ++i) table[i] = bf16_to_f32(args.table[i]);
+  for (unsigned i = 0; i < 16; ++i) table[i] = bf16_to_f32(args.table->values[i]);
   const std::uint64_t panel_bytes = key.layout().bytes();
   const std::uint64_t y_bytes = dtype_bytes(key.output_type);
   Tile64 totals;

@@ -50,16 +50,23 @@ GemmArgs gemm_args(const Layer& layer, const RunArguments& run, const Activation
   args.y = static_cast<std::uint8_t*>(run.y) + tile.row * run.ldy_bytes + column * dtype_bytes(layer.output_type);
   args.ldy_bytes = run.ldy_bytes;
   args.columns = std::min<std::uint64_t>(layer.weight.header.n, tile.panel_end * kPanelColumns) - column;
-  args.table = layer.table.data();
+  args.table = &layer.table;
+  if (tile.tile.scratch) {
+    const std::uint64_t tiles = (tile.rows + tile.tile.rows - 1) / tile.tile.rows;
+    args.low_tiles = tiles * tile.tile.rows - tile.rows;
+    args.tall_tiles = tiles - args.low_tiles;
+  }
   return args;
 }
 
 }  // namespace
 
 Layer::Layer(const PackedView& packed, zenwoq_dtype output, const float* padded_bias, KernelSlots* kernels)
-    : weight(packed), output_type(output), bias(padded_bias), slots(kernels) {
-  for (std::size_t i = 0; i < table.size(); ++i) table[i] = f32_to_bf16(packed.header.table[i]);
-}
+    : weight(packed),
+      output_type(output),
+      bias(padded_bias),
+      slots(kernels),
+      table(make_decode_table(packed.header.table)) {}
 
 Plan plan_of(const Context& context, const Layer& layer, std::uint64_t m, unsigned threads) {
   return Plan({m, layer.weight.header.n, layer.weight.header.k}, context.tuning(), threads);
@@ -70,8 +77,9 @@ const Kernel* find_kernel(Context& context, const Layer& layer, const Tile& tile
   if (found == nullptr) {
     const Status status =
         context.generates()
-            ? context.registry().get(
-                  kernel_key(layer.weight.header, layer.output_type, layer.epilogue(), tile, context.tuning()), &found)
+            ? context.registry().get(kernel_key(layer.weight.header, layer.table.integer, layer.output_type,
+                                                layer.epilogue(), tile, context.tuning()),
+                                     &found)
             : Status(ZENWOQ_ERROR_UNSUPPORTED, context.tier_reason());
     if (found == nullptr) {  // no tier, or no memory: the next run tries again
       if (reason != nullptr) *reason = status.text();
@@ -85,7 +93,7 @@ const Kernel* find_kernel(Context& context, const Layer& layer, const Tile& tile
 }
 
 void run(Context& context, const Layer& layer, const RunArguments& args, std::uint8_t* workspace) {
-  const ActivationWork work(layer.weight.header, args.x, workspace, args.threads);
+  const ActivationWork work(layer.weight.header, args.x, context.x_type(), workspace, args.threads);
   parallel(context, work.tasks(), args.threads, [&](std::size_t task) { work.run(task); });
 
   const Plan plan = plan_of(context, layer, args.x.m, args.threads);
@@ -94,9 +102,9 @@ void run(Context& context, const Layer& layer, const RunArguments& args, std::ui
     plan.for_each_tile(task, [&](const TileRun& tile) {
       const GemmArgs gemm = gemm_args(layer, args, work.result(), tile);
       if (const Kernel* kernel = kernels[tile.index]) return kernel->run(&gemm);
-      context.reference()(
-          kernel_key(layer.weight.header, layer.output_type, layer.epilogue(), tile.tile, context.tuning()),
-          tile.tile.rows, gemm);
+      context.reference()(kernel_key(layer.weight.header, layer.table.integer, layer.output_type, layer.epilogue(),
+                                     tile.tile, context.tuning()),
+                          tile.rows, gemm);
     });
   });
 }

@@ -18,10 +18,10 @@ namespace zenwoq {
 // Kernels that a layer has found: the registry is asked once a tile. Of one context.
 class KernelSlots {
  public:
-  std::atomic<const Kernel*>& at(const Tile& tile) { return slots_[tile.rows][tile.panels() - 1]; }
+  std::atomic<const Kernel*>& at(const Tile& tile) { return slots_[tile.rows][tile.scratch ? 2 : tile.panels() - 1]; }
 
  private:
-  std::array<std::array<std::atomic<const Kernel*>, 2>, kMaxTileRows + 1> slots_{};
+  std::array<std::array<std::atomic<const Kernel*>, 3>, kMaxTileRows + 1> slots_{};
 };
 
 // Plain data. Making one on borrowed bytes allocates nothing: zenwoq_packed_run does it at each call.
@@ -30,9 +30,9 @@ struct Layer {
 
   PackedView weight;
   zenwoq_dtype output_type;
-  const float* bias;                    // whole panels of f32, or NULL
-  KernelSlots* slots;                   // NULL: the registry is asked at each run
-  std::array<std::uint16_t, 16> table;  // the values of the codes in bf16
+  const float* bias;   // whole panels of f32, or NULL
+  KernelSlots* slots;  // NULL: the registry is asked at each run
+  DecodeTable table;
 
   Epilogue epilogue() const { return {.bias = bias != nullptr}; }
 };

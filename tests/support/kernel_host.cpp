@@ -28,30 +28,32 @@ std::string joined(const std::vector<std::string>& problems) {
 }
 
 // Decodes and verifies the code. If anything is wrong, returns NULL and sets *problem.
-std::unique_ptr<emulator::Program> verified(std::span<const std::uint8_t> code, std::string* problem) {
+std::unique_ptr<emulator::Program> verified(std::span<const std::uint8_t> code, zenwoq_tier tier,
+                                            std::string* problem) {
+  const emulator::Features allowed = tier == ZENWOQ_TIER_AVX2 ? emulator::kAvx2Tier : emulator::kAvx512Bf16Tier;
   auto program = emulator::Program::decode(code, problem);
   std::vector<std::string> problems;
-  if (program == nullptr || emulator::verify_static(*program, emulator::kAvx512Bf16Tier, &problems)) return program;
+  if (program == nullptr || emulator::verify_static(*program, allowed, &problems)) return program;
   *problem = joined(problems);
   return nullptr;
 }
 
 }  // namespace
 
-KernelHost::KernelHost() = default;
+KernelHost::KernelHost(zenwoq_tier tier) : tier_(tier) {}
 KernelHost::~KernelHost() = default;
 
-bool KernelHost::native() {
-  static const bool result = describe_cpu(probe_cpu()).runs(ZENWOQ_TIER_AVX512BF16);
-  return result;
+bool KernelHost::native(zenwoq_tier tier) {
+  static const CpuReport cpu = describe_cpu(probe_cpu());
+  return cpu.runs(tier);
 }
 
 std::string KernelHost::call(const std::vector<std::uint8_t>& code, const GemmArgs& args,
                              std::vector<emulator::Range> ranges) {
   std::string problem;
-  const auto program = verified(code, &problem);
+  const auto program = verified(code, tier_, &problem);
   if (program == nullptr) return problem;
-  if (native()) {
+  if (native(tier_)) {
     const void* address = nullptr;
     const Status status = memory_.add(code, &address);
     return status.ok() ? checked_call(address, &args) : status.text();
@@ -71,12 +73,12 @@ Status KernelHost::load(std::span<const std::uint8_t> code, const void** address
   auto loaded = std::make_unique<Loaded>();
   loaded->host = this;
   std::string problem;
-  loaded->program = verified(code, &problem);
+  loaded->program = verified(code, tier_, &problem);
   if (loaded->program == nullptr) {
     record(problem);
     return {ZENWOQ_ERROR_UNSUPPORTED, problem};
   }
-  if (native()) {
+  if (native(tier_)) {
     if (Status status = memory_.add(code, &loaded->native); !status.ok()) return status;
   }
   std::vector<std::uint8_t> stub(64);

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs generated kernels under supervision: on this CPU if it has AVX-512 BF16, else in the emulator. Either way the
+// Runs generated kernels under supervision: on this CPU if it has their tier, else in the emulator. Either way the
 // machine code is verified first, and each call is checked: registers, MXCSR, stack, vector state; in the emulator also
 // every access.
 #pragma once
@@ -20,10 +20,10 @@ namespace zenwoq::test {
 
 class KernelHost {
  public:
-  KernelHost();
-  ~KernelHost();  // contexts that use a loader of this host must be gone by then
+  explicit KernelHost(zenwoq_tier tier);  // of the kernels that it runs
+  ~KernelHost();                          // contexts that use a loader of this host must be gone by then
 
-  static bool native();  // this CPU runs the kernels itself
+  static bool native(zenwoq_tier tier);  // this CPU runs the kernels itself
 
   // Verifies the code and calls it once. `ranges` is all memory that the kernel may touch besides its stack. Returns
   // what was wrong; empty if nothing was.
@@ -41,6 +41,7 @@ class KernelHost {
   Status load(std::span<const std::uint8_t> code, const void** address);
   void record(const std::string& problem);
 
+  const zenwoq_tier tier_;
   CodeMemory memory_{std::size_t{1} << 30};
   std::mutex mutex_;
   std::string problems_;

@@ -1,0 +1,37 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// From the totals of a strip to y, AVX2: bias, rounding, store. Where columns are missing, a row goes by way of the
+// stack, element by element: a masked store may fault on lanes that its mask leaves out.
+#pragma once
+
+#include <vector>
+
+#include "jit/emitter.h"
+#include "jit/key.h"
+
+namespace zenwoq {
+
+class EpilogueAvx2 {
+ public:
+  // free: vector registers that the epilogue may use besides the totals; kRegisters or more.
+  EpilogueAvx2(Emitter& emitter, const KernelKey& key, std::vector<Xbyak::Ymm> free);
+  static constexpr std::uint32_t kRegisters = 4;
+  static constexpr std::uint32_t kStageBytes = 64;  // of the stack, for a row of a strip
+
+  // bias: 16 f32 of the strip. Called where the key has a bias; adds it to both halves. clobbers: none but the totals.
+  void add_bias(const Xbyak::Ymm& low, const Xbyak::Ymm& high, const Xbyak::RegExp& bias);
+  // Stores one row's 16 totals, of which `columns` (1..16) exist. clobbers: low, high, count, temp, stage.
+  void store(const Xbyak::Ymm& low, const Xbyak::Ymm& high, const Xbyak::RegExp& y, const Xbyak::Reg64& columns,
+             const Xbyak::Reg64& count, const Xbyak::Reg64& temp, const Xbyak::RegExp& stage);
+
+ private:
+  void round(const Xbyak::Ymm& value);
+  void store_all(const Xbyak::Ymm& low, const Xbyak::Ymm& high, const Xbyak::RegExp& to);
+
+  Emitter& e_;
+  const KernelKey& key_;
+  const std::vector<Xbyak::Ymm> free_;
+};
+
+}  // namespace zenwoq

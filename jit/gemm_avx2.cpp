@@ -1,0 +1,250 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Emission of the AVX2 data path for few rows.
+#include "jit/gemm_avx2.h"
+
+#include <algorithm>
+
+#include "jit/number.h"
+
+namespace zenwoq {
+
+using Xbyak::Reg64;
+using Xbyak::RegExp;
+using Xbyak::Ymm;
+
+namespace {
+
+constexpr std::uint32_t kHalves = 2;  // vectors of 8 columns in a strip
+constexpr std::uint32_t kHalfBytes = 32;
+constexpr std::uint8_t kPlusZero[kHalfBytes] = {};
+
+}  // namespace
+
+void load_parameters_avx2(Emitter& e, const Ymm& to, zenwoq_dtype type, const RegExp& from) {
+  if (type == ZENWOQ_F32) {
+    e.vmovups(to, e.ptr[from]);
+  } else if (type == ZENWOQ_F16) {
+    e.vcvtph2ps(to, e.ptr[from]);
+  } else {
+    e.vpmovzxwd(to, e.ptr[from]);
+    e.vpslld(to, to, 16);
+  }
+}
+
+void load_zeros_avx2(Emitter& e, const Ymm& to, const RegExp& from) {
+  e.vpmovsxbd(to, e.ptr[from]);
+  e.vcvtdq2ps(to, to);
+}
+
+Avx2Registers::Avx2Registers(const KernelKey& key)
+    : rows_(key.tile.rows), strips_(key.tile.strips), next_(rows_ * strips_ * kHalves) {
+  std::vector<Ymm> held;
+  if (key.codes == Codes::integer) {
+    for (Ymm* constant : {&decode_.mask, &decode_.flip, &decode_.subtract}) *constant = take();
+    // One strip: both halves are decoded, then each row's x meets them. More: every row's x stays, a half at a time.
+    for (std::uint32_t i = 0; i < (strips_ == 1 ? kHalves : 1); ++i) weight_.push_back(take());
+    for (std::uint32_t i = 0; i < (strips_ == 1 ? 1 : rows_); ++i) x_.push_back(take());
+    decode_.temp = weight_[0];
+    decode_.spare = x_[0];
+  } else {
+    for (Ymm* bytes : {&decode_.low, &decode_.high}) *bytes = take();
+    for (Ymm& pack : decode_.pack) pack = take();
+    weight_.push_back(decode_.temp = take());
+    x_.push_back(decode_.spare = take());
+  }
+  // Everything but accumulators and the bytes of the table is free between two groups.
+  const std::uint32_t kept = rows_ * strips_ * kHalves + (key.codes == Codes::table ? 2 : 0);
+  for (std::uint32_t i = kept; i < 16; ++i) scratch_.push_back(ymm(i));
+  next_ = std::max(next_, kept + 3);  // flush: scale, zero, xsum
+  next_ = std::max(next_, (key.groups() > 1 ? 0 : kept) + kHalves + EpilogueAvx2::kRegisters);
+}
+
+// All but the registers of a loaded total and of the table; accumulators too, where the totals are in memory.
+std::vector<Ymm> Avx2Registers::free_in_epilogue() const {
+  std::vector<Ymm> free(scratch_.begin() + kHalves, scratch_.end());
+  for (std::uint32_t i = 0; i < rows_ * strips_ * kHalves; ++i) free.push_back(ymm(i));
+  return free;
+}
+
+std::vector<RegisterUse> Avx2Registers::uses(const KernelKey& key) const {
+  std::vector<RegisterUse> uses;
+  const auto use = [&](const char* scope, const char* role, const Ymm& at) {
+    uses.push_back({scope, role, at.toString()});
+  };
+  for (std::uint32_t row = 0; row < rows_; ++row) {
+    for (std::uint32_t i = 0; i < strips_ * kHalves; ++i) {
+      const int strip = static_cast<int>(i / kHalves);
+      uses.push_back({"", i % kHalves == 0 ? "acc low" : "acc high", acc(row, i / kHalves, i % kHalves).toString(),
+                      static_cast<int>(row), strip});
+    }
+  }
+  uses.push_back({"", "total", key.groups() > 1 ? "in memory" : "acc, as there is a single group"});
+  if (key.codes == Codes::integer) {
+    use("multiply", "mask", decode_.mask);
+    use("multiply", "flip", decode_.flip);
+    use("multiply", "subtract", decode_.subtract);
+  } else {
+    use("", "low bytes", decode_.low);
+    use("", "high bytes", decode_.high);
+    for (const Ymm& pack : decode_.pack) use("multiply", "pack", pack);
+  }
+  for (const Ymm& weight : weight_) use("multiply", "weight", weight);
+  for (const Ymm& x : x_) use("multiply", "x", x);
+  use("flush", "scale", scale());
+  if (key.zero_kind != ZENWOQ_ZERO_NONE) use("flush", "zero", zero());
+  if (key.zero_kind != ZENWOQ_ZERO_NONE) use("flush", "xsum", xsum());
+  return uses;
+}
+
+std::string GemmAvx2::why_not(const KernelKey& key) {
+  if (std::string reason = Gemm::why_not(key); !reason.empty()) return reason;
+  if (key.tile.scratch) return "sc: kernels with scratch are of another class";
+  if (key.habits.share_x || key.habits.decode_first) return "df and xs: this tier has neither habit";
+  if (key.tile.panels() > 1) return "tile of two panels: this tier walks them one by one";
+  if (Avx2Registers(key).fits()) return {};
+  return fmt::format("tile m{}x{} does not fit 16 vector registers", key.tile.rows, key.tile.strips);
+}
+
+std::size_t GemmAvx2::emit(const KernelKey& key, std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes) {
+  return GemmAvx2(key, buffer, capacity, notes).generate();
+}
+
+GemmAvx2::GemmAvx2(const KernelKey& key, std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes)
+    : Gemm(key,
+           {.x_bytes = 4,
+            .products_per_step = key.tile.rows * key.tile.strips * kHalves * static_cast<std::uint32_t>(kStepK),
+            .totals_in_memory = key.groups() > 1,
+            .stage_bytes = EpilogueAvx2::kStageBytes,
+            .x_completed = true},
+           buffer, capacity, notes),
+      v_(key),
+      decode_(*this, key.codes, v_.decode()),
+      epilogue_(*this, key_, v_.free_in_epilogue()) {}
+
+template <typename Body>
+void GemmAvx2::for_each_accumulator(Body&& body) {
+  for (std::uint32_t row = 0; row < key_.tile.rows; ++row) {
+    for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) {
+      for (std::uint32_t half = 0; half < kHalves; ++half) body(row, strip, half);
+    }
+  }
+}
+
+void GemmAvx2::zero_totals() {
+  if (!totals_in_memory()) return;
+  vxorps(v_.nothing(), v_.nothing(), v_.nothing());
+  for_each_accumulator([this](std::uint32_t row, std::uint32_t strip, std::uint32_t half) {
+    vmovups(ptr[total_address(row, strip) + half * kHalfBytes], v_.nothing());
+  });
+}
+
+void GemmAvx2::zero_sums() {
+  for_each_accumulator([this](std::uint32_t row, std::uint32_t strip, std::uint32_t half) {
+    const Ymm acc = v_.acc(row, strip, half);
+    vxorps(acc, acc, acc);
+  });
+}
+
+void GemmAvx2::broadcast_x(const Ymm& to, std::uint32_t row, std::uint32_t step, std::uint32_t k) {
+  vbroadcastss(to, ptr[x_address(row, step, k, false)]);
+}
+
+void GemmAvx2::multiply_step(std::uint32_t step, bool) {
+  for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) prefetch_codes(step, strip);
+  key_.codes == Codes::integer ? multiply_integers(step) : multiply_table(step);
+}
+
+// k outside, columns inside: neighbouring FMAs are of different chains, and the constants of a nibble serve all
+// columns.
+void GemmAvx2::multiply_integers(std::uint32_t step) {
+  const Tile tile = key_.tile;
+  for (const std::uint32_t k : kChainOrder) {
+    if (k % 2 == 1) decode_.load_nibble(table(), k / 2);
+    note("step +{}: k = {} of it, {} rows x {} columns", step, k, tile.rows, tile.strips * 16);
+    if (tile.strips == 1) {
+      for (std::uint32_t half = 0; half < kHalves; ++half) {
+        decode_.integer(v_.weight(half), code_address(step, 0) + half * kHalfBytes, k);
+      }
+      for (std::uint32_t row = 0; row < tile.rows; ++row) {
+        broadcast_x(v_.x(0), row, step, k);
+        for (std::uint32_t half = 0; half < kHalves; ++half) {
+          vfmadd231ps(v_.acc(row, 0, half), v_.weight(half), v_.x(0));
+        }
+      }
+      continue;
+    }
+    for (std::uint32_t row = 0; row < tile.rows; ++row) broadcast_x(v_.x(row), row, step, k);
+    for (std::uint32_t i = 0; i < tile.strips * kHalves; ++i) {
+      decode_.integer(v_.weight(0), code_address(step, i / kHalves) + i % kHalves * kHalfBytes, k);
+      for (std::uint32_t row = 0; row < tile.rows; ++row) {
+        vfmadd231ps(v_.acc(row, i / kHalves, i % kHalves), v_.weight(0), v_.x(row));
+      }
+    }
+  }
+}
+
+// A half strip at a time: its eight k come out of the lookup in another order than the chain's.
+void GemmAvx2::multiply_table(std::uint32_t step) {
+  const Tile tile = key_.tile;
+  for (std::uint32_t i = 0; i < tile.strips * kHalves; ++i) {
+    note("step +{}: columns {} to {}, {} rows", step, i * 8, i * 8 + 7, tile.rows);
+    decode_.lookup(code_address(step, i / kHalves) + i % kHalves * kHalfBytes);
+    for (const std::uint32_t k : kChainOrder) {
+      decode_.unpack(v_.weight(0), k);
+      for (std::uint32_t row = 0; row < tile.rows; ++row) {
+        broadcast_x(v_.x(0), row, step, k);
+        vfmadd231ps(v_.acc(row, i / kHalves, i % kHalves), v_.weight(0), v_.x(0));
+      }
+    }
+  }
+}
+
+// totals += scale * (acc + (8 - zero) * xsum), or totals += scale * acc, then offset * xsum.
+void GemmAvx2::flush_group() {
+  const auto bytes = static_cast<std::uint32_t>(dtype_bytes(key_.scale_type));
+  const bool integer_zeros = key_.zero_kind == ZENWOQ_ZERO_INTEGER;
+  const bool offsets = key_.zero_kind == ZENWOQ_ZERO_OFFSET;
+  for (std::uint32_t i = 0; i < key_.tile.strips * kHalves; ++i) {
+    const std::uint32_t strip = i / kHalves;
+    const std::uint32_t half = i % kHalves;
+    note("flush: scales of columns {} to {}", i * 8, i * 8 + 7);
+    load_parameters_avx2(*this, v_.scale(), key_.scale_type,
+                         parameter_address(r_.scales, bytes, strip) + half * 8 * bytes);
+    if (integer_zeros) load_zeros_avx2(*this, v_.zero(), parameter_address(r_.zeros, 1, strip) + half * 8);
+    if (offsets) {
+      load_parameters_avx2(*this, v_.zero(), key_.scale_type,
+                           parameter_address(r_.zeros, bytes, strip) + half * 8 * bytes);
+    }
+    for (std::uint32_t row = 0; row < key_.tile.rows; ++row) {
+      const Ymm acc = v_.acc(row, strip, half);
+      const RegExp total = total_address(row, strip) + half * kHalfBytes;
+      if (integer_zeros || offsets) vbroadcastss(v_.xsum(), ptr[xsum_address(row)]);
+      if (integer_zeros) vfmadd231ps(acc, v_.zero(), v_.xsum());
+      if (totals_in_memory()) {
+        vfmadd213ps(acc, v_.scale(), ptr[total]);
+      } else {
+        vfmadd213ps(acc, v_.scale(), ptr[constant(kPlusZero, "+0")]);
+      }
+      if (offsets) vfmadd231ps(acc, v_.zero(), v_.xsum());
+      if (totals_in_memory()) vmovups(ptr[total], acc);
+    }
+  }
+}
+
+void GemmAvx2::store_row(std::uint32_t row, std::uint32_t strip, const RegExp& y) {
+  Ymm total[kHalves];
+  for (std::uint32_t half = 0; half < kHalves; ++half) {
+    total[half] = totals_in_memory() ? v_.value(half) : v_.acc(row, strip, half);
+    if (totals_in_memory()) vmovups(total[half], ptr[total_address(row, strip) + half * kHalfBytes]);
+  }
+  if (key_.epilogue.bias) {
+    load_bias_address(r_.temp);
+    epilogue_.add_bias(total[0], total[1], r_.temp + strip * 64);
+  }
+  // Pointers and counters of the unit are free here; groups has the columns that exist.
+  epilogue_.store(total[0], total[1], y, r_.groups, r_.x_low, r_.temp, stage_address());
+}
+
+}  // namespace zenwoq

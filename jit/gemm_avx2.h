@@ -1,0 +1,93 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The data path of AVX2 and FMA for few rows: codes are decoded in registers (decode_avx2.h) at every use. x is f32,
+// since AVX2 multiplies nothing else; its rows are completed with +0, so no step is partial.
+//
+// Idea: a chain of FMAs in the order of vdpbf16ps has its bits. Two vectors of 8 columns are a strip; as many strips as
+// leave registers for the decoder share a broadcast of x, and eight or more independent chains hide an FMA's latency.
+#pragma once
+
+#include <vector>
+
+#include "jit/decode_avx2.h"
+#include "jit/epilogue_avx2.h"
+#include "jit/gemm.h"
+#include "jit/jit.h"
+
+namespace zenwoq {
+
+// The 16 ymm registers: accumulators first (two a row and strip), then what the decoder and the products need.
+class Avx2Registers {
+ public:
+  explicit Avx2Registers(const KernelKey& key);
+
+  bool fits() const { return next_ <= 16; }
+  Xbyak::Ymm acc(std::uint32_t row, std::uint32_t strip, std::uint32_t half) const {
+    return ymm((row * strips_ + strip) * 2 + half);
+  }
+  // scope multiply
+  const DecodeAvx2::Registers& decode() const { return decode_; }
+  Xbyak::Ymm weight(std::uint32_t i) const { return weight_[i]; }
+  Xbyak::Ymm x(std::uint32_t i) const { return x_[i]; }
+  // scope flush: not in those that hold something all along
+  Xbyak::Ymm scale() const { return scratch_[0]; }
+  Xbyak::Ymm zero() const { return scratch_[1]; }
+  Xbyak::Ymm xsum() const { return scratch_[2]; }
+  // scope begin: +0
+  Xbyak::Ymm nothing() const { return scratch_[0]; }
+  // scope epilogue
+  Xbyak::Ymm value(std::uint32_t half) const { return scratch_[half]; }
+  std::vector<Xbyak::Ymm> free_in_epilogue() const;
+
+  std::vector<RegisterUse> uses(const KernelKey& key) const;
+
+ private:
+  static Xbyak::Ymm ymm(std::uint32_t i) { return Xbyak::Ymm(static_cast<int>(i)); }
+  Xbyak::Ymm take() { return ymm(next_++ % 16); }
+
+  std::uint32_t rows_, strips_;
+  std::uint32_t next_;
+  DecodeAvx2::Registers decode_;
+  std::vector<Xbyak::Ymm> weight_, x_, scratch_;
+};
+
+class GemmAvx2 final : private Gemm {
+ public:
+  // A line of kernels.cpp; see jit.h.
+  static std::string why_not(const KernelKey& key);
+  static std::size_t emit(const KernelKey& key, std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes);
+  static std::vector<RegisterUse> registers(const KernelKey& key) { return Avx2Registers(key).uses(key); }
+
+ private:
+  GemmAvx2(const KernelKey& key, std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes);
+
+  void load_table(const Xbyak::Reg64& table) override { decode_.load_table(table); }
+  void keep_arguments() override { mov(rdi, ptr[rdi + offsetof(GemmArgs, table)]); }
+  void load_x_tail(std::uint64_t) override {}
+  void zero_totals() override;
+  void zero_sums() override;
+  void multiply_step(std::uint32_t step, bool x_from_tail) override;
+  void flush_group() override;
+  void begin_strip(std::uint32_t, const Xbyak::Reg64&) override {}
+  void store_row(std::uint32_t row, std::uint32_t strip, const Xbyak::RegExp& y) override;
+
+  void multiply_integers(std::uint32_t step);
+  void multiply_table(std::uint32_t step);
+  void broadcast_x(const Xbyak::Ymm& to, std::uint32_t row, std::uint32_t step, std::uint32_t k);
+  bool totals_in_memory() const { return key_.groups() > 1; }
+  const Xbyak::Reg64& table() const { return rdi; }
+  template <typename Body>
+  void for_each_accumulator(Body&& body);
+
+  const Avx2Registers v_;
+  DecodeAvx2 decode_;
+  EpilogueAvx2 epilogue_;
+};
+
+// 8 scales or offsets of `type` at `from`, widened to f32.
+void load_parameters_avx2(Emitter& e, const Xbyak::Ymm& to, zenwoq_dtype type, const Xbyak::RegExp& from);
+// 8 int8 of 8 - zero, in f32.
+void load_zeros_avx2(Emitter& e, const Xbyak::Ymm& to, const Xbyak::RegExp& from);
+
+}  // namespace zenwoq

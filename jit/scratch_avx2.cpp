@@ -1,0 +1,452 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Emission of the AVX2 kernel for many rows.
+#include "jit/scratch_avx2.h"
+
+#include <algorithm>
+
+#include "jit/gemm.h"
+#include "jit/gemm_avx2.h"
+#include "jit/number.h"
+
+namespace zenwoq {
+
+using Xbyak::Reg64;
+using Xbyak::RegExp;
+using Xbyak::Ymm;
+
+namespace {
+
+constexpr std::uint32_t kHalves = 2;  // vectors of 8 columns in a strip
+constexpr std::uint32_t kHalfBytes = 32;
+constexpr std::uint32_t kRowBytes = 64;  // 16 f32: of a k in scratch, of a row's totals in a strip
+constexpr std::uint32_t kXBytes = 4;
+constexpr std::uint32_t kMaxTile = 6;  // 12 sums, 2 weights, 2 x
+constexpr std::uint8_t kPlusZero[kHalfBytes] = {};
+
+std::uint32_t u32(std::uint64_t value) { return static_cast<std::uint32_t>(value); }
+
+// While codes are decoded no register holds anything else.
+DecodeAvx2::Registers decode_registers() {
+  return {.mask = Ymm(0),
+          .flip = Ymm(1),
+          .subtract = Ymm(2),
+          .low = Ymm(0),
+          .high = Ymm(1),
+          .pack = {Ymm(2), Ymm(3), Ymm(4), Ymm(5)},
+          .temp = Ymm(6),
+          .spare = Ymm(7)};
+}
+Ymm decoded(std::uint32_t i) { return Ymm(static_cast<int>(8 + i % 8)); }
+
+}  // namespace
+
+std::string ScratchAvx2::why_not(const KernelKey& key) {
+  if (!key.tile.scratch) return "kernels without scratch are of another class";
+  if (std::string reason = Gemm::why_not(key); !reason.empty()) return reason;
+  if (key.tile.rows < 2 || key.tile.rows > kMaxTile || key.tile.strips != kStrips) {
+    return fmt::format("tile m{}x{}sc: rows must be 2..{}, strips 2", key.tile.rows, key.tile.strips, kMaxTile);
+  }
+  return key.habits == Habits() ? "" : "habits: kernels with scratch have none";
+}
+
+std::size_t ScratchAvx2::emit(const KernelKey& key, std::uint8_t* buffer, std::size_t capacity,
+                              std::vector<Note>* notes) {
+  return ScratchAvx2(key, buffer, capacity, notes).generate();
+}
+
+std::vector<RegisterUse> ScratchAvx2::registers(const KernelKey& key) {
+  std::vector<RegisterUse> uses;
+  for (std::uint32_t i = 0; i < key.tile.rows * kHalves; ++i) {
+    uses.push_back({"multiply", i % kHalves == 0 ? "acc low" : "acc high", fmt::format("ymm{}", i),
+                    static_cast<int>(i / kHalves), 0});
+  }
+  for (const auto& [role, place] :
+       {std::pair("weight", "ymm12"), {"weight", "ymm13"}, {"x", "ymm14"}, {"x", "ymm15"}}) {
+    uses.push_back({"multiply", role, place});
+  }
+  uses.push_back({"flush", "scale", "ymm12"});
+  if (key.zero_kind != ZENWOQ_ZERO_NONE) uses.push_back({"flush", "zero", "ymm13"});
+  if (key.zero_kind != ZENWOQ_ZERO_NONE) uses.push_back({"flush", "xsum", "ymm14"});
+  uses.push_back({"", "total", "in memory"});
+  return uses;
+}
+
+ScratchAvx2::ScratchAvx2(const KernelKey& key, std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes)
+    : Emitter(buffer, capacity, notes),
+      key_(key),
+      layout_(key.layout()),
+      r_{.table = rdi,
+         .ldx = rdx,
+         .ldx3 = r8,
+         .ldx5 = r9,
+         .codes = r10,
+         .scales = r11,
+         .zeros = rcx,
+         .x_tile = rbx,
+         .x = rsi,
+         .totals = r12,
+         .xsum = r15,
+         .steps = r13,
+         .tiles = r14,
+         .temp = rax},
+      decode_(*this, key.codes, decode_registers()),
+      epilogue_(*this, key_, {Ymm(2), Ymm(3), Ymm(4), Ymm(5)}) {
+  std::uint32_t next = 0;
+  const auto reserve = [&next](std::uint32_t bytes) { return std::exchange(next, next + bytes); };
+  local_.scratch = reserve(kStrips * kSegmentSteps * u32(kStepK) * kRowBytes);
+  local_.totals = reserve(kMaxRows * kStrips * kRowBytes);
+  local_.waiting = reserve(sums_wait() ? kMaxRows * kStrips * kRowBytes : 0);
+  local_.stage = reserve(EpilogueAvx2::kStageBytes);
+  for (std::uint32_t* slot :
+       {&local_.x, &local_.panel, &local_.xsum, &local_.xsum_bytes, &local_.bias, &local_.y, &local_.ldy_bytes,
+        &local_.columns, &local_.tall, &local_.low, &local_.strip_offset, &local_.x_offset, &local_.xsum_now,
+        &local_.k_left, &local_.group_left, &local_.segment}) {
+    *slot = reserve(8);
+  }
+  local_.bytes = (next + 63) / 64 * 64;
+}
+
+std::size_t ScratchAvx2::generate() {
+  open_frame(local_.bytes + 64);  // 64: rsp is rounded down
+  load_arguments();
+  Xbyak::Label pair, segment, end;
+  L(pair);
+  label("strips");
+  begin_pair();
+  L(segment);
+  label("segment");
+  begin_segment();
+  decode_segment();
+  multiply_segment();
+  end_segment();
+  cmp(slot(local_.k_left), 0);
+  jg(segment, T_NEAR);
+  store_pair();
+  next_pair();
+  cmp(slot(local_.columns), 0);
+  jg(pair, T_NEAR);
+  close_frame();
+  emit_constants();
+  return getSize();
+}
+
+void ScratchAvx2::set(std::uint32_t to, std::uint32_t from) {
+  mov(r_.temp, slot(from));
+  mov(slot(to), r_.temp);
+}
+
+// in: rdi. out: strides, table, locals.
+void ScratchAvx2::load_arguments() {
+  const auto to_local = [this](std::uint32_t to, std::size_t offset) {
+    mov(r_.temp, qword[rdi + offset]);
+    mov(slot(to), r_.temp);
+  };
+  mov(r_.ldx, qword[rdi + offsetof(GemmArgs, ldx_bytes)]);
+  lea(r_.ldx3, ptr[r_.ldx + r_.ldx * 2]);
+  lea(r_.ldx5, ptr[r_.ldx + r_.ldx * 4]);
+  to_local(local_.x, offsetof(GemmArgs, x));
+  to_local(local_.panel, offsetof(GemmArgs, panels));
+  to_local(local_.y, offsetof(GemmArgs, y));
+  to_local(local_.ldy_bytes, offsetof(GemmArgs, ldy_bytes));
+  to_local(local_.columns, offsetof(GemmArgs, columns));
+  to_local(local_.tall, offsetof(GemmArgs, tall_tiles));
+  to_local(local_.low, offsetof(GemmArgs, low_tiles));
+  if (key_.epilogue.bias) to_local(local_.bias, offsetof(GemmArgs, bias));
+  if (key_.zero_kind != ZENWOQ_ZERO_NONE) {
+    to_local(local_.xsum, offsetof(GemmArgs, xsum));
+    to_local(local_.xsum_bytes, offsetof(GemmArgs, xsum_bytes));
+  }
+  mov(slot(local_.strip_offset), 0);
+  mov(r_.table, qword[rdi + offsetof(GemmArgs, table)]);
+}
+
+// Totals = +0, and what waits; pointers at the first k.
+void ScratchAvx2::begin_pair() {
+  const Ymm nothing = acc(0, 0);
+  vxorps(nothing, nothing, nothing);
+  lea(r_.totals, ptr[local(local_.totals)]);
+  const auto clear = [&](std::uint32_t rows, std::uint32_t count_slot) {
+    Xbyak::Label again, done;
+    mov(r_.tiles, slot(count_slot));
+    test(r_.tiles, r_.tiles);
+    jz(done, T_NEAR);
+    L(again);
+    for (std::uint32_t at = 0; at < rows * kStrips * kRowBytes; at += kHalfBytes) {
+      vmovups(ptr[r_.totals + at], nothing);
+      if (sums_wait()) vmovups(ptr[r_.totals + (local_.waiting - local_.totals) + at], nothing);
+    }
+    add(r_.totals, rows * kStrips * kRowBytes);
+    dec(r_.tiles);
+    jnz(again, T_NEAR);
+    L(done);
+  };
+  note("totals = +0");
+  clear(key_.tile.rows, local_.tall);
+  clear(key_.tile.rows - 1, local_.low);
+  mov(r_.codes, slot(local_.panel));
+  add(r_.codes, slot(local_.strip_offset));
+  mov(slot(local_.x_offset), 0);
+  mov(slot(local_.k_left), static_cast<int>(layout_.steps()));
+  mov(slot(local_.group_left), static_cast<int>(layout_.group_steps()));
+  if (key_.zero_kind != ZENWOQ_ZERO_NONE) set(local_.xsum_now, local_.xsum);
+}
+
+// segment = min(group_left, 16) steps, taken off what is left.
+void ScratchAvx2::begin_segment() {
+  mov(r_.temp, slot(local_.group_left));
+  mov(r_.steps.cvt32(), static_cast<int>(kSegmentSteps));
+  cmp(r_.steps, r_.temp);
+  cmovg(r_.steps, r_.temp);
+  mov(slot(local_.segment), r_.steps);
+  sub(slot(local_.group_left), r_.steps);
+  sub(slot(local_.k_left), r_.steps);
+}
+
+// out: scratch, codes past the segment. in: steps.
+void ScratchAvx2::decode_segment() {
+  const Reg64& to = r_.totals;                                  // free until tiles are multiplied
+  const auto scratch = [&](std::uint32_t i, std::uint32_t k) {  // i: half strips
+    return to + (i / kHalves * kSegmentSteps * u32(kStepK) + k) * kRowBytes + i % kHalves * kHalfBytes;
+  };
+  const auto codes = [&](std::uint32_t i) { return r_.codes + i * kHalfBytes; };
+  Xbyak::Label step;
+  lea(to, ptr[local(local_.scratch)]);
+  decode_.load_table(r_.table);
+  L(step);
+  label("decode");
+  if (key_.codes == Codes::integer) {
+    for (std::uint32_t k = 0; k < kStepK; ++k) {
+      if (k % 2 == 0) decode_.load_nibble(r_.table, k / 2);
+      for (std::uint32_t i = 0; i < kStrips * kHalves; ++i) {
+        decode_.integer(decoded(i), codes(i), k);
+        vmovaps(ptr[scratch(i, k)], decoded(i));
+      }
+    }
+  } else {
+    for (std::uint32_t i = 0; i < kStrips * kHalves; ++i) {
+      decode_.lookup(codes(i));
+      for (std::uint32_t k = 0; k < kStepK; ++k) {
+        decode_.unpack(decoded(k), k);
+        vmovaps(ptr[scratch(i, k)], decoded(k));
+      }
+    }
+  }
+  add(r_.codes, u32(kStepBytes));
+  add(to, u32(kStepK) * kRowBytes);
+  dec(r_.steps);
+  jnz(step, T_NEAR);
+}
+
+// All rows with what is decoded. Where the scales are once codes is past the group's last step: see Gemm::begin_unit.
+void ScratchAvx2::multiply_segment() {
+  const auto locate = [this](const Reg64& to, std::size_t element_bytes) {
+    mov(to, slot(local_.strip_offset));
+    if (element_bytes < 4) shr(to, element_bytes == 2 ? 1 : 2);
+    sub(to, slot(local_.strip_offset));
+    add(to, r_.codes);
+  };
+  locate(r_.scales, dtype_bytes(key_.scale_type));
+  if (key_.zero_kind != ZENWOQ_ZERO_NONE) {
+    locate(r_.zeros, zero_bytes(key_.zero_kind, key_.scale_type));
+    add(r_.zeros, u32(kPanelColumns * dtype_bytes(key_.scale_type)));
+    mov(r_.xsum, slot(local_.xsum_now));
+  }
+  mov(r_.x_tile, slot(local_.x));
+  add(r_.x_tile, slot(local_.x_offset));
+  lea(r_.totals, ptr[local(local_.totals)]);
+  tiles(key_.tile.rows, local_.tall);
+  tiles(key_.tile.rows - 1, local_.low);
+}
+
+void ScratchAvx2::tiles(std::uint32_t rows, std::uint32_t count_slot) {
+  Xbyak::Label again, done;
+  mov(r_.tiles, slot(count_slot));
+  test(r_.tiles, r_.tiles);
+  jz(done, T_NEAR);
+  L(again);
+  label("tile of {}", rows);
+  for (std::uint32_t strip = 0; strip < kStrips; ++strip) multiply_tile(rows, strip);
+  next_rows(r_.x_tile, rows);
+  add(r_.totals, rows * kStrips * kRowBytes);
+  if (key_.zero_kind != ZENWOQ_ZERO_NONE) add(r_.xsum, rows * 4);
+  dec(r_.tiles);
+  jnz(again, T_NEAR);
+  L(done);
+}
+
+void ScratchAvx2::multiply_tile(std::uint32_t rows, std::uint32_t strip) {
+  const auto waiting = [&](std::uint32_t row, std::uint32_t half) {
+    const std::uint32_t place = (row * kStrips + strip) * kRowBytes + half * kHalfBytes;
+    return ptr[r_.totals + (local_.waiting - local_.totals) + place];
+  };
+  const auto each = [&](auto&& body) {
+    for (std::uint32_t row = 0; row < rows; ++row) {
+      for (std::uint32_t half = 0; half < kHalves; ++half) body(row, half);
+    }
+  };
+  each([&](std::uint32_t row, std::uint32_t half) {
+    if (sums_wait()) {
+      vmovaps(acc(row, half), waiting(row, half));
+    } else {
+      vxorps(acc(row, half), acc(row, half), acc(row, half));
+    }
+  });
+  multiply_steps(rows, strip);
+  if (!sums_wait()) return flush_tile(rows, strip);
+  Xbyak::Label ends, done;
+  cmp(slot(local_.group_left), 0);
+  je(ends, T_NEAR);
+  note("the group goes on: its sums wait");
+  each([&](std::uint32_t row, std::uint32_t half) { vmovaps(waiting(row, half), acc(row, half)); });
+  jmp(done, T_NEAR);
+  L(ends);
+  flush_tile(rows, strip);
+  vxorps(scale(), scale(), scale());
+  each([&](std::uint32_t row, std::uint32_t half) { vmovaps(waiting(row, half), scale()); });
+  L(done);
+}
+
+void ScratchAvx2::multiply_steps(std::uint32_t rows, std::uint32_t strip) {
+  const Reg64& from = r_.temp;
+  Xbyak::Label step;
+  mov(r_.x, r_.x_tile);
+  mov(r_.steps, slot(local_.segment));
+  lea(from, ptr[local(local_.scratch + strip * kSegmentSteps * u32(kStepK) * kRowBytes)]);
+  L(step);
+  for (const std::uint32_t k : kChainOrder) {
+    for (std::uint32_t half = 0; half < kHalves; ++half) {
+      vmovaps(weight(half), ptr[from + k * kRowBytes + half * kHalfBytes]);
+    }
+    for (std::uint32_t row = 0; row < rows; ++row) {
+      vbroadcastss(x(row), ptr[row_of(r_.x, row) + k * kXBytes]);
+      for (std::uint32_t half = 0; half < kHalves; ++half) vfmadd231ps(acc(row, half), weight(half), x(row));
+    }
+  }
+  add(r_.x, u32(kStepK) * kXBytes);
+  add(from, u32(kStepK) * kRowBytes);
+  dec(r_.steps);
+  jnz(step, T_NEAR);
+}
+
+// totals += scale * (acc + (8 - zero) * xsum), or totals += scale * acc, then offset * xsum.
+void ScratchAvx2::flush_tile(std::uint32_t rows, std::uint32_t strip) {
+  const auto bytes = u32(dtype_bytes(key_.scale_type));
+  const bool integer_zeros = key_.zero_kind == ZENWOQ_ZERO_INTEGER;
+  const bool offsets = key_.zero_kind == ZENWOQ_ZERO_OFFSET;
+  for (std::uint32_t half = 0; half < kHalves; ++half) {
+    const std::uint32_t column = strip * u32(kStripColumns) + half * 8;
+    note("flush: scales of columns {} to {}", column, column + 7);
+    load_parameters_avx2(*this, scale(), key_.scale_type, r_.scales + column * bytes);
+    if (integer_zeros) load_zeros_avx2(*this, zero(), r_.zeros + column);
+    if (offsets) load_parameters_avx2(*this, zero(), key_.scale_type, r_.zeros + column * bytes);
+    for (std::uint32_t row = 0; row < rows; ++row) {
+      const auto total = ptr[r_.totals + (row * kStrips + strip) * kRowBytes + half * kHalfBytes];
+      if (integer_zeros || offsets) vbroadcastss(xsum(), ptr[r_.xsum + row * 4]);
+      if (integer_zeros) vfmadd231ps(acc(row, half), zero(), xsum());
+      vfmadd213ps(acc(row, half), scale(), total);
+      if (offsets) vfmadd231ps(acc(row, half), zero(), xsum());
+      vmovaps(total, acc(row, half));
+    }
+  }
+}
+
+// To the next segment; past scales and zeros and to the next group's sums if the group has ended.
+void ScratchAvx2::end_segment() {
+  Xbyak::Label done;
+  mov(r_.temp, slot(local_.segment));
+  shl(r_.temp, 5);  // 8 f32 a step
+  add(slot(local_.x_offset), r_.temp);
+  cmp(slot(local_.group_left), 0);
+  jne(done, T_NEAR);
+  add(r_.codes, u32(layout_.parameter_bytes()));
+  if (key_.zero_kind != ZENWOQ_ZERO_NONE) {
+    mov(r_.temp, slot(local_.xsum_bytes));
+    add(slot(local_.xsum_now), r_.temp);
+  }
+  mov(r_.temp, slot(local_.k_left));
+  mov(r_.steps.cvt32(), static_cast<int>(layout_.group_steps()));
+  cmp(r_.steps, r_.temp);
+  cmovg(r_.steps, r_.temp);
+  mov(slot(local_.group_left), r_.steps);
+  L(done);
+}
+
+// Writes the columns that exist; columns counts those from the first strip on.
+void ScratchAvx2::store_pair() {
+  lea(r_.totals, ptr[local(local_.totals)]);
+  mov(r_.x, slot(local_.y));
+  store_tiles(key_.tile.rows, local_.tall);
+  store_tiles(key_.tile.rows - 1, local_.low);
+}
+
+// Row by row. x walks the rows of y here; the pointers of tiles are free.
+void ScratchAvx2::store_tiles(std::uint32_t rows, std::uint32_t count_slot) {
+  const Reg64& y = r_.x;
+  const Reg64& columns = r_.xsum;
+  Xbyak::Label again, done;
+  mov(r_.tiles, slot(count_slot));
+  imul(r_.tiles, r_.tiles, static_cast<int>(rows));
+  test(r_.tiles, r_.tiles);
+  jz(done, T_NEAR);
+  L(again);
+  label("rows of y");
+  Xbyak::Label row_done;
+  for (std::uint32_t strip = 0; strip < kStrips; ++strip) {
+    const Ymm low(0), high(1);
+    mov(columns, slot(local_.columns));
+    if (strip > 0) {
+      sub(columns, static_cast<int>(strip * kStripColumns));
+      jle(row_done, T_NEAR);
+    }
+    vmovaps(low, ptr[r_.totals + strip * kRowBytes]);
+    vmovaps(high, ptr[r_.totals + strip * kRowBytes + kHalfBytes]);
+    if (key_.epilogue.bias) {
+      mov(r_.temp, slot(local_.bias));
+      epilogue_.add_bias(low, high, r_.temp + strip * kRowBytes);
+    }
+    epilogue_.store(low, high, y + strip * u32(kStripColumns * dtype_bytes(key_.output_type)), columns, r_.steps,
+                    r_.temp, local(local_.stage));
+  }
+  L(row_done);
+  add(r_.totals, kStrips * kRowBytes);
+  add(y, slot(local_.ldy_bytes));
+  dec(r_.tiles);
+  jnz(again, T_NEAR);
+  L(done);
+}
+
+// The two strips to the right: of this panel, or the first of the next.
+void ScratchAvx2::next_pair() {
+  const std::uint32_t columns = kStrips * u32(kStripColumns);
+  add(slot(local_.y), columns * u32(dtype_bytes(key_.output_type)));
+  if (key_.epilogue.bias) add(slot(local_.bias), columns * 4);
+  Xbyak::Label same_panel;
+  xor_(slot(local_.strip_offset), static_cast<int>(kStrips * kStripBytes));
+  jnz(same_panel);
+  add(slot(local_.panel), u32(layout_.bytes()));
+  L(same_panel);
+  sub(slot(local_.columns), columns);
+}
+
+void ScratchAvx2::next_rows(const Reg64& pointer, std::uint32_t rows) {
+  if (rows == 6) {
+    lea(pointer, ptr[pointer + r_.ldx3 * 2]);
+  } else {
+    lea(pointer, ptr[row_of(pointer, rows)]);
+  }
+}
+
+RegExp ScratchAvx2::row_of(const Reg64& base, std::uint32_t row) const {
+  switch (row) {
+    case 1: return base + r_.ldx;
+    case 2: return base + r_.ldx * 2;
+    case 3: return base + r_.ldx3;
+    case 4: return base + r_.ldx * 4;
+    case 5: return base + r_.ldx5;
+    default: return base;
+  }
+}
+
+}  // namespace zenwoq

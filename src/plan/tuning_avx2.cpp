@@ -1,0 +1,37 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The tier avx2 on every CPU: 16 registers and two FMAs a cycle leave little to choose. Eight accumulators hide an
+// FMA's latency; what is left holds the decoder's constants.
+#include "src/plan/tuning_tables.h"
+
+namespace zenwoq {
+namespace {
+
+constexpr TileTuning kTiles[] = {
+    // strips, decode first, share x, prefetch: bytes ahead, every n-th line, into
+    {4, {false, false, {}}},
+    {2, {false, false, {}}},
+    {1, {false, false, {}}},
+    {1, {false, false, {}}},
+};
+
+constexpr CpuTuning avx2_table(const char* name) {
+  return {
+      .name = name,
+      .tier = ZENWOQ_TIER_AVX2,
+      .tiles = kTiles,
+      .scratch_from = 9,
+      .scratch_rows = 96,
+      .scratch_tile_rows = 6,
+  };
+}
+
+}  // namespace
+
+const CpuTuning kZen2Avx2 = avx2_table("zen2");
+const CpuTuning kZen3Avx2 = avx2_table("zen3");
+const CpuTuning kZen4Avx2 = avx2_table("zen4");
+const CpuTuning kGenericAvx2 = avx2_table("generic");
+
+}  // namespace zenwoq
