@@ -58,20 +58,26 @@ class Layers {
   zenwoq_run_args args_;
 };
 
-void set_counters(benchmark::State& state, const Work& work, const Roof& roof, double seconds) {
+void set_counters(benchmark::State& state, const Work& work, const Roof& roof, double seconds, zenwoq_tier tier) {
   state.counters["bytes"] = work.bytes;
   state.counters["GB/s"] = work.bytes / seconds * 1e-9;
   state.counters["GFLOP/s"] = work.flops / seconds * 1e-9;
   state.counters["read_GB/s"] = roof.bytes_per_second * 1e-9;
   // Bandwidth alone is no roof: a percentage needs the dot product's peak too.
   if (!roof.known()) return;
-  state.counters["peak_GFLOP/s"] = roof.gflops();
+  state.counters["peak_GFLOP/s"] = roof.gflops(tier);
+  // The roof is the largest of these.
+  state.counters["read_percent"] = work.bytes / roof.bytes_per_second / seconds * 100;
+  state.counters["peak_percent"] = work.slots / roof.slots_per_second / seconds * 100;
+  if (work.decode_slots > 0)
+    state.counters["decode_percent"] = work.decode_slots / roof.slots_per_second / seconds * 100;
   state.counters["roof_percent"] = roof.seconds(work) / seconds * 100;
 }
 
 void linear_row(benchmark::State& state, Session& session, const LinearCase& c) {
   Layers layers(session, c);
-  const Work work(c.format, c.m);
+  const zenwoq_tier tier = session.cpu().tier;
+  const Work work(c.format, c.m, tier);
   RoofMeter& meter = session.roof_meter(c.format, c.threads);
   // Clocks and neighbours drift by more than the differences that matter. So every repetition has its own roof, the
   // mean of what is measured right before and right after its layers.
@@ -81,7 +87,7 @@ void linear_row(benchmark::State& state, Session& session, const LinearCase& c) 
   const auto start = std::chrono::steady_clock::now();
   for (auto _ : state) layers.run(i++);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  set_counters(state, work, before.mean(meter.measure_for(work)), seconds / static_cast<double>(i));
+  set_counters(state, work, before.mean(meter.measure_for(work)), seconds / static_cast<double>(i), tier);
   state.counters["bytes_per_weight"] = layers.bytes_per_weight();
   state.SetLabel(fmt::format("tier={} cpu={} {}", session.tier(), session.cpu().uarch, layers.kernels()));
 }

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t kLine = 64;
 constexpr unsigned kAccumulators = 24;  // a latency of 6 and two dot products per cycle need at least 12
+constexpr unsigned kFmaChains = 12;
 
 enum class Prefetch { none, t0, nta };
 constexpr const char* kPrefetchNames[] = {"no prefetch", "prefetcht0", "prefetchnta"};
@@ -63,6 +64,25 @@ class Assembler : private Xbyak::CodeGenerator {
     Xbyak::Label again;
     L(again);
     for (unsigned i = 0; i < kAccumulators; ++i) vdpbf16ps(Vector(i), a, b);
+    dec(rdi);
+    jnz(again, T_NEAR);
+    vzeroupper();
+    ret();
+  }
+
+  // rdi = times. FMAs on ymm registers: 12 chains, more than latency times throughput.
+  void fma() {
+    const Xbyak::Ymm a(14), b(15);
+    mov(eax, 0x3F800000);  // 1 * 2^-32: sums stay small
+    vmovd(xmm14, eax);
+    vbroadcastss(a, xmm14);
+    mov(eax, 0x2F800000);
+    vmovd(xmm15, eax);
+    vbroadcastss(b, xmm15);
+    for (unsigned i = 0; i < kFmaChains; ++i) vxorps(Xbyak::Ymm(i), Xbyak::Ymm(i), Xbyak::Ymm(i));
+    Xbyak::Label again;
+    L(again);
+    for (unsigned i = 0; i < kFmaChains; ++i) vfmadd231ps(Xbyak::Ymm(i), a, b);
     dec(rdi);
     jnz(again, T_NEAR);
     vzeroupper();
@@ -120,8 +140,7 @@ std::vector<ReadLoop> read_loops(CodeMemory& memory, bool avx2, bool avx512) {
   return loops;
 }
 
-std::vector<DotLoop> dot_loops(CodeMemory& memory, bool avx512bf16) {
-  if (!avx512bf16) return {};
+std::vector<DotLoop> dot_loops(CodeMemory& memory, zenwoq_tier tier) {
   std::vector<DotLoop> loops;
   const auto add = [&](const char* name, double slots, auto&& emit) {
     Assembler assembler;
@@ -129,8 +148,12 @@ std::vector<DotLoop> dot_loops(CodeMemory& memory, bool avx512bf16) {
     const auto run = assembler.load_into<decltype(DotLoop::run)>(memory);
     if (run != nullptr) loops.push_back({name, slots, run});
   };
-  add("zmm", kAccumulators, [](Assembler& a) { a.dot<Xbyak::Zmm>(); });
-  add("ymm", kAccumulators / 2.0, [](Assembler& a) { a.dot<Xbyak::Ymm>(); });
+  if (tier == ZENWOQ_TIER_AVX512BF16) {
+    add("zmm", kAccumulators, [](Assembler& a) { a.dot<Xbyak::Zmm>(); });
+    add("ymm", kAccumulators / 2.0, [](Assembler& a) { a.dot<Xbyak::Ymm>(); });
+  } else if (tier == ZENWOQ_TIER_AVX2) {
+    add("fma ymm", kFmaChains, [](Assembler& a) { a.fma(); });
+  }
   return loops;
 }
 

@@ -21,7 +21,8 @@ struct ReadLoop {
   void (*run)(const std::uint8_t* base, std::size_t stream_bytes, std::size_t times);
 };
 
-// Issues `times` blocks of vdpbf16ps, each worth block_slots instructions on whole zmm registers.
+// Issues `times` blocks of the multiply instruction that a tier's kernels use, each worth block_slots of them:
+// vdpbf16ps on whole zmm registers, or FMAs on ymm registers.
 struct DotLoop {
   std::string name;
   double block_slots;
@@ -30,6 +31,6 @@ struct DotLoop {
 
 // Every variant that this CPU can run, in executable memory. Empty if no memory can be made executable.
 std::vector<ReadLoop> read_loops(CodeMemory& memory, bool avx2, bool avx512);
-std::vector<DotLoop> dot_loops(CodeMemory& memory, bool avx512bf16);
+std::vector<DotLoop> dot_loops(CodeMemory& memory, zenwoq_tier tier);  // the tier's multiply instruction
 
 }  // namespace zenwoq::bench

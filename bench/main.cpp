@@ -36,7 +36,7 @@ void add_context(Session& session, const std::vector<LinearCase>& cases) {
     const auto or_not = [](double value) { return value > 0 ? fmt::format("{:.1f}", value) : "not available"; };
     add(fmt::format("read_gb_per_s_t{}", c.threads), or_not(roof.bytes_per_second * 1e-9));
     add(fmt::format("read_loop_t{}", c.threads), meter.read_loop());
-    add(fmt::format("peak_gflop_per_s_t{}", c.threads), or_not(roof.gflops()));
+    add(fmt::format("peak_gflop_per_s_t{}", c.threads), or_not(roof.gflops(cpu.tier)));
     add(fmt::format("peak_loop_t{}", c.threads), meter.dot_loop());
   }
 }

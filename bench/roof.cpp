@@ -10,8 +10,10 @@
 namespace zenwoq::bench {
 namespace {
 
-constexpr double kLanes = 16;     // columns of a zmm register
-constexpr double kDotFlops = 64;  // 16 columns x 2 k x (multiply, add)
+constexpr double kDotFlops = 64;  // vdpbf16ps on a zmm register: 16 columns x 2 k x (multiply, add)
+constexpr double kFmaFlops = 16;  // on a ymm register: 8 columns x (multiply, add)
+constexpr double kDecodeSlots =
+    32.0 / 64;  // a byte of codes: 64 bytes are 16 vectors of two or three instructions each
 constexpr std::size_t kCodeBytes = std::size_t{1} << 20;
 constexpr std::size_t kChunkBytes = std::size_t{4} << 20;
 constexpr std::size_t kLoopsKept = 4;
@@ -31,22 +33,27 @@ double time_parallel(Context& context, std::size_t n, Body&& body) {
 
 }  // namespace
 
-Work::Work(const Format& format, std::size_t m) : bytes(format.bytes()) {
+double slot_flops(zenwoq_tier tier) { return tier == ZENWOQ_TIER_AVX2 ? kFmaFlops : kDotFlops; }
+
+Work::Work(const Format& format, std::size_t m, zenwoq_tier tier) : bytes(format.bytes()) {
   const double outputs = static_cast<double>(m) * static_cast<double>(format.n);
   const double macs = outputs * static_cast<double>(format.k);
   const double fmas = format.zero_kind == ZENWOQ_ZERO_NONE ? 1 : 2;
   flops = 2 * macs;
-  slots = 2 * macs / kDotFlops + fmas * outputs / kLanes * static_cast<double>(format.groups());
+  const double lanes = tier == ZENWOQ_TIER_AVX2 ? 8 : 16;  // columns of a register
+  slots = flops / slot_flops(tier) + fmas * outputs / lanes * static_cast<double>(format.groups());
+  const double code_bytes = static_cast<double>(format.n) * static_cast<double>(format.k) / 2;
+  decode_slots = tier == ZENWOQ_TIER_AVX2 ? code_bytes * kDecodeSlots : 0;
 }
 
-double Roof::gflops() const { return slots_per_second * kDotFlops * 1e-9; }
+double Roof::gflops(zenwoq_tier tier) const { return slots_per_second * slot_flops(tier) * 1e-9; }
 
 RoofMeter::RoofMeter(Context& context)
     : context_(context),
       memory_(kCodeBytes),
       read_loops_(
           read_loops(memory_, context.cpu().runs(ZENWOQ_TIER_AVX2), context.cpu().runs(ZENWOQ_TIER_AVX512BF16))),
-      dot_loops_(dot_loops(memory_, context.cpu().runs(ZENWOQ_TIER_AVX512BF16))) {}
+      dot_loops_(dot_loops(memory_, context.tier())) {}
 
 void RoofMeter::choose_loops(const Buffers& buffers) {
   chunks_.clear();

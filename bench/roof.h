@@ -21,10 +21,15 @@ namespace zenwoq::bench {
 struct Work {
   double bytes;  // of the source format
   double flops;
-  double slots;  // instructions on zmm registers: dot products, and one FMA (two with zeros) per group and accumulator
+  double slots;  // of the tier's multiply instruction: products, and one FMA (two with zeros) per group and accumulator
+  double
+      decode_slots;  // that decoding in registers costs at the least: 32 FMAs' worth per 64 bytes of codes, tier avx2
 
-  Work(const Format& format, std::size_t m);
+  Work(const Format& format, std::size_t m, zenwoq_tier tier);
 };
+
+// Floating-point operations of one multiply instruction of a tier; those of AVX-512 where it has none.
+double slot_flops(zenwoq_tier tier);
 
 // What all threads of a run can do together in a second; 0 = could not be measured.
 struct Roof {
@@ -37,9 +42,9 @@ struct Roof {
   }
   bool known() const { return bytes_per_second > 0 && slots_per_second > 0; }
   double seconds(const Work& work) const {
-    return std::max(work.bytes / bytes_per_second, work.slots / slots_per_second);
+    return std::max(work.bytes / bytes_per_second, std::max(work.slots, work.decode_slots) / slots_per_second);
   }
-  double gflops() const;  // of dot products alone
+  double gflops(zenwoq_tier tier) const;  // of products alone
 };
 
 using Buffers = std::vector<std::span<const std::uint8_t>>;

@@ -190,8 +190,8 @@ void Gemm::next_group() {
   if (key_.zero_kind != ZENWOQ_ZERO_NONE) add(r_.xsum, qword[local(local_.xsum_bytes)]);
 }
 
-void Gemm::prefetch_codes(std::uint32_t step, std::uint32_t strip) {
-  for (std::uint32_t line = strip; line < key_.tile.strips_fetched(); line += key_.tile.strips) {
+void Gemm::prefetch_codes(std::uint32_t step, std::uint32_t strip, std::uint32_t strips_fetched) {
+  for (std::uint32_t line = strip; line < strips_fetched; line += key_.tile.strips) {
     prefetch(code_address(step, line), line);
   }
 }

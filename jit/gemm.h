@@ -78,7 +78,7 @@ class Gemm : public Emitter {
   void load_x_address(const Xbyak::Reg64& to);     // of row 0
   void load_bias_address(const Xbyak::Reg64& to);  // of this unit's first column
   // Asks for the codes that a strip of the tile will need some steps later, where the key says so.
-  void prefetch_codes(std::uint32_t step, std::uint32_t strip);
+  void prefetch_codes(std::uint32_t step, std::uint32_t strip, std::uint32_t strips_fetched);
 
   const KernelKey key_;
   const Registers r_;

@@ -152,7 +152,8 @@ void GemmAvx2::broadcast_x(const Ymm& to, std::uint32_t row, std::uint32_t step,
 }
 
 void GemmAvx2::multiply_step(std::uint32_t step, bool) {
-  for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) prefetch_codes(step, strip);
+  // Narrow units walk a panel twice or four times: the first walk brings all of it.
+  for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) prefetch_codes(step, strip, kPanelStrips);
   key_.codes == Codes::integer ? multiply_integers(step) : multiply_table(step);
 }
 

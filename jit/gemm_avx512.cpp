@@ -79,7 +79,7 @@ void GemmAvx512::zero_sums() {
 
 void GemmAvx512::multiply_step(std::uint32_t step, bool x_from_tail) {
   for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) {
-    prefetch_codes(step, strip);
+    prefetch_codes(step, strip, key_.tile.strips_fetched());
     if (v_.codes_in_registers()) vmovdqu32(v_.codes(strip), ptr[code_address(step, strip)]);
   }
   for (std::uint32_t pair = 0; pair < kPairs; ++pair) multiply_pair(step, pair, x_from_tail);

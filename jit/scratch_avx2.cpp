@@ -48,7 +48,8 @@ std::string ScratchAvx2::why_not(const KernelKey& key) {
   if (key.tile.rows < 2 || key.tile.rows > kMaxTile || key.tile.strips != kStrips) {
     return fmt::format("tile m{}x{}sc: rows must be 2..{}, strips 2", key.tile.rows, key.tile.strips, kMaxTile);
   }
-  return key.habits == Habits() ? "" : "habits: kernels with scratch have none";
+  const Habits only_prefetch{.prefetch = key.habits.prefetch};
+  return key.habits == only_prefetch ? "" : "df and xs: this tier has neither habit";
 }
 
 std::size_t ScratchAvx2::emit(const KernelKey& key, std::uint8_t* buffer, std::size_t capacity,
@@ -216,6 +217,12 @@ void ScratchAvx2::decode_segment() {
   decode_.load_table(r_.table);
   L(step);
   label("decode");
+  // The first two strips bring the other two along: those find their codes in the L2 cache.
+  const Prefetch p = key_.habits.prefetch;
+  for (std::uint32_t line = 0; p.bytes != 0 && line < kPanelStrips; line += p.every) {
+    const auto ahead = ptr[r_.codes + p.bytes + line * u32(kStripBytes)];
+    p.to_l2 ? prefetcht1(ahead) : prefetcht0(ahead);
+  }
   if (key_.codes == Codes::integer) {
     for (std::uint32_t k = 0; k < kStepK; ++k) {
       if (k % 2 == 0) decode_.load_nibble(r_.table, k / 2);

@@ -86,7 +86,7 @@ void expect_keys(const json& object, const std::vector<const char*>& keys) {
   for (const char* key : keys) EXPECT_TRUE(object.contains(key)) << key << " is missing in " << object.dump(1);
 }
 
-bool kernels_run_here(const json& cpu) { return cpu.at("isa") == "avx512bf16"; }
+bool kernels_run_here(const json& cpu) { return cpu.at("isa") != "reference"; }
 
 TEST_F(Cli, InfoSaysWhatRunsAndWhy) {
   const json info = run_json("info --json");
@@ -95,7 +95,7 @@ TEST_F(Cli, InfoSaysWhatRunsAndWhy) {
   expect_keys(info.at("cpu"), {"vendor", "brand", "uarch", "family", "model", "stepping", "avx2_fma", "avx512bf16",
                                "l1d_bytes", "l2_bytes", "l3_bytes", "cache_source", "threads", "tuning", "isa",
                                "isa_reason", "code_memory", "tiers"});
-  EXPECT_EQ(info.at("cpu").at("isa_reason").get<std::string>().empty(), kernels_run_here(info.at("cpu")));
+  EXPECT_EQ(info.at("cpu").at("isa_reason").get<std::string>().empty(), info.at("cpu").at("isa") == "avx512bf16");
   expect_keys(info.at("cpu").at("tiers"), {"avx512bf16", "avx2", "reference"});
   EXPECT_EQ(info.at("cpu").at("tiers").at(info.at("cpu").at("isa").get<std::string>()), "") << "it runs";
   EXPECT_NE(run("info").out.find("tier"), std::string::npos);

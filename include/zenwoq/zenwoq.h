@@ -92,7 +92,7 @@ typedef enum zenwoq_zero_kind {
 typedef enum zenwoq_tier {
   ZENWOQ_TIER_BEST = 0,       /* no cap */
   ZENWOQ_TIER_REFERENCE = 10, /* plain C++, compiled for FMA where the CPU has it; runs everywhere */
-  ZENWOQ_TIER_AVX2 = 20,      /* generated kernels: AVX2, FMA, F16C, BMI2. This version has none yet: the reference runs */
+  ZENWOQ_TIER_AVX2 = 20,      /* generated kernels: AVX2, FMA, F16C and BMI2 (Zen 1 to 3, Intel since Haswell) */
   ZENWOQ_TIER_AVX512BF16 = 30 /* generated kernels: AVX-512 F, BW, DQ, VL, BF16 and BMI2 */
 } zenwoq_tier;
 
@@ -299,7 +299,9 @@ static inline void zenwoq_run_args_init(zenwoq_run_args *args) {
   args->x_type = ZENWOQ_BF16;
 }
 
-/* Workspace of a run, any alignment; a pure function of the arguments. 0 for one bf16 row of a symmetric weight.
+/* Workspace of a run, any alignment; a pure function of the arguments and the context's tier. 0 if none is needed: on the
+ * tiers avx512bf16 and reference for bf16 rows of a weight without zeros, on avx2 (whose kernels read rows in f32) only
+ * for small products.
  * Errors: INVALID_ARGUMENT, OVERFLOW. */
 ZENWOQ_API zenwoq_status zenwoq_linear_workspace_bytes(const zenwoq_linear *linear, size_t m, zenwoq_dtype x_type,
                                                        size_t *bytes);

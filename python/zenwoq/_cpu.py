@@ -29,7 +29,7 @@ class CpuInfo:
         l3_bytes: level-3 cache of a core complex.
         cache_source: ``"cpuinfo"``, ``"cpuid"`` or ``"fallback"``.
         threads: the number of threads that :func:`zenwoq.linear` may use.
-        tier: the tier that runs: ``"avx512bf16"`` (generated kernels) or ``"reference"`` (plain C++).
+        tier: the tier that runs: ``"avx512bf16"`` or ``"avx2"`` (generated kernels), or ``"reference"`` (plain C++).
         tier_reason: why no higher tier runs; empty if none is higher.
         code_memory: ``"memfd"``, ``"mprotect"``, or ``"none: ..."`` with the system's reason.
     """

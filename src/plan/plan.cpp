@@ -81,7 +81,7 @@ KernelKey kernel_key(const Quantization& weight, bool integer, zenwoq_dtype outp
       .output_type = output_type,
       .epilogue = epilogue,
       .tier = tuning.tier,
-      .habits = tile.scratch ? Habits{} : tuning.tiles[tile.rows - 1].habits,
+      .habits = tile.scratch ? tuning.scratch_habits : tuning.tiles[tile.rows - 1].habits,
   };
 }
 

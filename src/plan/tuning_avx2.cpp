@@ -10,10 +10,11 @@ namespace {
 
 constexpr TileTuning kTiles[] = {
     // strips, decode first, share x, prefetch: bytes ahead, every n-th line, into
-    {4, {false, false, {}}},
-    {2, {false, false, {}}},
-    {1, {false, false, {}}},
-    {1, {false, false, {}}},
+    {4, {false, false, {4096, 1, false}}},
+    {2, {false, false, {8192, 1, true}}},
+    {1, {false, false, {8192, 1, true}}},
+    {1, {false, false, {8192, 1, true}}},
+    {1, {false, false, {8192, 1, true}}},
 };
 
 constexpr CpuTuning avx2_table(const char* name) {
@@ -21,9 +22,10 @@ constexpr CpuTuning avx2_table(const char* name) {
       .name = name,
       .tier = ZENWOQ_TIER_AVX2,
       .tiles = kTiles,
-      .scratch_from = 9,
+      .scratch_from = 6,
       .scratch_rows = 96,
       .scratch_tile_rows = 6,
+      .scratch_habits = {.prefetch = {4096, 1, true}},
   };
 }
 
