@@ -16,9 +16,6 @@ using Xbyak::Ymm;
 
 namespace {
 
-// Where a byte of words 0..15 of the table goes: the even bytes of 32 to the low half, the odd ones to the high half.
-constexpr std::uint8_t kSplitBytes[16] = {0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15};
-
 template <std::uint8_t... kBytes>
 constexpr std::array<std::uint8_t, 32> repeat() {
   std::array<std::uint8_t, 32> bytes{};
@@ -30,17 +27,6 @@ constexpr auto kNibbles = repeat<0x0F>();
 constexpr auto kHighWords = repeat<0, 0, 0xFF, 0xFF>();
 
 }  // namespace
-
-// Table: low = the low bytes of all 16 values in both halves, high = the high bytes.
-void DecodeAvx2::load_table(const Xbyak::Reg64& table) {
-  if (codes_ == Codes::integer) return;
-  e_.note("low and high bytes of the 16 bf16 values");
-  e_.vmovdqu(r_.temp, e_.ptr[table]);
-  e_.vbroadcasti128(r_.spare, e_.ptr[e_.constant(kSplitBytes, "even bytes, then odd bytes")]);
-  e_.vpshufb(r_.temp, r_.temp, r_.spare);  // low bytes 0..7, high bytes 0..7 | low 8..15, high 8..15
-  e_.vpermq(r_.low, r_.temp, 0b10001000);
-  e_.vpermq(r_.high, r_.temp, 0b11011101);
-}
 
 void DecodeAvx2::load_nibble(const Xbyak::Reg64& table, std::uint32_t i) {
   constexpr const char* kNames[] = {"nibble 0", "nibble 1", "nibble 2", "nibble 3"};
@@ -55,24 +41,26 @@ void DecodeAvx2::integer(const Ymm& to, const RegExp& codes, std::uint32_t k) {
   e_.vsubps(to, to, r_.subtract);
 }
 
-void DecodeAvx2::lookup(const RegExp& codes) {
+void DecodeAvx2::lookup(const Xbyak::Reg64& table, const RegExp& codes) {
   const auto nibbles = e_.constant(kNibbles, "low nibbles");
-  // Looks nibbles up: out: first = (k, k + 4), second = (k + 1, k + 5) of each lane. a, b: to work with; may be
-  // `bytes`.
+  // Looks nibbles up. out: first = (k, k + 4), second = (k + 1, k + 5) of each lane. a and b are to work with: `bytes`
+  // may be b; a holds the tables before.
   const auto words = [&](const Ymm& bytes, const Ymm& first, const Ymm& second, const Ymm& a, const Ymm& b) {
-    e_.vpshufb(first, r_.low, bytes);
-    e_.vpshufb(second, r_.high, bytes);
+    e_.vbroadcasti128(a, e_.ptr[table + offsetof(DecodeTable, low)]);
+    e_.vpshufb(first, a, bytes);
+    e_.vbroadcasti128(a, e_.ptr[table + offsetof(DecodeTable, high)]);
+    e_.vpshufb(second, a, bytes);
     e_.vpunpcklbw(a, first, second);  // columns 0, 1 of each half
     e_.vpunpckhbw(b, first, second);  // columns 2, 3
     e_.vshufps(first, a, b, 0b10001000);
     e_.vshufps(second, a, b, 0b11011101);
   };
-  e_.vmovdqu(r_.temp, e_.ptr[codes]);
-  e_.vpand(r_.spare, r_.temp, e_.ptr[nibbles]);
-  words(r_.spare, r_.pack[0], r_.pack[1], r_.pack[2], r_.pack[3]);
-  e_.vpsrlw(r_.temp, r_.temp, 4);
-  e_.vpand(r_.temp, r_.temp, e_.ptr[nibbles]);
-  words(r_.temp, r_.pack[2], r_.pack[3], r_.temp, r_.spare);
+  e_.vmovdqu(r_.spare, e_.ptr[codes]);
+  e_.vpand(r_.pack[3], r_.spare, e_.ptr[nibbles]);
+  words(r_.pack[3], r_.pack[0], r_.pack[1], r_.pack[2], r_.pack[3]);
+  e_.vpsrlw(r_.spare, r_.spare, 4);
+  e_.vpand(r_.spare, r_.spare, e_.ptr[nibbles]);
+  words(r_.spare, r_.pack[2], r_.pack[3], r_.temp, r_.spare);
 }
 
 // pack 0: k0, k4; 1: k1, k5; 2: k2, k6; 3: k3, k7, the first in the low word.

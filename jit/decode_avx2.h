@@ -25,27 +25,22 @@ class DecodeAvx2 {
   // Registers that hold what all of a kernel's steps need.
   struct Registers {
     Xbyak::Ymm mask, flip, subtract;  // integer: of the current nibble
-    Xbyak::Ymm low, high;             // table: bytes of the 16 values, in both halves
     Xbyak::Ymm pack[4], temp, spare;  // table: (k0,k4), (k1,k5), (k2,k6), (k3,k7), and two to work with
   };
-  DecodeAvx2(Emitter& emitter, Codes codes, const Registers& registers) : e_(emitter), codes_(codes), r_(registers) {}
+  DecodeAvx2(Emitter& emitter, const Registers& registers) : e_(emitter), r_(registers) {}
 
-  // table: address of a DecodeTable, which stays in that register. Once per kernel.
-  void load_table(const Xbyak::Reg64& table);
-
-  // Integer: before the k of nibble i = k / 2. table: as above.
+  // Integer: before the k of nibble i = k / 2. table: address of the DecodeTable.
   void load_nibble(const Xbyak::Reg64& table, std::uint32_t i);
   // out: to = values of k (of the nibble loaded last) of the half strip at `codes`.
   void integer(const Xbyak::Ymm& to, const Xbyak::RegExp& codes, std::uint32_t k);
 
   // Table: out: pack. clobbers: temp, spare.
-  void lookup(const Xbyak::RegExp& codes);
+  void lookup(const Xbyak::Reg64& table, const Xbyak::RegExp& codes);
   // out: to = values of k, from pack.
   void unpack(const Xbyak::Ymm& to, std::uint32_t k);
 
  private:
   Emitter& e_;
-  const Codes codes_;
   const Registers r_;
 };
 

@@ -17,15 +17,20 @@ namespace zenwoq {
 inline constexpr float kMagic[4] = {0x1p23f, 0x1p19f, 0x1p15f, 0x1p11f};
 
 struct alignas(64) DecodeTable {
-  std::array<std::uint16_t, 16> values;  // bf16
-  std::array<std::uint32_t, 4> flip;     // kMagic[n], and bit 3 of the code where the table is two's complement
-  std::array<float, 4> subtract;         // kMagic[n] - value of the code whose bits are then zero
-  bool integer;                          // value = (code ^ 0 or 8) + an integer: flip and subtract are valid
+  std::array<std::uint16_t, 16> values;    // bf16
+  std::array<std::uint8_t, 16> low, high;  // their bytes
+  std::array<std::uint32_t, 4> flip;       // kMagic[n], and bit 3 of the code where the table is two's complement
+  std::array<float, 4> subtract;           // kMagic[n] - value of the code whose bits are then zero
+  bool integer;                            // value = (code ^ 0 or 8) + an integer: flip and subtract are valid
 };
 
 inline DecodeTable make_decode_table(const std::array<float, 16>& table) {
   DecodeTable result{};
-  for (std::size_t i = 0; i < 16; ++i) result.values[i] = f32_to_bf16(table[i]);
+  for (std::size_t i = 0; i < 16; ++i) {
+    result.values[i] = f32_to_bf16(table[i]);
+    result.low[i] = static_cast<std::uint8_t>(result.values[i]);
+    result.high[i] = static_cast<std::uint8_t>(result.values[i] >> 8);
+  }
   for (const unsigned flipped : {0u, 8u}) {
     const float zero = bf16_to_f32(result.values[flipped]);  // value of the code whose flipped bits are 0
     bool counts = zero >= -128.0f && zero <= 112.0f && zero == static_cast<float>(static_cast<int>(zero));

@@ -49,19 +49,17 @@ Avx2Registers::Avx2Registers(const KernelKey& key)
     decode_.temp = weight_[0];
     decode_.spare = x_[0];
   } else {
-    for (Ymm* bytes : {&decode_.low, &decode_.high}) *bytes = take();
     for (Ymm& pack : decode_.pack) pack = take();
     weight_.push_back(decode_.temp = take());
     x_.push_back(decode_.spare = take());
   }
-  // Everything but accumulators and the bytes of the table is free between two groups.
-  const std::uint32_t kept = rows_ * strips_ * kHalves + (key.codes == Codes::table ? 2 : 0);
+  const std::uint32_t kept = rows_ * strips_ * kHalves;  // all other registers are free between two groups
   for (std::uint32_t i = kept; i < 16; ++i) scratch_.push_back(ymm(i));
   next_ = std::max(next_, kept + 3);  // flush: scale, zero, xsum
   next_ = std::max(next_, (key.groups() > 1 ? 0 : kept) + kHalves + EpilogueAvx2::kRegisters);
 }
 
-// All but the registers of a loaded total and of the table; accumulators too, where the totals are in memory.
+// All but the registers of a loaded total; accumulators too, where the totals are in memory.
 std::vector<Ymm> Avx2Registers::free_in_epilogue() const {
   std::vector<Ymm> free(scratch_.begin() + kHalves, scratch_.end());
   for (std::uint32_t i = 0; i < rows_ * strips_ * kHalves; ++i) free.push_back(ymm(i));
@@ -86,8 +84,6 @@ std::vector<RegisterUse> Avx2Registers::uses(const KernelKey& key) const {
     use("multiply", "flip", decode_.flip);
     use("multiply", "subtract", decode_.subtract);
   } else {
-    use("", "low bytes", decode_.low);
-    use("", "high bytes", decode_.high);
     for (const Ymm& pack : decode_.pack) use("multiply", "pack", pack);
   }
   for (const Ymm& weight : weight_) use("multiply", "weight", weight);
@@ -120,7 +116,7 @@ GemmAvx2::GemmAvx2(const KernelKey& key, std::uint8_t* buffer, std::size_t capac
             .x_completed = true},
            buffer, capacity, notes),
       v_(key),
-      decode_(*this, key.codes, v_.decode()),
+      decode_(*this, v_.decode()),
       epilogue_(*this, key_, v_.free_in_epilogue()) {}
 
 template <typename Body>
@@ -191,7 +187,7 @@ void GemmAvx2::multiply_table(std::uint32_t step) {
   const Tile tile = key_.tile;
   for (std::uint32_t i = 0; i < tile.strips * kHalves; ++i) {
     note("step +{}: columns {} to {}, {} rows", step, i * 8, i * 8 + 7, tile.rows);
-    decode_.lookup(code_address(step, i / kHalves) + i % kHalves * kHalfBytes);
+    decode_.lookup(table(), code_address(step, i / kHalves) + i % kHalves * kHalfBytes);
     for (const std::uint32_t k : kChainOrder) {
       decode_.unpack(v_.weight(0), k);
       for (std::uint32_t row = 0; row < tile.rows; ++row) {

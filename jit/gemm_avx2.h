@@ -62,7 +62,7 @@ class GemmAvx2 final : private Gemm {
  private:
   GemmAvx2(const KernelKey& key, std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes);
 
-  void load_table(const Xbyak::Reg64& table) override { decode_.load_table(table); }
+  void load_table(const Xbyak::Reg64&) override {}
   void keep_arguments() override { mov(rdi, ptr[rdi + offsetof(GemmArgs, table)]); }
   void load_x_tail(std::uint64_t) override {}
   void zero_totals() override;

@@ -32,8 +32,6 @@ DecodeAvx2::Registers decode_registers() {
   return {.mask = Ymm(0),
           .flip = Ymm(1),
           .subtract = Ymm(2),
-          .low = Ymm(0),
-          .high = Ymm(1),
           .pack = {Ymm(2), Ymm(3), Ymm(4), Ymm(5)},
           .temp = Ymm(6),
           .spare = Ymm(7)};
@@ -92,7 +90,7 @@ ScratchAvx2::ScratchAvx2(const KernelKey& key, std::uint8_t* buffer, std::size_t
          .steps = r13,
          .tiles = r14,
          .temp = rax},
-      decode_(*this, key.codes, decode_registers()),
+      decode_(*this, decode_registers()),
       epilogue_(*this, key_, {Ymm(2), Ymm(3), Ymm(4), Ymm(5)}) {
   std::uint32_t next = 0;
   const auto reserve = [&next](std::uint32_t bytes) { return std::exchange(next, next + bytes); };
@@ -214,7 +212,6 @@ void ScratchAvx2::decode_segment() {
   const auto codes = [&](std::uint32_t i) { return r_.codes + i * kHalfBytes; };
   Xbyak::Label step;
   lea(to, ptr[local(local_.scratch)]);
-  decode_.load_table(r_.table);
   L(step);
   label("decode");
   // The first two strips bring the other two along: those find their codes in the L2 cache.
@@ -233,7 +230,7 @@ void ScratchAvx2::decode_segment() {
     }
   } else {
     for (std::uint32_t i = 0; i < kStrips * kHalves; ++i) {
-      decode_.lookup(codes(i));
+      decode_.lookup(r_.table, codes(i));
       for (std::uint32_t k = 0; k < kStepK; ++k) {
         decode_.unpack(decoded(k), k);
         vmovaps(ptr[scratch(i, k)], decoded(k));

@@ -8,6 +8,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <set>
+
 #include "jit/jit.h"
 
 namespace zenwoq {
@@ -94,6 +97,33 @@ TEST(KernelName, OnlyWhatNamePrintsIsTaken) {
   }
   for (const char* name : {"", "_", "gemm", "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_ybf16"}) {
     EXPECT_FALSE(parse_kernel_name(name).has_value()) << name;
+  }
+}
+
+// A field that equality forgets gives a layer the kernel of another; one that the hash forgets fills a bucket.
+TEST(KernelKey, EqualityAndHashDependOnEveryField) {
+  const std::function<void(KernelKey&)> changes[] = {
+      [](KernelKey& key) { key.group = 64; },
+      [](KernelKey& key) { key.k = 4104; },
+      [](KernelKey& key) { key.scale_type = ZENWOQ_F16; },
+      [](KernelKey& key) { key.zero_kind = ZENWOQ_ZERO_OFFSET; },
+      [](KernelKey& key) { key.tile.rows = 5; },
+      [](KernelKey& key) { key.tile.strips = 4; },
+      [](KernelKey& key) { key.output_type = ZENWOQ_F32; },
+      [](KernelKey& key) { key.epilogue.bias = true; },
+      [](KernelKey& key) { key.tier = ZENWOQ_TIER_AVX2; },
+      [](KernelKey& key) { key.habits.decode_first = true; },
+      [](KernelKey& key) { key.habits.share_x = true; },
+      [](KernelKey& key) { key.habits.prefetch.bytes = 4096; },
+      [](KernelKey& key) { key.habits.prefetch.every = 2; },
+      [](KernelKey& key) { key.habits.prefetch.to_l2 = true; },
+  };
+  std::set<std::uint64_t> hashes = {hash_value(some_key())};
+  for (const auto& change : changes) {
+    KernelKey key = some_key();
+    change(key);
+    EXPECT_NE(key, some_key()) << key.name();
+    EXPECT_TRUE(hashes.insert(hash_value(key)).second) << key.name();
   }
 }
 

@@ -118,7 +118,8 @@ TEST(Registry, KeysAreComparedWhole) {
   Registry registry(emit, no_load, {});
   std::vector<KernelKey> keys;
   for (std::uint64_t k = 64; k < 64 + 5000; ++k) keys.push_back(key_of(k));
-  KernelKey key = key_of(4096);
+  KernelKey key = key_of(8192);
+  keys.push_back(key);
   for (const auto change : {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}) {
     key = key_of(8192);
     if (change == 0) key.group = 64;

@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Random runs through the C API: generated kernels and the reference give the same bits for any shape, M, thread count,
-// alignment, leading dimension, activation type, workspace and MXCSR of the caller.
+// Random runs through the C API: generated kernels of each tier and the reference give the same bits, those of the
+// contract, for any shape, M, thread count, alignment, leading dimension, activation type, workspace and MXCSR of the
+// caller.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -137,6 +138,17 @@ class Runner {
     return {y.data(), y.data() + y.size()};
   }
 
+  // Whether an element of y is what the contract's definition says: of what both tiers share, the one judge.
+  bool is_of_the_contract(const std::vector<std::uint8_t>& y, std::size_t m, std::size_t n) {
+    std::vector<std::uint16_t> x(c_.k);
+    for (std::size_t k = 0; k < c_.k; ++k) x[k] = f32_to_bf16(load_as_f32(c_.x_type, x_.data(), m * ldx_ + k));
+    std::vector<float> bias(c_.n);
+    for (std::size_t i = 0; i < c_.n; ++i) bias[i] = load_as_f32(c_.bias_type, bias_.data(), i);
+    const float value = contract_element(weight_, n, x, c_.bias ? bias.data() : nullptr);
+    const float expected = c_.output_type == ZENWOQ_F32 ? value : bf16_to_f32(f32_to_bf16(value));
+    return same_f32(load_as_f32(c_.output_type, y.data(), m * ldy_ + n), expected);
+  }
+
   bool same(const std::vector<std::uint8_t>& a, const std::vector<std::uint8_t>& b) const {
     const std::size_t size = dtype_bytes(c_.output_type);
     for (std::size_t i = 0; i < a.size(); ++i) {
@@ -199,7 +211,7 @@ TEST_P(RunProperty, SameBitsAsTheReference) {
   const zenwoq_tier tier = GetParam();
   std::printf("kernels of %s run %s\n", find_tier(tier)->name,
               KernelHost::native(tier) ? "on this CPU" : "in the emulator: this CPU cannot run them");
-  Rng rng(20260102);
+  Rng rng(20260102), elements(20260103);
   auto contexts = std::make_unique<Contexts>(tier);
   int large = 0;
   for (int i = 0; i < kCases; ++i) {
@@ -213,6 +225,10 @@ TEST_P(RunProperty, SameBitsAsTheReference) {
     std::string error;
     const auto expected = runner.run(contexts->reference(), &error);
     ASSERT_EQ(error, "") << shape;
+    for (int element = 0; element < 2; ++element) {
+      const std::size_t row = elements() % c.m, column = elements() % c.n;
+      ASSERT_TRUE(runner.is_of_the_contract(expected, row, column)) << shape << " at " << row << ", " << column;
+    }
     const auto got = runner.run(contexts->jit(rng), &error);
     ASSERT_EQ(error, "") << shape;
     ASSERT_EQ(contexts->take_problems(), "") << shape;
@@ -220,6 +236,34 @@ TEST_P(RunProperty, SameBitsAsTheReference) {
   }
   EXPECT_GE(large, kCases / 5);
   RecordProperty("cases", kCases);
+}
+
+// So many activations that the threads share them: rows are converted and summed once each, and to their places.
+TEST_P(RunProperty, SameBitsWhereThreadsShareTheActivations) {
+  KernelHost host(GetParam());
+  Rng rng(4);
+  Case c{};
+  c.n = 17, c.k = 2048, c.group = 128, c.m = 35;
+  c.scale_type = c.bias_type = ZENWOQ_BF16, c.x_type = c.output_type = ZENWOQ_F32, c.zero_kind = ZENWOQ_ZERO_INTEGER;
+  c.own_workspace = true;  // a new one for each run: a row that nobody converts shows
+  c.mxcsr = MxcsrScope::kIeee;
+  Runner runner(rng, c);
+  std::vector<std::uint8_t> first;
+  for (const std::uint32_t threads : {1u, 2u, 3u, 40u}) {
+    zenwoq_context_options options;
+    zenwoq_context_options_init(&options);
+    options.threads = threads;
+    options.max_tier = GetParam();
+    zenwoq_context* context = nullptr;
+    std::string error;
+    ASSERT_TRUE(create_context(&options, host.seams(), &context).ok());
+    const std::vector<std::uint8_t> y = runner.run(context, &error);
+    zenwoq_context_destroy(context);
+    ASSERT_EQ(error, "");
+    if (first.empty()) first = y;
+    EXPECT_EQ(y, first) << threads << " threads";
+  }
+  EXPECT_EQ(host.take_problems(), "");
 }
 
 // A row gives the same bits alone and anywhere in a batch, whatever the tuning and the number of threads.
@@ -265,6 +309,32 @@ TEST_P(RunProperty, SameBitsForARowAloneAndInABatch) {
     }
   }
   EXPECT_EQ(host.take_problems(), "");
+}
+
+// A budget of code that no kernel fits into: the reference takes the run, with the activations in the form that it
+// reads.
+TEST_P(RunProperty, TheReferenceServesWhereAKernelIsMissing) {
+  Rng rng(5);
+  Case c{};
+  c.n = 70, c.k = 100, c.group = 32, c.m = 13;
+  c.scale_type = c.bias_type = c.x_type = ZENWOQ_BF16, c.output_type = ZENWOQ_F32, c.zero_kind = ZENWOQ_ZERO_OFFSET;
+  c.bias = true;
+  c.mxcsr = MxcsrScope::kIeee;
+  Runner runner(rng, c);
+  std::vector<std::uint8_t> y[2];
+  for (const zenwoq_tier tier : {GetParam(), ZENWOQ_TIER_REFERENCE}) {
+    zenwoq_context_options options;
+    zenwoq_context_options_init(&options);
+    options.max_tier = tier;
+    options.code_bytes_max = 1;
+    zenwoq_context* context = nullptr;
+    std::string error;
+    ASSERT_EQ(zenwoq_context_create(&options, &context), ZENWOQ_OK) << zenwoq_last_error();
+    y[tier == ZENWOQ_TIER_REFERENCE] = runner.run(context, &error);
+    zenwoq_context_destroy(context);
+    ASSERT_EQ(error, "");
+  }
+  EXPECT_TRUE(runner.same(y[0], y[1]));
 }
 
 INSTANTIATE_TEST_SUITE_P(Tiers, RunProperty, testing::Values(ZENWOQ_TIER_AVX2, ZENWOQ_TIER_AVX512BF16),

@@ -12,8 +12,9 @@
 namespace zenwoq {
 namespace {
 
-constexpr const CpuTuning* kTunings[] = {&kZen4Avx512Bf16, &kZen5Avx512Bf16, &kZen2Avx2,         &kZen3Avx2,
-                                         &kZen4Avx2,       &kGenericAvx2,    &kGenericAvx512Bf16};
+constexpr const CpuTuning* kTunings[] = {
+    &kZen2Avx2, &kZen3Avx2, &kZen4Avx512Bf16, &kZen4Avx2, &kZen5Avx512Bf16, &kGenericAvx512Bf16, &kGenericAvx2,
+};
 constexpr std::string_view kGeneric = "generic";
 
 }  // namespace
@@ -21,7 +22,7 @@ constexpr std::string_view kGeneric = "generic";
 std::span<const CpuTuning* const> tunings() { return kTunings; }
 
 const CpuTuning& find_tuning(std::string_view name, zenwoq_tier tier) {
-  if (tier == ZENWOQ_TIER_REFERENCE) tier = kTunings[0]->tier;
+  if (tier == ZENWOQ_TIER_REFERENCE) tier = ZENWOQ_TIER_AVX512BF16;
   const CpuTuning* best = kTunings[0];
   const auto merit = [&](const CpuTuning& tuning) {
     return (tuning.tier == tier ? 4 : 0) + (tuning.name == name ? 2 : 0) + (tuning.name == kGeneric ? 1 : 0);

@@ -16,13 +16,16 @@ void parallel(Context& context, std::size_t n, unsigned threads, const Body& bod
       n, threads, [](void* arg, std::size_t i) { (*static_cast<const Body*>(arg))(i); }, const_cast<Body*>(&body));
 }
 
-// The kernels of a plan's tiles; NULL where the reference runs.
+// The kernels of a plan's tiles. Where one is missing the reference runs.
 class TileKernels {
  public:
-  TileKernels(Context& context, const Layer& layer, const Plan& plan) {
-    if (!context.generates()) return;
-    for (std::size_t i = 0; i < plan.tiles().size(); ++i) kernels_[i] = find(context, layer, plan.tiles()[i]);
+  TileKernels(Context& context, const Layer& layer, const Plan& plan) : complete_(context.generates()) {
+    for (std::size_t i = 0; complete_ && i < plan.tiles().size(); ++i) {
+      kernels_[i] = find(context, layer, plan.tiles()[i]);
+      complete_ = kernels_[i] != nullptr;
+    }
   }
+  bool complete() const { return complete_; }
   const Kernel* operator[](std::size_t i) const { return kernels_[i]; }
 
  private:
@@ -36,6 +39,7 @@ class TileKernels {
   }
 
   std::array<const Kernel*, Plan::kMaxTiles> kernels_{};
+  bool complete_;
 };
 
 GemmArgs gemm_args(const Layer& layer, const RunArguments& run, const Activations& activations, const TileRun& tile) {
@@ -93,15 +97,17 @@ const Kernel* find_kernel(Context& context, const Layer& layer, const Tile& tile
 }
 
 void run(Context& context, const Layer& layer, const RunArguments& args, std::uint8_t* workspace) {
-  const ActivationWork work(layer.weight.header, args.x, context.x_type(), workspace, args.threads);
-  parallel(context, work.tasks(), args.threads, [&](std::size_t task) { work.run(task); });
-
   const Plan plan = plan_of(context, layer, args.x.m, args.threads);
   const TileKernels kernels(context, layer, plan);
+  // The reference reads bf16, and takes all tiles where it takes one. Rows in bf16 need no more workspace than in f32.
+  const zenwoq_dtype x_type = kernels.complete() ? context.x_type() : ZENWOQ_BF16;
+  const ActivationWork work(layer.weight.header, args.x, x_type, workspace, args.threads);
+  parallel(context, work.tasks(), args.threads, [&](std::size_t task) { work.run(task); });
+
   parallel(context, plan.tasks(), args.threads, [&](std::size_t task) {
     plan.for_each_tile(task, [&](const TileRun& tile) {
       const GemmArgs gemm = gemm_args(layer, args, work.result(), tile);
-      if (const Kernel* kernel = kernels[tile.index]) return kernel->run(&gemm);
+      if (kernels.complete()) return kernels[tile.index]->run(&gemm);
       context.reference()(kernel_key(layer.weight.header, layer.table.integer, layer.output_type, layer.epilogue(),
                                      tile.tile, context.tuning()),
                           tile.rows, gemm);

@@ -1,0 +1,673 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""Breaks the library on purpose, one mistake at a time, and asks whether a test notices.
+
+Each entry of MUTATIONS is a mistake that somebody could make, with the test programs that must notice it: those of what
+the library does. golden_test is none of them: it notices every changed byte of code and so says nothing of what is
+wrong. A mutation whose text is no longer in its file is stale and has to be written again. tools/test.sh leaves this
+out: it takes some minutes.
+
+mutate.py                  copies the tree to a temporary folder, builds, mutates, runs tests; one line a mutation
+mutate.py --list           the mutations
+mutate.py --only TEXT      those with TEXT in their name or file
+mutate.py --keep FOLDER    works in FOLDER and leaves it, so that the next call builds little
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One mistake: what it breaks, the text that occurs once in the file and what stands there instead."""
+
+    name: str
+    file: str
+    find: str
+    replace: str
+    noticed_by: tuple[str, ...]
+
+
+KERNEL = ("kernel_property_test",)
+RUN = ("run_property_test",)
+PLAN = ("plan_test",)
+PACK = ("pack_test",)
+API = ("api_test",)
+KEY = ("key_test",)
+REFERENCE = ("reference_test",)
+
+# By file, those that many include last: what one mutation restores is compiled together with the next.
+MUTATIONS = [
+    # the walk
+    Mutation(
+        "The last step of a row reads on past the row's end",
+        "jit/gemm.cpp",
+        "    multiply_step(0, true);\n",
+        "    multiply_step(0, false);\n",
+        KERNEL,
+    ),
+    Mutation(
+        "A last group that ends within a step is not flushed",
+        "jit/gemm.cpp",
+        "  flush_group();\n  if (key_.groups() > 1) next_group();\n",
+        "  if (!group.partial) flush_group();\n  if (key_.groups() > 1) next_group();\n",
+        KERNEL,
+    ),
+    Mutation(
+        "Steps that unrolling leaves over are not multiplied",
+        "jit/gemm.cpp",
+        "  if (count % unroll != 0) body(count % unroll);\n",
+        "",
+        KERNEL,
+    ),
+    Mutation(
+        "Rows 6 to 11 begin at row 3",
+        "jit/gemm.cpp",
+        "lea(r_.x_high, ptr[r_.x_low + r_.ldx3 * 2]);",
+        "lea(r_.x_high, ptr[r_.x_low + r_.ldx3]);",
+        KERNEL,
+    ),
+    Mutation(
+        "Of seven rows the last stays at the first activations",
+        "jit/gemm.cpp",
+        "if (key_.tile.rows > kLowRows) add(r_.x_high, x_bytes);",
+        "if (key_.tile.rows > kLowRows + 1) add(r_.x_high, x_bytes);",
+        KERNEL,
+    ),
+    Mutation(
+        "Columns that are left are not cut to the 16 lanes of a strip",
+        "jit/gemm.cpp",
+        "  cmovg(count, r_.temp);\n",
+        "",
+        RUN,
+    ),
+    Mutation(
+        "The second panel of a tile of two takes the scales of the first",
+        "jit/gemm.cpp",
+        "u32(strip % kPanelStrips * kStripColumns * element_bytes + strip / kPanelStrips * layout_.bytes());",
+        "u32(strip % kPanelStrips * kStripColumns * element_bytes);",
+        KERNEL,
+    ),
+    Mutation(
+        "In the second half of a panel int8 zeros are looked for as if they had two bytes",
+        "jit/gemm.cpp",
+        "shr(distance, element_bytes == 2 ? 1 : 2);",
+        "shr(distance, 1);",
+        KERNEL,
+    ),
+    Mutation(
+        "A unit of two strips walks a panel three times",
+        "jit/gemm.cpp",
+        "    jl(same_panel);\n",
+        "    jle(same_panel);\n",
+        KERNEL,
+    ),
+    Mutation(
+        "The sums of activations stay those of the first group",
+        "jit/gemm.cpp",
+        "  if (key_.zero_kind != ZENWOQ_ZERO_NONE) add(r_.xsum, qword[local(local_.xsum_bytes)]);\n",
+        "",
+        KERNEL,
+    ),
+    # the AVX-512 data path
+    Mutation(
+        "The tail of a row is completed with what the register held",
+        "jit/gemm_avx512.cpp",
+        "vmovdqu16(v_.x_tail() | k1 | T_z, ",
+        "vmovdqu16(v_.x_tail() | k1, ",
+        KERNEL,
+    ),
+    Mutation(
+        "The mask of a row's tail has a lane too many",
+        "jit/gemm_avx512.cpp",
+        "(1u << (key_.k - k)) - 1",
+        "(1u << (key_.k - k + 1)) - 1",
+        KERNEL,
+    ),
+    Mutation(
+        "Codes of the later pairs of a step are shifted by two bits a pair",
+        "jit/gemm_avx512.cpp",
+        "vpsrlw(weight, v_.codes(strip), static_cast<std::uint8_t>(4 * pair));",
+        "vpsrlw(weight, v_.codes(strip), static_cast<std::uint8_t>(2 * pair));",
+        KERNEL,
+    ),
+    Mutation(
+        "The zero's term is subtracted",
+        "jit/gemm_avx512.cpp",
+        "vfmadd231ps(acc, v_.zero(), xsum);",
+        "vfnmadd231ps(acc, v_.zero(), xsum);",
+        KERNEL,
+    ),
+    Mutation(
+        "8 - zero is widened without its sign",
+        "jit/gemm_avx512.cpp",
+        "vpmovsxbd(v_.zero(),",
+        "vpmovzxbd(v_.zero(),",
+        KERNEL,
+    ),
+    Mutation(
+        "A single group is not added to +0, so its total may be -0",
+        "jit/gemm_avx512.cpp",
+        "vfmadd213ps(acc, v_.scale(), v_.plus_zero());",
+        "vmulps(acc, acc, v_.scale());",
+        KERNEL,
+    ),
+    Mutation(
+        "Totals go to memory before the offset is added",
+        "jit/gemm_avx512.cpp",
+        "  if (key_.zero_kind == ZENWOQ_ZERO_OFFSET) vfmadd231ps(total, v_.zero(), xsum);\n"
+        "  if (v_.totals_in_memory()) vmovups(ptr[total_address(row, strip)], acc);\n",
+        "  if (v_.totals_in_memory()) vmovups(ptr[total_address(row, strip)], acc);\n"
+        "  if (key_.zero_kind == ZENWOQ_ZERO_OFFSET) vfmadd231ps(total, v_.zero(), xsum);\n",
+        KERNEL,
+    ),
+    Mutation(
+        "Strips take the bias of other strips",
+        "jit/gemm_avx512.cpp",
+        "epilogue_.load_bias(ptr[r_.temp + strip * 64]);",
+        "epilogue_.load_bias(ptr[r_.temp + strip * 32]);",
+        KERNEL,
+    ),
+    Mutation(
+        "A strip's last lane is never stored",
+        "jit/epilogue_avx512.cpp",
+        "e_.mov(temp.cvt32(), 0xFFFF);",
+        "e_.mov(temp.cvt32(), 0x7FFF);",
+        KERNEL,
+    ),
+    Mutation(
+        "Rows of bf16 are stored without the mask",
+        "jit/epilogue_avx512.cpp",
+        "e_.vmovdqu16(y | e_.k1, rounded);",
+        "e_.vmovups(y, rounded);",
+        KERNEL,
+    ),
+    Mutation(
+        "A kernel leaves the upper halves of the vector registers dirty",
+        "jit/emitter.cpp",
+        "  vzeroupper();\n",
+        "",
+        KERNEL,
+    ),
+    Mutation(
+        "A kernel computes in the caller's MXCSR",
+        "jit/emitter.cpp",
+        "  vldmxcsr(dword[constant(",
+        "  static_cast<void>(dword[constant(",
+        KERNEL,
+    ),
+    Mutation(
+        "A kernel leaves its own MXCSR behind",
+        "jit/emitter.cpp",
+        "  vldmxcsr(dword[rbp + kCallerMxcsr]);\n",
+        "",
+        KERNEL,
+    ),
+    Mutation(
+        "Codes stay in registers where there are none left for them",
+        "jit/avx512_registers.cpp",
+        "codes_ = scratch_ + least + strips_ <= kRegisters;",
+        "codes_ = scratch_ + least <= kRegisters;",
+        PLAN,
+    ),
+    Mutation(
+        "Decoding first keeps room for two of the decoded strips",
+        "jit/avx512_registers.cpp",
+        "weights_ = key.habits.decode_first ? strips_ : 2;",
+        "weights_ = 2;",
+        KERNEL,
+    ),
+    Mutation(
+        "The codes of strip 0 share a register with the x pair",
+        "jit/avx512_registers.h",
+        "return scratch(weights_ + 1 + s);",
+        "return scratch(weights_ + s);",
+        KEY,
+    ),
+    # keys
+    Mutation(
+        "Names do not say that a prefetch goes into the L2 cache",
+        "jit/key.cpp",
+        'p.to_l2 ? "t1" : ""',
+        'p.to_l2 ? "" : ""',
+        KEY,
+    ),
+    Mutation(
+        "Parsing a name forgets which lines are prefetched",
+        "jit/key.cpp",
+        '!take_number("e", &text, &p->every)',
+        '!take_number("e", &text, &p->bytes)',
+        KEY,
+    ),
+    Mutation(
+        "Parsing takes names that printing would not give",
+        "jit/key.cpp",
+        "if (key.k == 0 || key.name() != name) return",
+        "if (key.k == 0 || key.name().size() > name.size()) return",
+        KEY,
+    ),
+    Mutation(
+        "The hash of a key forgets the output type",
+        "jit/key.cpp",
+        "key.output_type << 16 | ",
+        "",
+        KEY,
+    ),
+    # packing
+    Mutation(
+        "Zeros of columns past N are not 8 - zero = 0",
+        "src/weight/pack.cpp",
+        "&PanelLayout::zeros, 8, subtract, out)",
+        "&PanelLayout::zeros, 0, subtract, out)",
+        PACK,
+    ),
+    Mutation(
+        "Columns past N keep the scales of the panel before",
+        "src/weight/pack.cpp",
+        "    if (source.columns < kPanelColumns) std::fill_n(tile.rows[0], kCount * kPanelColumns, padding);\n",
+        "    if (first == 0) std::fill_n(tile.rows[0], kPanelColumns, padding);\n",
+        PACK,
+    ),
+    Mutation(
+        "The nibble behind the last code of an odd row is packed",
+        "src/weight/pack.cpp",
+        "      if (source.layout == ZENWOQ_CODES_NIBBLES && count % 2 != 0) rows_[c][bytes - 1] &= 0x0F;\n",
+        "",
+        PACK,
+    ),
+    Mutation(
+        "zero - 8 is packed, not 8 - zero",
+        "src/weight/pack.cpp",
+        "static_cast<std::uint8_t>(8 - zero)",
+        "static_cast<std::uint8_t>(zero - 8)",
+        PACK,
+    ),
+    Mutation(
+        "The spare bytes behind the last panel are not written",
+        "src/weight/pack.cpp",
+        "  if (end == header.panels()) std::memset(packed + header.total_bytes - kSpareBytes, 0, kSpareBytes);\n",
+        "",
+        PACK,
+    ),
+    Mutation(
+        "The header has k before n",
+        "src/weight/packed.cpp",
+        "  std::uint64_t n;\n  std::uint64_t k;\n",
+        "  std::uint64_t k;\n  std::uint64_t n;\n",
+        PACK,
+    ),
+    Mutation(
+        "The checksum of a header is not checked",
+        "src/weight/packed.cpp",
+        "if (header.checksum != checksum) {",
+        "if (header.checksum == 0 && checksum != 0) {",
+        API,
+    ),
+    Mutation(
+        "A header with a right checksum and wrong offsets is opened",
+        "src/weight/packed.cpp",
+        "if (std::memcmp(&header, expected_bytes, sizeof header) != 0) {",
+        "if (std::memcmp(&header, expected_bytes, sizeof kMagic) != 0) {",
+        API,
+    ),
+    Mutation(
+        "Packed bytes without their last 64 are opened",
+        "src/weight/packed.cpp",
+        "if (bytes < header.total_bytes) return",
+        "if (bytes + kSpareBytes < header.total_bytes) return",
+        API,
+    ),
+    Mutation(
+        "Code 16 passes for a code",
+        "src/weight/code_kernels.cpp",
+        "return !any(outside & repeat(0xF0F0F0F0u));",
+        "return !any(outside & repeat(0xE0E0E0E0u));",
+        PACK,
+    ),
+    Mutation(
+        "Dequantizing takes codes from 8 on for those from 0 on",
+        "src/weight/code_kernels.cpp",
+        "_mm256_slli_epi32(codes, 28)",
+        "_mm256_slli_epi32(codes, 29)",
+        PACK,
+    ),
+    Mutation(
+        "Unpacking reads a step past the panel's last",
+        "src/weight/unpack.cpp",
+        "first + i < layout.steps() ? first + i : first",
+        "first + i <= layout.steps() ? first + i : first",
+        PACK,
+    ),
+    Mutation(
+        "Dequantizing a block keeps the first group's scale",
+        "src/weight/unpack.cpp",
+        "next = std::min(end, (g + 1) * header.group());",
+        "next = end;",
+        PACK,
+    ),
+    # the plan
+    Mutation(
+        "The last panel of N is not computed where it is not full",
+        "src/plan/plan.cpp",
+        "panels_((problem.n + kPanelColumns - 1) / kPanelColumns)",
+        "panels_(problem.n < kPanelColumns ? 1 : problem.n / kPanelColumns)",
+        PLAN,
+    ),
+    Mutation(
+        "Rows that blocks of equal height leave over are not computed",
+        "src/plan/plan.cpp",
+        "blocks.longer = m % blocks.count;",
+        "blocks.longer = 0;",
+        PLAN,
+    ),
+    Mutation(
+        "A border of two tasks parts a tile of two panels",
+        "src/plan/plan.cpp",
+        "panel_grain_ = tiles_[shorter_.wide].panels();",
+        "panel_grain_ = 1;",
+        PLAN,
+    ),
+    Mutation(
+        "The kernel of a tile has no bias",
+        "src/plan/plan.cpp",
+        "      .epilogue = epilogue,\n",
+        "      .epilogue = Epilogue{epilogue.bias && tile.rows == 0},\n",
+        RUN,
+    ),
+    Mutation(
+        "A table asks for a tile that no kernel can be",
+        "src/plan/tuning_zen5.cpp",
+        "{8, {false, false, {4096, 1, kL1}}},",
+        "{8, {false, true, {4096, 1, kL1}}},",
+        PLAN,
+    ),
+    # activations
+    Mutation(
+        "The workspace has no room for its alignment",
+        "src/activations/activations.cpp",
+        " || __builtin_add_overflow(total, kAlignment, &total);",
+        ";",
+        RUN,
+    ),
+    Mutation(
+        "Sums of the rows of a later thread go to the first rows",
+        "src/activations/activations.cpp",
+        "xsum_ + begin,",
+        "xsum_,",
+        RUN,
+    ),
+    Mutation(
+        "The last rows are converted by nobody",
+        "src/activations/activations.cpp",
+        "const std::uint64_t end = source_.m * (task + 1) / tasks_;",
+        "const std::uint64_t end = begin + source_.m / tasks_;",
+        RUN,
+    ),
+    Mutation(
+        "Sums add the even activation of a pair before the odd one",
+        "src/activations/group_sums.cpp",
+        "const float odd_added = sum[j] + load_as_f32(ZENWOQ_BF16, x, j * chain_k + k + 1);\n"
+        "      sum[j] = odd_added + load_as_f32(ZENWOQ_BF16, x, j * chain_k + k);",
+        "const float even_added = sum[j] + load_as_f32(ZENWOQ_BF16, x, j * chain_k + k);\n"
+        "      sum[j] = even_added + load_as_f32(ZENWOQ_BF16, x, j * chain_k + k + 1);",
+        REFERENCE,
+    ),
+    Mutation(
+        "Sums are made in the caller's MXCSR",
+        "src/activations/group_sums.cpp",
+        "  const MxcsrScope contract(MxcsrScope::kContract);\n",
+        "",
+        RUN,
+    ),
+    Mutation(
+        "The sum of a last step of odd length leaves its last activation out",
+        "src/activations/group_sums.cpp",
+        "for (std::uint64_t k = 0; k < count; ++k) xs[k]",
+        "for (std::uint64_t k = 0; k < count / 2 * 2; ++k) xs[k]",
+        REFERENCE,
+    ),
+    # the run
+    Mutation(
+        "All tiles take the bias of the first panel",
+        "src/run/layer.cpp",
+        "layer.bias == nullptr ? nullptr : layer.bias + column;",
+        "layer.bias;",
+        RUN,
+    ),
+    Mutation(
+        "Columns of a run are not cut to N",
+        "src/run/layer.cpp",
+        "std::min<std::uint64_t>(layer.weight.header.n, tile.panel_end * kPanelColumns) - column;",
+        "tile.panel_end * kPanelColumns - column;",
+        RUN,
+    ),
+    Mutation(
+        "All blocks take the sums of the first rows",
+        "src/run/layer.cpp",
+        "activations.xsum == nullptr ? nullptr : activations.xsum + tile.row;",
+        "activations.xsum;",
+        RUN,
+    ),
+    Mutation(
+        "Sums of the next group are looked for a tile's rows further on",
+        "src/run/layer.cpp",
+        "args.xsum_bytes = run.x.m * sizeof(float);",
+        "args.xsum_bytes = tile.tile.rows * sizeof(float);",
+        RUN,
+    ),
+    # headers that many files include
+    Mutation(
+        "Tiles of two panels run on over an odd last panel",
+        "src/plan/plan.h",
+        "const std::uint64_t end = panel_end - panels % tiles_[index].panels();",
+        "const std::uint64_t end = panel_end;",
+        PLAN,
+    ),
+    Mutation(
+        "Blocks behind the longer ones overlap",
+        "src/plan/plan.h",
+        "return block * rows + std::min(block, longer);",
+        "return block * rows + (block < longer ? block : 0);",
+        PLAN,
+    ),
+    Mutation(
+        "A layer keeps the kernels of one panel and of two in one slot",
+        "src/run/layer.h",
+        "return slots_[tile.rows][tile.panels() - 1];",
+        "return slots_[tile.rows][0];",
+        RUN,
+    ),
+    Mutation(
+        "The struct of an older caller is read past its end",
+        "src/api/boundary.h",
+        "  std::memcpy(out, in, std::min(size, sizeof(Struct)));\n",
+        "  std::memcpy(out, in, sizeof(Struct));\n",
+        API,
+    ),
+    Mutation(
+        "The struct of an older caller is refused",
+        "src/api/boundary.h",
+        "ZENWOQ_PUBLIC_STRUCT(zenwoq_run_args, 88);",
+        "ZENWOQ_PUBLIC_STRUCT(zenwoq_run_args, 96);",
+        API,
+    ),
+    Mutation(
+        "Keys that differ in the cache they prefetch into are equal",
+        "jit/key.h",
+        "bool operator==(const Prefetch&) const = default;",
+        "bool operator==(const Prefetch& o) const { return bytes == o.bytes && every == o.every; }",
+        KEY,
+    ),
+    Mutation(
+        "Denormals of f16 are twice as large",
+        "jit/number.h",
+        "(std::bit_cast<std::int32_t>(static_cast<float>(magnitude)) - (24 << 23))",
+        "(std::bit_cast<std::int32_t>(static_cast<float>(magnitude)) - (23 << 23))",
+        ("number_test",),
+    ),
+]
+
+
+def stale(mutations: Iterable[Mutation], root: Path) -> list[str]:
+    """What is wrong with the table: texts that do not occur exactly once, tests that there are not."""
+    faults = []
+    for mutation in mutations:
+        file = root / mutation.file
+        times = file.read_text().count(mutation.find) if file.is_file() else 0
+        if times != 1:
+            faults.append(f"stale: {mutation.name!r}: its text occurs {times} times in {mutation.file}, must be once")
+        faults += [
+            f"stale: {mutation.name!r}: there is no tests/{test}.cpp"
+            for test in mutation.noticed_by
+            if not (root / "tests" / f"{test}.cpp").is_file()
+        ]
+    return faults
+
+
+def copy_tree(to: Path) -> None:
+    """Makes `to` hold the files of the working tree, changes included; those that are the same keep their times."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    files = {name for name in listing.split("\0") if name and (ROOT / name).is_file()}
+    for name in files:
+        source, copy = ROOT / name, to / name
+        if copy.is_file() and copy.read_bytes() == source.read_bytes():
+            continue
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, copy)
+        shutil.copymode(source, copy)
+    for copy in to.rglob("*"):
+        if copy.is_file() and str(copy.relative_to(to)) not in files and "__pycache__" not in copy.parts:
+            copy.unlink()
+
+
+class Workshop:
+    """A copy of the tree and its release build."""
+
+    def __init__(self, folder: Path, jobs: int) -> None:
+        self.tree, self.build_folder, self.jobs = folder / "tree", folder / "build", jobs
+        self.seconds: dict[str, float] = {}  # of each test, unmutated
+        copy_tree(self.tree)
+        if not (self.build_folder / "build.ninja").is_file():
+            meson = subprocess.run(
+                [self.tree / "tools/install_packages.sh", "--print-meson"], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            setup = [meson, "setup", self.build_folder, self.tree, "-Dbuildtype=release"]
+            subprocess.run(setup, stdout=subprocess.DEVNULL, check=True)
+
+    def build(self, tests: Iterable[str]) -> str:
+        """Empty, or the compiler's complaint."""
+        targets = [f"tests/{test}" for test in tests]
+        built = subprocess.run(
+            ["ninja", "-C", self.build_folder, "-j", str(self.jobs), "--quiet", *targets],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return "" if built.returncode == 0 else built.stdout
+
+    def complaint(self, test: str) -> str:
+        """Runs a test: empty if it passed, else the case that failed or how the program ended."""
+        limit = 10 + 5 * self.seconds[test] if test in self.seconds else None
+        command = [self.build_folder / "tests" / test, "--gtest_brief=1", "--gtest_fail_fast"]
+        try:
+            ran = subprocess.run(command, capture_output=True, timeout=limit, check=False)
+        except subprocess.TimeoutExpired:
+            return "ran too long"
+        if ran.returncode < 0:
+            return f"ended by {signal.Signals(-ran.returncode).name}"
+        failed = re.search(rb"\[  FAILED  \] ([\w/.]+)", ran.stdout)
+        return "" if ran.returncode == 0 else failed[1].decode() if failed else f"exit status {ran.returncode}"
+
+    def check_unmutated(self, tests: list[str]) -> None:
+        """Builds the tests, runs them and takes their times."""
+        if complaint := self.build(tests):
+            raise SystemExit(f"{complaint}\nthe tree does not build")
+        for test in tests:
+            start = time.monotonic()
+            if complaint := self.complaint(test):
+                raise SystemExit(f"{test} fails without a mutation: {complaint}")
+            self.seconds[test] = time.monotonic() - start
+            print(f"unmutated  {test}: passes, {self.seconds[test]:.1f} s", flush=True)
+
+    def notice(self, mutation: Mutation) -> str:
+        """The test that notices a mutation and how; empty if none does. The tree is as before afterwards."""
+        file = self.tree / mutation.file
+        original = file.read_text()
+        try:
+            file.write_text(original.replace(mutation.find, mutation.replace))
+            for test in mutation.noticed_by:
+                if complaint := self.build([test]):
+                    raise SystemExit(f"{complaint}\n{mutation.name!r} does not build: a mistake of the mutation")
+                if complaint := self.complaint(test):
+                    return f"{test} ({complaint})"
+            return ""
+        finally:
+            file.write_text(original)
+
+
+def run(folder: Path, mutations: list[Mutation], jobs: int) -> int:
+    """All mutations one after another; the exit status."""
+    workshop = Workshop(folder, jobs)
+    workshop.check_unmutated(sorted({test for mutation in mutations for test in mutation.noticed_by}))
+    noticed = 0
+    for mutation in mutations:
+        start = time.monotonic()
+        by = workshop.notice(mutation)
+        noticed += by != ""
+        outcome = f"noticed by {by}" if by else f"NOT NOTICED by {', '.join(mutation.noticed_by)}"
+        print(f"{mutation.file}: {mutation.name}: {outcome}, {time.monotonic() - start:.1f} s", flush=True)
+    print(f"{noticed} of {len(mutations)} noticed")
+    return 0 if noticed == len(mutations) else 1
+
+
+def main() -> int:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", action="store_true", help="print the mutations and do nothing")
+    parser.add_argument("--only", default="", metavar="TEXT", help="mutations with this text in their name or file")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where to work; it stays")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="of ninja")
+    options = parser.parse_args()
+    wanted = options.only.lower()
+    mutations = [m for m in MUTATIONS if wanted in m.name.lower() or wanted in m.file.lower()]
+    if not mutations:
+        parser.error(f"no mutation has {options.only!r} in its name or file")
+    if options.list:
+        for mutation in mutations:
+            print(f"{mutation.file}: {mutation.name} -> {', '.join(mutation.noticed_by)}")
+        return 0
+    if faults := stale(mutations, ROOT):
+        print("\n".join(faults))
+        return 1
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # some mutations crash
+    if options.keep is not None:
+        return run(options.keep.resolve(), mutations, options.jobs)
+    with tempfile.TemporaryDirectory(prefix="zenwoq-mutate-") as folder:
+        return run(Path(folder), mutations, options.jobs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
