@@ -150,19 +150,23 @@ std::optional<KernelKey> parse_kernel_name(std::string_view name) {
 }
 
 std::uint64_t hash_value(const KernelKey& key) {
-  std::uint64_t hash = 0;
-  const auto mix = [&hash](auto... fields) {
-    for (const std::uint64_t field : {static_cast<std::uint64_t>(fields)...}) {
-      hash = (hash ^ field) * 0x9E3779B97F4A7C15u;
-      hash ^= hash >> 29;
-    }
-  };
+  // Fields side by side in four words, each multiplied by an odd constant of its own: the products do not wait for each
+  // other.
   const Habits& habits = key.habits;
-  mix(key.k, key.group, key.tile.scratch << 16 | key.tile.rows << 8 | key.tile.strips,
-      key.scale_type | key.zero_kind << 8 | key.output_type << 16 | static_cast<std::uint32_t>(key.activation) << 24 |
-          static_cast<std::uint32_t>(key.codes) << 28,
-      key.tier | key.epilogue.bias << 8 | habits.decode_first << 16 | habits.share_x << 17,
-      std::uint64_t{habits.prefetch.bytes} << 32 | habits.prefetch.every << 1 | habits.prefetch.to_l2);
+  const std::uint64_t shape = key.k << 24 ^ key.group;
+  const std::uint64_t types = std::uint64_t{key.scale_type} << 48 | std::uint64_t{key.zero_kind} << 40 |
+                              std::uint64_t{key.output_type} << 32 | static_cast<std::uint64_t>(key.activation) << 24 |
+                              static_cast<std::uint64_t>(key.codes) << 16 | std::uint64_t{key.tier} << 8 |
+                              std::uint64_t{key.epilogue.bias};
+  const std::uint64_t tile = std::uint64_t{key.tile.rows} << 16 | std::uint64_t{key.tile.strips} << 8 |
+                             std::uint64_t{key.tile.scratch} << 2 | std::uint64_t{habits.decode_first} << 1 |
+                             std::uint64_t{habits.share_x};
+  const std::uint64_t prefetch =
+      std::uint64_t{habits.prefetch.bytes} << 32 | habits.prefetch.every << 1 | std::uint64_t{habits.prefetch.to_l2};
+  std::uint64_t hash = shape * 0x9E3779B97F4A7C15u ^ types * 0xC2B2AE3D27D4EB4Fu ^ tile * 0x165667B19E3779F9u ^
+                       prefetch * 0xD6E8FEB86659FD93u;
+  hash ^= hash >> 32;
+  hash ^= hash >> 15;
   return hash;
 }
 

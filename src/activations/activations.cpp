@@ -10,12 +10,16 @@ namespace zenwoq {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
+constexpr std::uint64_t kPageBytes = 4096;
 constexpr std::uint64_t kElementsWorthWaking = 1 << 16;
 std::uint64_t round_up(std::uint64_t value) { return (value + kAlignment - 1) / kAlignment * kAlignment; }
 
 // Of a converted row.
 std::uint64_t row_bytes(std::uint64_t k, zenwoq_dtype kernel_type) {
-  return kernel_type == ZENWOQ_F32 ? (k + kStepK - 1) / kStepK * kStepK * 4 : k * 2;
+  if (kernel_type != ZENWOQ_F32) return k * 2;
+  // Not a multiple of a page: rows that many bytes apart would share a few sets of the caches.
+  const std::uint64_t bytes = (k + kStepK - 1) / kStepK * kStepK * sizeof(float);
+  return bytes < kPageBytes ? bytes : round_up(bytes) + kAlignment;
 }
 
 }  // namespace

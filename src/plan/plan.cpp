@@ -34,7 +34,9 @@ std::uint64_t blocks_that_stay(const RowBlocks& blocks, std::uint64_t row_bytes,
 Plan::Plan(const Problem& problem, const CpuTuning& tuning, unsigned threads)
     : panels_((problem.n + kPanelColumns - 1) / kPanelColumns), blocks_(cut_rows(problem.m, tuning)) {
   if (blocks_.count == 0) return;
-  blocks_kept_ = blocks_that_stay(blocks_, problem.k * dtype_bytes(find_tier(tuning.tier)->x_type), tuning);
+  if (blocks_.count > 1) {
+    blocks_kept_ = blocks_that_stay(blocks_, problem.k * dtype_bytes(find_tier(tuning.tier)->x_type), tuning);
+  }
   longer_ = blocks_.longer == 0 ? Choice{} : choose(blocks_.rows + 1, tuning);
   shorter_ = choose(blocks_.rows, tuning);
   panel_grain_ = tiles_[shorter_.wide].panels();

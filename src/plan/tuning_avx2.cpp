@@ -19,7 +19,7 @@ constexpr CpuTuning avx2_table(const char* name) {
       .name = name,
       .tier = ZENWOQ_TIER_AVX2,
       .tiles = kTiles,
-      .scratch_from = 6,
+      .scratch_from = 11,
       .scratch_rows = 96,
       .scratch_tile_rows = 6,
       .scratch_habits = {.prefetch = {4096, 1, true}},

@@ -27,6 +27,7 @@ Context::Context(const ContextSettings& settings, const ContextSeams& seams)
     settings_.threads = pool_->threads();
   }
   choose_tier(static_cast<bool>(seams.load));
+  x_type_ = find_tier(tier_)->x_type;
   tuning_ = &find_tuning(settings_.tuning.empty() ? cpu_.tuning : settings_.tuning, tier_);
   log(fmt::format("tier {}, tuning {}, {} threads, code memory {}{}{}", find_tier(tier_)->name, tuning_->name,
                   threads(), code_memory_mode_, tier_reason_.empty() ? "" : ": ", tier_reason_));

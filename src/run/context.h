@@ -43,7 +43,7 @@ class Context {
 
   const CpuReport& cpu() const { return cpu_; }
   zenwoq_tier tier() const { return tier_; }
-  zenwoq_dtype x_type() const { return find_tier(tier_)->x_type; }  // how kernels take activations
+  zenwoq_dtype x_type() const { return x_type_; }  // how kernels take activations
   bool generates() const { return tier_ != ZENWOQ_TIER_REFERENCE; }
   const std::string& tier_reason() const { return tier_reason_; }  // why no higher tier runs; empty if none is higher
   const std::string* why_not(zenwoq_tier tier) const;              // empty if it can run, NULL for an unknown tier
@@ -73,6 +73,7 @@ class Context {
   zenwoq_tier tier_ = ZENWOQ_TIER_REFERENCE;
   std::string tier_reason_;
   const CpuTuning* tuning_;  // of the tier
+  zenwoq_dtype x_type_;
   CodeMemory code_memory_;
   std::string code_memory_mode_;
   Registry registry_;
