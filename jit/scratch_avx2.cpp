@@ -101,7 +101,7 @@ ScratchAvx2::ScratchAvx2(const KernelKey& key, std::uint8_t* buffer, std::size_t
   for (std::uint32_t* slot :
        {&local_.x, &local_.panel, &local_.xsum, &local_.xsum_bytes, &local_.bias, &local_.y, &local_.ldy_bytes,
         &local_.columns, &local_.tall, &local_.low, &local_.strip_offset, &local_.x_offset, &local_.xsum_now,
-        &local_.k_left, &local_.group_left, &local_.segment}) {
+        &local_.k_left, &local_.codes, &local_.group_left, &local_.segment}) {
     *slot = reserve(8);
   }
   local_.bytes = (next + 63) / 64 * 64;
@@ -257,11 +257,13 @@ void ScratchAvx2::multiply_segment() {
     add(r_.zeros, u32(kPanelColumns * dtype_bytes(key_.scale_type)));
     mov(r_.xsum, slot(local_.xsum_now));
   }
+  mov(slot(local_.codes), r_.codes);
   mov(r_.x_tile, slot(local_.x));
   add(r_.x_tile, slot(local_.x_offset));
   lea(r_.totals, ptr[local(local_.totals)]);
   tiles(key_.tile.rows, local_.tall);
   tiles(key_.tile.rows - 1, local_.low);
+  mov(r_.codes, slot(local_.codes));
 }
 
 void ScratchAvx2::tiles(std::uint32_t rows, std::uint32_t count_slot) {
@@ -314,11 +316,17 @@ void ScratchAvx2::multiply_tile(std::uint32_t rows, std::uint32_t strip) {
 
 void ScratchAvx2::multiply_steps(std::uint32_t rows, std::uint32_t strip) {
   const Reg64& from = r_.temp;
+  const Reg64& x_next = r_.codes;
   Xbyak::Label step;
   mov(r_.x, r_.x_tile);
+  mov(x_next, r_.x_tile);
+  next_rows(x_next, rows);
   mov(r_.steps, slot(local_.segment));
   lea(from, ptr[local(local_.scratch + strip * kSegmentSteps * u32(kStepK) * kRowBytes)]);
   L(step);
+  // Short segments take a line or two of each row, too few for the hardware's prefetchers to see. Prefetches never
+  // fault.
+  for (std::uint32_t row = 0; strip == 0 && row < rows; ++row) prefetcht0(ptr[row_of(x_next, row)]);
   for (const std::uint32_t k : kChainOrder) {
     for (std::uint32_t half = 0; half < kHalves; ++half) {
       vmovaps(weight(half), ptr[from + k * kRowBytes + half * kHalfBytes]);
@@ -329,6 +337,7 @@ void ScratchAvx2::multiply_steps(std::uint32_t rows, std::uint32_t strip) {
     }
   }
   add(r_.x, u32(kStepK) * kXBytes);
+  if (strip == 0) add(x_next, u32(kStepK) * kXBytes);
   add(from, u32(kStepK) * kRowBytes);
   dec(r_.steps);
   jnz(step, T_NEAR);

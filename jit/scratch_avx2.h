@@ -66,7 +66,8 @@ class ScratchAvx2 final : private Emitter {
   struct Registers {
     Xbyak::Reg64 table;            // the DecodeTable
     Xbyak::Reg64 ldx, ldx3, ldx5;  // bytes: 1, 3, 5 rows
-    Xbyak::Reg64 codes;            // the first of the two strips at the current step
+    Xbyak::Reg64 codes;            // the first of the two strips at the current step; kept in a local while tiles are
+                                   // multiplied, when it is row 0 of the next tile, as x is of this one
     Xbyak::Reg64 scales, zeros;    // of the first strip, once the segment is decoded
     Xbyak::Reg64 x_tile, x;        // a tile's row 0 at the segment's first k, and at the current k
     Xbyak::Reg64 totals, xsum;     // of the tile's row 0
@@ -80,6 +81,7 @@ class ScratchAvx2 final : private Emitter {
     std::uint32_t strip_offset;                 // bytes into a panel's step: 0, or 128 for strips 2 and 3
     std::uint32_t x_offset, xsum_now;           // bytes to the segment's first k; sums of the current group
     std::uint32_t k_left, group_left, segment;  // steps
+    std::uint32_t codes;
     std::uint32_t bytes;
   };
   Xbyak::RegExp local(std::uint32_t offset) const { return rsp + offset; }
