@@ -92,6 +92,9 @@ class ScratchAvx2 final : private Emitter {
   bool sums_wait() const { return layout_.group_steps() > kSegmentSteps; }
 
   static constexpr std::uint32_t kSegmentSteps = 16;
+  static constexpr std::uint32_t kHalves = 2;  // vectors of 8 columns in a strip
+  static constexpr std::uint32_t kHalfBytes = 32;
+  static constexpr std::uint32_t kRowBytes = 64;  // 16 f32: of a k in scratch, of a row's totals in a strip
 
   const KernelKey key_;
   const PanelLayout layout_;

@@ -54,6 +54,70 @@ REFERENCE = ("reference_test",)
 
 # By file, those that many include last: what one mutation restores is compiled together with the next.
 MUTATIONS = [
+    # AVX2
+    Mutation(
+        "Odd k are loaded from one byte further on instead of two",
+        "jit/decode_avx2.cpp",
+        "codes + k % 2 * 2",
+        "codes + k % 2",
+        KERNEL,
+    ),
+    Mutation(
+        "Low and high bytes of the table change places",
+        "jit/decode_avx2.cpp",
+        "  e_.vpunpcklbw(a, first, second);  // columns 0, 1 of each half\n",
+        "  e_.vpunpcklbw(a, second, first);  // columns 0, 1 of each half\n",
+        KERNEL,
+    ),
+    Mutation(
+        "Two's complement codes are not flipped",
+        "jit/decode_table.h",
+        " ^ flipped << 4 * n;",
+        ";",
+        KERNEL,
+    ),
+    Mutation(
+        "A NaN is rounded like a number, so that it may become -0",
+        "jit/epilogue_avx2.cpp",
+        "  e_.vpandn(increment, nan, increment);\n",
+        "",
+        KERNEL,
+    ),
+    Mutation(
+        "The column after the last one is written",
+        "jit/epilogue_avx2.cpp",
+        "  e_.jl(next, e_.T_NEAR);\n",
+        "  e_.jle(next, e_.T_NEAR);\n",
+        KERNEL,
+    ),
+    Mutation(
+        "The second half of a strip takes the zeros of the first",
+        "jit/gemm_avx2.cpp",
+        "load_zeros_avx2(*this, v_.zero(), parameter_address(r_.zeros, 1, strip) + half * 8);",
+        "load_zeros_avx2(*this, v_.zero(), parameter_address(r_.zeros, 1, strip));",
+        KERNEL,
+    ),
+    Mutation(
+        "What waits of a group is not cleared when the group ends",
+        "jit/scratch_avx2_tiles.cpp",
+        "  vxorps(scale(), scale(), scale());\n",
+        "  vmovaps(scale(), zero());\n",
+        KERNEL,
+    ),
+    Mutation(
+        "Low tiles read the sums of activations of the tall tiles before them",
+        "jit/scratch_avx2_tiles.cpp",
+        "add(r_.xsum, rows * 4);",
+        "add(r_.xsum, 0);",
+        KERNEL,
+    ),
+    Mutation(
+        "A run without all its kernels gives the reference f32 rows",
+        "src/run/layer.cpp",
+        "kernels.complete() ? context.x_type() : ZENWOQ_BF16",
+        "context.x_type()",
+        RUN,
+    ),
     # the walk
     Mutation(
         "The last step of a row reads on past the row's end",
