@@ -5,6 +5,7 @@
 // operands, change nothing of the caller's, and are the same code wherever they are emitted.
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cstdlib>
 #include <cstring>
 
@@ -165,7 +166,9 @@ class Operands {
       }
     }
     for (std::size_t i = 0; i < bias_.size(); i += 4) {
-      const float value = bf16_to_f32(random_bf16(rng, c.nasty));
+      // Also a NaN whose payload is all ones: rounded like a number it would become -0.
+      const bool full_nan = c.nasty && rng() % 32 == 0;
+      const float value = full_nan ? std::bit_cast<float>(0x7FFFFFFFu) : bf16_to_f32(random_bf16(rng, c.nasty));
       std::memcpy(bias_.data() + i, &value, 4);
     }
     sum_groups(ZENWOQ_BF16, x_.data(), ldx_, rows_, c.key.k, c.key.group, reinterpret_cast<float*>(xsum_.data()),
