@@ -13,7 +13,7 @@
 namespace zenwoq {
 
 // Bits 4n .. 4n + 3 of a word are the code with the weight that they have in the mantissa of the float kMagic[n]: so
-// for an integer table, value = (bits ^ flip[n]) - subtract[n], without a shift or a lookup (gemm_avx2.h).
+// for an integer table, value = (bits ^ flip[n]) - subtract[n], without a shift or a lookup (decode_avx2.h).
 inline constexpr float kMagic[4] = {0x1p23f, 0x1p19f, 0x1p15f, 0x1p11f};
 
 struct alignas(64) DecodeTable {
@@ -35,7 +35,7 @@ inline DecodeTable make_decode_table(const std::array<float, 16>& table) {
     const float zero = bf16_to_f32(result.values[flipped]);  // value of the code whose flipped bits are 0
     bool counts = zero >= -128.0f && zero <= 112.0f && zero == static_cast<float>(static_cast<int>(zero));
     for (unsigned i = 0; i < 16; ++i) {
-      counts &= bf16_to_f32(result.values[i]) == static_cast<float>(i ^ flipped) + zero;
+      counts &= result.values[i] == f32_to_bf16(static_cast<float>(i ^ flipped) + zero);  // bits: -0 is no integer
     }
     if (!counts) continue;
     result.integer = true;

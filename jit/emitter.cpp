@@ -29,9 +29,10 @@ void Emitter::open_frame(std::size_t local_bytes) {
   push(rbp);  // kept as the frame pointer, so that profilers see the caller
   mov(rbp, rsp);
   for (const auto& saved : {rbx, r12, r13, r14, r15}) push(saved);
-  // A frame of several pages grows page by page, each touched: below the stack there is one guard page, not several.
+  // A frame of several pages grows page by page, each touched: below the stack there may be a single guard page. (64:
+  // rsp is rounded down.)
   std::size_t rest = 16 + local_bytes;
-  for (; rest > kPageBytes; rest -= kPageBytes) {
+  for (; rest + 64 > kPageBytes; rest -= kPageBytes) {
     sub(rsp, static_cast<std::uint32_t>(kPageBytes));
     mov(qword[rsp], 0);
   }

@@ -16,7 +16,7 @@ class EpilogueAvx2 {
  public:
   // free: vector registers that the epilogue may use besides the totals; kRegisters or more.
   EpilogueAvx2(Emitter& emitter, const KernelKey& key, std::vector<Xbyak::Ymm> free);
-  static constexpr std::uint32_t kRegisters = 4;
+  static constexpr std::uint32_t kRegisters = 3;
   static constexpr std::uint32_t kStageBytes = 64;  // of the stack, for a row of a strip
 
   // bias: 16 f32 of the strip. Called where the key has a bias; adds it to both halves. clobbers: none but the totals.

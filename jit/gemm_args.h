@@ -12,7 +12,10 @@
 
 namespace zenwoq {
 
-// All pointers may have any alignment but panels and bias, which are the library's own (64 bytes).
+// Rows that a kernel with scratch takes in one call: their totals are on its stack.
+inline constexpr std::uint32_t kMaxScratchRows = 96;
+
+// All pointers may have any alignment, but table; panels of 64 bytes are the fastest.
 struct GemmArgs {
   // [rows, K], row r at x + r * ldx_bytes: bf16, or for tiers whose TierInfo::x_type is f32 the same values in f32,
   // each row completed with +0 to a multiple of 8.
@@ -26,7 +29,8 @@ struct GemmArgs {
   std::uint64_t ldy_bytes;
   std::uint64_t columns;  // valid columns, from the first column of a panel
   const DecodeTable* table;
-  // Rows of kernels with scratch: tiles of as many rows as the key's tile has, then tiles of one row less.
+  // Rows of kernels with scratch, at most kMaxScratchRows: tiles of as many rows as the key's tile has, then tiles of
+  // one row less.
   std::uint64_t tall_tiles, low_tiles;
 };
 

@@ -40,7 +40,6 @@ void load_zeros_avx2(Emitter& e, const Ymm& to, const RegExp& from) {
 
 Avx2Registers::Avx2Registers(const KernelKey& key)
     : rows_(key.tile.rows), strips_(key.tile.strips), next_(rows_ * strips_ * kHalves) {
-  std::vector<Ymm> held;
   if (key.codes == Codes::integer) {
     for (Ymm* constant : {&decode_.mask, &decode_.flip, &decode_.subtract}) *constant = take();
     // One strip: both halves are decoded, then each row's x meets them. More: every row's x stays, a half at a time.
@@ -96,7 +95,6 @@ std::vector<RegisterUse> Avx2Registers::uses(const KernelKey& key) const {
 
 std::string GemmAvx2::why_not(const KernelKey& key) {
   if (std::string reason = Gemm::why_not(key); !reason.empty()) return reason;
-  if (key.tile.scratch) return "sc: kernels with scratch are of another class";
   if (key.habits.share_x || key.habits.decode_first) return "df and xs: this tier has neither habit";
   if (key.tile.panels() > 1) return "tile of two panels: this tier walks them one by one";
   if (Avx2Registers(key).fits()) return {};
@@ -148,7 +146,7 @@ void GemmAvx2::broadcast_x(const Ymm& to, std::uint32_t row, std::uint32_t step,
 }
 
 void GemmAvx2::multiply_step(std::uint32_t step, bool) {
-  // Narrow units walk a panel twice or four times: the first walk brings all of it.
+  // Narrow units walk a panel twice or four times, and each step asks for all four strips: the first walk brings them.
   for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) prefetch_codes(step, strip, kPanelStrips);
   key_.codes == Codes::integer ? multiply_integers(step) : multiply_table(step);
 }

@@ -22,7 +22,6 @@ constexpr std::uint32_t kXBytes = 2;  // of one activation
 std::string GemmAvx512::why_not(const KernelKey& key) {
   if (std::string reason = Gemm::why_not(key); !reason.empty()) return reason;
   if (key.codes != Codes::table) return "i4: this tier looks codes up in a table, t4";
-  if (key.tile.scratch) return "sc: this tier has no use for scratch";
   if (key.habits.share_x && !key.habits.decode_first) {
     return "xs without df: a shared x pair is of one row, so all strips must be decoded before";
   }

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The list of kernels, best first: a key is served by the first line of its tier and activations that does not refuse
-// it.
+// The list of kernels, best first: a key is served by the first line of its tier, activations and use of scratch that
+// does not refuse it.
 #include <xbyak/xbyak.h>
 
 #include <new>
@@ -21,22 +21,24 @@ constexpr std::size_t kMaxCodeBytes = 64 * 1024;
 struct KernelClass {
   zenwoq_tier tier;
   Activation activation;
+  bool scratch;  // Tile::scratch
   std::string (*why_not)(const KernelKey&);
   std::size_t (*emit)(const KernelKey&, std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes);
   std::vector<RegisterUse> (*registers)(const KernelKey&);
 };
 
 constexpr KernelClass kKernels[] = {
-    {ZENWOQ_TIER_AVX512BF16, Activation::bf16, GemmAvx512::why_not, GemmAvx512::emit, GemmAvx512::registers},
-    {ZENWOQ_TIER_AVX2, Activation::bf16, GemmAvx2::why_not, GemmAvx2::emit, GemmAvx2::registers},
-    {ZENWOQ_TIER_AVX2, Activation::bf16, ScratchAvx2::why_not, ScratchAvx2::emit, ScratchAvx2::registers},
+    {ZENWOQ_TIER_AVX512BF16, Activation::bf16, false, GemmAvx512::why_not, GemmAvx512::emit, GemmAvx512::registers},
+    {ZENWOQ_TIER_AVX2, Activation::bf16, false, GemmAvx2::why_not, GemmAvx2::emit, GemmAvx2::registers},
+    {ZENWOQ_TIER_AVX2, Activation::bf16, true, ScratchAvx2::why_not, ScratchAvx2::emit, ScratchAvx2::registers},
 };
 
 // The kernel of a key; or NULL and why there is none.
 const KernelClass* find_kernel(const KernelKey& key, std::string* reason) {
-  *reason = fmt::format("no kernel of the tier {}", find_tier(key.tier)->name);
+  *reason =
+      fmt::format("no kernel of the tier {}{}", find_tier(key.tier)->name, key.tile.scratch ? " with scratch" : "");
   for (const KernelClass& kernel : kKernels) {
-    if (kernel.tier != key.tier || kernel.activation != key.activation) continue;
+    if (kernel.tier != key.tier || kernel.activation != key.activation || kernel.scratch != key.tile.scratch) continue;
     *reason = kernel.why_not(key);
     if (reason->empty()) return &kernel;
   }

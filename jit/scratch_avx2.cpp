@@ -38,7 +38,6 @@ Ymm decoded(std::uint32_t i) { return Ymm(static_cast<int>(8 + i % kDecoders)); 
 }  // namespace
 
 std::string ScratchAvx2::why_not(const KernelKey& key) {
-  if (!key.tile.scratch) return "kernels without scratch are of another class";
   if (std::string reason = Gemm::why_not(key); !reason.empty()) return reason;
   if (key.tile.rows < 2 || key.tile.rows > kMaxTile || key.tile.strips != kStrips) {
     return fmt::format("tile m{}x{}sc: rows must be 2..{}, strips 2", key.tile.rows, key.tile.strips, kMaxTile);
@@ -88,12 +87,12 @@ ScratchAvx2::ScratchAvx2(const KernelKey& key, std::uint8_t* buffer, std::size_t
          .tiles = r14,
          .temp = rax},
       decode_(*this, decode_registers()),
-      epilogue_(*this, key_, {Ymm(2), Ymm(3), Ymm(4), Ymm(5)}) {
+      epilogue_(*this, key_, {Ymm(2), Ymm(3), Ymm(4)}) {
   std::uint32_t next = 0;
   const auto reserve = [&next](std::uint32_t bytes) { return std::exchange(next, next + bytes); };
   local_.scratch = reserve(kStrips * kSegmentSteps * u32(kStepK) * kRowBytes);
-  local_.totals = reserve(kMaxRows * kStrips * kRowBytes);
-  local_.waiting = reserve(sums_wait() ? kMaxRows * kStrips * kRowBytes : 0);
+  local_.totals = reserve(kMaxScratchRows * kStrips * kRowBytes);
+  local_.waiting = reserve(sums_wait() ? kMaxScratchRows * kStrips * kRowBytes : 0);
   local_.stage = reserve(EpilogueAvx2::kStageBytes);
   for (std::uint32_t* slot :
        {&local_.x, &local_.panel, &local_.xsum, &local_.xsum_bytes, &local_.bias, &local_.y, &local_.ldy_bytes,
@@ -211,7 +210,7 @@ void ScratchAvx2::decode_segment() {
   lea(to, ptr[local(local_.scratch)]);
   L(step);
   label("decode");
-  // The first two strips bring the other two along: those find their codes in the L2 cache.
+  // All four strips: the first two of a panel bring the other two into the L2 cache.
   const Prefetch p = key_.habits.prefetch;
   for (std::uint32_t line = 0; p.bytes != 0 && line < kPanelStrips; line += p.every) {
     const auto ahead = ptr[r_.codes + p.bytes + line * u32(kStripBytes)];

@@ -28,8 +28,7 @@ namespace zenwoq {
 
 class ScratchAvx2 final : private Emitter {
  public:
-  static constexpr std::uint32_t kStrips = 2;    // decoded at a time
-  static constexpr std::uint32_t kMaxRows = 96;  // of a call: their totals are on the stack
+  static constexpr std::uint32_t kStrips = 2;  // decoded at a time
 
   // A line of kernels.cpp; see jit.h.
   static std::string why_not(const KernelKey& key);
@@ -54,7 +53,7 @@ class ScratchAvx2 final : private Emitter {
   void store_tiles(std::uint32_t rows, std::uint32_t count_slot);
   void next_pair();
 
-  // Registers. xmm0 .. 11: sums of a tile; 12, 13: weights; 14, 15: x. While codes are decoded, all are the decoder's.
+  // Registers. ymm0 .. 11: sums of a tile; 12, 13: weights; 14, 15: x. While codes are decoded, all are the decoder's.
   Xbyak::Ymm acc(std::uint32_t row, std::uint32_t half) const { return Xbyak::Ymm(static_cast<int>(2 * row + half)); }
   Xbyak::Ymm weight(std::uint32_t half) const { return Xbyak::Ymm(static_cast<int>(12 + half)); }
   Xbyak::Ymm x(std::uint32_t i) const { return Xbyak::Ymm(static_cast<int>(14 + i % 2)); }

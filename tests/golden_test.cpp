@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Golden listings: every byte of a dozen kernels is in the tree as text, so that no change of the generator moves code
-// unseen. Bytes are compared, not the disassembler's words. To accept a change, and see it in the diff:
+// Golden listings: every byte of a few kernels of each tier is in the tree as text, so that no change of the generator
+// moves code unseen. Bytes are compared, not the disassembler's words. To accept a change, and see it in the diff:
 //   ZENWOQ_UPDATE_GOLDENS=1 build/tests/golden_test
 #include <fmt/format.h>
 #include <gtest/gtest.h>

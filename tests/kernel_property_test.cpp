@@ -62,8 +62,9 @@ Case random_case(Rng& rng, zenwoq_tier tier) {
         tier == ZENWOQ_TIER_AVX512BF16 ? random_habits(rng) : Habits{.prefetch = random_habits(rng).prefetch};
   } while (!why_not(c.key).empty());
   const std::size_t unit = c.key.tile.panels();
-  c.tall = c.key.tile.scratch ? pick(rng, 0, 4) : 1;
-  c.low = c.key.tile.scratch ? pick(rng, c.tall == 0, 3) : 0;
+  c.tall = !c.key.tile.scratch ? 1 : rng() % 16 == 0 ? kMaxScratchRows / c.key.tile.rows : pick(rng, 0, 4);
+  const std::size_t room = (kMaxScratchRows - c.tall * c.key.tile.rows) / std::max(c.key.tile.rows - 1, 1u);
+  c.low = c.key.tile.scratch ? std::min(room, pick(rng, c.tall == 0, 3)) : 0;
   c.rows = c.tall * c.key.tile.rows + c.low * (c.key.tile.rows - 1);
   c.panels = unit * pick(rng, 1, c.key.k >= 1024 ? 1 : 3);
   c.columns = (c.panels - 1) * 64 + pick(rng, 1, 64);

@@ -11,6 +11,7 @@
 #include <set>
 #include <string>
 
+#include "jit/gemm_args.h"
 #include "jit/jit.h"
 #include "jit/tier.h"
 #include "src/cpu/zen_models.h"
@@ -56,6 +57,21 @@ TEST_P(PlanTest, EveryTileOfTheTableIsAKernel) {
         }
       }
     }
+  }
+}
+
+// The keys of whole plans, kernels with scratch among them, for both kinds of codes.
+TEST_P(PlanTest, EveryTileOfAPlanIsAKernel) {
+  const Quantization weight{192, 1024, 128, ZENWOQ_BF16, ZENWOQ_ZERO_OFFSET, {}};
+  for (std::uint64_t m = 1; m <= 200; ++m) {
+    const Plan plan({m, weight.n, weight.k}, tuning(), 2);
+    for (const Tile& tile : plan.tiles()) {
+      for (const bool integer : {false, true}) {
+        const KernelKey key = kernel_key(weight, integer, ZENWOQ_BF16, {.bias = true}, tile, tuning());
+        EXPECT_EQ(why_not(key), "") << key.name();
+      }
+    }
+    plan.for_each_tile(0, [&](const TileRun& run) { EXPECT_TRUE(!run.tile.scratch || run.rows <= kMaxScratchRows); });
   }
 }
 

@@ -35,7 +35,7 @@ Case random_case(Rng& rng) {
   const bool large = rng() % 4 == 0;
   c.k = large ? pick(rng, 1024, 2100) : pick(rng, 1, 260);
   c.n = large ? pick(rng, 1, 130) : pick(rng, 1, 330);
-  c.m = rng() % 4 == 0 ? pick(rng, 1, large ? 14 : 40) : pick(rng, 1, 5);
+  c.m = rng() % 4 == 0 ? pick(rng, 1, large ? 14 : 40) : rng() % 64 == 0 ? pick(rng, 90, 200) : pick(rng, 1, 5);
   c.group = rng() % 4 == 0 ? 0 : 8 * (rng() % 4 == 0 ? pick(rng, 1, 128) : pick(rng, 1, 16));
   c.scale_type = kTypes[rng() % 3];
   c.x_type = rng() % 3 == 0 ? kTypes[rng() % 2] : ZENWOQ_BF16;

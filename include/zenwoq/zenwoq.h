@@ -120,7 +120,8 @@ typedef struct zenwoq_context zenwoq_context;
  * another, and return when all are done. Must not throw. */
 typedef void (*zenwoq_parallel_for_fn)(void *user, size_t n, void (*task)(void *arg, size_t i), void *arg);
 
-/* One line of text (no newline): creation of kernels, and why a slower tier runs. May be called from any thread. */
+/* One line of text (no newline): creation of kernels, and why a slower tier runs. May be called from any thread;
+ * must not throw. */
 typedef void (*zenwoq_log_fn)(void *user, const char *line);
 
 typedef struct zenwoq_context_options {
@@ -272,7 +273,7 @@ ZENWOQ_API zenwoq_status zenwoq_linear_create(zenwoq_context *context, zenwoq_we
 ZENWOQ_API void zenwoq_linear_destroy(zenwoq_linear *linear); /* NULL is allowed */
 
 /* Generates every kernel that runs of m rows need, so that the first run is as fast as the next. A tier that cannot
- * run is no error: see zenwoq_linear_kernel. Errors: INVALID_ARGUMENT. */
+ * run is no error: see zenwoq_linear_kernel. Errors: INVALID_ARGUMENT, OUT_OF_MEMORY. */
 ZENWOQ_API zenwoq_status zenwoq_linear_prepare(zenwoq_linear *linear, size_t m);
 
 typedef struct zenwoq_run_args {

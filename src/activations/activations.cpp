@@ -17,9 +17,9 @@ std::uint64_t round_up(std::uint64_t value) { return (value + kAlignment - 1) / 
 // Of a converted row.
 std::uint64_t row_bytes(std::uint64_t k, zenwoq_dtype kernel_type) {
   if (kernel_type != ZENWOQ_F32) return k * 2;
-  // Not a multiple of a page: rows that many bytes apart would share a few sets of the caches.
+  // An odd number of cache lines: rows a page apart, or half of one, would share a few sets of the caches.
   const std::uint64_t bytes = (k + kStepK - 1) / kStepK * kStepK * sizeof(float);
-  return bytes < kPageBytes ? bytes : round_up(bytes) + kAlignment;
+  return bytes < kPageBytes ? bytes : round_up(bytes) | kAlignment;
 }
 
 }  // namespace

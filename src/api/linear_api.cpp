@@ -180,15 +180,25 @@ Status run_packed(Context& context, const zenwoq_packed& packed, const zenwoq_li
   return {};
 }
 
-zenwoq_kernel_info kernel_info(Context& context, const Layer& layer, const Tile& tile) {
+// The kernel of a plan's tile. Where one of its tiles has none the reference takes the whole run, so it is named for
+// all.
+zenwoq_kernel_info kernel_info(Context& context, const Layer& layer, std::span<const Tile> tiles, std::size_t index) {
   zenwoq_kernel_info info;
   zenwoq_kernel_info_init(&info);
   std::string reason;
-  const Kernel* kernel = find_kernel(context, layer, tile, &reason);
-  copy_text(info.name, kernel != nullptr ? kernel->key.name() : "reference");
-  copy_text(info.reason, reason);
-  info.tier = kernel != nullptr ? kernel->key.tier : ZENWOQ_TIER_REFERENCE;
-  if (kernel == nullptr) return info;
+  const Kernel* kernel = nullptr;
+  for (std::size_t i = 0; i < tiles.size(); ++i) {
+    const Kernel* found = find_kernel(context, layer, tiles[i], &reason);
+    if (found == nullptr) {
+      copy_text(info.name, "reference");
+      copy_text(info.reason, reason);
+      info.tier = ZENWOQ_TIER_REFERENCE;
+      return info;
+    }
+    if (i == index) kernel = found;
+  }
+  copy_text(info.name, kernel->key.name());
+  info.tier = kernel->key.tier;
   info.address = reinterpret_cast<const void*>(kernel->run);
   info.code_bytes = kernel->code_bytes;
   info.generation_ns = kernel->generation_ns;
@@ -298,7 +308,7 @@ zenwoq_status zenwoq_linear_kernel(zenwoq_linear* linear, size_t m, size_t index
     }
     if (index >= tiles.size())
       return invalid("kernel {} of {}: runs of m = {} rows use no more", index, tiles.size(), m);
-    const zenwoq_kernel_info found = kernel_info(*linear->context, linear->layer, tiles[index]);
+    const zenwoq_kernel_info found = kernel_info(*linear->context, linear->layer, tiles, index);
     if (Status status = write_struct(found, info); !status.ok()) return status;
     *count = tiles.size();
     return {};

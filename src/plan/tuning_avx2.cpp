@@ -3,6 +3,7 @@
 //
 // The tier avx2 on every CPU: 16 registers and two FMAs a cycle leave little to choose. Eight accumulators hide an
 // FMA's latency; what is left holds the decoder's constants.
+#include "jit/gemm_args.h"
 #include "src/plan/tuning_tables.h"
 
 namespace zenwoq {
@@ -20,7 +21,7 @@ constexpr CpuTuning avx2_table(const char* name) {
       .tier = ZENWOQ_TIER_AVX2,
       .tiles = kTiles,
       .scratch_from = 11,
-      .scratch_rows = 96,
+      .scratch_rows = kMaxScratchRows,
       .scratch_tile_rows = 6,
       .scratch_habits = {.prefetch = {4096, 1, true}},
   };

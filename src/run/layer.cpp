@@ -29,11 +29,11 @@ class TileKernels {
   const Kernel* operator[](std::size_t i) const { return kernels_[i]; }
 
  private:
-  // Where even an error text finds no memory, the reference serves.
+  // Where even an error text finds no memory, or a caller's log function throws, the reference serves.
   static const Kernel* find(Context& context, const Layer& layer, const Tile& tile) noexcept {
     try {
       return find_kernel(context, layer, tile);
-    } catch (const std::bad_alloc&) {
+    } catch (...) {
       return nullptr;
     }
   }
