@@ -31,7 +31,7 @@ struct GemmArgs {
   const DecodeTable* table;
   // Rows of kernels with scratch, at most kMaxScratchRows: tiles of as many rows as the key's tile has, then tiles of
   // one row less.
-  std::uint64_t tall_tiles, low_tiles;
+  std::uint64_t tall_tiles = 0, low_tiles = 0;
 };
 
 using GemmFunction = void (*)(const GemmArgs*);

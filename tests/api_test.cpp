@@ -179,9 +179,15 @@ TEST_F(Api, TheEnvironmentCapsTheTier) {
     const std::string capped = fmt::format("capped to {} by the environment variable ZENWOQ_TIER", cap);
     for (const zenwoq_tier tier : {ZENWOQ_TIER_REFERENCE, ZENWOQ_TIER_AVX2, ZENWOQ_TIER_AVX512BF16}) {
       const std::string why_not = zenwoq_context_why_not(context, tier);
-      if (tier > most) EXPECT_EQ(why_not, capped);
-      if (tier == info.tier) EXPECT_EQ(why_not, "");
-      if (tier > info.tier) EXPECT_NE(why_not, "") << "then it would run";
+      if (tier > most) {
+        EXPECT_EQ(why_not, capped);
+      }
+      if (tier == info.tier) {
+        EXPECT_EQ(why_not, "");
+      }
+      if (tier > info.tier) {
+        EXPECT_NE(why_not, "") << "then it would run";
+      }
     }
     EXPECT_EQ(std::string(info.tier_reason).empty(), info.tier == ZENWOQ_TIER_AVX512BF16);
     zenwoq_context_destroy(context);

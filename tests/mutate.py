@@ -329,7 +329,7 @@ MUTATIONS = [
     Mutation(
         "The hash of a key forgets the output type",
         "jit/key.cpp",
-        "key.output_type << 16 | ",
+        "std::uint64_t{key.output_type} << 32 | ",
         "",
         KEY,
     ),
@@ -486,10 +486,10 @@ MUTATIONS = [
     Mutation(
         "Sums add the even activation of a pair before the odd one",
         "src/activations/group_sums.cpp",
-        "const float odd_added = sum[j] + load_as_f32(ZENWOQ_BF16, x, j * chain_k + k + 1);\n"
-        "      sum[j] = odd_added + load_as_f32(ZENWOQ_BF16, x, j * chain_k + k);",
-        "const float even_added = sum[j] + load_as_f32(ZENWOQ_BF16, x, j * chain_k + k);\n"
-        "      sum[j] = even_added + load_as_f32(ZENWOQ_BF16, x, j * chain_k + k + 1);",
+        "const float odd_added = sum[j] + load_as_f32(kType, x, j * chain_k + k + 1);\n"
+        "      sum[j] = odd_added + load_as_f32(kType, x, j * chain_k + k);",
+        "const float even_added = sum[j] + load_as_f32(kType, x, j * chain_k + k);\n"
+        "      sum[j] = even_added + load_as_f32(kType, x, j * chain_k + k + 1);",
         REFERENCE,
     ),
     Mutation(
@@ -553,7 +553,7 @@ MUTATIONS = [
     Mutation(
         "A layer keeps the kernels of one panel and of two in one slot",
         "src/run/layer.h",
-        "return slots_[tile.rows][tile.panels() - 1];",
+        "return slots_[tile.rows][tile.scratch ? 2 : tile.panels() - 1];",
         "return slots_[tile.rows][0];",
         RUN,
     ),

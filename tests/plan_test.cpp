@@ -40,7 +40,9 @@ TEST_P(PlanTest, BlocksHoldEachRowOnceAndDifferByOneAtMost) {
     ASSERT_LE(longest - shortest, 1u) << m;
     const bool scratch = tuning().scratch_from != 0 && m >= tuning().scratch_from;
     ASSERT_LE(longest, scratch ? tuning().scratch_rows : tuning().max_rows()) << m;
-    if (tuning().small_rows != 0 && m <= 2 * tuning().small_rows) ASSERT_LE(longest, tuning().small_rows) << m;
+    if (tuning().small_rows != 0 && m <= 2 * tuning().small_rows) {
+      ASSERT_LE(longest, tuning().small_rows) << m;
+    }
   }
 }
 
@@ -114,7 +116,9 @@ TEST_P(PlanTest, TasksComputeEachElementOnceInAnnouncedTiles) {
         const Plan plan(problem, tuning(), threads);
         SCOPED_TRACE(testing::Message() << m << " x " << n << " on " << threads);
         expect_each_element_once(problem, plan);
-        if (m * n >= 4096) EXPECT_GE(plan.tasks(), std::min<std::uint64_t>(threads, (n + 127) / 128));
+        if (m * n >= 4096) {
+          EXPECT_GE(plan.tasks(), std::min<std::uint64_t>(threads, (n + 127) / 128));
+        }
       }
     }
   }

@@ -32,7 +32,7 @@ struct CpuTuning {
   // From this M on (0: never) codes are decoded to scratch: for blocks of at most scratch_rows rows, in tiles of at
   // most scratch_tile_rows.
   std::uint32_t scratch_from = 0, scratch_rows = 0, scratch_tile_rows = 0;
-  Habits scratch_habits;
+  Habits scratch_habits = {};
 
   std::uint32_t max_rows() const { return static_cast<std::uint32_t>(tiles.size()); }
 };
