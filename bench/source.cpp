@@ -45,12 +45,10 @@ void fill_codes(Random& random, zenwoq_code_layout layout, std::vector<std::uint
 Format::Format(std::size_t rows, std::size_t columns, std::size_t group) {
   zenwoq_weight_desc desc;
   zenwoq_weight_desc_init(&desc);
-  desc.n = rows;
-  desc.k = columns;
-  desc.group_size = group;
-  desc.scale_type = ZENWOQ_BF16;
-  desc.zero_kind = ZENWOQ_ZERO_NONE;
-  static_cast<Quantization&>(*this) = quantization_of(desc);
+  static_cast<Quantization&>(*this) = quantization_of(desc);  // bf16 scales, no zeros, code - 8
+  n = rows;
+  k = columns;
+  group_size = group;
 }
 
 double Format::bytes() const {

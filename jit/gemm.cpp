@@ -265,17 +265,21 @@ void Gemm::next_unit() {
   sub(qword[local(local_.columns)], unit_columns);
 }
 
+RegExp row_address(const RegExp& base, std::uint32_t row, const Reg64& ldx, const Reg64& ldx3, const Reg64& ldx5) {
+  switch (row) {
+    case 1: return base + ldx;
+    case 2: return base + ldx * 2;
+    case 3: return base + ldx3;
+    case 4: return base + ldx * 4;
+    case 5: return base + ldx5;
+    default: return base;
+  }
+}
+
 RegExp Gemm::x_address(std::uint32_t row, std::uint32_t step, std::uint32_t k, bool from_tail) const {
   if (from_tail) return x_tail_address(row) + k * path_.x_bytes;
   const RegExp base = (row < kLowRows ? r_.x_low : r_.x_high) + (step * u32(kStepK) + k) * path_.x_bytes;
-  switch (row % kLowRows) {
-    case 1: return base + r_.ldx;
-    case 2: return base + r_.ldx * 2;
-    case 3: return base + r_.ldx3;
-    case 4: return base + r_.ldx * 4;
-    case 5: return base + r_.ldx5;
-    default: return base;
-  }
+  return row_address(base, row % kLowRows, r_.ldx, r_.ldx3, r_.ldx5);
 }
 
 RegExp Gemm::x_tail_address(std::uint32_t row) const {

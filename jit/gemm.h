@@ -23,6 +23,10 @@
 
 namespace zenwoq {
 
+// Row 0..5 of a matrix whose rows are ldx bytes apart; ldx3 and ldx5 hold three and five times that.
+Xbyak::RegExp row_address(const Xbyak::RegExp& base, std::uint32_t row, const Xbyak::Reg64& ldx,
+                          const Xbyak::Reg64& ldx3, const Xbyak::Reg64& ldx5);
+
 class Gemm : public Emitter {
  public:
   std::size_t generate();  // bytes emitted; throws Xbyak::Error if they exceed the buffer

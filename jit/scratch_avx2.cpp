@@ -106,7 +106,7 @@ ScratchAvx2::ScratchAvx2(const KernelKey& key, std::uint8_t* buffer, std::size_t
 std::size_t ScratchAvx2::generate() {
   open_frame(local_.bytes + 64);  // 64: rsp is rounded down
   load_arguments();
-  Xbyak::Label pair, segment, end;
+  Xbyak::Label pair, segment;
   L(pair);
   label("strips");
   begin_pair();

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Emission of the AVX2 kernel for many rows: one tile of rows times what is decoded, and what becomes of its sums.
+#include "jit/gemm.h"
 #include "jit/gemm_avx2.h"
 #include "jit/number.h"
 #include "jit/scratch_avx2.h"
@@ -164,14 +165,7 @@ void ScratchAvx2::next_rows(const Reg64& pointer, std::uint32_t rows) {
 }
 
 RegExp ScratchAvx2::row_of(const Reg64& base, std::uint32_t row) const {
-  switch (row) {
-    case 1: return base + r_.ldx;
-    case 2: return base + r_.ldx * 2;
-    case 3: return base + r_.ldx3;
-    case 4: return base + r_.ldx * 4;
-    case 5: return base + r_.ldx5;
-    default: return base;
-  }
+  return row_address(base, row, r_.ldx, r_.ldx3, r_.ldx5);
 }
 
 }  // namespace zenwoq

@@ -61,17 +61,23 @@ ZENWOQ_PUBLIC_STRUCT(zenwoq_kernel_info, 360);
 
 inline constexpr std::size_t kMaxStructSize = 4096;  // beyond any struct to come: such a size is no size
 
+// What a caller says of the size of its struct. Errors: INVALID_ARGUMENT for NULL and for a size that no version had.
+template <typename Struct>
+Status read_struct_size(const Struct* caller, std::size_t* size) {
+  using Known = PublicStruct<Struct>;
+  if (caller == nullptr) return invalid("{} is NULL", Known::kName);
+  std::memcpy(size, caller, sizeof *size);
+  if (*size >= Known::kFirstSize && *size <= kMaxStructSize) return {};
+  return invalid("{0}->struct_size is {1}, must be {2}: call {0}_init first", Known::kName, *size, sizeof(Struct));
+}
+
 // struct_size says how much of the struct the caller knows. Less than this library: the rest has its defaults. More:
 // the unknown tail must be zero.
 template <typename Struct>
 Status read_struct(const Struct* in, Struct* out) {
   using Known = PublicStruct<Struct>;
-  if (in == nullptr) return invalid("{} is NULL", Known::kName);
-  std::size_t size;
-  std::memcpy(&size, in, sizeof size);
-  if (size < Known::kFirstSize || size > kMaxStructSize) {
-    return invalid("{0}->struct_size is {1}, must be {2}: call {0}_init first", Known::kName, size, sizeof(Struct));
-  }
+  std::size_t size = 0;
+  if (Status status = read_struct_size(in, &size); !status.ok()) return status;
   const auto* bytes = reinterpret_cast<const unsigned char*>(in);
   if (std::any_of(bytes + std::min(size, sizeof(Struct)), bytes + size, [](unsigned char byte) { return byte != 0; })) {
     return invalid("{} has fields set that this version ({}) does not know", Known::kName, zenwoq_version());
@@ -85,13 +91,8 @@ Status read_struct(const Struct* in, Struct* out) {
 // The same for a struct that is filled: writes struct_size bytes, zeros where the caller knows more than this library.
 template <typename Struct>
 Status write_struct(Struct value, Struct* out) {
-  using Known = PublicStruct<Struct>;
-  if (out == nullptr) return invalid("{} is NULL", Known::kName);
-  std::size_t size;
-  std::memcpy(&size, out, sizeof size);
-  if (size < Known::kFirstSize || size > kMaxStructSize) {
-    return invalid("{0}->struct_size is {1}, must be {2}: call {0}_init first", Known::kName, size, sizeof(Struct));
-  }
+  std::size_t size = 0;
+  if (Status status = read_struct_size(out, &size); !status.ok()) return status;
   value.struct_size = size;
   auto* bytes = reinterpret_cast<unsigned char*>(out);
   std::memcpy(bytes, &value, std::min(size, sizeof(Struct)));
