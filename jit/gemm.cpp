@@ -75,7 +75,11 @@ std::size_t Gemm::generate() {
   L(unit);
   label("unit");
   begin_unit();
-  all_groups();
+  for (std::uint32_t pass = 0; pass < path_.passes; ++pass) {
+    begin_pass(pass);
+    if (pass > 0) begin_walk();
+    all_groups();
+  }
   store_unit();
   next_unit();
   cmp(qword[local(local_.columns)], 0);
@@ -118,7 +122,12 @@ void Gemm::load_tail() {
   load_x_tail(k);
 }
 
-// Pointers of this unit's strips, first group, k = 0; totals = +0. Where a unit begins at strip s of its panel, `codes`
+void Gemm::begin_unit() {
+  begin_walk();
+  zero_totals();
+}
+
+// Pointers of this unit's strips, first group, k = 0. Where a unit begins at strip s of its panel, `codes`
 // runs 64 s bytes ahead of strip 0. Past a group's last step it therefore stands 64 s bytes into the scales, but the
 // unit's first scale is only 16 s elements in:
 //
@@ -126,7 +135,7 @@ void Gemm::load_tail() {
 //                         |<-------- 64 s bytes -------->|codes        scales = 16 s * element bytes - 64 s
 //
 // The zeros follow the 64 scales.
-void Gemm::begin_unit() {
+void Gemm::begin_walk() {
   mov(r_.x_low, qword[local(local_.x)]);
   if (key_.tile.rows > kLowRows) lea(r_.x_high, ptr[r_.x_low + r_.ldx3 * 2]);
   mov(r_.codes, qword[local(local_.panel)]);
@@ -142,7 +151,6 @@ void Gemm::begin_unit() {
     add(r_.zeros, u32(kPanelColumns * dtype_bytes(key_.scale_type)));
     mov(r_.xsum, qword[local(local_.xsum)]);
   }
-  zero_totals();
 }
 
 void Gemm::all_groups() {

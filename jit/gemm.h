@@ -5,7 +5,8 @@
 //
 //   y[r,n] = epilogue of  sum over groups g of  scale[g,n] * (sum over k in g of x[r,k] * t[n,k]  + zero term)
 //
-//   for each unit (one tile's strips, over all of K; units walk the columns)
+//   for each unit (one tile's strips, over all of K; units walk the columns; where a tile has more columns than sums
+//                 fit the registers, in several passes over K)
 //     for each group of k          sums = +0
 //       for each step of 8 k         sums += x * t          multiply_step: the data path of a tier decodes and
 //       multiplies
@@ -43,6 +44,7 @@ class Gemm : public Emitter {
     bool totals_in_memory;            // on the stack, 16 f32 per row and strip, not in registers
     std::uint32_t stage_bytes = 0;    // on the stack, for the epilogue
     bool x_completed = false;         // rows of x are completed with +0 to a multiple of 8: no step is partial
+    std::uint32_t passes = 1;         // walks over K that a unit takes: more than one needs totals_in_memory
   };
   Gemm(const KernelKey& key, const Path& path, std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes);
 
@@ -50,7 +52,8 @@ class Gemm : public Emitter {
   virtual void load_table(const Xbyak::Reg64& table) = 0;  // table: address of the DecodeTable
   virtual void keep_arguments() {}  // rdi still has the arguments, and is the data path's to use from here on
   virtual void load_x_tail(
-      std::uint64_t k) = 0;  // activations k .. K - 1 of each row to x_tail_address, unless completed
+      std::uint64_t k) = 0;                  // activations k .. K - 1 of each row to x_tail_address, unless completed
+  virtual void begin_pass(std::uint32_t) {}  // the operations below are of this pass' columns, but for zero_totals
   virtual void zero_totals() = 0;
   virtual void zero_sums() = 0;
   virtual void multiply_step(std::uint32_t step, bool x_from_tail) = 0;  // `step` steps ahead of the pointers
@@ -102,6 +105,7 @@ class Gemm : public Emitter {
   void load_arguments();
   void load_tail();
   void begin_unit();
+  void begin_walk();
   void all_groups();
   void one_group(const Group& group);
   void multiply_steps(std::uint64_t count);

@@ -38,13 +38,18 @@ void load_zeros_avx2(Emitter& e, const Ymm& to, const RegExp& from) {
   e.vcvtdq2ps(to, to);
 }
 
-Avx2Registers::Avx2Registers(const KernelKey& key)
-    : rows_(key.tile.rows), strips_(key.tile.strips), next_(rows_ * strips_ * kHalves) {
+Avx2Registers::Avx2Registers(const KernelKey& key, std::uint32_t vectors)
+    : rows_(key.tile.rows),
+      tile_vectors_(key.tile.strips * kHalves),
+      vectors_(vectors),
+      totals_in_memory_(key.groups() > 1 || vectors < tile_vectors_),
+      next_(rows_ * vectors_) {
+  const std::uint32_t kept = rows_ * vectors_;  // all other registers are free between two groups
   if (key.codes == Codes::integer) {
     for (Ymm* constant : {&decode_.mask, &decode_.flip, &decode_.subtract}) *constant = take();
-    // One strip: both halves are decoded, then each row's x meets them. More: every row's x stays, a half at a time.
-    for (std::uint32_t i = 0; i < (strips_ == 1 ? kHalves : 1); ++i) weight_.push_back(take());
-    for (std::uint32_t i = 0; i < (strips_ == 1 ? 1 : rows_); ++i) x_.push_back(take());
+    // One strip: both halves are decoded, then each row's x meets them. More: every row's x stays, a vector at a time.
+    for (std::uint32_t i = 0; i < (key.tile.strips == 1 ? kHalves : 1); ++i) weight_.push_back(take());
+    for (std::uint32_t i = 0; i < (key.tile.strips == 1 ? 1 : rows_); ++i) x_.push_back(take());
     decode_.temp = weight_[0];
     decode_.spare = x_[0];
   } else {
@@ -52,16 +57,21 @@ Avx2Registers::Avx2Registers(const KernelKey& key)
     weight_.push_back(decode_.temp = take());
     x_.push_back(decode_.spare = take());
   }
-  const std::uint32_t kept = rows_ * strips_ * kHalves;  // all other registers are free between two groups
   for (std::uint32_t i = kept; i < 16; ++i) scratch_.push_back(ymm(i));
   next_ = std::max(next_, kept + 3);  // flush: scale, zero, xsum
-  next_ = std::max(next_, (key.groups() > 1 ? 0 : kept) + kHalves + EpilogueAvx2::kRegisters);
+  next_ = std::max(next_, (totals_in_memory_ ? 0 : kept) + kHalves + EpilogueAvx2::kRegisters);
+}
+
+Avx2Registers::Avx2Registers(const KernelKey& key) : Avx2Registers(key, key.tile.strips * kHalves) {
+  for (std::uint32_t vectors = tile_vectors_; !fits() && vectors > kHalves; --vectors) {
+    *this = Avx2Registers(key, vectors - 1);
+  }
 }
 
 // All but the registers of a loaded total; accumulators too, where the totals are in memory.
 std::vector<Ymm> Avx2Registers::free_in_epilogue() const {
   std::vector<Ymm> free(scratch_.begin() + kHalves, scratch_.end());
-  for (std::uint32_t i = 0; i < rows_ * strips_ * kHalves; ++i) free.push_back(ymm(i));
+  for (std::uint32_t i = 0; i < rows_ * vectors_; ++i) free.push_back(ymm(i));
   return free;
 }
 
@@ -71,13 +81,17 @@ std::vector<RegisterUse> Avx2Registers::uses(const KernelKey& key) const {
     uses.push_back({scope, role, at.toString()});
   };
   for (std::uint32_t row = 0; row < rows_; ++row) {
-    for (std::uint32_t i = 0; i < strips_ * kHalves; ++i) {
+    for (std::uint32_t i = 0; i < vectors_; ++i) {
+      if (passes() > 1) {
+        use("", "acc of a pass", acc(row, i));
+        continue;
+      }
       const int strip = static_cast<int>(i / kHalves);
-      uses.push_back({"", i % kHalves == 0 ? "acc low" : "acc high", acc(row, i / kHalves, i % kHalves).toString(),
-                      static_cast<int>(row), strip});
+      uses.push_back(
+          {"", i % kHalves == 0 ? "acc low" : "acc high", acc(row, i).toString(), static_cast<int>(row), strip});
     }
   }
-  uses.push_back({"", "total", key.groups() > 1 ? "in memory" : "acc, as there is a single group"});
+  uses.push_back({"", "total", totals_in_memory_ ? "in memory" : "acc, as there is a single group"});
   if (key.codes == Codes::integer) {
     use("multiply", "mask", decode_.mask);
     use("multiply", "flip", decode_.flip);
@@ -102,43 +116,54 @@ std::string GemmAvx2::why_not(const KernelKey& key) {
 }
 
 std::size_t GemmAvx2::emit(const KernelKey& key, std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes) {
-  return GemmAvx2(key, buffer, capacity, notes).generate();
+  return GemmAvx2(key, Avx2Registers(key), buffer, capacity, notes).generate();
 }
 
-GemmAvx2::GemmAvx2(const KernelKey& key, std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes)
+GemmAvx2::GemmAvx2(const KernelKey& key, const Avx2Registers& v, std::uint8_t* buffer, std::size_t capacity,
+                   std::vector<Note>* notes)
     : Gemm(key,
            {.x_bytes = 4,
-            .products_per_step = key.tile.rows * key.tile.strips * kHalves * static_cast<std::uint32_t>(kStepK),
-            .totals_in_memory = key.groups() > 1,
+            .products_per_step = key.tile.rows * v.vectors() * static_cast<std::uint32_t>(kStepK),
+            .totals_in_memory = v.totals_in_memory(),
             .stage_bytes = EpilogueAvx2::kStageBytes,
-            .x_completed = true},
+            .x_completed = true,
+            .passes = v.passes()},
            buffer, capacity, notes),
-      v_(key),
+      v_(v),
       decode_(*this, v_.decode()),
       epilogue_(*this, key_, v_.free_in_epilogue()) {}
 
-template <typename Body>
-void GemmAvx2::for_each_accumulator(Body&& body) {
+RegExp GemmAvx2::codes_of(std::uint32_t step, std::uint32_t i) const {
+  return code_address(step, (first_ + i) / kHalves) + (first_ + i) % kHalves * kHalfBytes;
+}
+
+RegExp GemmAvx2::total_of(std::uint32_t row, std::uint32_t i) const {
+  return total_address(row, (first_ + i) / kHalves) + (first_ + i) % kHalves * kHalfBytes;
+}
+
+RegExp GemmAvx2::parameters_of(const Reg64& from, std::uint32_t element_bytes, std::uint32_t i) const {
+  return parameter_address(from, element_bytes, (first_ + i) / kHalves) + (first_ + i) % kHalves * 8 * element_bytes;
+}
+
+void GemmAvx2::begin_pass(std::uint32_t pass) {
+  first_ = pass * v_.vectors();
+  if (v_.passes() > 1) note("pass {}: columns {} to {}", pass, first_ * 8, (first_ + vectors()) * 8 - 1);
+}
+
+void GemmAvx2::zero_totals() {
+  if (!v_.totals_in_memory()) return;
+  vxorps(v_.nothing(), v_.nothing(), v_.nothing());
   for (std::uint32_t row = 0; row < key_.tile.rows; ++row) {
-    for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) {
-      for (std::uint32_t half = 0; half < kHalves; ++half) body(row, strip, half);
+    for (std::uint32_t i = 0; i < key_.tile.strips * kHalves; ++i) {
+      vmovups(ptr[total_address(row, i / kHalves) + i % kHalves * kHalfBytes], v_.nothing());
     }
   }
 }
 
-void GemmAvx2::zero_totals() {
-  if (!totals_in_memory()) return;
-  vxorps(v_.nothing(), v_.nothing(), v_.nothing());
-  for_each_accumulator([this](std::uint32_t row, std::uint32_t strip, std::uint32_t half) {
-    vmovups(ptr[total_address(row, strip) + half * kHalfBytes], v_.nothing());
-  });
-}
-
 void GemmAvx2::zero_sums() {
-  for_each_accumulator([this](std::uint32_t row, std::uint32_t strip, std::uint32_t half) {
-    const Ymm acc = v_.acc(row, strip, half);
-    vxorps(acc, acc, acc);
-  });
+  for (std::uint32_t row = 0; row < key_.tile.rows; ++row) {
+    for (std::uint32_t i = 0; i < vectors(); ++i) vxorps(v_.acc(row, i), v_.acc(row, i), v_.acc(row, i));
+  }
 }
 
 void GemmAvx2::broadcast_x(const Ymm& to, std::uint32_t row, std::uint32_t step, std::uint32_t k) {
@@ -147,7 +172,9 @@ void GemmAvx2::broadcast_x(const Ymm& to, std::uint32_t row, std::uint32_t step,
 
 void GemmAvx2::multiply_step(std::uint32_t step, bool) {
   // Narrow units walk a panel twice or four times, and each step asks for all four strips: the first walk brings them.
-  for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) prefetch_codes(step, strip, kPanelStrips);
+  for (std::uint32_t strip = 0; first_ == 0 && strip < key_.tile.strips; ++strip) {
+    prefetch_codes(step, strip, kPanelStrips);
+  }
   key_.codes == Codes::integer ? multiply_integers(step) : multiply_table(step);
 }
 
@@ -157,40 +184,34 @@ void GemmAvx2::multiply_integers(std::uint32_t step) {
   const Tile tile = key_.tile;
   for (const std::uint32_t k : kChainOrder) {
     if (k % 2 == 1) decode_.load_nibble(table(), k / 2);
-    note("step +{}: k = {} of it, {} rows x {} columns", step, k, tile.rows, tile.strips * 16);
+    note("step +{}: k = {} of it, {} rows x {} columns", step, k, tile.rows, vectors() * 8);
     if (tile.strips == 1) {
-      for (std::uint32_t half = 0; half < kHalves; ++half) {
-        decode_.integer(v_.weight(half), code_address(step, 0) + half * kHalfBytes, k);
-      }
+      for (std::uint32_t i = 0; i < vectors(); ++i) decode_.integer(v_.weight(i), codes_of(step, i), k);
       for (std::uint32_t row = 0; row < tile.rows; ++row) {
         broadcast_x(v_.x(0), row, step, k);
-        for (std::uint32_t half = 0; half < kHalves; ++half) {
-          vfmadd231ps(v_.acc(row, 0, half), v_.weight(half), v_.x(0));
-        }
+        for (std::uint32_t i = 0; i < vectors(); ++i) vfmadd231ps(v_.acc(row, i), v_.weight(i), v_.x(0));
       }
       continue;
     }
     for (std::uint32_t row = 0; row < tile.rows; ++row) broadcast_x(v_.x(row), row, step, k);
-    for (std::uint32_t i = 0; i < tile.strips * kHalves; ++i) {
-      decode_.integer(v_.weight(0), code_address(step, i / kHalves) + i % kHalves * kHalfBytes, k);
-      for (std::uint32_t row = 0; row < tile.rows; ++row) {
-        vfmadd231ps(v_.acc(row, i / kHalves, i % kHalves), v_.weight(0), v_.x(row));
-      }
+    for (std::uint32_t i = 0; i < vectors(); ++i) {
+      decode_.integer(v_.weight(0), codes_of(step, i), k);
+      for (std::uint32_t row = 0; row < tile.rows; ++row) vfmadd231ps(v_.acc(row, i), v_.weight(0), v_.x(row));
     }
   }
 }
 
-// A half strip at a time: its eight k come out of the lookup in another order than the chain's.
+// A vector of columns at a time: its eight k come out of the lookup in another order than the chain's.
 void GemmAvx2::multiply_table(std::uint32_t step) {
   const Tile tile = key_.tile;
-  for (std::uint32_t i = 0; i < tile.strips * kHalves; ++i) {
-    note("step +{}: columns {} to {}, {} rows", step, i * 8, i * 8 + 7, tile.rows);
-    decode_.lookup(table(), code_address(step, i / kHalves) + i % kHalves * kHalfBytes);
+  for (std::uint32_t i = 0; i < vectors(); ++i) {
+    note("step +{}: columns {} to {}, {} rows", step, (first_ + i) * 8, (first_ + i) * 8 + 7, tile.rows);
+    decode_.lookup(table(), codes_of(step, i));
     for (const std::uint32_t k : kChainOrder) {
       decode_.unpack(v_.weight(0), k);
       for (std::uint32_t row = 0; row < tile.rows; ++row) {
         broadcast_x(v_.x(0), row, step, k);
-        vfmadd231ps(v_.acc(row, i / kHalves, i % kHalves), v_.weight(0), v_.x(0));
+        vfmadd231ps(v_.acc(row, i), v_.weight(0), v_.x(0));
       }
     }
   }
@@ -201,29 +222,23 @@ void GemmAvx2::flush_group() {
   const auto bytes = static_cast<std::uint32_t>(dtype_bytes(key_.scale_type));
   const bool integer_zeros = key_.zero_kind == ZENWOQ_ZERO_INTEGER;
   const bool offsets = key_.zero_kind == ZENWOQ_ZERO_OFFSET;
-  for (std::uint32_t i = 0; i < key_.tile.strips * kHalves; ++i) {
-    const std::uint32_t strip = i / kHalves;
-    const std::uint32_t half = i % kHalves;
-    note("flush: scales of columns {} to {}", i * 8, i * 8 + 7);
-    load_parameters_avx2(*this, v_.scale(), key_.scale_type,
-                         parameter_address(r_.scales, bytes, strip) + half * 8 * bytes);
-    if (integer_zeros) load_zeros_avx2(*this, v_.zero(), parameter_address(r_.zeros, 1, strip) + half * 8);
-    if (offsets) {
-      load_parameters_avx2(*this, v_.zero(), key_.scale_type,
-                           parameter_address(r_.zeros, bytes, strip) + half * 8 * bytes);
-    }
+  for (std::uint32_t i = 0; i < vectors(); ++i) {
+    note("flush: scales of columns {} to {}", (first_ + i) * 8, (first_ + i) * 8 + 7);
+    load_parameters_avx2(*this, v_.scale(), key_.scale_type, parameters_of(r_.scales, bytes, i));
+    if (integer_zeros) load_zeros_avx2(*this, v_.zero(), parameters_of(r_.zeros, 1, i));
+    if (offsets) load_parameters_avx2(*this, v_.zero(), key_.scale_type, parameters_of(r_.zeros, bytes, i));
     for (std::uint32_t row = 0; row < key_.tile.rows; ++row) {
-      const Ymm acc = v_.acc(row, strip, half);
-      const RegExp total = total_address(row, strip) + half * kHalfBytes;
+      const Ymm acc = v_.acc(row, i);
+      const RegExp total = total_of(row, i);
       if (integer_zeros || offsets) vbroadcastss(v_.xsum(), ptr[xsum_address(row)]);
       if (integer_zeros) vfmadd231ps(acc, v_.zero(), v_.xsum());
-      if (totals_in_memory()) {
+      if (v_.totals_in_memory()) {
         vfmadd213ps(acc, v_.scale(), ptr[total]);
       } else {
         vfmadd213ps(acc, v_.scale(), ptr[constant(kPlusZero, "+0")]);
       }
       if (offsets) vfmadd231ps(acc, v_.zero(), v_.xsum());
-      if (totals_in_memory()) vmovups(ptr[total], acc);
+      if (v_.totals_in_memory()) vmovups(ptr[total], acc);
     }
   }
 }
@@ -231,8 +246,8 @@ void GemmAvx2::flush_group() {
 void GemmAvx2::store_row(std::uint32_t row, std::uint32_t strip, const RegExp& y) {
   Ymm total[kHalves];
   for (std::uint32_t half = 0; half < kHalves; ++half) {
-    total[half] = totals_in_memory() ? v_.value(half) : v_.acc(row, strip, half);
-    if (totals_in_memory()) vmovups(total[half], ptr[total_address(row, strip) + half * kHalfBytes]);
+    total[half] = v_.totals_in_memory() ? v_.value(half) : v_.acc(row, strip * kHalves + half);
+    if (v_.totals_in_memory()) vmovups(total[half], ptr[total_address(row, strip) + half * kHalfBytes]);
   }
   if (key_.epilogue.bias) {
     load_bias_address(r_.temp);

@@ -43,11 +43,12 @@ constexpr const char* kKernels[] = {
     "gemm_bf16_t4_pc_k7_sf16_z0_m1x1_ybf16_avx512bf16",
     "gemm_bf16_t4_g64_k100_sf32_za_m5x1_yf32_avx512bf16",
     "gemm_bf16_t4_g8_k24_sbf16_zi_m8x2_ybf16_bias_avx512bf16_df_xs",
-    // AVX2: integers and tables in registers, one strip and four; scratch, with groups that fit a segment and one that
-    // waits
+    // AVX2: integers and tables in registers, one strip, four, four in passes; scratch, with groups that fit a segment
+    // and one that waits
     "gemm_bf16_i4_g128_k4096_sbf16_z0_m1x4_yf32_avx2_p4096",
     "gemm_bf16_i4_g32_k4096_sf16_zi_m4x1_ybf16_bias_avx2_p8192t1",
     "gemm_bf16_t4_g64_k1531_sf32_za_m2x2_yf32_avx2",
+    "gemm_bf16_i4_g64_k1531_sf16_zi_m3x4_yf32_bias_avx2_p8192t1",
     "gemm_bf16_i4_g32_k4096_sf16_za_m6x2sc_ybf16_bias_avx2_p4096t1",
     "gemm_bf16_t4_pc_k1531_sbf16_zi_m3x2sc_yf32_avx2",
 };

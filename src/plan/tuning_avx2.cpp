@@ -11,7 +11,7 @@ namespace {
 
 constexpr TileTuning kTiles[] = {
     // strips, decode first, share x, prefetch: bytes ahead, every n-th line, into
-    {4, {false, false, {4096, 1, false}}}, {2, {false, false, {8192, 1, true}}}, {1, {false, false, {8192, 1, true}}},
+    {4, {false, false, {4096, 1, false}}}, {2, {false, false, {8192, 1, true}}}, {4, {false, false, {8192, 1, true}}},
     {1, {false, false, {8192, 1, true}}},  {1, {false, false, {8192, 1, true}}},
 };
 
