@@ -4,6 +4,7 @@
 // The contract, panel by panel: codes of a few steps become 64 columns of f32, then every row of a block multiplies
 // them. Compiled twice (ZENWOQ_REFERENCE_NAME); only local functions, so that no AVX2 code leaks into the portable
 // object.
+#include <bit>
 #include <cstring>
 
 #include "jit/mxcsr.h"
@@ -27,8 +28,26 @@ struct Tile64 {
 
 inline std::uint64_t smaller(std::uint64_t a, std::uint64_t b) { return a < b ? a : b; }
 
-// t[8 s + i][column] = value of code i of step s
-void decode_steps(const std::uint8_t* codes, std::uint64_t steps, const float table[16], Decoded* decoded) {
+// What codes mean. A table that counts is computed, which compilers vectorise: table[code] = (code ^ flip) + first.
+struct Values {
+  float table[16];
+  bool counts;
+  std::uint32_t flip;
+  float first;
+};
+
+Values read_values(const DecodeTable& table) {
+  Values values;
+  for (unsigned i = 0; i < 16; ++i) values.table[i] = bf16_to_f32(table.values[i]);
+  values.counts = table.integer;
+  values.flip = table.integer ? table.flip[0] ^ std::bit_cast<std::uint32_t>(kMagic[0]) : 0;
+  values.first = values.table[values.flip];
+  return values;
+}
+
+// t[8 s + i][column] = value(code i of step s)
+template <typename Value>
+void decode_steps(const std::uint8_t* codes, std::uint64_t steps, Value value, Decoded* decoded) {
   for (std::uint64_t s = 0; s < steps; ++s) {
     std::uint32_t lanes[kColumns];
     std::memcpy(lanes, codes + s * kStepBytes, kStepBytes);
@@ -36,18 +55,28 @@ void decode_steps(const std::uint8_t* codes, std::uint64_t steps, const float ta
       float* even = decoded->t[s * kStepK + 2 * pair];
       float* odd = decoded->t[s * kStepK + 2 * pair + 1];
       for (std::uint64_t c = 0; c < kColumns; ++c) {
-        even[c] = table[(lanes[c] >> (4 * pair)) & 15u];
-        odd[c] = table[(lanes[c] >> (16 + 4 * pair)) & 15u];
+        even[c] = value((lanes[c] >> (4 * pair)) & 15u);
+        odd[c] = value((lanes[c] >> (16 + 4 * pair)) & 15u);
       }
     }
   }
+}
+
+void decode_steps(const std::uint8_t* codes, std::uint64_t steps, const Values& values, Decoded* decoded) {
+  if (values.counts) {
+    const auto count = [flip = values.flip, first = values.first](std::uint32_t code) {
+      return static_cast<float>(static_cast<std::int32_t>(code ^ flip)) + first;
+    };
+    return decode_steps(codes, steps, count, decoded);
+  }
+  decode_steps(codes, steps, [&](std::uint32_t code) { return values.table[code]; }, decoded);
 }
 
 // acc = fma(x[k+1], t[k+1], acc), then fma(x[k], t[k], acc), for each pair in ascending order; x past the row is +0.
 void multiply(const unsigned char* x, std::uint64_t valid, std::uint64_t count, const Decoded& decoded, float* acc) {
   float xs[kBlockSteps * kStepK];
   for (std::uint64_t k = 0; k < count; ++k) xs[k] = k < valid ? load_as_f32(ZENWOQ_BF16, x, k) : 0.0f;
-  constexpr std::uint64_t kLanes = 16;  // few enough accumulators to stay in registers over all k
+  constexpr std::uint64_t kLanes = 64;  // few enough accumulators to stay in registers over all k
   for (std::uint64_t c = 0; c < kColumns; c += kLanes) {
     float sum[kLanes];
     for (std::uint64_t j = 0; j < kLanes; ++j) sum[j] = acc[c + j];
@@ -87,7 +116,7 @@ void store(const KernelKey& key, const float* total, const float* bias, std::uin
 }
 
 // One panel times one block of rows.
-void panel_block(const KernelKey& key, std::uint64_t rows, const GemmArgs& args, const float table[16],
+void panel_block(const KernelKey& key, std::uint64_t rows, const GemmArgs& args, const Values& values,
                  Tile64* totals) {
   Decoded decoded;
   Tile64 acc;
@@ -99,7 +128,7 @@ void panel_block(const KernelKey& key, std::uint64_t rows, const GemmArgs& args,
     for (std::uint64_t k = g * key.group; k < end; k += kBlockSteps * kStepK) {
       const std::uint64_t valid = smaller(end - k, kBlockSteps * kStepK);
       const std::uint64_t steps = (valid + kStepK - 1) / kStepK;
-      decode_steps(args.panels + layout.step(k / kStepK), steps, table, &decoded);
+      decode_steps(args.panels + layout.step(k / kStepK), steps, values, &decoded);
       for (std::uint64_t r = 0; r < rows; ++r) {
         const auto* x = static_cast<const unsigned char*>(args.x) + r * args.ldx_bytes + k * 2;
         multiply(x, valid, steps * kStepK, decoded, acc.value[r]);
@@ -117,8 +146,7 @@ void panel_block(const KernelKey& key, std::uint64_t rows, const GemmArgs& args,
 
 __attribute__((noinline))  // keeps every FP operation inside the MXCSR scope of the caller
 void all_panels(const KernelKey& key, std::uint64_t rows, const GemmArgs& args) {
-  float table[16];
-  for (unsigned i = 0; i < 16; ++i) table[i] = bf16_to_f32(args.table->values[i]);
+  const Values values = read_values(*args.table);
   const std::uint64_t panel_bytes = key.layout().bytes();
   const std::uint64_t y_bytes = dtype_bytes(key.output_type);
   Tile64 totals;
@@ -132,7 +160,7 @@ void all_panels(const KernelKey& key, std::uint64_t rows, const GemmArgs& args) 
         part.xsum = reinterpret_cast<const float*>(reinterpret_cast<const unsigned char*>(args.xsum) + row * 4);
       }
       part.x = static_cast<const unsigned char*>(args.x) + row * args.ldx_bytes;
-      panel_block(key, block, part, table, &totals);
+      panel_block(key, block, part, values, &totals);
       for (std::uint64_t r = 0; r < block; ++r) {
         store(key, totals.value[r], key.epilogue.bias ? args.bias + panel * kColumns : nullptr, columns,
               static_cast<unsigned char*>(args.y) + (row + r) * args.ldy_bytes + panel * kColumns * y_bytes);
