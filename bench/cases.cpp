@@ -50,15 +50,18 @@ void check_format(const Format& format) {
 std::vector<LinearCase> make_cases(const CaseRequest& request) {
   const Suite& suite = request.suite.empty() ? kDefault : suites().at(request.suite);
   std::vector<LinearCase> cases;
-  // Adds a format with each of the scale types and zero kinds.
+  // Adds a format with each of the scale types, zero kinds and tables.
   const auto add = [&](Format format, const std::vector<std::size_t>& rows, const std::vector<unsigned>& threads) {
     for (const zenwoq_dtype scale : request.scales) {
       for (const zenwoq_zero_kind zero : request.zeros) {
-        format.scale_type = scale;
-        format.zero_kind = zero;
-        check_format(format);
-        for (const std::size_t m : rows) {
-          for (const unsigned t : threads) cases.push_back({format, m, t});
+        for (const Table table : request.tables) {
+          format.scale_type = scale;
+          format.zero_kind = zero;
+          format.set_table(table);
+          check_format(format);
+          for (const std::size_t m : rows) {
+            for (const unsigned t : threads) cases.push_back({format, m, t});
+          }
         }
       }
     }

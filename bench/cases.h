@@ -28,6 +28,7 @@ struct CaseRequest {
   std::vector<unsigned> threads;
   std::vector<zenwoq_dtype> scales = {ZENWOQ_BF16};
   std::vector<zenwoq_zero_kind> zeros = {ZENWOQ_ZERO_NONE};
+  std::vector<Table> tables = {Table::integer};
 };
 
 // Throws std::invalid_argument with a message for the user.

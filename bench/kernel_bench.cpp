@@ -3,10 +3,13 @@
 //
 // Times generating kernels and finding them again.
 #include <benchmark/benchmark.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
+#include <set>
 #include <stdexcept>
+#include <string>
 
 #include "bench/session.h"
 #include "jit/jit.h"
@@ -19,9 +22,11 @@ namespace {
 
 constexpr int kPasses = 20;
 constexpr std::size_t kCodeBytes = std::size_t{64} << 20;
+constexpr std::size_t kMostRows = 128;  // M of the plans whose tiles are made
 
-// Every tile of every tuning for layers of SmolLM2-135M, Llama-3.1-8B and TinyLlama, in formats that checkpoints have.
-std::vector<KernelKey> real_keys() {
+// Every tile of every tuning of a tier for layers of SmolLM2-135M, Llama-3.1-8B and TinyLlama, in formats that
+// checkpoints have; where a tier has kernels for integers and for tables, both.
+std::vector<KernelKey> real_keys(zenwoq_tier tier) {
   const Quantization weights[] = {
       {.k = 576, .group_size = 32, .scale_type = ZENWOQ_F16, .zero_kind = ZENWOQ_ZERO_OFFSET},
       {.k = 1536, .group_size = 32, .scale_type = ZENWOQ_F16, .zero_kind = ZENWOQ_ZERO_OFFSET},
@@ -36,15 +41,25 @@ std::vector<KernelKey> real_keys() {
   };
   std::vector<KernelKey> keys;
   for (const CpuTuning* tuning : tunings()) {
+    if (tuning->tier != tier) continue;
     for (const Quantization& weight : weights) {
-      for (std::uint32_t rows = 1; rows <= tuning->max_rows(); ++rows) {
-        const Tile tile{rows, tuning->tiles[rows - 1].strips};
-        keys.push_back(kernel_key(weight, true, ZENWOQ_F32, {.bias = false}, tile, *tuning));
-        keys.push_back(kernel_key(weight, true, ZENWOQ_BF16, {.bias = true}, tile, *tuning));
+      for (std::size_t m = 1; m <= kMostRows; ++m) {
+        for (const Tile& tile : Plan({m, 2 * kPanelColumns, weight.k}, *tuning, 1).tiles()) {
+          for (const bool integer : {true, false}) {
+            for (const auto& [output, bias] : {std::pair(ZENWOQ_F32, false), {ZENWOQ_BF16, true}}) {
+              keys.push_back(kernel_key(weight, integer, output, {.bias = bias}, tile, *tuning));
+            }
+          }
+        }
       }
     }
   }
-  return keys;
+  std::vector<KernelKey> once;
+  std::set<std::string> names;
+  for (const KernelKey& key : keys) {
+    if (names.insert(key.name()).second) once.push_back(key);
+  }
+  return once;
 }
 
 void check(const Status& status) {
@@ -58,8 +73,8 @@ double median(std::vector<double> values) {
 
 // One iteration makes the kernel of every key once; the time shown is the mean per kernel.
 template <typename Make>
-void generation_row(benchmark::State& state, const Make& make) {
-  const std::vector<KernelKey> keys = real_keys();
+void generation_row(benchmark::State& state, zenwoq_tier tier, const Make& make) {
+  const std::vector<KernelKey> keys = real_keys(tier);
   std::vector<std::vector<double>> times(keys.size());  // us, [key][pass]
   for (auto _ : state) {
     CodeMemory memory(kCodeBytes);
@@ -83,20 +98,20 @@ void generation_row(benchmark::State& state, const Make& make) {
   state.SetLabel("slowest " + keys[static_cast<std::size_t>(slowest - by_key.begin())].name());
 }
 
-void emit_row(benchmark::State& state) {
-  generation_row(state, [](const KernelKey& key, CodeMemory&) {
+void emit_row(benchmark::State& state, zenwoq_tier tier) {
+  generation_row(state, tier, [](const KernelKey& key, CodeMemory&) {
     std::vector<std::uint8_t> code;
     check(emit(key, &code));
     benchmark::DoNotOptimize(code.data());
   });
 }
 
-void generate_row(benchmark::State& state) {
+void generate_row(benchmark::State& state, zenwoq_tier tier) {
   if (!CodeMemory(kCodeBytes).executable()) {
     state.SkipWithError("no executable memory here");
     return;
   }
-  generation_row(state, [](const KernelKey& key, CodeMemory& memory) {
+  generation_row(state, tier, [](const KernelKey& key, CodeMemory& memory) {
     std::vector<std::uint8_t> code;
     const void* address = nullptr;
     check(emit(key, &code));
@@ -113,7 +128,7 @@ void hit_row(benchmark::State& state) {
                       return Status();
                     },
                     {});
-  const std::vector<KernelKey> keys = real_keys();
+  const std::vector<KernelKey> keys = real_keys(ZENWOQ_TIER_AVX512BF16);
   const Kernel* kernel = nullptr;
   for (const KernelKey& key : keys) check(registry.get(key, &kernel));
   std::size_t i = 0;
@@ -129,11 +144,17 @@ void hit_row(benchmark::State& state) {
 }  // namespace
 
 void register_kernel_benchmarks() {
-  const auto add = [](const char* name, auto row) {
-    benchmark::RegisterBenchmark(name, row)->UseManualTime()->Iterations(kPasses)->Unit(benchmark::kMicrosecond);
-  };
-  add("kernel/emit", emit_row);
-  add("kernel/generate", generate_row);
+  for (const zenwoq_tier tier : {ZENWOQ_TIER_AVX2, ZENWOQ_TIER_AVX512BF16}) {
+    const auto add = [tier](const char* what, auto row) {
+      const std::string name = fmt::format("kernel/{}/{}", what, zenwoq_tier_name(tier));
+      benchmark::RegisterBenchmark(name.c_str(), row, tier)
+          ->UseManualTime()
+          ->Iterations(kPasses)
+          ->Unit(benchmark::kMicrosecond);
+    };
+    add("emit", emit_row);
+    add("generate", generate_row);
+  }
   benchmark::RegisterBenchmark("registry/hit", hit_row);
 }
 

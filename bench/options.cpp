@@ -61,6 +61,8 @@ void add_cases(CLI::App& app, CaseRequest& request) {
   add_list(app, "--group", request.groups, "groups, 0 = per channel, with --model or --suite")->check(kGroup);
   add_names(app, "--scale", request.scales, tools::dtypes_by_name(), "types of the scales; default: bf16");
   add_names(app, "--zero", request.zeros, tools::zero_kinds_by_name(), "zero points; default: none");
+  const auto tables = tools::values_by_name(std::array{Table::integer, Table::nf4}, table_name);
+  add_names(app, "--table", request.tables, tables, "what codes mean; default: integer");
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <random>
 
@@ -42,6 +43,8 @@ void fill_codes(Random& random, zenwoq_code_layout layout, std::vector<std::uint
 
 }  // namespace
 
+const char* table_name(Table table) { return table == Table::nf4 ? "nf4" : "integer"; }
+
 Format::Format(std::size_t rows, std::size_t columns, std::size_t group) {
   zenwoq_weight_desc desc;
   zenwoq_weight_desc_init(&desc);
@@ -51,6 +54,16 @@ Format::Format(std::size_t rows, std::size_t columns, std::size_t group) {
   group_size = group;
 }
 
+void Format::set_table(Table kind) {
+  constexpr std::array<float, 16> kNf4 = {-1.0f,       -0.6961928f, -0.5250731f, -0.3949175f, -0.2844414f, -0.1847734f,
+                                          -0.0910500f, 0.0f,        0.0795803f,  0.1609302f,  0.2461123f,  0.3379152f,
+                                          0.4407098f,  0.5626170f,  0.7229568f,  1.0f};
+  table_ = kind;
+  if (kind == Table::nf4) {
+    for (std::size_t i = 0; i < 16; ++i) table[i] = bf16_to_f32(f32_to_bf16(kNf4[i]));
+  }
+}
+
 double Format::bytes() const {
   const double codes = static_cast<double>(n) * static_cast<double>(k) / 2;
   return codes + static_cast<double>(n * groups() * (scale_bytes() + zero_bytes()));
@@ -58,7 +71,8 @@ double Format::bytes() const {
 
 std::string Format::name() const {
   const std::string granularity = group_size == 0 ? "pc" : fmt::format("g{}", group_size);
-  return fmt::format("{}x{}/{}/s{}/{}", n, k, granularity, dtype_name(scale_type), zero_kind_tag(zero_kind));
+  return fmt::format("{}x{}/{}/s{}/{}{}", n, k, granularity, dtype_name(scale_type), zero_kind_tag(zero_kind),
+                     table_ == Table::integer ? "" : fmt::format("/{}", table_name(table_)));
 }
 
 Source::Source(const Format& format, zenwoq_code_layout layout)

@@ -14,16 +14,26 @@
 
 namespace zenwoq::bench {
 
+// What codes mean: integers, or the 16 values of NF4 (QLoRA, Dettmers et al. 2023, appendix E), which kernels must look
+// up.
+enum class Table { integer, nf4 };
+const char* table_name(Table table);
+
 // A weight as rows of results name it.
 struct Format : Quantization {
   // bf16 scales, no zeros, the code table that descriptions begin with.
   Format(std::size_t n, std::size_t k, std::size_t group_size);
 
+  void set_table(Table table);
+
   // Bytes of the source: 4 bits a weight, scales and zeros in their own type.
   double bytes() const;
-  std::string name() const;  // "4096x4096/g128/sbf16/z0": parts as in the names of kernels
+  std::string name() const;  // "4096x4096/g128/sbf16/z0", then "/nf4": parts as in the names of kernels
   // The name has all that formats differ in.
   bool operator==(const Format& other) const { return name() == other.name(); }
+
+ private:
+  Table table_ = Table::integer;
 };
 
 // Codes, scales and zeros of a format.

@@ -41,8 +41,18 @@ void DecodeAvx2::integer(const Ymm& to, const RegExp& codes, std::uint32_t k) {
   e_.vsubps(to, to, r_.subtract);
 }
 
+Xbyak::Address DecodeAvx2::nibbles() const { return e_.ptr[e_.constant(kNibbles, "low nibbles")]; }
+Xbyak::Address DecodeAvx2::high_words() const { return e_.ptr[e_.constant(kHighWords, "high words")]; }
+
+void DecodeAvx2::load_constants() {
+  if (r_.nibbles) e_.vmovdqa(*r_.nibbles, nibbles());
+  if (r_.high_words) e_.vmovdqa(*r_.high_words, high_words());
+}
+
 void DecodeAvx2::lookup(const Xbyak::Reg64& table, const RegExp& codes) {
-  const auto nibbles = e_.constant(kNibbles, "low nibbles");
+  const auto low_nibbles = [this](const Ymm& to, const Ymm& from) {
+    r_.nibbles ? e_.vpand(to, from, *r_.nibbles) : e_.vpand(to, from, nibbles());
+  };
   // Looks nibbles up. out: first = (k, k + 4), second = (k + 1, k + 5) of each lane. a and b are to work with: `bytes`
   // may be b; a holds the tables before.
   const auto words = [&](const Ymm& bytes, const Ymm& first, const Ymm& second, const Ymm& a, const Ymm& b) {
@@ -56,10 +66,10 @@ void DecodeAvx2::lookup(const Xbyak::Reg64& table, const RegExp& codes) {
     e_.vshufps(second, a, b, 0b11011101);
   };
   e_.vmovdqu(r_.spare, e_.ptr[codes]);
-  e_.vpand(r_.pack[3], r_.spare, e_.ptr[nibbles]);
+  low_nibbles(r_.pack[3], r_.spare);
   words(r_.pack[3], r_.pack[0], r_.pack[1], r_.pack[2], r_.pack[3]);
   e_.vpsrlw(r_.spare, r_.spare, 4);
-  e_.vpand(r_.spare, r_.spare, e_.ptr[nibbles]);
+  low_nibbles(r_.spare, r_.spare);
   words(r_.spare, r_.pack[2], r_.pack[3], r_.temp, r_.spare);
 }
 
@@ -69,7 +79,7 @@ void DecodeAvx2::unpack(const Ymm& to, std::uint32_t k) {
   if (k < 4) {
     e_.vpslld(to, pack, 16);
   } else {
-    e_.vandps(to, pack, e_.ptr[e_.constant(kHighWords, "high words")]);
+    r_.high_words ? e_.vandps(to, pack, *r_.high_words) : e_.vandps(to, pack, high_words());
   }
 }
 

@@ -15,6 +15,8 @@
 // shuffle brings (k0, k4) and (k1, k5) of a column into one lane, from where a shift or a mask makes an f32.
 #pragma once
 
+#include <optional>
+
 #include "jit/emitter.h"
 #include "jit/key.h"
 
@@ -24,8 +26,9 @@ class DecodeAvx2 {
  public:
   // Registers that hold what all of a kernel's steps need.
   struct Registers {
-    Xbyak::Ymm mask, flip, subtract;  // integer: of the current nibble
-    Xbyak::Ymm pack[4], temp, spare;  // table: (k0,k4), (k1,k5), (k2,k6), (k3,k7), and two to work with
+    Xbyak::Ymm mask, flip, subtract;                // integer: of the current nibble
+    Xbyak::Ymm pack[4], temp, spare;                // table: (k0,k4), (k1,k5), (k2,k6), (k3,k7), and two to work with
+    std::optional<Xbyak::Ymm> nibbles, high_words;  // table: constants, where there is room; otherwise in memory
   };
   DecodeAvx2(Emitter& emitter, const Registers& registers) : e_(emitter), r_(registers) {}
 
@@ -34,12 +37,17 @@ class DecodeAvx2 {
   // out: to = values of k (of the nibble loaded last) of the half strip at `codes`.
   void integer(const Xbyak::Ymm& to, const Xbyak::RegExp& codes, std::uint32_t k);
 
-  // Table: out: pack. clobbers: temp, spare.
+  // Table: before all lookups whose constants have registers.
+  void load_constants();
+  // out: pack. clobbers: temp, spare.
   void lookup(const Xbyak::Reg64& table, const Xbyak::RegExp& codes);
   // out: to = values of k, from pack.
   void unpack(const Xbyak::Ymm& to, std::uint32_t k);
 
  private:
+  Xbyak::Address nibbles() const;
+  Xbyak::Address high_words() const;
+
   Emitter& e_;
   const Registers r_;
 };

@@ -56,6 +56,8 @@ Avx2Registers::Avx2Registers(const KernelKey& key, std::uint32_t vectors)
     for (Ymm& pack : decode_.pack) pack = take();
     weight_.push_back(decode_.temp = take());
     x_.push_back(decode_.spare = take());
+    if (next_ < 16) decode_.high_words = take();
+    if (next_ < 16) decode_.nibbles = take();
   }
   for (std::uint32_t i = kept; i < 16; ++i) scratch_.push_back(ymm(i));
   next_ = std::max(next_, kept + 3);  // flush: scale, zero, xsum
@@ -98,6 +100,8 @@ std::vector<RegisterUse> Avx2Registers::uses(const KernelKey& key) const {
     use("multiply", "subtract", decode_.subtract);
   } else {
     for (const Ymm& pack : decode_.pack) use("multiply", "pack", pack);
+    if (decode_.high_words) use("multiply", "high words", *decode_.high_words);
+    if (decode_.nibbles) use("multiply", "low nibbles", *decode_.nibbles);
   }
   for (const Ymm& weight : weight_) use("multiply", "weight", weight);
   for (const Ymm& x : x_) use("multiply", "x", x);
@@ -148,6 +152,7 @@ RegExp GemmAvx2::parameters_of(const Reg64& from, std::uint32_t element_bytes, s
 void GemmAvx2::begin_pass(std::uint32_t pass) {
   first_ = pass * v_.vectors();
   if (v_.passes() > 1) note("pass {}: columns {} to {}", pass, first_ * 8, (first_ + vectors()) * 8 - 1);
+  if (key_.codes == Codes::table) decode_.load_constants();  // the epilogue of the last unit took their registers
 }
 
 void GemmAvx2::zero_totals() {

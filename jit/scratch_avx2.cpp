@@ -30,7 +30,9 @@ DecodeAvx2::Registers decode_registers() {
           .subtract = Ymm(2),
           .pack = {Ymm(2), Ymm(3), Ymm(4), Ymm(5)},
           .temp = Ymm(6),
-          .spare = Ymm(7)};
+          .spare = Ymm(7),
+          .nibbles = Ymm(0),
+          .high_words = Ymm(1)};
 }
 constexpr std::uint32_t kDecoders = 8;  // registers that decoded values take in turn
 Ymm decoded(std::uint32_t i) { return Ymm(static_cast<int>(8 + i % kDecoders)); }
@@ -208,6 +210,7 @@ void ScratchAvx2::decode_segment() {
   const auto codes = [&](std::uint32_t i) { return r_.codes + i * kHalfBytes; };
   Xbyak::Label step;
   lea(to, ptr[local(local_.scratch)]);
+  if (key_.codes == Codes::table) decode_.load_constants();
   L(step);
   label("decode");
   // All four strips: the first two of a panel bring the other two into the L2 cache.

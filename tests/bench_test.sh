@@ -22,6 +22,7 @@ run --shape 64,64,32,1,1 --shape 100,72,0,5,2 --shape 16,1001,64,2,1 --json "$fo
 run --shape 64,64,32,3,1 --scale f16 --zero none,integer --benchmark_filter=linear --json "$folder/integer.json"
 run --shape 64,64,32,3,1 --scale f32 --zero offset --benchmark_filter=linear --json "$folder/offset.json"
 run --model SmolLM2-135M --m 1,3 --threads 1,2 --group 0,64 --benchmark_filter=linear --json "$folder/model.json"
+run --shape 64,64,32,3,1 --table integer,nf4 --benchmark_filter=linear --json "$folder/tables.json"
 ZENWOQ_TIER=reference run --shape 64,64,32,1,1 --benchmark_filter=linear --json "$folder/reference.json"
 
 # Wrong options, one for each kind of refusal. The message must name what was wrong.
@@ -101,7 +102,7 @@ for key in ("zenwoq_version", "cpu", "uarch", "tier", "tier_reason", "tuning", "
 assert float(context["read_gb_per_s_t1"]) > 0
 
 names = ("linear/64x64/g32/sbf16/z0/m1/t1", "linear/100x72/pc/sbf16/z0/m5/t2", "linear/16x1001/g64/sbf16/z0/m2/t1",
-         "kernel/emit", "kernel/generate", "registry/hit",
+         "kernel/emit/avx2", "kernel/generate/avx2", "kernel/emit/avx512bf16", "kernel/generate/avx512bf16", "registry/hit",
          "weight/pack/nibbles/t1", "weight/pack/nibbles/t2", "weight/pack/u8/t1", "weight/pack/u8/t2", "weight/pack/s8/t1", "weight/pack/s8/t2",
          "weight/create/t1", "weight/create/t2", "weight/unpack/t1", "weight/dequantize/t1",
          "context/create/t1", "context/create/t2", "call/64x64/g32/m1/t1", "call/576x576/g32/m1/t1",
@@ -129,12 +130,15 @@ assert linear["linear/64x64/g32/sbf16/z0/m1/t1/real_time"]["bytes"] == 64 * 64 /
 assert linear["linear/16x1001/g64/sbf16/z0/m2/t1/real_time"]["bytes"] == 16 * 1001 / 2 + 16 * 16 * 2
 assert check_linear(load("integer"))["linear/64x64/g32/sf16/zi/m3/t1/real_time"]["bytes"] == 64 * 64 / 2 + 64 * 2 * (2 + 1)
 assert check_linear(load("offset"))["linear/64x64/g32/sf32/za/m3/t1/real_time"]["bytes"] == 64 * 64 / 2 + 64 * 2 * (4 + 4)
+tables = check_linear(load("tables"))
+assert set(tables) == {f"linear/64x64/g32/sbf16/z0/{table}m3/t1/real_time" for table in ("", "nf4/")}
 check_linear(load("reference"))
 assert load("reference")["context"]["tier"] == "reference"
 
-for name in ("kernel/emit", "kernel/generate"):
-    row = next(row for run, row in rows.items() if run.startswith(name))
-    assert 0 < row["median_us"] <= row["max_us"] and row["kernels"] > 300, row
+for name in ("emit/avx2", "generate/avx2", "emit/avx512bf16", "generate/avx512bf16"):
+    row = next(row for run, row in rows.items() if run.startswith(f"kernel/{name}"))
+    assert 0 < row["median_us"] <= row["max_us"] and row["kernels"] > 200, row
+    assert "_" + name.split("/")[1] in row["label"], row
 for run, row in rows.items():
     if run.startswith("weight/"):
         assert row["GB/s"] > 0 and row["bytes"] > 0, row

@@ -14,6 +14,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "zenwoq/zenwoq.h"
@@ -177,6 +178,7 @@ TEST_F(Cli, BadUsage) {
   expect_refusal("kernels --shape 64,64,32x", "N,K,GROUP");
   expect_refusal("kernels --shape 64,64,7", "group_size");
   expect_refusal("kernels --shape 64,64,32 --tuning zen9", "zen9");
+  expect_refusal("kernels --shape 64,64,32 --tier reference", "reference");
   expect_refusal("kernels --shape 64,64,32 --m 0", "0");
   expect_refusal("dump gemm_bf16_t4", "gemm_bf16_t4");
   expect_refusal("dump gemm_bf16_t4_g128_k4096_sbf16_z0_m6x8_yf32_avx512bf16_p4096", "m6x8");
@@ -210,6 +212,16 @@ TEST_F(Cli, KernelsOfShapesAndFiles) {
     std::size_t code_bytes = 0;
     ASSERT_EQ(zenwoq_kernel_emit(name.c_str(), nullptr, 0, &code_bytes), ZENWOQ_OK);
     EXPECT_EQ(kernel.at("code_bytes"), code_bytes);
+  }
+  for (const auto& [options, tuning, tier] : {std::tuple("--tuning zen3", "zen3", "avx2"),
+                                              {"--tuning zen5", "zen5", "avx512bf16"},
+                                              {"--tuning zen5 --tier avx2", "zen5", "avx2"},
+                                              {"--tuning generic --tier avx512bf16", "generic", "avx512bf16"}}) {
+    const json list = run_json(std::string("kernels --json --shape 64,64,32 --m 1 ") + options);
+    EXPECT_EQ(list.at("tuning"), tuning) << options;
+    EXPECT_EQ(list.at("tier"), tier) << options;
+    const std::string name = list.at("kernels")[0].at("name");
+    EXPECT_NE(name.find(std::string("_") + tier), std::string::npos) << options << ": " << name;
   }
   const json file = run_json("kernels --json --m 1 '" + fixture("attention.gguf") + "'");
   ASSERT_GE(file.at("kernels").size(), 1u);

@@ -37,7 +37,7 @@ struct DumpOptions {
   std::string layer;
   std::vector<std::size_t> m = {1};
   zenwoq_dtype output_type = ZENWOQ_F32;
-  std::string tuning;
+  TuningChoice tuning;
   std::string output_dir;
   bool json = false;
 };
@@ -124,7 +124,7 @@ void add_dump_command(CLI::App& app, int& exit_code) {
   CLI::Option* layer = command->add_option("--layer", options->layer, "the layer of the file whose kernels are wanted");
   add_m_option(*command, options->m)->default_str("1")->needs(layer);
   add_output_option(*command, options->output_type)->needs(layer);
-  add_tuning_option(*command, options->tuning)->needs(layer);
+  for (CLI::Option* option : add_tuning_options(*command, options->tuning)) option->needs(layer);
   command->add_option("--output-dir", options->output_dir, "write files into this folder instead");
   command->add_flag("--json", options->json, "print the keys and the code as JSON");
   command->callback([options, &exit_code] {

@@ -27,7 +27,7 @@ constexpr const char* kFooter =
     "Works on every x86-64 machine: kernels are emitted, not run.\n"
     "Example: zenwoq kernels --shape 4096,4096,128 --m 1,16 --tuning zen5\n"
     "Example: zenwoq kernels model.gguf --json\n"
-    "JSON keys: tuning, kernels [{name, m [..], layers [..] (names, or shapes as N,K,GROUP), code_bytes, emit_us,\n"
+    "JSON keys: tuning, tier, kernels [{name, m [..], layers [..] (names, or shapes as N,K,GROUP), code_bytes, emit_us,\n"
     "refused (why there is no such kernel, or empty)}].";
 
 struct KernelsOptions {
@@ -38,7 +38,7 @@ struct KernelsOptions {
   zenwoq_zero_kind zero_kind = ZENWOQ_ZERO_NONE;
   zenwoq_dtype output_type = ZENWOQ_F32;
   bool bias = false;
-  std::string tuning;
+  TuningChoice tuning;
   bool json = false;
 };
 
@@ -139,8 +139,8 @@ void print_text(const std::vector<ListedKernel>& kernels) {
   fmt::print("{}", table.text());
 }
 
-Json list_json(const std::vector<ListedKernel>& kernels, const char* tuning) {
-  Json json = {{"tuning", tuning}, {"kernels", Json::array()}};
+Json list_json(const std::vector<ListedKernel>& kernels, const CpuTuning& tuning) {
+  Json json = {{"tuning", tuning.name}, {"tier", zenwoq_tier_name(tuning.tier)}, {"kernels", Json::array()}};
   for (const ListedKernel& kernel : kernels) {
     json["kernels"].push_back({{"name", kernel.key.name()},
                                {"m", kernel.m},
@@ -158,7 +158,7 @@ ExitCode run_kernels(const KernelsOptions& options) {
   std::vector<ListedKernel> kernels = list_kernels(options, tuning);
   for (ListedKernel& kernel : kernels) measure(&kernel);
   if (options.json) {
-    print_json(list_json(kernels, tuning.name));
+    print_json(list_json(kernels, tuning));
   } else {
     print_text(kernels);
   }
@@ -185,7 +185,7 @@ void add_kernels_command(CLI::App& app, int& exit_code) {
       ->needs(shape);
   command->add_flag("--bias", options->bias, "a --shape with a bias")->needs(shape);
   add_output_option(*command, options->output_type);
-  add_tuning_option(*command, options->tuning);
+  add_tuning_options(*command, options->tuning);
   command->add_flag("--json", options->json, "print JSON");
   command->callback([options, &exit_code] { exit_code = run_kernels(*options); });
 }

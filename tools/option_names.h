@@ -17,6 +17,7 @@
 
 #include "jit/number.h"
 #include "src/plan/tuning.h"
+#include "tools/planned_kernels.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq::tools {
@@ -49,12 +50,18 @@ inline CLI::Option* add_m_option(CLI::App& command, std::vector<std::size_t>& m)
       ->check(CLI::Range(std::size_t{1}, kMost));
 }
 
-inline CLI::Option* add_tuning_option(CLI::App& command, std::string& tuning) {
-  return command
-      .add_option("--tuning", tuning, fmt::format("tiles of which CPU: {} (default: this CPU's)", tuning_names()))
-      ->check([](const std::string& name) {
-        return is_tuning(name) ? "" : fmt::format("\"{}\": must be {}", name, tuning_names());
-      });
+// --tuning and --tier.
+inline std::array<CLI::Option*, 2> add_tuning_options(CLI::App& command, TuningChoice& choice) {
+  CLI::Option* tuning = command.add_option("--tuning", choice.cpu,
+                                           fmt::format("tiles of which CPU: {} (default: this CPU's)", tuning_names()));
+  tuning->check([](const std::string& name) {
+    return is_tuning(name) ? "" : fmt::format("\"{}\": must be {}", name, tuning_names());
+  });
+  CLI::Option* tier = command.add_option(
+      "--tier", choice.tier, "avx2 or avx512bf16 (default: the highest of --tuning's CPU, or that this machine runs)");
+  tier->transform(
+      CLI::CheckedTransformer(values_by_name(std::array{ZENWOQ_TIER_AVX2, ZENWOQ_TIER_AVX512BF16}, zenwoq_tier_name)));
+  return {tuning, tier};
 }
 
 }  // namespace zenwoq::tools

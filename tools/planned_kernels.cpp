@@ -4,6 +4,8 @@
 // Plans and emits kernels without weights to run them on.
 #include "tools/planned_kernels.h"
 
+#include <fmt/format.h>
+
 #include "src/api/handles.h"
 #include "src/plan/plan.h"
 #include "src/weight/packed.h"
@@ -18,8 +20,15 @@ void require_ok(const Status& status) {
 
 }  // namespace
 
-const CpuTuning& wanted_tuning(const std::string& name) {
-  return make_context({1, ZENWOQ_TIER_BEST, name})->context->tuning();
+const CpuTuning& wanted_tuning(const TuningChoice& choice) {
+  const CpuTuning& here = make_context({1, ZENWOQ_TIER_BEST, {}})->context->tuning();
+  if (choice.tier != ZENWOQ_TIER_BEST) return find_tuning(choice.cpu.empty() ? here.name : choice.cpu, choice.tier);
+  if (choice.cpu.empty()) return here;
+  const CpuTuning* best = nullptr;
+  for (const CpuTuning* tuning : tunings()) {
+    if (tuning->name == choice.cpu && (best == nullptr || tuning->tier > best->tier)) best = tuning;
+  }
+  return best != nullptr ? *best : throw ToolError(fmt::format("no tiles of \"{}\"", choice.cpu));
 }
 
 std::vector<KernelKey> planned_kernels(const LayerInfo& info, std::size_t m, zenwoq_dtype output_type,

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The kernels that the plan chooses for a layer, and their code, on any machine: nothing here asks the CPU.
+// The kernels that the plan chooses for a layer, and their code, on any machine: only tiles of "this CPU" ask what it
+// is.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +15,13 @@
 
 namespace zenwoq::tools {
 
-// The tiles of the CPU with this name (empty: this CPU), for the tier that this machine runs. Throws ToolError for an
-// unknown name.
-const CpuTuning& wanted_tuning(const std::string& name);
+// Which tiles to plan with: of the CPU with this name (empty: this CPU), for this tier (ZENWOQ_TIER_BEST: the highest
+// that a named CPU has tiles of, or that this machine runs).
+struct TuningChoice {
+  std::string cpu;
+  zenwoq_tier tier = ZENWOQ_TIER_BEST;
+};
+const CpuTuning& wanted_tuning(const TuningChoice& choice);
 
 // Keys of the kernels that runs of m rows of the layer use on one thread. Throws ToolError for an impossible layer.
 std::vector<KernelKey> planned_kernels(const LayerInfo& info, std::size_t m, zenwoq_dtype output_type,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from bench.report.figures import Spread
 from bench.report.run import ReadError, Run, view
 
-LINEAR = re.compile(r"linear/(\d+)x(\d+)/(?:pc|g(\d+))/s(\w+)/(z.)/m(\d+)/t(\d+)/")
+LINEAR = re.compile(r"linear/(\d+)x(\d+)/(?:pc|g(\d+))/s(\w+)/(z.)(?:/(nf4))?/m(\d+)/t(\d+)/")
 ZERO_NAMES = {"z0": "", "zi": "integer zero", "za": "offset"}
 
 
@@ -25,6 +25,7 @@ class Case(NamedTuple):
     zero: str  # "z0" (none), "zi" (integer), "za" (offset)
     m: int
     threads: int
+    table: str = ""  # of codes that are no integers: "nf4"
 
     @classmethod
     def of_name(cls, name: str) -> Case | None:
@@ -32,20 +33,20 @@ class Case(NamedTuple):
         match = LINEAR.match(name)
         if not match:
             return None
-        n, k, group, scale, zero, m, threads = match.groups()
-        return cls(int(n), int(k), int(group or 0), scale, zero, int(m), int(threads))
+        n, k, group, scale, zero, table, m, threads = match.groups()
+        return cls(int(n), int(k), int(group or 0), scale, zero, int(m), int(threads), table or "")
 
     @property
     def format(self) -> str:
         """The title of a line or column: "g128", "per channel, offset", "g32, f16"."""
         group = f"g{self.group}" if self.group else "per channel"
-        parts = [group, ZERO_NAMES[self.zero], "" if self.scale == "bf16" else self.scale]
+        parts = [group, ZERO_NAMES[self.zero], "" if self.scale == "bf16" else self.scale, self.table.upper()]
         return ", ".join(part for part in parts if part)
 
     @property
-    def format_order(self) -> tuple[int, int, str]:
+    def format_order(self) -> tuple[int, int, str, str]:
         """Sorts per channel first, then from large groups to small; symmetric before the rest."""
-        return (-self.group if self.group else -(10**9), list(ZERO_NAMES).index(self.zero), self.scale)
+        return (-self.group if self.group else -(10**9), list(ZERO_NAMES).index(self.zero), self.scale, self.table)
 
 
 class Row:

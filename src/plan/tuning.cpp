@@ -13,7 +13,8 @@ namespace zenwoq {
 namespace {
 
 constexpr const CpuTuning* kTunings[] = {
-    &kZen2Avx2, &kZen3Avx2, &kZen4Avx512Bf16, &kZen4Avx2, &kZen5Avx512Bf16, &kGenericAvx512Bf16, &kGenericAvx2,
+    &kZen2Avx2,       &kZen3Avx2, &kZen4Avx512Bf16,    &kZen4Avx2,
+    &kZen5Avx512Bf16, &kZen5Avx2, &kGenericAvx512Bf16, &kGenericAvx2,
 };
 constexpr std::string_view kGeneric = "generic";
 

@@ -20,6 +20,7 @@ constexpr CpuTuning avx2_table(const char* name) {
       .name = name,
       .tier = ZENWOQ_TIER_AVX2,
       .tiles = kTiles,
+      .x_bytes_kept = 4 << 20,
       .scratch_from = 11,
       .scratch_rows = kMaxScratchRows,
       .scratch_tile_rows = 6,
@@ -32,6 +33,7 @@ constexpr CpuTuning avx2_table(const char* name) {
 const CpuTuning kZen2Avx2 = avx2_table("zen2");
 const CpuTuning kZen3Avx2 = avx2_table("zen3");
 const CpuTuning kZen4Avx2 = avx2_table("zen4");
+const CpuTuning kZen5Avx2 = avx2_table("zen5");
 const CpuTuning kGenericAvx2 = avx2_table("generic");
 
 }  // namespace zenwoq

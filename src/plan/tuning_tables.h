@@ -14,6 +14,7 @@ extern const CpuTuning kGenericAvx512Bf16;
 extern const CpuTuning kZen2Avx2;
 extern const CpuTuning kZen3Avx2;
 extern const CpuTuning kZen4Avx2;
+extern const CpuTuning kZen5Avx2;
 extern const CpuTuning kGenericAvx2;
 
 }  // namespace zenwoq
