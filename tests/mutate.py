@@ -93,8 +93,22 @@ MUTATIONS = [
     Mutation(
         "The second half of a strip takes the zeros of the first",
         "jit/gemm_avx2.cpp",
-        "load_zeros_avx2(*this, v_.zero(), parameter_address(r_.zeros, 1, strip) + half * 8);",
-        "load_zeros_avx2(*this, v_.zero(), parameter_address(r_.zeros, 1, strip));",
+        "load_zeros_avx2(*this, v_.zero(), parameters_of(r_.zeros, 1, i));",
+        "load_zeros_avx2(*this, v_.zero(), parameters_of(r_.zeros, 1, i / kHalves * kHalves));",
+        KERNEL,
+    ),
+    Mutation(
+        "All passes of a tile are of its first columns",
+        "jit/gemm_avx2.cpp",
+        "  first_ = pass * v_.vectors();\n",
+        "  first_ = pass * 0;\n",
+        KERNEL,
+    ),
+    Mutation(
+        "The table decoder's constants are what the last unit's epilogue left in their registers",
+        "jit/gemm_avx2.cpp",
+        "  if (key_.codes == Codes::table) decode_.load_constants();",
+        "  if (key_.codes == Codes::integer) decode_.load_constants();",
         KERNEL,
     ),
     Mutation(
@@ -118,7 +132,21 @@ MUTATIONS = [
         "context.x_type()",
         RUN,
     ),
+    Mutation(
+        "The reference does not flip the codes of a two's complement table",
+        "src/reference/reference_gemm.cpp",
+        "static_cast<std::int32_t>(code ^ flip)",
+        "static_cast<std::int32_t>(code)",
+        REFERENCE,
+    ),
     # the walk
+    Mutation(
+        "A second pass over K goes on where the first one ended",
+        "jit/gemm.cpp",
+        "    if (pass > 0) begin_walk();\n",
+        "",
+        KERNEL,
+    ),
     Mutation(
         "The last step of a row reads on past the row's end",
         "jit/gemm.cpp",

@@ -100,7 +100,7 @@ def main() -> None:
     gb_s = [each / 1e9 for each in bytes_per_s]
     cpu = zenwoq.cpu_info()
     speed = f"{min(gb_s):.0f} to {max(gb_s):.0f} GB/s"
-    head = f"{cpu.brand} ({cpu.uarch}), {args.threads} threads, {speed}, {time.strftime('%Y-%m-%d')}"
+    head = f"{cpu.brand} ({cpu.uarch}), tier {cpu.tier}, {args.threads} threads, {speed}, {time.strftime('%Y-%m-%d')}"
     print(f"{head}\n{', '.join(f'{name} {version}' for name, version in versions().items())}\n\n{table(rows)}")
     judged = aims(rows)
     for line in [*judged, *missing(args.llama_cpp)]:
@@ -110,6 +110,7 @@ def main() -> None:
             "kind": "llm",
             "cpu": cpu.brand,
             "uarch": cpu.uarch,
+            "tier": cpu.tier,
             "threads": args.threads,
             "date": time.strftime("%Y-%m-%d"),
             "versions": versions(),

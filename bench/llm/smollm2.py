@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench.llm.models import SMOLLM2, smollm2
+from bench.llm.models import SMOLLM2, SMOLLM2_Q4_0, requantize_to_q4_0, smollm2
 from bench.llm.report import Row
 from bench.llm.sizes import Sizes
 from bench.llm.variants import Variant, error, has, of_model, wrong
@@ -30,7 +31,10 @@ def variants(sizes: Sizes, with_llama_cpp: bool) -> Iterator[Variant]:
         if library in sizes.smol_compiled:
             yield of_model(library, quantize, model, prompt, sizes.smol_steps, "inductor")
         if library == "zenwoq" and with_llama_cpp and has("llama_cpp"):
-            yield of_llama_cpp(prompt[0].tolist(), sizes.smol_steps)
+            if not SMOLLM2_Q4_0.exists():
+                requantize_to_q4_0(SMOLLM2, SMOLLM2_Q4_0)
+            yield of_llama_cpp("Q4_1", SMOLLM2, prompt[0].tolist(), sizes.smol_steps)
+            yield of_llama_cpp("Q4_0", SMOLLM2_Q4_0, prompt[0].tolist(), sizes.smol_steps)
 
 
 def zentorch_variants(sizes: Sizes) -> Iterator[Variant]:
@@ -43,13 +47,13 @@ def _prompt(sizes: Sizes) -> torch.Tensor:
     return torch.arange(sizes.smol_prompt)[None] + 1000
 
 
-def of_llama_cpp(prompt: list[int], steps: int) -> Variant:
-    """llama.cpp on the same file, tokens and threads."""
+def of_llama_cpp(weights: str, file: Path, prompt: list[int], steps: int) -> Variant:
+    """llama.cpp on the same tokens and threads; its activations are int8."""
     from llama_cpp import Llama
 
     threads = torch.get_num_threads()
     model = Llama(
-        str(SMOLLM2),
+        str(file),
         n_ctx=len(prompt) + steps + 2,
         n_batch=len(prompt),
         n_ubatch=len(prompt),
@@ -66,7 +70,8 @@ def of_llama_cpp(prompt: list[int], steps: int) -> Variant:
         model.eval(prompt[:1])
         return torch.empty(0)
 
-    return Variant("llama.cpp", "gguf, int8 activations", prefill, step, SMOLLM2.stat().st_size).start()
+    name = f"llama.cpp {weights}"
+    return Variant(name, f"{weights}, int8 activations", prefill, step, file.stat().st_size).start()
 
 
 def rows(measured: list[Variant], prompt: int) -> list[Row]:

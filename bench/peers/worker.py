@@ -129,7 +129,7 @@ def main() -> None:
         try:
             answer = getattr(server, request.pop("command"))(**request)
         except Exception as error:  # whatever a library raises is the answer
-            answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:500]}
+            answer = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:500]}
         print(json.dumps(answer), file=answers, flush=True)
 
 

@@ -37,9 +37,9 @@ def print_llm(run: Run) -> None:
     """Prints the medians of all parts."""
     context = run.context
     threads = count(int(context["threads"]), "thread")
-    print(
-        f"{context['cpu']}, {context['uarch']}, {context['date'][:10]}, {threads}, {context['bandwidth_gb_s']} GB/s.\n"
-    )
+    tier = [f"tier {context['tier']}"] if "tier" in context else []  # older runs do not say
+    about = [context["cpu"], context["uarch"], *tier, context["date"][:10], threads]
+    print(f"{', '.join(about)}, {context['bandwidth_gb_s']} GB/s.\n")
     for part in unique(row["part"] for row in run.rows):
         title, columns = PARTS[part]
         print(f"### {title}\n")

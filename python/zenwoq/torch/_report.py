@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from zenwoq._cpu import cpu_info
+
 
 @dataclass(frozen=True)
 class LayerReport:
@@ -63,10 +65,10 @@ class Report:
         return sum(layer.bytes_after for layer in self.layers)
 
     def summary(self) -> str:
-        """One line that says how many linears were replaced, how large they are and how long it took."""
+        """One line: how many linears were replaced, the tier that runs them, how large they are, how long it took."""
         return (
-            f"{len(self.replaced)} of {len(self.layers)} linears run on zenwoq, {_size(self.bytes_before)} before, "
-            f"{_size(self.bytes_after)} now, packed in {self.seconds:.2f} s"
+            f"{len(self.replaced)} of {len(self.layers)} linears run on zenwoq (tier {cpu_info().tier}), "
+            f"{_size(self.bytes_before)} before, {_size(self.bytes_after)} now, packed in {self.seconds:.2f} s"
         )
 
     def __str__(self) -> str:
