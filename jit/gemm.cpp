@@ -96,8 +96,7 @@ void Gemm::load_arguments() {
     mov(r_.temp, argument(offset));
     mov(qword[local(slot)], r_.temp);
   };
-  mov(r_.temp, argument(offsetof(GemmArgs, table)));
-  load_table(r_.temp);
+  load_table();
   mov(r_.ldx, argument(offsetof(GemmArgs, ldx_bytes)));
   lea(r_.ldx3, ptr[r_.ldx + r_.ldx * 2]);
   lea(r_.ldx5, ptr[r_.ldx + r_.ldx * 4]);

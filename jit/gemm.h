@@ -49,8 +49,9 @@ class Gemm : public Emitter {
   Gemm(const KernelKey& key, const Path& path, std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes);
 
   // The data path. in: all registers of the walk; clobbers none of them but temp, unless it says so.
-  virtual void load_table(const Xbyak::Reg64& table) = 0;  // table: address of the DecodeTable
-  virtual void keep_arguments() {}  // rdi still has the arguments, and is the data path's to use from here on
+  // rdi has the arguments. load_table comes before the walk takes its own; from keep_arguments on rdi is the path's.
+  virtual void load_table() {}
+  virtual void keep_arguments() {}
   virtual void load_x_tail(
       std::uint64_t k) = 0;                  // activations k .. K - 1 of each row to x_tail_address, unless completed
   virtual void begin_pass(std::uint32_t) {}  // the operations below are of this pass' columns, but for zero_totals

@@ -70,7 +70,6 @@ class GemmAvx2 final : private Gemm {
   GemmAvx2(const KernelKey& key, const Avx2Registers& v, std::uint8_t* buffer, std::size_t capacity,
            std::vector<Note>* notes);
 
-  void load_table(const Xbyak::Reg64&) override {}
   void keep_arguments() override { mov(rdi, ptr[rdi + offsetof(GemmArgs, table)]); }
   void load_x_tail(std::uint64_t) override {}
   void begin_pass(std::uint32_t pass) override;

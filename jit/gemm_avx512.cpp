@@ -43,9 +43,10 @@ GemmAvx512::GemmAvx512(const KernelKey& key, std::uint8_t* buffer, std::size_t c
       v_(key),
       epilogue_(*this, key_, v_.free_in_epilogue()) {}
 
-void GemmAvx512::load_table(const Reg64& table) {
+void GemmAvx512::load_table() {
+  mov(r_.temp, qword[rdi + offsetof(GemmArgs, table)]);
   note("table: the 16 values of the codes in bf16, twice");
-  vbroadcasti64x4(v_.table(), ptr[table]);
+  vbroadcasti64x4(v_.table(), ptr[r_.temp]);
 }
 
 void GemmAvx512::load_x_tail(std::uint64_t k) {

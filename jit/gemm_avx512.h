@@ -27,7 +27,7 @@ class GemmAvx512 final : private Gemm {
  private:
   GemmAvx512(const KernelKey& key, std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes);
 
-  void load_table(const Xbyak::Reg64& table) override;
+  void load_table() override;
   void load_x_tail(std::uint64_t k) override;
   void zero_totals() override;
   void zero_sums() override;

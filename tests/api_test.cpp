@@ -6,10 +6,13 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
 
+#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "zenwoq/zenwoq.h"
@@ -400,6 +403,52 @@ TEST_F(Api, WorkspaceIsAskedForAndChecked) {
 }
 
 // Bytes at any address give the same bits as a linear, for every bias type and number of threads.
+// Kernels of many rows keep decoded codes, sums and totals on the stack: most of them where a group outlasts a segment.
+TEST_F(Api, RunsOn64KiBOfStack) {
+  constexpr std::size_t kRows = 96, kLongK = 512, kColumns = 64;
+  for (const zenwoq_tier tier : {ZENWOQ_TIER_REFERENCE, ZENWOQ_TIER_AVX2, ZENWOQ_TIER_BEST}) {
+    zenwoq_context_options options;
+    zenwoq_context_options_init(&options);
+    options.threads = 1, options.max_tier = tier;
+    zenwoq_context* context = nullptr;
+    ASSERT_EQ(zenwoq_context_create(&options, &context), ZENWOQ_OK) << zenwoq_last_error();
+    std::vector<uint8_t> codes(kColumns * kLongK / 2, 0x9A);
+    std::vector<float> scales(kColumns, 0.5f), y(kRows * kColumns);
+    std::vector<uint16_t> x(kRows * kLongK, 0x3F80);
+    desc_.n = kColumns, desc_.k = kLongK, desc_.group_size = 0;
+    source_.codes = codes.data(), source_.codes_bytes = codes.size();
+    source_.scales = scales.data(), source_.scales_bytes = scales.size() * 4;
+    zenwoq_weight* weight = nullptr;
+    zenwoq_linear* linear = nullptr;
+    ASSERT_EQ(zenwoq_weight_create(context, &desc_, &source_, &weight), ZENWOQ_OK) << zenwoq_last_error();
+    ASSERT_EQ(zenwoq_linear_create(context, weight, nullptr, &linear), ZENWOQ_OK) << zenwoq_last_error();
+    ASSERT_EQ(zenwoq_linear_prepare(linear, kRows), ZENWOQ_OK);  // generating code is not promised so small a stack
+    args_.m = kRows, args_.x = x.data(), args_.x_bytes = x.size() * 2, args_.y = y.data(), args_.y_bytes = y.size() * 4;
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    // What the thread itself takes (its thread-local variables lie there too) comes on top.
+    ASSERT_EQ(pthread_attr_setstacksize(&attributes, (64 << 10) + PTHREAD_STACK_MIN), 0);
+    pthread_t thread;
+    std::pair<zenwoq_linear*, zenwoq_run_args*> call{linear, &args_};
+    ASSERT_EQ(pthread_create(
+                  &thread, &attributes,
+                  [](void* at) -> void* {
+                    const auto [layer, args] = *static_cast<decltype(call)*>(at);
+                    return zenwoq_linear_run(layer, args) == ZENWOQ_OK ? at : nullptr;
+                  },
+                  &call),
+              0);
+    void* good = nullptr;
+    pthread_join(thread, &good);
+    pthread_attr_destroy(&attributes);
+    EXPECT_NE(good, nullptr) << tier;
+    EXPECT_THAT(y, Each(kLongK / 2 * 1.5f));
+    zenwoq_linear_destroy(linear);
+    zenwoq_weight_destroy(weight);
+    zenwoq_context_destroy(context);
+  }
+}
+
 TEST_F(Api, PackedBytesRunAsALinearOfThem) {
   constexpr size_t kM = 5;
   std::vector<uint16_t> x(kM * kK);

@@ -308,7 +308,8 @@ ZENWOQ_API zenwoq_status zenwoq_linear_workspace_bytes(const zenwoq_linear *line
                                                        size_t *bytes);
 
 /* y = x * W^T + bias. x, y and workspace must not overlap. Allocates nothing once the kernels exist and a workspace is
- * given. Errors: INVALID_ARGUMENT, OVERFLOW, BUFFER_TOO_SMALL, OUT_OF_MEMORY (own scratch). */
+ * given. The calling thread, and each that runs tasks of a parallel_for, needs 64 KiB of stack: kernels of many rows
+ * decode codes there. Errors: INVALID_ARGUMENT, OVERFLOW, BUFFER_TOO_SMALL, OUT_OF_MEMORY (own scratch). */
 ZENWOQ_API zenwoq_status zenwoq_linear_run(zenwoq_linear *linear, const zenwoq_run_args *args);
 
 /* ---- Packed bytes without handles ------------------------------------------------------------------------------ */
