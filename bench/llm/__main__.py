@@ -19,6 +19,7 @@ import importlib.metadata
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -33,26 +34,32 @@ from bench.llm.sizes import TINY, Sizes
 from bench.llm.timing import bandwidth
 from bench.llm.variants import has, take_turns
 
+PARTS = ("operator", "optimize", "llama", "smollm2")
 
-def measure(sizes: Sizes, threads: int, with_llama_cpp: bool) -> tuple[list[Row], list[float]]:
-    """Measures all rows; returns them, and the bytes per second of each of the Llama's rounds."""
+
+def measure(parts: Sequence[str], sizes: Sizes, threads: int, with_llama_cpp: bool) -> tuple[list[Row], list[float]]:
+    """Measures the rows of these parts; returns them, and the bytes per second of each round of a model."""
     torch.set_num_threads(1)
-    rows = [operator_row(n, k, sizes.call_repeats) for n, k in ((64, 64), (576, 576))]
+    rows = []
+    if "operator" in parts:
+        rows += [operator_row(n, k, sizes.call_repeats) for n, k in ((64, 64), (576, 576))]
     torch.set_num_threads(threads)
-    rows.append(optimize_row(sizes, threads))
-    llamas = list(llama.variants(sizes))
-    smols = list(smollm2.variants(sizes, with_llama_cpp)) if sizes.smol else []
+    if "optimize" in parts:
+        rows.append(optimize_row(sizes, threads))
+    llamas = list(llama.variants(sizes)) if "llama" in parts else []
+    smols = list(smollm2.variants(sizes, with_llama_cpp)) if "smollm2" in parts and sizes.smol else []
     if sizes.zentorch and has("zentorch"):  # last: its import changes what inductor makes
-        llamas += llama.zentorch_variants(sizes)
-        smols += smollm2.zentorch_variants(sizes) if sizes.smol else []
+        llamas += llama.zentorch_variants(sizes) if llamas else []
+        smols += smollm2.zentorch_variants(sizes) if smols else []
     bytes_per_s = bandwidth(sizes.bandwidth_mib)
-    take_turns(llamas, sizes.rounds, sizes.llama_steps, bytes_per_s)
-    rows += llama.rows(llamas, sizes.llama_prompt)
+    if llamas:
+        take_turns(llamas, sizes.rounds, sizes.llama_steps, bytes_per_s)
+        rows += llama.rows(llamas, sizes.llama_prompt)
     if smols:
         take_turns(smols, sizes.rounds, sizes.smol_steps, bytes_per_s)
         rows += smollm2.rows(smols, sizes.smol_prompt)
         rows.append(smollm2.eager_parts(smols[0]))
-    return rows, [each for variant in llamas for each in variant.bytes_per_s]
+    return rows, [each for variant in llamas + smols for each in variant.bytes_per_s]
 
 
 def missing(with_llama_cpp: bool) -> list[str]:
@@ -82,6 +89,7 @@ def parse() -> argparse.Namespace:
         prog="llm.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", choices=PARTS, action="append", help="this part; may be repeated; default: all")
     parser.add_argument("--llama-cpp", action="store_true", help="measure llama-cpp-python too, if it is installed")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--quick", action="store_true", help="of SmolLM2, compile by inductor zenwoq's form alone")
@@ -96,10 +104,10 @@ def main() -> None:
     if not args.tiny and not SMOLLM2.exists():
         sys.exit(f"{SMOLLM2} is missing: tools/quickstart.sh fetches it")
     sizes = TINY if args.tiny else Sizes(smol_compiled=("zenwoq",)) if args.quick else Sizes()
-    rows, bytes_per_s = measure(sizes, args.threads, args.llama_cpp)
+    rows, bytes_per_s = measure(args.only or PARTS, sizes, args.threads, args.llama_cpp)
     gb_s = [each / 1e9 for each in bytes_per_s]
     cpu = zenwoq.cpu_info()
-    speed = f"{min(gb_s):.0f} to {max(gb_s):.0f} GB/s"
+    speed = f"{min(gb_s):.0f} to {max(gb_s):.0f} GB/s" if gb_s else "bandwidth not measured"
     head = f"{cpu.brand} ({cpu.uarch}), tier {cpu.tier}, {args.threads} threads, {speed}, {time.strftime('%Y-%m-%d')}"
     print(f"{head}\n{', '.join(f'{name} {version}' for name, version in versions().items())}\n\n{table(rows)}")
     judged = aims(rows)
@@ -114,7 +122,7 @@ def main() -> None:
             "threads": args.threads,
             "date": time.strftime("%Y-%m-%d"),
             "versions": versions(),
-            "bandwidth_gb_s": [min(gb_s), max(gb_s)],
+            "bandwidth_gb_s": [min(gb_s), max(gb_s)] if gb_s else [],
             "rows": [{"part": row.part, "name": row.name, **row.values} for row in rows],
             "aims": [{"text": aim.text, "value": aim.value, "limit": aim.limit, "met": aim.met} for aim in judged],
             "missing": missing(args.llama_cpp),
