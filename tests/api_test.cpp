@@ -134,7 +134,7 @@ TEST_F(Api, AShorterStructOfAnOlderCallerIsTaken) {
   args.reserved = 0xDDDDDDDD;
   EXPECT_EQ(zenwoq_linear_run(linear_, &args), ZENWOQ_OK) << zenwoq_last_error();
   args.struct_size -= 1;
-  EXPECT_ERROR(zenwoq_linear_run(linear_, &args), ZENWOQ_ERROR_INVALID_ARGUMENT, "struct_size is 87, must be 96");
+  EXPECT_ERROR(zenwoq_linear_run(linear_, &args), ZENWOQ_ERROR_INVALID_ARGUMENT, "struct_size is 87, must be 112");
 }
 
 // A host that has threads of its own gives them to each run: tasks are cut for as many as it says, whatever the context

@@ -127,7 +127,7 @@ TEST(Registry, AForkedChildMakesWhatItsParentIsMaking) {
     code->assign(10, 0xC3);
     return {};
   };
-  auto registry = std::make_unique<Registry>(emit, no_load, Registry::Made());
+  auto registry = std::make_unique<Registry>(emit, no_load, Registry::Log());
   const auto makes = [&](std::uint64_t k) {
     const Kernel* kernel = nullptr;
     return registry->get(key_of(k), &kernel).ok() && kernel != nullptr;

@@ -91,7 +91,7 @@ Status Registry::generate(const KernelKey& key, Kernel* kernel) const {
     kernel->code_bytes = code.size();
     const auto elapsed = std::chrono::steady_clock::now() - start;
     kernel->generation_ns = static_cast<std::uint64_t>(std::chrono::nanoseconds(elapsed).count());
-    if (tell_) tell_(*kernel);
+    if (log_) log_(*kernel);
   } catch (const std::bad_alloc&) {
     kernel->status = {ZENWOQ_ERROR_OUT_OF_MEMORY, "no memory to generate a kernel"};
   }

@@ -40,10 +40,9 @@ class Registry {
  public:
   using Emit = std::function<Status(const KernelKey&, std::vector<std::uint8_t>*)>;
   using Load = std::function<Status(std::span<const std::uint8_t>, const void**)>;  // into executable memory
-  using Made =
-      std::function<void(const Kernel&)>;  // told of every generation, also of one that failed; no lock is held
+  using Log = std::function<void(const Kernel&)>;  // told of every generation, failed ones too; no lock is held
 
-  Registry(Emit emit, Load load, Made made) : emit_(std::move(emit)), load_(std::move(load)), tell_(std::move(made)) {}
+  Registry(Emit emit, Load load, Log log) : emit_(std::move(emit)), load_(std::move(load)), log_(std::move(log)) {}
   ~Registry();
   Registry(const Registry&) = delete;
   Registry& operator=(const Registry&) = delete;
@@ -68,7 +67,7 @@ class Registry {
 
   const Emit emit_;
   const Load load_;
-  const Made tell_;
+  const Log log_;
   std::array<std::atomic<Entry*>, kBuckets> buckets_{};
   mutable ForkMutex mutex_;
   std::atomic<std::uint32_t> made_{0};  // counts the ends of making: what those wait for who want a key in the making

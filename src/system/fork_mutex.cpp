@@ -53,4 +53,7 @@ ForkMutex::~ForkMutex() {
   if (next_ != nullptr) next_->previous_ = previous_;
 }
 
+void ForkMutex::lock() { mutex_.lock(); }
+void ForkMutex::unlock() { mutex_.unlock(); }
+
 }  // namespace zenwoq
