@@ -80,7 +80,7 @@ class Arguments {
 class Shared {
  public:
   Shared() {
-    context_ = tools::make_context({.threads = ZENWOQ_TSAN ? 1u : 3u, .tuning = {}});
+    context_ = tools::make_context({.threads = 3, .tuning = {}});
     weight_ = weight_of(context_.get(), kN, kK);
     linear_ = linear_of(context_.get(), weight_);
   }

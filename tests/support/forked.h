@@ -7,13 +7,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-// ThreadSanitizer lets no child of a process with threads start threads, unless it is told to.
 #if defined(__SANITIZE_THREAD__)
 #define ZENWOQ_TSAN true
 #elif defined(__has_feature)
 #define ZENWOQ_TSAN __has_feature(thread_sanitizer)
 #else
 #define ZENWOQ_TSAN false
+#endif
+
+#if ZENWOQ_TSAN
+// A child's first loop starts threads, at which ThreadSanitizer would end it.
+extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
 #endif
 
 namespace zenwoq::test {
