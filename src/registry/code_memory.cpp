@@ -66,7 +66,7 @@ CodeMemory::CodeMemory(size_t bytes_max, const SystemCalls& calls, bool anonymou
       mode_text_ = mode == Mode::memfd ? "memfd" : "mprotect";
       return;
     }
-    refusals += (refusals.empty() ? "" : "; ") + refusal;
+    refusals += fmt::format("{}{}", refusals.empty() ? "" : "; ", refusal);
   }
   mode_text_ = "none: " + refusals;
 }

@@ -49,7 +49,7 @@ void log_run(const Context& context, const Layer& layer, const RunArguments& arg
   try {
     std::string names = kernels.complete() ? "" : "reference";
     for (std::size_t i = 0; kernels.complete() && i < plan.tiles().size(); ++i) {
-      names += (i == 0 ? "" : ",") + kernels[i]->key.name();
+      names += fmt::format("{}{}", i == 0 ? "" : ",", kernels[i]->key.name());
     }
     context.log(LogLevel::dispatch, fmt::format("run m={} n={} k={} threads={} kernels={}", args.x.m,
                                                 layer.weight.header.n, layer.weight.header.k, args.threads, names));
