@@ -1,9 +1,11 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a second thread costs: until it works beside the caller, and until the caller knows that it has ended.
+// What a second thread costs: until it works beside the caller, and until the caller knows that it has ended. And what
+// the pool costs inside a host whose own threads poll, as against a loop of the host's.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
+#include <immintrin.h>
 
 #include <atomic>
 #include <chrono>
@@ -79,6 +81,73 @@ void empty_row(benchmark::State& state, Session& session) {
   label(state, session);
 }
 
+// A runtime with a thread beside the caller's that polls for work and never sleeps, as those of OpenMP and llama.cpp
+// do.
+class PollingHost {
+ public:
+  PollingHost() : thread_([this] { poll(); }) {}
+  ~PollingHost() {
+    stop_ = true;
+    thread_.join();
+  }
+  PollingHost(const PollingHost&) = delete;
+  PollingHost& operator=(const PollingHost&) = delete;
+
+  static void parallel_for(void* host, std::size_t n, void (*task)(void* arg, std::size_t i), void* arg) {
+    PollingHost& self = *static_cast<PollingHost*>(host);
+    self.n_ = n, self.task_ = task, self.arg_ = arg;
+    self.next_.store(0, std::memory_order_relaxed);
+    self.done_.store(0, std::memory_order_relaxed);
+    self.loop_.fetch_add(1, std::memory_order_release);
+    self.take();
+    while (self.done_.load(std::memory_order_acquire) == 0) _mm_pause();
+  }
+
+ private:
+  void take() {
+    for (std::size_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < n_;) task_(arg_, i);
+  }
+  void poll() {
+    for (unsigned seen = 0; !stop_;) {
+      if (loop_.load(std::memory_order_acquire) == seen) {
+        _mm_pause();
+        continue;
+      }
+      ++seen;
+      take();
+      done_.store(1, std::memory_order_release);
+    }
+  }
+
+  std::size_t n_ = 0;
+  void (*task_)(void* arg, std::size_t i) = nullptr;
+  void* arg_ = nullptr;
+  std::atomic<std::size_t> next_{0};
+  std::atomic<unsigned> loop_{0}, done_{0};
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+// Runs of one row beside such a host, on the context's pool or on the host's threads.
+void host_row(benchmark::State& state, Session& session, bool lent) {
+  const Format format(2048, 2048, 32);
+  const ColdWeights weights(session.context(kThreads), format, 0);
+  zenwoq_linear* created = nullptr;
+  tools::require(zenwoq_linear_create(session.context(kThreads), weights.copies()[0].get(), nullptr, &created));
+  const LinearHandle linear(created);
+  const std::vector<std::uint16_t> x = random_activations(format.k);
+  std::vector<float> y(format.n);
+  PollingHost host;
+  zenwoq_run_args args;
+  zenwoq_run_args_init(&args);
+  args.m = 1;
+  args.x = x.data(), args.x_bytes = x.size() * sizeof x[0];
+  args.y = y.data(), args.y_bytes = y.size() * sizeof y[0];
+  if (lent) args.parallel_for = PollingHost::parallel_for, args.parallel_for_user = &host;
+  for (auto _ : state) tools::require(zenwoq_linear_run(linear.get(), &args));
+  label(state, session);
+}
+
 }  // namespace
 
 void register_pool_benchmarks(Session& session) {
@@ -88,6 +157,11 @@ void register_pool_benchmarks(Session& session) {
   };
   add("pool/empty/t2", [&session](benchmark::State& state) { empty_row(state, session); })->UseRealTime();
   add("pool/wake/spinning/t2", wake(std::chrono::milliseconds(0)))->UseManualTime();
+  for (const bool lent : {false, true}) {
+    add(lent ? "pool/host/lent/t2" : "pool/host/own/t2", [&session, lent](benchmark::State& state) {
+      host_row(state, session, lent);
+    })->UseRealTime();
+  }
   // A fixed, small number of iterations, because Google Benchmark does not see the pauses.
   add("pool/wake/slept/t2", wake(kPause))->UseManualTime()->Iterations(kSleeps);
 }

@@ -43,15 +43,12 @@ const TierInfo* find_tier(std::string_view name) {
   return find_if([&](const TierInfo& info) { return info.name == name; });
 }
 
-const char* tier_names() {
-  static const std::string names = [] {
-    std::string text;
-    for (std::size_t i = std::size(kTiers); i-- > 0;) {
-      text += fmt::format("{}{}", i + 1 == std::size(kTiers) ? "" : i == 0 ? " or " : ", ", kTiers[i].name);
-    }
-    return text;
-  }();
-  return names.c_str();
+std::string tier_names() {
+  std::string text;
+  for (std::size_t i = std::size(kTiers); i-- > 0;) {
+    text += fmt::format("{}{}", i + 1 == std::size(kTiers) ? "" : i == 0 ? " or " : ", ", kTiers[i].name);
+  }
+  return text;
 }
 
 }  // namespace zenwoq

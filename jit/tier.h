@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "zenwoq/zenwoq.h"
@@ -45,6 +46,6 @@ const TierInfo* find_tier(zenwoq_tier tier);
 const TierInfo* find_tier(std::string_view name);
 
 // "reference, avx2 or avx512bf16": for error texts.
-const char* tier_names();
+std::string tier_names();
 
 }  // namespace zenwoq

@@ -32,8 +32,9 @@ using torch::stable::Tensor;
 
 constexpr uint32_t kMaxThreads = 4096;
 
-// libgomp's threads, which torch computes on, are gone in a forked child, and a parallel loop waits for them forever.
-// The handler is registered when the library is loaded, because the first call may be the child's.
+// libgomp's threads, which torch computes on, are gone in a forked child, and a parallel loop waits for them forever:
+// a child computes on the library's own pool, which starts anew there. The handler is registered when this library is
+// loaded, because the first call may be the child's.
 std::atomic<bool> forked{false};
 [[maybe_unused]] const int fork_is_seen = pthread_atfork(nullptr, nullptr, [] { forked = true; });
 
@@ -47,9 +48,7 @@ void run_on_torch_threads(void*, size_t n, void (*task)(void* arg, size_t i), vo
     const Loop& l = *static_cast<const Loop*>(context);
     for (int64_t i = begin; i < end; ++i) l.task(l.arg, static_cast<size_t>(i));
   };
-  const auto count = static_cast<int64_t>(n);
-  if (forked.load(std::memory_order_relaxed)) return body(0, count, &loop);
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_parallel_for(0, count, 1, body, &loop));
+  STABLE_TORCH_ERROR_CODE_CHECK(torch_parallel_for(0, static_cast<int64_t>(n), 1, body, &loop));
 }
 
 // Like STD_TORCH_CHECK, but without the place in this file in front of the message.
@@ -65,24 +64,30 @@ void require(zenwoq_status status) {
   check(status == ZENWOQ_OK, "zenwoq::linear: ", zenwoq_last_error(), " (", zenwoq_status_name(status), ")");
 }
 
-// The process's one context. It is never destroyed, because threads may still compute while the process ends.
-zenwoq_context* context() {
-  static zenwoq_context* const shared = [] {
-    zenwoq_context_options options;
-    zenwoq_context_options_init(&options);
-    options.threads = kMaxThreads;  // starts none; each run says how many
-    options.parallel_for = run_on_torch_threads;
-    zenwoq_context* made = nullptr;
-    require(zenwoq_context_create(&options, &made));
-    return made;
-  }();
-  return shared;
-}
-
 uint32_t torch_threads() {
   uint32_t threads = 1;
   STABLE_TORCH_ERROR_CODE_CHECK(torch_get_num_threads(&threads));
   return threads;
+}
+
+// The process's context: one on torch's threads, another one in forked children. Made at the first call, without a lock
+// that a fork could leave locked: of several threads that make it, one wins. It is never destroyed, because threads may
+// still compute while the process ends.
+zenwoq_context* context() {
+  static constinit std::atomic<zenwoq_context*> on_torch{nullptr}, on_its_own{nullptr};
+  const bool own = forked.load(std::memory_order_relaxed);
+  std::atomic<zenwoq_context*>& slot = own ? on_its_own : on_torch;
+  zenwoq_context* shared = slot.load(std::memory_order_acquire);
+  if (shared != nullptr) return shared;
+  zenwoq_context_options options;
+  zenwoq_context_options_init(&options);
+  options.threads = own ? torch_threads() : kMaxThreads;  // these are torch's: each run says how many
+  if (!own) options.parallel_for = run_on_torch_threads;
+  zenwoq_context* made = nullptr;
+  require(zenwoq_context_create(&options, &made));
+  if (slot.compare_exchange_strong(shared, made, std::memory_order_acq_rel)) return made;
+  zenwoq_context_destroy(made);
+  return shared;
 }
 
 // The numbers that the running torch gives to types.
@@ -91,10 +96,8 @@ struct Types {
   int32_t uint8 = aoti_torch_dtype_uint8(), cpu = aoti_torch_device_type_cpu();
 };
 
-const Types& types() {
-  static const Types known;
-  return known;
-}
+const Types known_types;
+const Types& types() { return known_types; }
 
 int32_t dtype_of(const Tensor& tensor) {
   int32_t dtype;

@@ -8,10 +8,13 @@
 #include <gtest/gtest.h>
 #include <pthread.h>
 
+#include <algorithm>
 #include <climits>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -134,7 +137,123 @@ TEST_F(Api, AShorterStructOfAnOlderCallerIsTaken) {
   args.reserved = 0xDDDDDDDD;
   EXPECT_EQ(zenwoq_linear_run(linear_, &args), ZENWOQ_OK) << zenwoq_last_error();
   args.struct_size -= 1;
-  EXPECT_ERROR(zenwoq_linear_run(linear_, &args), ZENWOQ_ERROR_INVALID_ARGUMENT, "struct_size is 87, must be 96");
+  EXPECT_ERROR(zenwoq_linear_run(linear_, &args), ZENWOQ_ERROR_INVALID_ARGUMENT, "struct_size is 87, must be 112");
+}
+
+// A host that has threads of its own gives them to each run: tasks are cut for as many as it says, whatever the context
+// has.
+TEST(ApiRun, TheThreadsOfOneRun) {
+  constexpr size_t kN = 1024, kK = 1024;
+  zenwoq_context_options options;
+  zenwoq_context_options_init(&options);
+  options.threads = 1;
+  zenwoq_context* context = nullptr;
+  ASSERT_EQ(zenwoq_context_create(&options, &context), ZENWOQ_OK) << zenwoq_last_error();
+  const std::vector<uint8_t> codes(kN * kK / 2, 0x9A);
+  const std::vector<float> scales(kN, 0.5f);
+  zenwoq_weight_desc desc;
+  zenwoq_weight_desc_init(&desc);
+  desc.n = kN, desc.k = kK, desc.scale_type = ZENWOQ_F32;
+  zenwoq_weight_source source;
+  zenwoq_weight_source_init(&source);
+  source.codes = codes.data(), source.codes_bytes = codes.size();
+  source.scales = scales.data(), source.scales_bytes = scales.size() * 4;
+  zenwoq_weight* weight = nullptr;
+  zenwoq_linear* linear = nullptr;
+  ASSERT_EQ(zenwoq_weight_create(context, &desc, &source, &weight), ZENWOQ_OK) << zenwoq_last_error();
+  ASSERT_EQ(zenwoq_linear_create(context, weight, nullptr, &linear), ZENWOQ_OK) << zenwoq_last_error();
+  const std::vector<uint16_t> x(4 * kK, 0x3F80);
+  std::vector<float> y(4 * kN);
+  zenwoq_run_args args;
+  zenwoq_run_args_init(&args);
+  args.m = 4, args.x = x.data(), args.x_bytes = x.size() * 2, args.y = y.data(), args.y_bytes = y.size() * 4;
+  size_t most = 0;
+  args.parallel_for = [](void* user, size_t n, void (*task)(void* arg, size_t i), void* arg) {
+    *static_cast<size_t*>(user) = std::max(*static_cast<size_t*>(user), n);
+    while (n-- > 0) task(arg, n);
+  };
+  args.parallel_for_user = &most;
+  const std::vector<float> expected(y.size(), 768.0f);
+  for (const uint32_t threads : {0u, 1u, 3u, 4u}) {
+    most = 0;
+    std::fill(y.begin(), y.end(), 7.0f);
+    args.threads = threads;
+    EXPECT_EQ(zenwoq_linear_run(linear, &args), ZENWOQ_OK) << zenwoq_last_error();
+    EXPECT_EQ(y, expected);
+    EXPECT_EQ(most, threads <= 1 ? 0 : threads) << "0: the context's, which is one";
+  }
+  zenwoq_linear_destroy(linear), zenwoq_weight_destroy(weight), zenwoq_context_destroy(context);
+}
+
+// arithmetic.md, "Infinities and large activations": row n of W has code n % 16 all along.
+class Extremes {
+ public:
+  static constexpr size_t kN = 64, kK = 64;
+
+  // y of one row of x, all of it `value`, except for `first` in front; z of all groups, or an offset of 0.5.
+  static std::vector<float> run(zenwoq_tier tier, zenwoq_zero_kind kind, int z, float first, float value) {
+    zenwoq_context_options options;
+    zenwoq_context_options_init(&options);
+    options.threads = 1, options.max_tier = tier;
+    std::vector<uint8_t> codes(kN * kK);
+    for (size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<uint8_t>(i / kK % 16);
+    const std::vector<float> scales(kN * 2, 1.0f), offsets(kN * 2, 0.5f);
+    const std::vector<int8_t> zeros(kN * 2, static_cast<int8_t>(z));
+    zenwoq_weight_desc desc;
+    zenwoq_weight_desc_init(&desc);
+    desc.n = kN, desc.k = kK, desc.group_size = 32, desc.scale_type = ZENWOQ_F32, desc.zero_kind = kind;
+    zenwoq_weight_source source;
+    zenwoq_weight_source_init(&source);
+    source.code_layout = ZENWOQ_CODES_U8, source.codes = codes.data(), source.codes_bytes = codes.size();
+    source.scales = scales.data(), source.scales_bytes = scales.size() * 4;
+    if (kind == ZENWOQ_ZERO_INTEGER) source.zeros = zeros.data(), source.zeros_bytes = zeros.size();
+    if (kind == ZENWOQ_ZERO_OFFSET) source.zeros = offsets.data(), source.zeros_bytes = offsets.size() * 4;
+    zenwoq_context* context = nullptr;
+    zenwoq_weight* weight = nullptr;
+    zenwoq_linear* linear = nullptr;
+    EXPECT_EQ(zenwoq_context_create(&options, &context), ZENWOQ_OK) << zenwoq_last_error();
+    EXPECT_EQ(zenwoq_weight_create(context, &desc, &source, &weight), ZENWOQ_OK) << zenwoq_last_error();
+    EXPECT_EQ(zenwoq_linear_create(context, weight, nullptr, &linear), ZENWOQ_OK) << zenwoq_last_error();
+    std::vector<float> x(kK, value), y(kN);
+    x[0] = first;
+    zenwoq_run_args args;
+    zenwoq_run_args_init(&args);
+    args.m = 1, args.x_type = ZENWOQ_F32, args.x = x.data(), args.x_bytes = kK * 4, args.y = y.data(),
+    args.y_bytes = kN * 4;
+    EXPECT_EQ(zenwoq_linear_run(linear, &args), ZENWOQ_OK) << zenwoq_last_error();
+    zenwoq_linear_destroy(linear), zenwoq_weight_destroy(weight), zenwoq_context_destroy(context);
+    return y;
+  }
+
+  // "+", "-", "n" or "." for +inf, -inf, NaN, finite, of codes 0 to 15.
+  static std::string kinds(const std::vector<float>& y) {
+    std::string text;
+    for (size_t n = 0; n < 16; ++n) text += std::isnan(y[n]) ? 'n' : std::isfinite(y[n]) ? '.' : y[n] > 0 ? '+' : '-';
+    return text;
+  }
+};
+
+TEST(ApiRun, InfinitiesAndLargeActivations) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const zenwoq_tier tier : {ZENWOQ_TIER_REFERENCE, ZENWOQ_TIER_AVX2, ZENWOQ_TIER_BEST}) {
+    const auto kinds = [tier](zenwoq_zero_kind kind, int z, float first, float value) {
+      return Extremes::kinds(Extremes::run(tier, kind, z, first, value));
+    };
+    // Values are -8 to 7: without zero points the signs of the weights, NaN for a weight of 0.
+    EXPECT_EQ(kinds(ZENWOQ_ZERO_NONE, 0, infinity, 1), "--------n+++++++");
+    EXPECT_EQ(kinds(ZENWOQ_ZERO_NONE, 0, -infinity, 1), "++++++++n-------");
+    EXPECT_EQ(kinds(ZENWOQ_ZERO_INTEGER, 8, infinity, 1), "nnnnnnnnnnnnnnnn") << "0 * inf";
+    EXPECT_EQ(kinds(ZENWOQ_ZERO_INTEGER, 5, infinity, 1), "nnnnnnnnn+++++++") << "inf - inf, weights of 0 to 2 or less";
+    EXPECT_EQ(kinds(ZENWOQ_ZERO_INTEGER, 12, infinity, 1), "--------nnnnnnnn");
+    EXPECT_EQ(kinds(ZENWOQ_ZERO_OFFSET, 0, infinity, 1), "nnnnnnnnn+++++++");
+    // K = 64 in groups of 32, T + Z = 16: 2^118 is safe, 2^117 with offsets too.
+    EXPECT_EQ(kinds(ZENWOQ_ZERO_NONE, 0, 0x1p118f, 0x1p118f), "................");
+    for (const int z : {0, 8, 16})
+      EXPECT_EQ(kinds(ZENWOQ_ZERO_INTEGER, z, 0x1p117f, 0x1p117f), "................") << z;
+    EXPECT_EQ(kinds(ZENWOQ_ZERO_OFFSET, 0, 0x1p117f, 0x1p117f), "................");
+    EXPECT_EQ(kinds(ZENWOQ_ZERO_NONE, 0, 1e37f, 1e37f), "--------.+++++++") << "64 * 1e37 is beyond f32";
+    EXPECT_EQ(kinds(ZENWOQ_ZERO_INTEGER, 8, 1e38f, 1e38f), "nnnnnnnnnnnnnnnn") << "xsum is, whatever the codes";
+  }
 }
 
 // Beyond struct_size, a struct that the library fills belongs to the caller, whichever of the two is newer.
@@ -252,8 +371,8 @@ TEST_F(Api, SourceErrors) {
   expect(ZENWOQ_ERROR_BUFFER_TOO_SMALL, "scales_bytes is 839, 840 are needed");
   source_.zeros = zeros_.data();
   expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "zeros given, but zero_kind is ZENWOQ_ZERO_NONE");
-  source_.code_layout = static_cast<zenwoq_code_layout>(3);
-  expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "code_layout 3");
+  source_.code_layout = static_cast<zenwoq_code_layout>(5);
+  expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "code_layout 5");
   scales_[2 * kGroups + 1] = std::numeric_limits<float>::quiet_NaN();
   expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "scale nan at row 2, group 1: must be finite");
   scales_[2 * kGroups + 1] = 1.0f;

@@ -106,7 +106,7 @@ names = ("linear/64x64/g32/sbf16/z0/m1/t1", "linear/100x72/pc/sbf16/z0/m5/t2", "
          "weight/pack/nibbles/t1", "weight/pack/nibbles/t2", "weight/pack/u8/t1", "weight/pack/u8/t2", "weight/pack/s8/t1", "weight/pack/s8/t2",
          "weight/create/t1", "weight/create/t2", "weight/unpack/t1", "weight/dequantize/t1",
          "context/create/t1", "context/create/t2", "call/64x64/g32/m1/t1", "call/576x576/g32/m1/t1",
-         "pool/empty/t2", "pool/wake/spinning/t2", "pool/wake/slept/t2")
+         "pool/empty/t2", "pool/wake/spinning/t2", "pool/host/own/t2", "pool/host/lent/t2", "pool/wake/slept/t2")
 for name in names:
     assert any(run.startswith(name) for run in rows), name
 assert len(rows) == len(names), sorted(rows)

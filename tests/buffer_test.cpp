@@ -5,9 +5,6 @@
 #include "src/weight/buffer.h"
 
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -15,6 +12,8 @@
 #include <random>
 #include <thread>
 #include <vector>
+
+#include "tests/support/forked.h"
 
 namespace zenwoq::test {
 namespace {
@@ -120,15 +119,13 @@ TEST(PackedBuffer, AForkedChildGoesOn) {
     });
   }
   for (int i = 0; i < 100; ++i) {
-    const pid_t child = fork();
-    if (child == 0) {
-      alarm(20);
-      for (int k = 0; k < 10; ++k) allocate_packed(kMiB);
-      _exit(0);
-    }
-    int status = 0;
-    waitpid(child, &status, 0);
-    ASSERT_TRUE(WIFEXITED(status)) << "hung in fork " << i;
+    const auto allocate = [] {
+      for (int k = 0; k < 10; ++k) {
+        if (allocate_packed(kMiB) == nullptr) return false;
+      }
+      return true;
+    };
+    ASSERT_EQ(exit_of_child(allocate), 0) << "fork " << i;
   }
   stop = true;
   for (std::thread& thread : threads) thread.join();

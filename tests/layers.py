@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = [
     ["include"],
     ["jit"],
+    ["src/system"],
     ["src/cpu", "src/weight", "src/registry", "src/reference"],
     ["src/plan", "src/activations"],
     ["src/run"],

@@ -613,6 +613,70 @@ MUTATIONS = [
         "(std::bit_cast<std::int32_t>(static_cast<float>(magnitude)) - (23 << 23))",
         ("number_test",),
     ),
+    # forks, hosts
+    Mutation(
+        "A fork takes no lock",
+        "src/system/fork_mutex.cpp",
+        "    pthread_atfork(ForkHandlers::before, ForkHandlers::in_parent, ForkHandlers::in_child);",
+        "    pthread_atfork(nullptr, nullptr, [] { fork_count_of_this_process.fetch_add(1); });",
+        ("fork_test",),
+    ),
+    Mutation(
+        "A child waits for the kernel that its parent was making",
+        "src/registry/registry.cpp",
+        "const Making mine{key, fork_count()};",
+        "const Making mine{key, 0};",
+        ("registry_test",),
+    ),
+    Mutation(
+        "A child keeps the threads of its parent",
+        "src/run/thread_pool.cpp",
+        "return process_ == fork_count(); }",
+        "return process_ == 0; }",
+        ("thread_pool_test",),
+    ),
+    Mutation(
+        "A worker that is awake does not count",
+        "src/run/thread_pool.cpp",
+        "    epoch_.wait(seen);\n    awake.add(1);\n",
+        "    epoch_.wait(seen);\n",
+        ("thread_pool_test",),
+    ),
+    Mutation(
+        "The loop of a run is limited by the context's threads",
+        "src/api/linear_api.cpp",
+        "args.parallel_for == nullptr ? context.threads() : args.threads;",
+        "context.threads();",
+        API,
+    ),
+    Mutation(
+        "The second half of a GGUF block comes first",
+        "src/weight/pack.cpp",
+        "_mm_packus_epi16(pairs(bytes), pairs(_mm_srli_epi16(bytes, 4)))",
+        "_mm_packus_epi16(pairs(_mm_srli_epi16(bytes, 4)), pairs(bytes))",
+        PACK,
+    ),
+    Mutation(
+        "A link in /tmp is followed",
+        "src/system/profile.cpp",
+        "O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_APPEND | O_NONBLOCK",
+        "O_WRONLY | O_CLOEXEC | O_APPEND | O_NONBLOCK",
+        ("profile_test",),
+    ),
+    Mutation(
+        "A hard link in /tmp is written to",
+        "src/system/profile.cpp",
+        "                   found.st_nlink == 1 && ",
+        "                   ",
+        ("profile_test",),
+    ),
+    Mutation(
+        "The frame is gone one instruction later than the table for unwinding says",
+        "jit/frame.cpp",
+        "kPopped = 10;",
+        "kPopped = 9;",
+        ("profile_test",),
+    ),
 ]
 
 

@@ -182,6 +182,99 @@ TEST(Pack, EveryVariantGivesTheBytesOfTheDefinition) {
   }
 }
 
+// The blocks of GGUF, row after row with a gap, that hold a weight in groups of 32 with f16 scales.
+std::vector<std::uint8_t> blocks_by_definition(const RandomWeight& weight, std::size_t gap) {
+  std::vector<std::uint8_t> blocks;
+  for (std::size_t n = 0; n < weight.n; ++n) {
+    for (std::size_t g = 0; g < weight.k / 32; ++g) {
+      const std::size_t at = (n * (weight.k / 32) + g) * 2;
+      blocks.insert(blocks.end(), &weight.scales[at], &weight.scales[at] + 2);
+      if (!weight.zeros.empty()) blocks.insert(blocks.end(), &weight.zeros[at], &weight.zeros[at] + 2);
+      for (std::size_t i = 0; i < 16; ++i) {
+        blocks.push_back(static_cast<std::uint8_t>(weight.code(n, g * 32 + i) | weight.code(n, g * 32 + i + 16) << 4));
+      }
+    }
+    if (n + 1 < weight.n) blocks.insert(blocks.end(), gap, 0xFF);
+  }
+  return blocks;
+}
+
+TEST(Pack, BlocksOfGgufGiveTheBytesOfTheDefinition) {
+  Rng rng(14);
+  for (int i = 0; i < 60; ++i) {
+    const bool offsets = i % 2 != 0;
+    const std::size_t n = pick(rng, 1, 150), k = 32 * pick(rng, 1, 13), gap = i % 3 == 0 ? pick(rng, 1, 40) : 0;
+    const RandomWeight weight =
+        random_weight(rng, n, k, 32, ZENWOQ_F16, offsets ? ZENWOQ_ZERO_OFFSET : ZENWOQ_ZERO_NONE);
+    const PackedHeader header = header_of(weight);
+    const std::vector<std::uint8_t> blocks = blocks_by_definition(weight, gap);
+    GuardBuffer memory(blocks.size());
+    std::memcpy(memory.data(), blocks.data(), blocks.size());
+    memory.make_read_only();
+    zenwoq_weight_source source;
+    zenwoq_weight_source_init(&source);
+    source.code_layout = offsets ? ZENWOQ_CODES_GGUF_Q4_1 : ZENWOQ_CODES_GGUF_Q4_0;
+    source.codes = memory.data(), source.codes_bytes = memory.size();
+    source.codes_row_bytes = gap == 0 ? 0 : k / 32 * (offsets ? 20 : 18) + gap;
+    const Status checked = check_source(header, source);
+    ASSERT_TRUE(checked.ok()) << checked.text();
+    const std::vector<std::uint8_t> expected = packed_by_definition(weight, header);
+    for (const Variant& variant : variants()) {
+      GuardBuffer packed(header.total_bytes, 0xEE);
+      ASSERT_TRUE(pack_rows(header, source, 0, n, packed.data(), *variant.kernels).ok());
+      ASSERT_EQ(std::memcmp(packed.data(), expected.data(), expected.size()), 0)
+          << variant.name << " " << name_of(header);
+    }
+    source.codes_bytes -= 1;
+    EXPECT_EQ(check_source(header, source).code(), ZENWOQ_ERROR_BUFFER_TOO_SMALL);
+  }
+}
+
+TEST(PackErrors, BlocksOfGgufAreWhatTheDescriptionSays) {
+  zenwoq_weight_desc desc;
+  zenwoq_weight_source source;
+  const auto error = [&](const char* text) {
+    PackedHeader header;
+    ASSERT_TRUE(make_header(desc, &header).ok());
+    EXPECT_EQ(check_source(header, source).text(), text);
+  };
+  const auto reset = [&] {
+    zenwoq_weight_desc_init(&desc);
+    desc.n = 3, desc.k = 96, desc.group_size = 32, desc.scale_type = ZENWOQ_F16;
+    zenwoq_weight_source_init(&source);
+    source.code_layout = ZENWOQ_CODES_GGUF_Q4_0;
+    source.codes = &source, source.codes_bytes = 3 * 3 * 18;
+  };
+  reset(), error("");
+  reset(), desc.k = 97, error("k = 97 in groups of 32: blocks of GGUF Q4_0 are groups of 32");
+  reset(), desc.group_size = 64, error("k = 96 in groups of 64: blocks of GGUF Q4_0 are groups of 32");
+  reset(), desc.scale_type = ZENWOQ_BF16, error("scale_type must be ZENWOQ_F16 (2) for blocks of GGUF Q4_0");
+  reset(), desc.zero_kind = ZENWOQ_ZERO_OFFSET, error("zero_kind must be ZENWOQ_ZERO_NONE (0) for blocks of GGUF Q4_0");
+  reset(), source.code_layout = ZENWOQ_CODES_GGUF_Q4_1;
+  error("zero_kind must be ZENWOQ_ZERO_OFFSET (2) for blocks of GGUF Q4_1");
+  reset(), source.scales = &source;
+  error("scales or zeros given, but blocks of GGUF Q4_0 have their own: they would be ignored");
+  reset(), source.codes_bytes -= 1, error("codes_bytes is 161, 162 are needed");
+}
+
+TEST(PackErrors, AScaleOrOffsetOfABlockThatIsNotFiniteIsNamed) {
+  Rng rng(15);
+  for (const bool offset : {false, true}) {
+    const RandomWeight weight = random_weight(rng, 70, 96, 32, ZENWOQ_F16, ZENWOQ_ZERO_OFFSET);
+    std::vector<std::uint8_t> blocks = blocks_by_definition(weight, 0);
+    const std::uint16_t infinity = 0x7C00;
+    std::memcpy(&blocks[(66 * 3 + 2) * 20 + (offset ? 2 : 0)], &infinity, 2);
+    zenwoq_weight_source source;
+    zenwoq_weight_source_init(&source);
+    source.code_layout = ZENWOQ_CODES_GGUF_Q4_1;
+    source.codes = blocks.data(), source.codes_bytes = blocks.size();
+    const PackedHeader header = header_of(weight);
+    const PackedBuffer packed = allocate_packed(header.total_bytes);
+    EXPECT_EQ(pack_rows(header, source, 0, 70, packed.get()).text(),
+              fmt::format("{} inf at row 66, group 2: must be finite", offset ? "offset" : "scale"));
+  }
+}
+
 TEST(Pack, RangesInAnyOrderGiveTheSameBytes) {
   Rng rng(5);
   for (int i = 0; i < 50; ++i) {

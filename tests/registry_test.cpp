@@ -8,10 +8,13 @@
 
 #include <atomic>
 #include <chrono>
+#include <memory>
+#include <mutex>
 #include <set>
 #include <thread>
 
 #include "jit/jit.h"
+#include "tests/support/forked.h"
 
 namespace zenwoq {
 namespace {
@@ -110,6 +113,62 @@ TEST(Registry, AThrowingGeneratorLeavesNothingBehind) {
   EXPECT_EQ(registry.get(key_of(64), &kernel).code(), ZENWOQ_ERROR_OUT_OF_MEMORY);
   EXPECT_TRUE(registry.get(key_of(64), &kernel).ok());
   EXPECT_NE(kernel, nullptr);
+}
+
+// A child forked while a thread makes a kernel, and others wait for it, makes it itself and may destroy the registry:
+// it waits for no thread that it does not have.
+TEST(Registry, AForkedChildMakesWhatItsParentIsMaking) {
+  std::atomic<bool> started{false}, go_on{false};
+  const std::uint32_t parent = fork_count();
+  const auto emit = [&](const KernelKey& key, std::vector<std::uint8_t>* code) -> Status {
+    if (key == key_of(64) && fork_count() == parent) {
+      for (started = true; !go_on;) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    code->assign(10, 0xC3);
+    return {};
+  };
+  auto registry = std::make_unique<Registry>(emit, no_load, Registry::Log());
+  const auto makes = [&](std::uint64_t k) {
+    const Kernel* kernel = nullptr;
+    return registry->get(key_of(k), &kernel).ok() && kernel != nullptr;
+  };
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) threads.emplace_back([&] { EXPECT_TRUE(makes(64)); });
+  while (!started) std::this_thread::yield();
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // the other two wait by now
+  const auto child = [&] {
+    return makes(96) && makes(64) && registry->stats().kernels == 2 && (registry.reset(), true);
+  };
+  EXPECT_EQ(test::exit_of_child([&] { return makes(64) && test::exit_of_child([&] { return makes(64); }) == 0; }), 0);
+  EXPECT_EQ(test::exit_of_child(child), 0);
+  go_on = true;
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(registry->stats().kernels, 1u);
+}
+
+TEST(Registry, AForkedChildNeverFindsItLocked) {
+  const auto emit = [](const KernelKey&, std::vector<std::uint8_t>* code) -> Status {
+    return code->assign(10, 0xC3), Status();
+  };
+  Registry registry(emit, no_load, {});
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> next{1};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      while (!stop) {
+        const Kernel* kernel = nullptr;
+        if (next < 20000) (void)registry.get(key_of(32 * next++), &kernel);
+        (void)registry.stats();
+      }
+    });
+  }
+  for (std::uint64_t i = 0; i < (ZENWOQ_TSAN ? 20 : 200); ++i) {
+    const Kernel* kernel = nullptr;
+    ASSERT_EQ(test::exit_of_child([&] { return registry.get(key_of((1 << 20) + 32 * i), &kernel).ok(); }), 0) << i;
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
 }
 
 // Keys that differ in one field only are different kernels, even in one bucket.

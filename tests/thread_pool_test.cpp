@@ -6,29 +6,22 @@
 
 #include <gtest/gtest.h>
 #include <immintrin.h>
+#include <sched.h>
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <thread>
 #include <vector>
 
 #include "src/run/context.h"
-
-#if defined(__SANITIZE_THREAD__)
-#define ZENWOQ_TSAN true
-#elif defined(__has_feature)
-#define ZENWOQ_TSAN __has_feature(thread_sanitizer)
-#else
-#define ZENWOQ_TSAN false
-#endif
+#include "tests/support/forked.h"
 
 namespace zenwoq {
 namespace {
+
+using test::exit_of_child;
 
 template <typename Function>
 void run(ThreadPool& pool, size_t n, Function function) {
@@ -40,18 +33,6 @@ void expect_each_once(ThreadPool& pool, size_t n) {
   std::vector<std::atomic<int>> hits(n);
   run(pool, n, [&](size_t i) { ++hits[i]; });
   for (size_t i = 0; i < n; ++i) ASSERT_EQ(hits[i], 1) << "index " << i << " of " << n;
-}
-
-// Exit status of a forked child that runs body; -1 if a signal ended it, such as the alarm of a child that hangs.
-int exit_of_child(const std::function<bool()>& body) {
-  const pid_t child = fork();
-  if (child == 0) {
-    alarm(20);
-    _exit(body() ? 0 : 1);
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 bool sums_right(ThreadPool& pool, size_t n) {
@@ -129,6 +110,75 @@ TEST(ThreadPool, NoTaskRunsAfterTheLoop) {
   }
 }
 
+std::chrono::nanoseconds cpu_time() {
+  timespec time;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
+// Two libraries on the same cores, each with a pool: who waits takes no more than a moment of the other's CPU time.
+TEST(ThreadPool, WhoWaitsSoonSleeps) {
+  ThreadPool first(3, 1), second(3, 1), third(3);
+  for (ThreadPool* pool : {&first, &second, &third}) ASSERT_TRUE(sums_right(*pool, 50));
+  for (int ms = 0; ms < 10000 && workers_awake() > 0; ++ms) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_EQ(workers_awake(), 0u) << "all sleep";
+  const auto before = cpu_time();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_LT(cpu_time() - before, std::chrono::milliseconds(50));
+  // A caller whose worker is slow sleeps too.
+  std::atomic<int> arrived{0};
+  const std::thread::id caller = std::this_thread::get_id();
+  const auto start = cpu_time();
+  run(first, 2, [&](size_t) {
+    for (++arrived; arrived < 2;) std::this_thread::yield();
+    if (std::this_thread::get_id() != caller) std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  });
+  EXPECT_LT(cpu_time() - start, std::chrono::milliseconds(100));
+}
+
+TEST(ThreadPool, WorkersAreCountedWhileTheyAreAwake) {
+  for (int ms = 0; ms < 10000 && workers_awake() > 0; ++ms) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  ASSERT_EQ(workers_awake(), 0u);
+  {
+    ThreadPool first(3), second(2);
+    std::atomic<int> arrived{0};
+    std::atomic<bool> counted{false};
+    const auto wait = [&](size_t) {
+      for (++arrived; !counted;) std::this_thread::yield();
+    };
+    std::thread one([&] { run(first, 3, wait); }), other([&] { run(second, 2, wait); });
+    while (arrived < 5) std::this_thread::yield();
+    EXPECT_EQ(workers_awake(), 3u) << "two and one, callers are no workers";
+    counted = true;
+    one.join();
+    other.join();
+  }
+  EXPECT_EQ(workers_awake(), 0u);
+}
+
+// Two pools at once on one CPU, where each thread that spins keeps the others from their work.
+TEST(ThreadPool, TwoPoolsOnOneCpu) {
+  cpu_set_t before, one;
+  ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
+  CPU_ZERO(&one);
+  for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; ++cpu) {
+    if (CPU_ISSET(cpu, &before)) CPU_SET(cpu, &one);
+  }
+  ASSERT_EQ(sched_setaffinity(0, sizeof one, &one), 0);  // inherited by all threads made below
+  {
+    ThreadPool first(4, 1), second(4, 1);
+    std::atomic<int> wrong{0};
+    const auto loops = [&](ThreadPool& pool) {
+      for (int i = 0; i < 500; ++i) wrong += sums_right(pool, 20) ? 0 : 1;
+    };
+    std::thread other([&] { loops(second); });
+    loops(first);
+    other.join();
+    EXPECT_EQ(wrong, 0);
+  }
+  ASSERT_EQ(sched_setaffinity(0, sizeof before, &before), 0);
+}
+
 TEST(ThreadPool, UnevenTasks) {
   ThreadPool pool(2);
   const std::thread::id caller = std::this_thread::get_id();
@@ -193,7 +243,7 @@ int create_a_few(pthread_t* thread, const pthread_attr_t* attributes, void* (*ma
 TEST(ThreadPool, ThreadsThatCannotBeCreated) {
   for (int allowed : {0, 1, 2}) {
     threads_allowed = allowed;
-    ThreadPool pool(8, create_a_few);
+    ThreadPool pool(8, UINT_MAX, create_a_few);
     EXPECT_EQ(pool.threads(), static_cast<unsigned>(allowed) + 1);
     EXPECT_EQ(threads_allowed, -1) << "one refusal is enough";
     expect_each_once(pool, 100);
@@ -215,11 +265,29 @@ TEST(ThreadPool, WorkersBlockSignalsButNotFaults) {
   for (int open : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) EXPECT_EQ(sigismember(&in_worker, open), 0) << open;
 }
 
-TEST(ThreadPool, ForkedChildRunsLoopsAlone) {
+TEST(ThreadPool, AForkedChildHasThreadsAgain) {
   ThreadPool pool(3);
-  ASSERT_TRUE(sums_right(pool, 50));
-  EXPECT_EQ(exit_of_child([&] { return sums_right(pool, 50) && sums_right(pool, 1000); }), 0);
-  EXPECT_TRUE(sums_right(pool, 50)) << "the parent goes on";
+  ASSERT_TRUE(two_tasks_meet(pool));
+  const auto child = [&] { return two_tasks_meet(pool) && sums_right(pool, 50) && sums_right(pool, 1000); };
+  EXPECT_EQ(exit_of_child([&] { return child() && exit_of_child(child) == 0 && child(); }), 0) << "and its child too";
+  EXPECT_TRUE(two_tasks_meet(pool)) << "the parent goes on";
+}
+
+// The first loops of a child come from several threads at once: one of them starts the team of all.
+TEST(ThreadPool, AForkedChildStartsOneTeam) {
+  ThreadPool pool(3);
+  const auto child = [&] {
+    std::atomic<int> wrong{0};
+    std::vector<std::thread> callers;
+    for (int t = 0; t < 4; ++t) {
+      callers.emplace_back([&] {
+        for (int i = 0; i < 50; ++i) wrong += sums_right(pool, 20) ? 0 : 1;
+      });
+    }
+    for (std::thread& caller : callers) caller.join();
+    return wrong == 0 && workers_awake() <= 2;
+  };
+  for (int i = 0; i < 20; ++i) ASSERT_EQ(exit_of_child(child), 0) << i;
 }
 
 TEST(ThreadPool, ForkWhileAnotherThreadIsInALoop) {
@@ -248,19 +316,56 @@ TEST(ThreadPool, ForkInsideATask) {
     while (child == -1) std::this_thread::yield();  // the others are still inside at the fork
   });
   if (child == 0) _exit(sums_right(pool, 50) ? 0 : 1);  // the child came out of the loop
-  int status = -1;
-  waitpid(child, &status, 0);
-  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  EXPECT_EQ(test::wait_for_child(child), 0);
+}
+
+// The child is in the middle of a loop whose workers it lacks, and runs another one, on workers of its own, before it
+// ends the first.
+TEST(ThreadPool, ForkInsideATaskAndALoopInTheChild) {
+  ThreadPool pool(3);
+  std::atomic<pid_t> child{-1};
+  std::atomic<int> after{0};
+  run(pool, 1, [&](size_t) {});
+  std::atomic<bool> inner_right{true};
+  const std::thread::id caller = std::this_thread::get_id();
+  run(pool, 100, [&](size_t) {
+    if (std::this_thread::get_id() == caller && child == -1) {
+      const pid_t forked = fork();
+      if (forked == 0) alarm(test::kChildSeconds);
+      child = forked;
+      if (forked == 0) inner_right = two_tasks_meet(pool) && sums_right(pool, 1000);
+    }
+    if (child == 0) ++after;
+  });
+  if (child == 0) _exit(inner_right && after > 0 && sums_right(pool, 50) ? 0 : 1);
+  EXPECT_EQ(child == -1 ? 0 : test::wait_for_child(child), 0);
+}
+
+// A worker has nothing to return to in a child that its task made: the child ends instead of waiting for loops.
+TEST(ThreadPool, ForkInsideATaskOfAWorker) {
+  if (ZENWOQ_TSAN) GTEST_SKIP() << "TSan itself crashes in a child that lacks the main thread";
+  ThreadPool pool(2);
+  const std::thread::id caller = std::this_thread::get_id();
+  std::atomic<int> arrived{0};
+  std::atomic<pid_t> child{-1};
+  run(pool, 2, [&](size_t) {
+    for (++arrived; arrived < 2;) std::this_thread::yield();
+    if (std::this_thread::get_id() == caller) return;
+    const pid_t forked = fork();
+    if (forked == 0) alarm(test::kChildSeconds);
+    child = forked;
+  });
+  EXPECT_EQ(test::wait_for_child(child), 0);
 }
 
 TEST(ThreadPool, ChildMayDestroyThePool) {
   auto pool = std::make_unique<ThreadPool>(3);
   const int end = exit_of_child([&] {
     // glibc gives new threads the stacks of the workers that are gone, and with them their handles: joining those would
-    // wait for the wrong threads. (TSan does not let such a child start threads.)
+    // wait for the wrong threads.
     std::atomic<bool> release{false};
     std::vector<std::thread> others;
-    for (int i = 0; i < (ZENWOQ_TSAN ? 0 : 2); ++i) others.emplace_back([&] { release.wait(false); });
+    for (int i = 0; i < 2; ++i) others.emplace_back([&] { release.wait(false); });
     pool.reset();
     release = true;
     release.notify_all();
@@ -280,7 +385,7 @@ TEST(ContextParallelFor, EveryIndexOnce) {
   for (const zenwoq_parallel_for_fn callers : {zenwoq_parallel_for_fn{nullptr}, backwards}) {
     ContextSettings settings;
     settings.threads = 3;
-    settings.parallel_for = callers;
+    settings.loop.parallel_for = callers;
     Context context(settings, {});
     for (const unsigned threads : {1u, 2u, 3u, 5u, 63u, 64u, 65u, 200u, 4096u}) {
       for (const size_t n : {0, 1, 2, 3, 7, 64, 65, 130, 1000}) {
@@ -293,11 +398,36 @@ TEST(ContextParallelFor, EveryIndexOnce) {
   }
 }
 
+// A run that brings its own loop uses it, on a context with a pool, with another loop, or with a single thread.
+TEST(ContextParallelFor, ALoopGivenForOneCallIsUsed) {
+  struct Calls {
+    std::vector<size_t> parts;
+    static void loop(void* user, size_t n, void (*task)(void* arg, size_t i), void* arg) {
+      static_cast<Calls*>(user)->parts.push_back(n);
+      for (size_t i = 0; i < n; ++i) task(arg, i);
+    }
+  };
+  Calls of_context, of_call;
+  for (const bool has_loop : {false, true}) {
+    ContextSettings settings;
+    settings.threads = 1;
+    if (has_loop) settings.loop = {Calls::loop, &of_context};
+    Context context(settings, {});
+    std::atomic<int> hits{0};
+    const auto hit = [](void* arg, size_t) { ++*static_cast<std::atomic<int>*>(arg); };
+    context.parallel_for_at_most(10, 4, hit, &hits, {Calls::loop, &of_call});
+    context.parallel_for_at_most(10, 4, hit, &hits);
+    EXPECT_EQ(hits, 20);
+  }
+  EXPECT_EQ(of_call.parts, (std::vector<size_t>{4, 4}));
+  EXPECT_EQ(of_context.parts, (std::vector<size_t>{4}));
+}
+
 // The last of four threads comes first and does the work of all: its own range, then the next ones.
 TEST(ContextParallelFor, EachThreadHasARun) {
   ContextSettings settings;
   settings.threads = 4;
-  settings.parallel_for = [](void*, size_t n, void (*task)(void* arg, size_t i), void* arg) {
+  settings.loop.parallel_for = [](void*, size_t n, void (*task)(void* arg, size_t i), void* arg) {
     while (n-- > 0) task(arg, n);
   };
   Context context(settings, {});

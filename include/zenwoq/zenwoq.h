@@ -16,12 +16,35 @@
  * Results. The same row of x gives the same bits for every tier, M, thread count, alignment and MXCSR state of the
  * caller (arithmetic version ZENWOQ_ARITHMETIC_VERSION); only the sign and payload of a NaN are not promised.
  *
+ * Infinities and NaN in x. NaN reaches all of its row of y. So does an infinity where there are zero points or offsets
+ * (their part of the sum is taken of all of a group: 0 * inf and inf - inf are NaN) in nearly all columns, where a product with
+ * dequantized weights gives infinities; without zero points the two agree. Sums are f32: with K up to 2^21, |scale| and
+ * |offset| up to 1 and table values up to 16, finite x below 2^100 (1e30) gives finite y; larger x may overflow on the way, to
+ * infinity or NaN. src/reference/arithmetic.md has the exact bound.
+ *
  * Errors. Every function returns a zenwoq_status; zenwoq_last_error() gives the sentence that belongs to it. On an
- * error outputs are untouched, unless the function says otherwise. Nothing prints, aborts or throws.
+ * error outputs are untouched, unless the function says otherwise. Nothing aborts or throws, and nothing prints unless the
+ * environment variable ZENWOQ_VERBOSE asks for it.
  *
  * Threads. All functions may be called from any thread. A context, weight or linear may be used by any number of
  * threads at once; destroying a handle while another thread uses that same handle is the caller's error. Handles keep
  * what they are made from alive: they may be destroyed in any order.
+ *
+ * Whose threads. A program of its own: the context's pool, whose threads spin for some 30 us after a loop, then sleep. A
+ * runtime with threads of its own (OpenMP, TBB, a graph executor, anything whose threads poll): theirs, since two pools on
+ * the same CPUs take time from each other, up to half the speed. Give the context one thread and each run a parallel_for,
+ * or the context a parallel_for if the loop is the same for all; pack with zenwoq_weight_pack, range by range.
+ *
+ * Forks. fork() may be called at any time, whatever other threads do: the child may use and destroy all handles, and the
+ * first loop in it starts the pool's threads anew. A parallel_for of the caller must itself work in the child (libgomp's and
+ * libomp's threads do not). Children made without the handlers of pthread_atfork (vfork, _Fork, clone) may only exec.
+ *
+ * Environment. ZENWOQ_TIER caps the tier: avx2 or reference. ZENWOQ_VERBOSE=error|warn|info|dispatch writes a line
+ * "zenwoq: LEVEL: TEXT" to stderr for each event of this level and those before it, where no log function is set: a call that
+ * fails; what makes runs slower than they could be; contexts and generated kernels; each run and its kernels. ZENWOQ_PERF=map
+ * names kernels for perf in /tmp/perf-PID.map, ZENWOQ_PERF=jitdump:FOLDER in FOLDER/jit-PID.dump (perf record -k mono, perf
+ * inject --jit); both never follow links or touch what another user made, and programs with raised privileges ignore them.
+ * backtrace(), debuggers and profilers see through kernels (not those that a forked child generates).
  *
  * Structs start with struct_size; call their *_init function, which this header compiles into the caller, then set
  * fields. So a program and a library of different versions understand each other: a shorter struct of an older program is
@@ -103,7 +126,11 @@ ZENWOQ_API const char *zenwoq_tier_name(zenwoq_tier tier);
 typedef enum zenwoq_code_layout {
   ZENWOQ_CODES_NIBBLES = 0, /* two codes a byte along K, even k in the low four bits; rows of ceil(K/2) bytes */
   ZENWOQ_CODES_U8 = 1,      /* one code a byte, 0..15 */
-  ZENWOQ_CODES_S8 = 2       /* one signed value a byte, -8..7; its code is the low four bits (two's complement) */
+  ZENWOQ_CODES_S8 = 2,      /* one signed value a byte, -8..7; its code is the low four bits (two's complement) */
+  /* Rows of GGUF blocks as they lie in a file or in a host's memory: codes is the first block, scales and zeros are NULL (they
+   * are in the blocks). The description must say group_size 32, scale type f16, a K that is a multiple of 32, and ... */
+  ZENWOQ_CODES_GGUF_Q4_0 = 3, /* ... ZENWOQ_ZERO_NONE; block: f16 scale, 16 bytes of codes (IQ4_NL too, with its table) */
+  ZENWOQ_CODES_GGUF_Q4_1 = 4  /* ... ZENWOQ_ZERO_OFFSET, ZENWOQ_TABLE_UNSIGNED; block: f16 scale, f16 offset, codes */
 } zenwoq_code_layout;
 
 typedef enum zenwoq_code_table {
@@ -117,11 +144,11 @@ typedef enum zenwoq_code_table {
 typedef struct zenwoq_context zenwoq_context;
 
 /* The caller's threads: run task(arg, i) once for every i in [0, n), in any order, on any threads or one after
- * another, and return when all are done. Must not throw. */
+ * another, and return when all are done. Must not throw. Which to use where: "Whose threads" above. */
 typedef void (*zenwoq_parallel_for_fn)(void *user, size_t n, void (*task)(void *arg, size_t i), void *arg);
 
-/* One line of text (no newline): creation of kernels, and why a slower tier runs. May be called from any thread;
- * must not throw. */
+/* One line of text (no newline): creation of kernels, and why a slower tier runs; with ZENWOQ_VERBOSE=dispatch also each
+ * run. May be called from any thread; must not throw. */
 typedef void (*zenwoq_log_fn)(void *user, const char *line);
 
 typedef struct zenwoq_context_options {
@@ -145,8 +172,8 @@ static inline void zenwoq_context_options_init(zenwoq_context_options *options) 
 
 /* Detects the CPU, probes executable memory, starts the pool. options may be NULL (all defaults).
  * On success *context is the caller's, to be given to zenwoq_context_destroy; on an error *context is NULL.
- * Errors: INVALID_ARGUMENT (null context, struct_size or enum unknown, unknown tuning, unknown value of the
- * environment variable ZENWOQ_TIER), OUT_OF_MEMORY. If the system refuses threads, the pool runs with fewer. */
+ * Errors: INVALID_ARGUMENT (null context, struct_size or enum unknown, unknown tuning, unknown value of an environment
+ * variable: ZENWOQ_TIER, ZENWOQ_VERBOSE, ZENWOQ_PERF), OUT_OF_MEMORY. If the system refuses threads, the pool runs with fewer. */
 ZENWOQ_API zenwoq_status zenwoq_context_create(const zenwoq_context_options *options, zenwoq_context **context);
 ZENWOQ_API void zenwoq_context_destroy(zenwoq_context *context); /* NULL is allowed */
 
@@ -206,7 +233,10 @@ ZENWOQ_API zenwoq_status zenwoq_weight_packed_bytes(const zenwoq_weight_desc *de
  * zenwoq_weight_packed_bytes. n_begin must be a multiple of 64, n_end too or N. Ranges may be packed by different
  * threads at once, in any order; the range that starts at 0 writes the header. Packed bytes are self-describing, may be
  * copied, saved and mapped, and are tied to no CPU. Errors: INVALID_ARGUMENT (also a code out of range, a non-finite scale
- * or offset, a zero outside 0..16: then the range's bytes are unspecified), OVERFLOW, BUFFER_TOO_SMALL. */
+ * or offset, a zero outside 0..16: then the range's bytes are unspecified), OVERFLOW, BUFFER_TOO_SMALL.
+ * A loader whose own interface cannot fail (a function of a host that returns nothing) must not replace such a scale, nor
+ * run what was packed: it keeps the tensor as it came, leaves its products to the host's own code, which gives the NaN that
+ * the file says, and reports zenwoq_last_error(), which names row and group. */
 ZENWOQ_API zenwoq_status zenwoq_weight_pack(const zenwoq_weight_desc *desc, const zenwoq_weight_source *source,
                                             size_t n_begin, size_t n_end, void *packed, size_t packed_bytes);
 
@@ -288,8 +318,10 @@ typedef struct zenwoq_run_args {
   size_t y_bytes;
   void *workspace; /* NULL = the library's own scratch, kept for the next run */
   size_t workspace_bytes;
-  uint32_t threads;  /* this run's, at most the context's; 0 = the context's */
+  uint32_t threads;  /* this run's, at most the context's unless parallel_for is given; 0 = the context's */
   uint32_t reserved; /* 0 */
+  zenwoq_parallel_for_fn parallel_for; /* NULL = the context's threads; else this run's: `threads` tasks are cut */
+  void *parallel_for_user;
 } zenwoq_run_args;
 
 /* Zeroes, then struct_size and x_type bf16. */

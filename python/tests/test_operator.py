@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -184,8 +186,36 @@ def test_forked_child(packed):
         # Compared by NumPy, because torch's own parallel loops hang here.
         same = np.array_equal(bits(linear(x, big, None, 1024)), bits(expected))
         kernel = linear(x[:3], big, None, 1024).shape == (3, 1024)  # uses a kernel that the parent may not have made
-        os._exit(0 if same and kernel else 1)
+        threads = len(os.listdir("/proc/self/task")) > 1 or len(os.sched_getaffinity(0)) == 1  # the library's own
+        os._exit(0 if same and kernel and threads else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_forks_beside_threads():
+    n = 2560
+    big, bias = random_packed(n, 32), torch.randn(n, dtype=torch.bfloat16)  # a bias that is converted into scratch
+    x = torch.randn(1, 32, dtype=torch.bfloat16)
+    expected = bits(linear(x, big, bias, n))
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            linear(x, big, bias, n)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for i in range(100):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                os._exit(0 if np.array_equal(bits(linear(x, big, bias, n)), expected) else 1)
+            assert os.waitpid(child, 0)[1] == 0, f"fork {i}"
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
 FIRST_CALL_IN_A_CHILD = """

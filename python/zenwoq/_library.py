@@ -63,6 +63,8 @@ class CodeLayout(enum.IntEnum):
     NIBBLES = 0
     U8 = 1
     S8 = 2
+    GGUF_Q4_0 = 3
+    GGUF_Q4_1 = 4
 
 
 class CodeTable(enum.IntEnum):
@@ -173,6 +175,8 @@ class RunArgs(_Sized):
         ("workspace_bytes", c_size_t),
         ("threads", c_uint32),
         ("reserved", c_uint32),
+        ("parallel_for", c_void_p),
+        ("parallel_for_user", c_void_p),
     ]
 
 

@@ -8,28 +8,40 @@
 #include <cstring>
 #include <exception>
 #include <new>
+#include <utility>
 
 #include "jit/status.h"
 #include "src/api/handles.h"
 
 namespace zenwoq {
 
-// Stores the text for zenwoq_last_error() of this thread; a text that is too long is cut. Never fails.
-zenwoq_status report(zenwoq_status code, const char* text) noexcept;
+// Stores the text for zenwoq_last_error() of this thread; a text that is too long is cut. Errors also go to stderr
+// where that was asked for, unless the program has a log function in the context (may be NULL). Never fails.
+zenwoq_status report(zenwoq_status code, const char* text, const Context* context) noexcept;
 
-// Runs body() -> Status and reports what came of it, exceptions included.
+// Runs body() -> Status and reports what came of it, exceptions included. context: the call's, NULL if it has none.
 template <typename Body>
-zenwoq_status at_boundary(Body&& body) noexcept {
+zenwoq_status at_boundary(const Context* context, Body&& body) noexcept {
   try {
     const Status status = body();
-    return report(status.code(), status.text().c_str());
+    return report(status.code(), status.text().c_str(), context);
   } catch (const std::bad_alloc&) {
-    return report(ZENWOQ_ERROR_OUT_OF_MEMORY, "out of memory");
+    return report(ZENWOQ_ERROR_OUT_OF_MEMORY, "out of memory", context);
   } catch (const std::exception& error) {
-    return report(ZENWOQ_ERROR_INTERNAL, error.what());
+    return report(ZENWOQ_ERROR_INTERNAL, error.what(), context);
   } catch (...) {
-    return report(ZENWOQ_ERROR_INTERNAL, "unknown exception");
+    return report(ZENWOQ_ERROR_INTERNAL, "unknown exception", context);
   }
+}
+template <typename Body>
+zenwoq_status at_boundary(Body&& body) noexcept {
+  return at_boundary(nullptr, std::forward<Body>(body));
+}
+
+// Of a context or a linear; NULL for NULL.
+template <typename Handle>
+const Context* context_of(const Handle* handle) {
+  return handle == nullptr ? nullptr : handle->context.get();
 }
 
 inline Status check_pointer(const char* name, const void* pointer) {

@@ -28,15 +28,14 @@ Status read_options(const zenwoq_context_options* options, ContextSettings* sett
     settings->tuning = o.tuning;
   }
   if (o.code_bytes_max != 0) settings->code_bytes_max = o.code_bytes_max;
-  settings->parallel_for = o.parallel_for;
-  settings->parallel_for_user = o.parallel_for_user;
+  settings->loop = {o.parallel_for, o.parallel_for_user};
   settings->log = o.log;
   settings->log_user = o.log_user;
   return {};
 }
 
 // The environment caps the tier; it never raises what the options allow.
-Status read_environment(ContextSettings* settings) {
+Status read_tier(ContextSettings* settings) {
   const char* name = std::getenv("ZENWOQ_TIER");
   if (name == nullptr || *name == '\0') return {};
   const TierInfo* tier = find_tier(std::string_view(name));
@@ -45,6 +44,12 @@ Status read_environment(ContextSettings* settings) {
   settings->max_tier = tier->tier;
   settings->max_tier_source = "the environment variable ZENWOQ_TIER";
   return {};
+}
+
+Status read_environment(ContextSettings* settings) {
+  if (Status status = read_verbosity(&settings->verbosity); !status.ok()) return status;
+  if (Status status = Profile::read(&settings->profile); !status.ok()) return status;
+  return read_tier(settings);
 }
 
 }  // namespace
@@ -70,7 +75,7 @@ zenwoq_status zenwoq_context_create(const zenwoq_context_options* options, zenwo
 void zenwoq_context_destroy(zenwoq_context* context) { delete context; }
 
 zenwoq_status zenwoq_context_cpu_info(const zenwoq_context* context, zenwoq_cpu_info* info) {
-  return at_boundary([&]() -> Status {
+  return at_boundary(context_of(context), [&]() -> Status {
     if (Status status = check_pointer("context", context); !status.ok()) return status;
     const Context& c = *context->context;
     const CpuReport& cpu = c.cpu();
@@ -107,7 +112,7 @@ const char* zenwoq_tier_name(zenwoq_tier tier) {
 }
 
 zenwoq_status zenwoq_context_registry_stats(const zenwoq_context* context, zenwoq_registry_stats* stats) {
-  return at_boundary([&]() -> Status {
+  return at_boundary(context_of(context), [&]() -> Status {
     if (Status status = check_pointer("context", context); !status.ok()) return status;
     const RegistryStats counted = static_cast<const Context&>(*context->context).registry().stats();
     zenwoq_registry_stats value{};

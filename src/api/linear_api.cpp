@@ -109,10 +109,13 @@ Status check_run(const Context& context, const Layer& layer, const zenwoq_run_ar
     return invalid("x at {}, y at {} and workspace at {} overlap", fmt::ptr(args.x), fmt::ptr(args.y),
                    fmt::ptr(args.workspace));
   }
+  // The context's threads are no limit to a run that brings its own.
+  const unsigned most = args.parallel_for == nullptr ? context.threads() : args.threads;
   *run = {{args.m, args.x_type, args.x, ldx * x_size},
           args.y,
           ldy * y_size,
-          args.threads == 0 ? context.threads() : std::min(args.threads, context.threads())};
+          args.threads == 0 ? context.threads() : std::min(args.threads, most),
+          {args.parallel_for, args.parallel_for_user}};
   return {};
 }
 
@@ -213,7 +216,7 @@ Plan plan_of(const zenwoq_linear& linear, std::size_t m) {
 
 zenwoq_status zenwoq_linear_create(zenwoq_context* context, zenwoq_weight* weight, const zenwoq_linear_desc* desc,
                                    zenwoq_linear** linear) {
-  return at_boundary([&]() -> Status {
+  return at_boundary(context_of(context), [&]() -> Status {
     if (Status status = check_pointer("linear", linear); !status.ok()) return status;
     *linear = nullptr;
     if (Status status = check_pointer("context", context); !status.ok()) return status;
@@ -232,7 +235,7 @@ zenwoq_status zenwoq_linear_create(zenwoq_context* context, zenwoq_weight* weigh
 void zenwoq_linear_destroy(zenwoq_linear* linear) { delete linear; }
 
 zenwoq_status zenwoq_linear_prepare(zenwoq_linear* linear, size_t m) {
-  return at_boundary([&]() -> Status {
+  return at_boundary(context_of(linear), [&]() -> Status {
     if (Status status = check_pointer("linear", linear); !status.ok()) return status;
     const Plan plan = plan_of(*linear, m);
     for (const Tile& tile : plan.tiles()) (void)find_kernel(*linear->context, linear->layer, tile);
@@ -241,7 +244,7 @@ zenwoq_status zenwoq_linear_prepare(zenwoq_linear* linear, size_t m) {
 }
 
 zenwoq_status zenwoq_linear_workspace_bytes(const zenwoq_linear* linear, size_t m, zenwoq_dtype x_type, size_t* bytes) {
-  return at_boundary([&]() -> Status {
+  return at_boundary(context_of(linear), [&]() -> Status {
     if (Status status = check_pointer("linear", linear); !status.ok()) return status;
     if (Status status = check_pointer("bytes", bytes); !status.ok()) return status;
     std::size_t needed;
@@ -254,7 +257,7 @@ zenwoq_status zenwoq_linear_workspace_bytes(const zenwoq_linear* linear, size_t 
 }
 
 zenwoq_status zenwoq_linear_run(zenwoq_linear* linear, const zenwoq_run_args* args) {
-  return at_boundary([&]() -> Status {
+  return at_boundary(context_of(linear), [&]() -> Status {
     if (Status status = check_pointer("linear", linear); !status.ok()) return status;
     zenwoq_run_args a;
     if (Status status = read_struct(args, &a); !status.ok()) return status;
@@ -283,7 +286,7 @@ zenwoq_status zenwoq_packed_describe(const zenwoq_packed* packed, zenwoq_weight_
 
 zenwoq_status zenwoq_packed_run(zenwoq_context* context, const zenwoq_packed* packed, const zenwoq_linear_desc* desc,
                                 const zenwoq_run_args* args) {
-  return at_boundary([&]() -> Status {
+  return at_boundary(context_of(context), [&]() -> Status {
     if (Status status = check_pointer("context", context); !status.ok()) return status;
     zenwoq_packed p;
     zenwoq_linear_desc d;
@@ -297,7 +300,7 @@ zenwoq_status zenwoq_packed_run(zenwoq_context* context, const zenwoq_packed* pa
 
 zenwoq_status zenwoq_linear_kernel(zenwoq_linear* linear, size_t m, size_t index, size_t* count,
                                    zenwoq_kernel_info* info) {
-  return at_boundary([&]() -> Status {
+  return at_boundary(context_of(linear), [&]() -> Status {
     if (Status status = check_pointer("linear", linear); !status.ok()) return status;
     if (Status status = check_pointer("count", count); !status.ok()) return status;
     const Plan plan = plan_of(*linear, m);

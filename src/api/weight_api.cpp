@@ -119,7 +119,7 @@ zenwoq_status zenwoq_weight_pack(const zenwoq_weight_desc* desc, const zenwoq_we
 
 zenwoq_status zenwoq_weight_create(zenwoq_context* context, const zenwoq_weight_desc* desc,
                                    const zenwoq_weight_source* source, zenwoq_weight** weight) {
-  return at_boundary([&]() -> Status {
+  return at_boundary(context_of(context), [&]() -> Status {
     if (Status status = check_pointer("weight", weight); !status.ok()) return status;
     *weight = nullptr;
     if (Status status = check_pointer("context", context); !status.ok()) return status;

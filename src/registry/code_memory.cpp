@@ -3,6 +3,10 @@
 //
 // Two ways to executable pages: a private mapping of an anonymous file that was written before (no mapping is ever
 // writable), or anonymous pages that are written and then turned by mprotect (never both at once).
+//
+// The compiler's runtime (libgcc) keeps tables for unwinding under a lock that a forked child may find taken for ever,
+// by a thread of the host that was throwing. So a child registers nothing, and leaves what its parent registered:
+// tables, and the code that they speak of.
 #include "src/registry/code_memory.h"
 
 #include <sys/mman.h>
@@ -14,8 +18,14 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <system_error>
+
+#include "jit/frame.h"
+
+extern "C" void __register_frame(void* eh_frame);
+extern "C" void __deregister_frame(void* eh_frame);
 
 namespace zenwoq {
 namespace {
@@ -45,26 +55,48 @@ const SystemCalls& SystemCalls::real() {
   return calls;
 }
 
-CodeMemory::CodeMemory(size_t bytes_max, const SystemCalls& calls) : calls_(calls), bytes_max_(bytes_max) {
-  const std::string no_memfd = probe(Mode::memfd);
-  const std::string no_mprotect = no_memfd.empty() ? "" : probe(Mode::mprotect);
-  if (no_memfd.empty()) {
-    mode_ = Mode::memfd;
-    mode_text_ = "memfd";
-  } else if (no_mprotect.empty()) {
-    mode_ = Mode::mprotect;
-    mode_text_ = "mprotect";
-  } else {
-    mode_text_ = fmt::format("none: {}; {}", no_memfd, no_mprotect);
+CodeMemory::CodeMemory(size_t bytes_max, const SystemCalls& calls, bool anonymous_first)
+    : calls_(calls), bytes_max_(bytes_max) {
+  std::string refusals;
+  for (const Mode mode :
+       {anonymous_first ? Mode::mprotect : Mode::memfd, anonymous_first ? Mode::memfd : Mode::mprotect}) {
+    const std::string refusal = probe(mode);
+    if (refusal.empty()) {
+      mode_ = mode;
+      mode_text_ = mode == Mode::memfd ? "memfd" : "mprotect";
+      return;
+    }
+    refusals += fmt::format("{}{}", refusals.empty() ? "" : "; ", refusal);
   }
+  mode_text_ = "none: " + refusals;
 }
 
 CodeMemory::~CodeMemory() {
   for (Block* block = blocks_; block != nullptr;) {
     std::unique_ptr<Block> dead(block);
     block = block->next;
+    if (!dead->unwind_table.empty()) {
+      if (fork_count() != 0) {
+        (void)dead.release();
+        continue;
+      }
+      const std::lock_guard lock(registering_);
+      __deregister_frame(dead->unwind_table.data());
+    }
     calls_.munmap(dead->address, dead->bytes);
   }
+}
+
+void CodeMemory::register_unwind_table(std::span<const uint8_t> code, Block* block) noexcept {
+  if (fork_count() != 0) return;
+  try {
+    block->unwind_table = unwind_table(code, block->address);
+  } catch (const std::bad_alloc&) {
+    return;  // a kernel without it runs as well
+  }
+  if (block->unwind_table.empty()) return;
+  const std::lock_guard lock(registering_);
+  __register_frame(block->unwind_table.data());
 }
 
 // Why this mode does not work here; empty if it does.
@@ -89,7 +121,7 @@ Status CodeMemory::add(std::span<const uint8_t> code, const void** address) {
                         bytes_used(), bytes_max_)};
   }
   const size_t bytes = whole_pages(code.size());
-  std::unique_ptr<Block> block(new (std::nothrow) Block{nullptr, bytes, nullptr});
+  std::unique_ptr<Block> block(new (std::nothrow) Block{nullptr, bytes, nullptr, {}});
   const Placed placed = block ? place(mode_, code, bytes) : Placed{nullptr, "malloc"};
   if (placed.address == nullptr) {
     const int error = errno;
@@ -97,6 +129,7 @@ Status CodeMemory::add(std::span<const uint8_t> code, const void** address) {
     return out_of_memory(fmt::format("{}: {}", placed.failed, errno_text(error)));
   }
   *address = block->address = placed.address;
+  register_unwind_table(code, block.get());
   block->next = blocks_;
   while (!blocks_.compare_exchange_weak(block->next, block.get())) {}
   block.release();

@@ -11,8 +11,10 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "jit/status.h"
+#include "src/system/fork_mutex.h"
 
 namespace zenwoq {
 
@@ -30,8 +32,9 @@ struct SystemCalls {
 
 class CodeMemory {
  public:
-  // Chooses the mode by placing a tiny function and calling it. calls must outlive the object.
-  explicit CodeMemory(size_t bytes_max, const SystemCalls& calls = SystemCalls::real());
+  // Chooses the mode by placing a tiny function and calling it. calls must outlive the object. anonymous_first: perf
+  // looks for the names of code only in memory that is of no file.
+  explicit CodeMemory(size_t bytes_max, const SystemCalls& calls = SystemCalls::real(), bool anonymous_first = false);
   ~CodeMemory();  // unmaps all code
   CodeMemory(const CodeMemory&) = delete;
   CodeMemory& operator=(const CodeMemory&) = delete;
@@ -40,9 +43,10 @@ class CodeMemory {
   const std::string& mode() const { return mode_text_; }
   bool executable() const { return mode_ != Mode::none; }
 
-  // Copies code into executable pages of its own; *address is valid until the object dies. Any thread may call it, and
-  // a forked child too: there is no lock. Errors: UNSUPPORTED (nothing is executable here), INVALID_ARGUMENT (no code),
-  // UNSUPPORTED (the budget is used up), OUT_OF_MEMORY (the system refuses); *address is then untouched.
+  // Copies code into executable pages of its own; *address is valid until the object dies. Any thread may call it.
+  // Debuggers, profilers and backtrace() see through kernels, except those that a forked child adds. Errors:
+  // UNSUPPORTED (nothing is executable here), INVALID_ARGUMENT (no code), UNSUPPORTED (the budget is used up),
+  // OUT_OF_MEMORY (the system refuses); *address is then untouched.
   Status add(std::span<const uint8_t> code, const void** address);
 
   size_t bytes_used() const { return bytes_used_; }  // whole pages
@@ -53,6 +57,7 @@ class CodeMemory {
     void* address;
     size_t bytes;
     Block* next;
+    std::vector<uint8_t> unwind_table;  // registered with the compiler's runtime; empty: none is
   };
   // An executable copy of the code, or null and the call that failed with errno.
   struct Placed {
@@ -61,6 +66,7 @@ class CodeMemory {
   };
 
   std::string probe(Mode mode);
+  void register_unwind_table(std::span<const uint8_t> code, Block* block) noexcept;
   bool reserve(size_t bytes);
   Placed place(Mode mode, std::span<const uint8_t> code, size_t bytes);
   Placed place_by_memfd(std::span<const uint8_t> code, size_t bytes);
@@ -73,6 +79,7 @@ class CodeMemory {
   std::string mode_text_;
   std::atomic<size_t> bytes_used_{0};
   std::atomic<Block*> blocks_{nullptr};
+  ForkMutex registering_;  // the runtime's own lock does not survive a fork
 };
 
 }  // namespace zenwoq

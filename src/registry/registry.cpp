@@ -4,11 +4,10 @@
 // Buckets of immutable entries, read without a lock; one mutex for the list of keys in the making and the counters.
 #include "src/registry/registry.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
 #include <chrono>
+#include <mutex>
 
 namespace zenwoq {
 
@@ -22,6 +21,7 @@ class Registry::Ticket {
       auto& list = registry_.in_the_making_;
       list.erase(std::find(list.begin(), list.end(), making_));
     }
+    ++registry_.made_;
     registry_.made_.notify_all();
   }
   Ticket(const Ticket&) = delete;
@@ -50,18 +50,21 @@ Status Registry::get(const KernelKey& key, const Kernel** kernel) {
     *kernel = &entry->kernel;
     return {};
   }
-  const Making mine{key, getpid()};
-  {
-    std::unique_lock lock(mutex_);
-    const auto making = [&] {
-      return std::find(in_the_making_.begin(), in_the_making_.end(), mine) != in_the_making_.end();
-    };
-    made_.wait(lock, [&] { return !making(); });
-    if (const Entry* entry = find(key)) {
-      *kernel = &entry->kernel;
-      return {};
+  const Making mine{key, fork_count()};
+  while (true) {
+    const std::uint32_t seen = made_;
+    {
+      const std::lock_guard lock(mutex_);
+      if (const Entry* entry = find(key)) {
+        *kernel = &entry->kernel;
+        return {};
+      }
+      if (std::find(in_the_making_.begin(), in_the_making_.end(), mine) == in_the_making_.end()) {
+        in_the_making_.push_back(mine);  // may throw: nothing has happened yet
+        break;
+      }
     }
-    in_the_making_.push_back(mine);  // may throw: nothing has happened yet
+    made_.wait(seen);
   }
   const Ticket ticket(*this, mine);
   auto entry = std::make_unique<Entry>();
@@ -88,12 +91,7 @@ Status Registry::generate(const KernelKey& key, Kernel* kernel) const {
     kernel->code_bytes = code.size();
     const auto elapsed = std::chrono::steady_clock::now() - start;
     kernel->generation_ns = static_cast<std::uint64_t>(std::chrono::nanoseconds(elapsed).count());
-    if (log_ && kernel->status.ok()) {
-      log_(
-          fmt::format("generated {}: {} bytes in {} us", key.name(), kernel->code_bytes, kernel->generation_ns / 1000));
-    } else if (log_) {
-      log_(fmt::format("cannot generate {}: {}", key.name(), kernel->status.text()));
-    }
+    if (log_) log_(*kernel);
   } catch (const std::bad_alloc&) {
     kernel->status = {ZENWOQ_ERROR_OUT_OF_MEMORY, "no memory to generate a kernel"};
   }

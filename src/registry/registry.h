@@ -4,14 +4,10 @@
 // Kernels by key: each generated once, outside every lock, and kept as long as the registry.
 #pragma once
 
-#include <sys/types.h>
-
 #include <array>
 #include <atomic>
-#include <condition_variable>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,6 +15,7 @@
 #include "jit/gemm_args.h"
 #include "jit/key.h"
 #include "jit/status.h"
+#include "src/system/fork_mutex.h"
 
 namespace zenwoq {
 
@@ -43,7 +40,7 @@ class Registry {
  public:
   using Emit = std::function<Status(const KernelKey&, std::vector<std::uint8_t>*)>;
   using Load = std::function<Status(std::span<const std::uint8_t>, const void**)>;  // into executable memory
-  using Log = std::function<void(const std::string&)>;
+  using Log = std::function<void(const Kernel&)>;  // told of every generation, failed ones too; no lock is held
 
   Registry(Emit emit, Load load, Log log) : emit_(std::move(emit)), load_(std::move(load)), log_(std::move(log)) {}
   ~Registry();
@@ -72,11 +69,11 @@ class Registry {
   const Load load_;
   const Log log_;
   std::array<std::atomic<Entry*>, kBuckets> buckets_{};
-  mutable std::mutex mutex_;
-  std::condition_variable made_;
+  mutable ForkMutex mutex_;
+  std::atomic<std::uint32_t> made_{0};  // counts the ends of making: what those wait for who want a key in the making
   struct Making {
     KernelKey key;
-    pid_t process;  // a forked child must not wait for its parent's threads
+    std::uint32_t process;  // by fork_count(): a forked child must not wait for its parent's threads
     bool operator==(const Making&) const = default;
   };
   class Ticket;

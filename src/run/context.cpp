@@ -5,6 +5,8 @@
 #include "src/run/context.h"
 
 #include <algorithm>
+#include <bit>
+#include <span>
 
 #include "jit/jit.h"
 #include "src/run/schedule.h"
@@ -14,22 +16,28 @@ namespace zenwoq {
 Context::Context(const ContextSettings& settings, const ContextSeams& seams)
     : settings_(settings),
       cpu_(describe_cpu(probe_cpu())),
-      code_memory_(settings.code_bytes_max),
+      code_memory_(settings.code_bytes_max, SystemCalls::real(), settings.profile.map),
       code_memory_mode_(code_memory_.mode()),
       registry_([](const KernelKey& key, std::vector<std::uint8_t>* code) { return emit(key, code); },
                 seams.load ? seams.load
                            : [this](std::span<const std::uint8_t> code,
                                     const void** address) { return code_memory_.add(code, address); },
-                settings.log == nullptr ? Registry::Log() : [this](const std::string& line) { log(line); }) {
+                [this](const Kernel& kernel) { log_kernel(kernel); }) {
   if (settings_.threads == 0) settings_.threads = cpu_.usable_cpus;
-  if (settings_.parallel_for == nullptr) {
-    pool_ = std::make_unique<ThreadPool>(settings_.threads);
+  if (settings_.loop.parallel_for == nullptr) {
+    pool_ = std::make_unique<ThreadPool>(settings_.threads, cpu_.usable_cpus);
+    if (pool_->threads() < settings_.threads) {
+      log(LogLevel::warn,
+          fmt::format("{} of {} threads: the system refuses more", pool_->threads(), settings_.threads));
+    }
     settings_.threads = pool_->threads();
   }
+  if (seams.load) settings_.profile = {};  // code that is elsewhere
   choose_tier(static_cast<bool>(seams.load));
   x_type_ = find_tier(tier_)->x_type;
   tuning_ = &find_tuning(settings_.tuning.empty() ? cpu_.tuning : settings_.tuning, tier_);
-  log(fmt::format("tier {}, tuning {}, {} threads, code memory {}{}{}", find_tier(tier_)->name, tuning_->name,
+  log(code_memory_.executable() ? LogLevel::info : LogLevel::warn,
+      fmt::format("tier {}, tuning {}, {} threads, code memory {}{}{}", find_tier(tier_)->name, tuning_->name,
                   threads(), code_memory_mode_, tier_reason_.empty() ? "" : ": ", tier_reason_));
 }
 
@@ -62,23 +70,39 @@ const std::string* Context::why_not(zenwoq_tier tier) const {
   return nullptr;
 }
 
-void Context::log(const std::string& line) const {
-  if (settings_.log != nullptr) settings_.log(settings_.log_user, line.c_str());
+void Context::log(LogLevel level, const std::string& line) const {
+  if (settings_.log != nullptr) {
+    settings_.log(settings_.log_user, line.c_str());
+  } else if (level <= settings_.verbosity) {
+    print_line(level, line);
+  }
 }
 
-void Context::parallel_for(std::size_t n, void (*task)(void* arg, std::size_t i), void* arg) {
+void Context::log_kernel(const Kernel& kernel) const {
+  if (!kernel.status.ok()) {
+    return log(LogLevel::warn, fmt::format("cannot generate {}: {}", kernel.key.name(), kernel.status.text()));
+  }
+  log(LogLevel::info, fmt::format("generated {}: {} bytes in {} us", kernel.key.name(), kernel.code_bytes,
+                                  kernel.generation_ns / 1000));
+  const std::span code(std::bit_cast<const std::uint8_t*>(kernel.run), kernel.code_bytes);
+  if (Status status = settings_.profile.add(kernel.key.name(), code); !status.ok()) log(LogLevel::warn, status.text());
+}
+
+void Context::parallel_for(std::size_t n, void (*task)(void* arg, std::size_t i), void* arg, const CallersLoop& loop) {
   if (n == 1) return task(arg, 0);
-  if (settings_.parallel_for != nullptr) return settings_.parallel_for(settings_.parallel_for_user, n, task, arg);
+  const CallersLoop& callers = loop.parallel_for != nullptr ? loop : settings_.loop;
+  if (callers.parallel_for != nullptr) return callers.parallel_for(callers.user, n, task, arg);
   pool_->parallel_for(n, task, arg);
 }
 
-void Context::parallel_for_at_most(std::size_t n, unsigned threads, void (*task)(void* arg, std::size_t i), void* arg) {
+void Context::parallel_for_at_most(std::size_t n, unsigned threads, void (*task)(void* arg, std::size_t i), void* arg,
+                                   const CallersLoop& callers) {
   if (std::min<std::size_t>(n, threads) <= 1) {
     for (std::size_t i = 0; i < n; ++i) task(arg, i);
     return;
   }
   StreamLoop loop(n, threads, task, arg);
-  parallel_for(loop.parts(), StreamLoop::part, &loop);
+  parallel_for(loop.parts(), StreamLoop::part, &loop, callers);
 }
 
 }  // namespace zenwoq

@@ -15,9 +15,17 @@
 #include "src/registry/registry.h"
 #include "src/run/scratch.h"
 #include "src/run/thread_pool.h"
+#include "src/system/log.h"
+#include "src/system/profile.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq {
+
+// A caller's own loop over threads; NULL: none.
+struct CallersLoop {
+  zenwoq_parallel_for_fn parallel_for = nullptr;
+  void* user = nullptr;
+};
 
 // Options that have passed the C boundary.
 struct ContextSettings {
@@ -26,10 +34,11 @@ struct ContextSettings {
   std::string max_tier_source;  // who set the cap: "zenwoq_context_options.max_tier", "ZENWOQ_TIER"
   std::string tuning;           // name of a table; empty: this CPU's
   std::size_t code_bytes_max = std::size_t{64} << 20;
-  zenwoq_parallel_for_fn parallel_for = nullptr;
-  void* parallel_for_user = nullptr;
+  CallersLoop loop;  // NULL: a pool
   zenwoq_log_fn log = nullptr;
   void* log_user = nullptr;
+  LogLevel verbosity = LogLevel::silent;  // of lines on stderr, where there is no log
+  Profile profile;
 };
 
 // What a test may put in the place of the machine: a loader that hands generated code to an emulator.
@@ -57,15 +66,22 @@ class Context {
   const Registry& registry() const { return registry_; }
   Scratch& scratch() { return scratch_; }
 
-  // task(arg, i) once for every i in [0, n), on the pool or the caller's threads.
-  void parallel_for(std::size_t n, void (*task)(void* arg, std::size_t i), void* arg);
+  // Lines go to the caller's log function, or to stderr as far as they were asked for. Not for the hot path, except for
+  // logs_runs().
+  void log(LogLevel level, const std::string& line) const;
+  bool logs_itself() const { return settings_.log != nullptr; }
+  bool logs_runs() const { return settings_.verbosity == LogLevel::dispatch; }
+
+  // task(arg, i) once for every i in [0, n), in the given loop, else in the one of the settings, else on the pool.
+  void parallel_for(std::size_t n, void (*task)(void* arg, std::size_t i), void* arg, const CallersLoop& loop = {});
   // The same on at most `threads` threads at once.
-  void parallel_for_at_most(std::size_t n, unsigned threads, void (*task)(void* arg, std::size_t i), void* arg);
+  void parallel_for_at_most(std::size_t n, unsigned threads, void (*task)(void* arg, std::size_t i), void* arg,
+                            const CallersLoop& loop = {});
 
  private:
   void choose_tier(bool emulated);
   std::string why_not(const TierInfo& tier, const std::string& machine, bool emulated) const;
-  void log(const std::string& line) const;
+  void log_kernel(const Kernel& kernel) const;
 
   ContextSettings settings_;
   const CpuReport cpu_;

@@ -9,11 +9,12 @@
 namespace zenwoq {
 namespace {
 
-// Calls body(i) for i in [0, n) on at most `threads` of the context's threads.
+// Calls body(i) for i in [0, n) on the threads of a run.
 template <typename Body>
-void parallel(Context& context, std::size_t n, unsigned threads, const Body& body) {
+void parallel(Context& context, std::size_t n, const RunArguments& args, const Body& body) {
   context.parallel_for_at_most(
-      n, threads, [](void* arg, std::size_t i) { (*static_cast<const Body*>(arg))(i); }, const_cast<Body*>(&body));
+      n, args.threads, [](void* arg, std::size_t i) { (*static_cast<const Body*>(arg))(i); }, const_cast<Body*>(&body),
+      args.loop);
 }
 
 // The kernels of a plan's tiles. Where one is missing the reference runs.
@@ -41,6 +42,21 @@ class TileKernels {
   std::array<const Kernel*, Plan::kMaxTiles> kernels_{};
   bool complete_;
 };
+
+// "run m=1 n=4096 k=4096 threads=2 kernels=NAME,NAME" for who asked for a line a run.
+void log_run(const Context& context, const Layer& layer, const RunArguments& args, const Plan& plan,
+             const TileKernels& kernels) noexcept {
+  try {
+    std::string names = kernels.complete() ? "" : "reference";
+    for (std::size_t i = 0; kernels.complete() && i < plan.tiles().size(); ++i) {
+      names += fmt::format("{}{}", i == 0 ? "" : ",", kernels[i]->key.name());
+    }
+    context.log(LogLevel::dispatch, fmt::format("run m={} n={} k={} threads={} kernels={}", args.x.m,
+                                                layer.weight.header.n, layer.weight.header.k, args.threads, names));
+  } catch (...) {
+    // No memory for a line, or the caller's log function throws: the run goes on.
+  }
+}
 
 GemmArgs gemm_args(const Layer& layer, const RunArguments& run, const Activations& activations, const TileRun& tile) {
   const std::uint64_t column = tile.panel_begin * kPanelColumns;
@@ -99,12 +115,14 @@ const Kernel* find_kernel(Context& context, const Layer& layer, const Tile& tile
 void run(Context& context, const Layer& layer, const RunArguments& args, std::uint8_t* workspace) {
   const Plan plan = plan_of(context, layer, args.x.m, args.threads);
   const TileKernels kernels(context, layer, plan);
+  if (context.logs_runs()) [[unlikely]]
+    log_run(context, layer, args, plan, kernels);
   // The reference reads bf16, and takes all tiles where it takes one. Rows in bf16 need no more workspace than in f32.
   const zenwoq_dtype x_type = kernels.complete() ? context.x_type() : ZENWOQ_BF16;
   const ActivationWork work(layer.weight.header, args.x, x_type, workspace, args.threads);
-  parallel(context, work.tasks(), args.threads, [&](std::size_t task) { work.run(task); });
+  parallel(context, work.tasks(), args, [&](std::size_t task) { work.run(task); });
 
-  parallel(context, plan.tasks(), args.threads, [&](std::size_t task) {
+  parallel(context, plan.tasks(), args, [&](std::size_t task) {
     plan.for_each_tile(task, [&](const TileRun& tile) {
       const GemmArgs gemm = gemm_args(layer, args, work.result(), tile);
       if (kernels.complete()) return kernels[tile.index]->run(&gemm);

@@ -43,6 +43,7 @@ struct RunArguments {
   void* y;
   std::uint64_t ldy_bytes;
   unsigned threads;  // at least 1
+  CallersLoop loop;  // NULL: the context's
 };
 
 Plan plan_of(const Context& context, const Layer& layer, std::uint64_t m, unsigned threads);

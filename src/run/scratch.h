@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "src/system/fork_mutex.h"
+
 namespace zenwoq {
 
 class Scratch {
@@ -57,7 +59,7 @@ class Scratch {
     if (free_.size() < free_.capacity()) free_.push_back(std::move(buffer));
   }
 
-  std::mutex mutex_;
+  ForkMutex mutex_;
   std::vector<Buffer> free_;
 };
 

@@ -1,31 +1,65 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The pool holds no lock, only atomics: a fork at any moment leaves a state that the child can go on from.
+// The threads of a process are a team. A fork at any moment leaves the child a team without threads, whose loops end
+// all the same, and in whose place the next loop puts a new one.
 #include "src/run/thread_pool.h"
 
 #include <immintrin.h>
+#include <sched.h>
 #include <signal.h>
-#include <unistd.h>
 
+#include <chrono>
 #include <exception>
+#include <mutex>
+#include <vector>
 
 namespace zenwoq {
 namespace {
 
 constexpr uint32_t kOpen = 1u << 31;
 
-// About 30 us on Zen (a pause took 28 ns on Zen 3): longer than the gap between two layers of a model, short enough
-// not to be seen on an idle machine.
-constexpr int kSpins = 1000;
+// Longer than the gap between two layers of a model, short enough not to be seen on an idle machine. Time and not a
+// number of pauses: a pause takes 28 ns on Zen 3 and several times that elsewhere, and who has lost its CPU meanwhile
+// must not spin on when it gets it back.
+constexpr std::chrono::microseconds kSpin{30};
+constexpr int kLooks = 16;  // between two looks at the clock
 
-// True as soon as done() is, false if it is not within kSpins.
-template <typename Done>
-bool spin_until(Done done) {
-  for (int i = 0; i < kSpins; ++i) {
-    if (done()) return true;
-    _mm_pause();
+// Workers awake in this process, under the count of forks that they belong to: a child begins at none.
+class Census {
+ public:
+  void add(int workers) {
+    uint64_t before = state_.load(std::memory_order_relaxed);
+    while (!state_.compare_exchange_weak(before, pack(count_of(before) + static_cast<unsigned>(workers)),
+                                         std::memory_order_relaxed)) {}
   }
+  unsigned count() const { return count_of(state_.load(std::memory_order_relaxed)); }
+
+ private:
+  static uint64_t pack(unsigned count) { return uint64_t{fork_count()} << 32 | count; }
+  static unsigned count_of(uint64_t state) { return state >> 32 == fork_count() ? static_cast<unsigned>(state) : 0; }
+
+  std::atomic<uint64_t> state_{0};
+};
+
+constinit Census awake;
+
+// True as soon as done() is, false if it is not within kSpin.
+template <typename Done>
+bool spin_until(unsigned cpus, Done done) {
+  if (done()) return true;
+  const auto end = std::chrono::steady_clock::now() + kSpin;
+  do {
+    const bool crowded = awake.count() >= cpus;  // the caller is one more
+    for (int i = 0; i < (crowded ? 1 : kLooks); ++i) {
+      if (crowded) {
+        sched_yield();
+      } else {
+        _mm_pause();
+      }
+      if (done()) return true;
+    }
+  } while (std::chrono::steady_clock::now() < end);
   return false;
 }
 
@@ -39,8 +73,83 @@ sigset_t signals_to_block() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(unsigned threads, CreateThread create) : owner_(getpid()) {
-  if (threads < 2) return;
+unsigned workers_awake() { return awake.count(); }
+
+// All that threads share. It holds no lock, only atomics.
+class ThreadPool::Team {
+ public:
+  Team(unsigned threads, unsigned cpus, CreateThread create);
+  ~Team();
+
+  bool is_here() const { return process_ == fork_count(); }  // no fork has left its workers behind
+  unsigned threads() const { return static_cast<unsigned>(workers_.size()) + 1; }
+  void take_the_place_of(Team* before) { before_.reset(before); }
+  void parallel_for(size_t n, Task task, void* arg);
+
+ private:
+  static void* worker_main(void* team);
+  void work();
+  uint32_t wait_for_epoch_after(uint32_t seen);
+  bool enter();
+  void leave();
+  void take_tasks();
+  void close_and_wait();
+
+  const unsigned cpus_;
+  const uint32_t process_ = fork_count();
+  std::vector<pthread_t> workers_;  // plain handles: a forked child must neither join nor detach them
+  std::unique_ptr<Team> before_;    // whose loop may be the one that forked
+  std::atomic<bool> stop_{false};
+
+  // The loop. Written only while the gate is closed and empty, read only by those inside.
+  std::atomic<bool> busy_{false};
+  Task task_ = nullptr;
+  void* arg_ = nullptr;
+  size_t n_ = 0;
+
+  // One cache line each, since all threads write the last two.
+  alignas(64) std::atomic<uint32_t> epoch_{0};  // counts loops (and the end): what workers wait for
+  alignas(64) std::atomic<size_t> next_{0};     // the first index nobody has taken
+  alignas(64) std::atomic<uint32_t> gate_{0};   // kOpen while workers may enter, plus the number of workers inside
+};
+
+ThreadPool::ThreadPool(unsigned threads, unsigned cpus, CreateThread create)
+    : threads_(threads == 0 ? 1 : threads), cpus_(cpus), create_(create) {
+  if (threads_ < 2) return;
+  team_ = new_team().release();
+  threads_ = team_.load()->threads();
+}
+
+ThreadPool::~ThreadPool() { delete team_.load(); }
+
+std::unique_ptr<ThreadPool::Team> ThreadPool::new_team() const {
+  return std::make_unique<Team>(threads_, cpus_, create_);
+}
+
+// The team of this process; NULL where there is no memory for one.
+ThreadPool::Team* ThreadPool::team() noexcept {
+  Team* team = team_.load(std::memory_order_acquire);
+  if (team->is_here()) return team;
+  try {
+    const std::lock_guard lock(starting_anew_);
+    team = team_.load(std::memory_order_acquire);
+    if (team->is_here()) return team;
+    std::unique_ptr<Team> made = new_team();
+    made->take_the_place_of(team);
+    team_.store(made.get(), std::memory_order_release);
+    return made.release();
+  } catch (const std::exception&) {
+    return nullptr;
+  }
+}
+
+void ThreadPool::parallel_for(size_t n, Task task, void* arg) noexcept {
+  Team* const team = n < 2 || threads_ < 2 ? nullptr : this->team();
+  if (team != nullptr) return team->parallel_for(n, task, arg);
+  for (size_t i = 0; i < n; ++i) task(arg, i);
+}
+
+ThreadPool::Team::Team(unsigned threads, unsigned cpus, CreateThread create) : cpus_(cpus) {
   const sigset_t blocked = signals_to_block();
   sigset_t before;
   pthread_sigmask(SIG_BLOCK, &blocked, &before);  // inherited by the workers
@@ -57,16 +166,16 @@ ThreadPool::ThreadPool(unsigned threads, CreateThread create) : owner_(getpid())
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-ThreadPool::~ThreadPool() {
-  if (getpid() != owner_) return;  // a forked child has no workers, and their handles may be other threads' by now
+ThreadPool::Team::~Team() {
+  if (!is_here()) return;  // a forked child has no workers, and their handles may be other threads' by now
   stop_ = true;
   ++epoch_;
   epoch_.notify_all();
   for (pthread_t worker : workers_) pthread_join(worker, nullptr);
 }
 
-void ThreadPool::parallel_for(size_t n, Task task, void* arg) noexcept {
-  if (n < 2 || workers_.empty() || busy_.exchange(true, std::memory_order_acquire)) {
+void ThreadPool::Team::parallel_for(size_t n, Task task, void* arg) {
+  if (workers_.empty() || busy_.exchange(true, std::memory_order_acquire)) {
     for (size_t i = 0; i < n; ++i) task(arg, i);
     return;
   }
@@ -83,24 +192,26 @@ void ThreadPool::parallel_for(size_t n, Task task, void* arg) noexcept {
 }
 
 // Once the gate is closed nobody enters, and once it is empty nobody reads the loop: then the caller's arg may die.
-void ThreadPool::close_and_wait() {
+void ThreadPool::Team::close_and_wait() {
   gate_.fetch_and(~kOpen, std::memory_order_acquire);
-  if (spin_until([&] { return gate_.load(std::memory_order_acquire) == 0; })) return;
-  if (getpid() != owner_) return;  // a task forked, this is the child: the workers inside do not exist here
+  if (!is_here()) return;  // a task forked, this is the child: the workers inside do not exist here
+  if (spin_until(cpus_, [&] { return gate_.load(std::memory_order_acquire) == 0; })) return;
   while (const uint32_t inside = gate_.load(std::memory_order_acquire)) gate_.wait(inside);
 }
 
-void ThreadPool::take_tasks() {
+void ThreadPool::Team::take_tasks() {
   for (size_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < n_;) task_(arg_, i);
 }
 
-void* ThreadPool::worker_main(void* pool) {
+void* ThreadPool::Team::worker_main(void* team) {
   pthread_setname_np(pthread_self(), "zenwoq");
-  static_cast<ThreadPool*>(pool)->work();
+  awake.add(1);
+  static_cast<Team*>(team)->work();
+  awake.add(-1);
   return nullptr;
 }
 
-void ThreadPool::work() {
+void ThreadPool::Team::work() {
   uint32_t seen = 0;
   while (true) {
     seen = wait_for_epoch_after(seen);
@@ -108,16 +219,21 @@ void ThreadPool::work() {
     // The loop may have ended by now (the gate is closed), or another one may be running: joining it is fine.
     if (!enter()) continue;
     take_tasks();
+    if (!is_here()) return;  // a task forked on this worker, and has come back in the child, where no loop will come
     leave();
   }
 }
 
-uint32_t ThreadPool::wait_for_epoch_after(uint32_t seen) {
-  if (!spin_until([&] { return epoch_.load(std::memory_order_acquire) != seen; })) epoch_.wait(seen);
+uint32_t ThreadPool::Team::wait_for_epoch_after(uint32_t seen) {
+  if (!spin_until(cpus_, [&] { return epoch_.load(std::memory_order_acquire) != seen; })) {
+    awake.add(-1);
+    epoch_.wait(seen);
+    awake.add(1);
+  }
   return epoch_.load(std::memory_order_acquire);
 }
 
-bool ThreadPool::enter() {
+bool ThreadPool::Team::enter() {
   uint32_t gate = gate_.load(std::memory_order_relaxed);
   while (gate & kOpen) {
     if (gate_.compare_exchange_weak(gate, gate + 1, std::memory_order_acquire)) return true;
@@ -125,7 +241,7 @@ bool ThreadPool::enter() {
   return false;
 }
 
-void ThreadPool::leave() {
+void ThreadPool::Team::leave() {
   if (gate_.fetch_sub(1, std::memory_order_release) == 1) gate_.notify_one();  // closed, and this was the last
 }
 

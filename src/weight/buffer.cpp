@@ -5,13 +5,13 @@
 // product with one row a tenth of its speed, and if the weight is small and its pages are scattered, a third.
 #include "src/weight/buffer.h"
 
-#include <pthread.h>
 #include <sys/mman.h>
 
 #include <cstdlib>
 #include <mutex>
 #include <new>
 
+#include "src/system/fork_mutex.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq {
@@ -70,10 +70,6 @@ class SharedMappings {
     if (newest_->users == 1) used_ = kHeaderBytes;
   }
 
-  // Around a fork: the child must not inherit a mutex that a thread holds which it does not have.
-  void lock() { mutex_.lock(); }
-  void unlock() { mutex_.unlock(); }
-
  private:
   static constexpr std::size_t kMappingBytes = 4 * kHugePageBytes;  // and its alignment, by which a weight finds it
   static constexpr std::size_t kHeaderBytes = ZENWOQ_PACKED_ALIGNMENT;
@@ -87,21 +83,14 @@ class SharedMappings {
     if (--mapping->users == 0) munmap(mapping, kMappingBytes);
   }
 
-  std::mutex mutex_;
+  ForkMutex mutex_;
   Mapping* newest_ = nullptr;
   std::size_t used_ = 0;  // bytes of the newest mapping
 };
 
 // Never destroyed: weights may outlive every static object.
-SharedMappings& shared_mappings() {
-  static SharedMappings* const shared = [] {
-    auto* made = new SharedMappings;
-    pthread_atfork([] { shared_mappings().lock(); }, [] { shared_mappings().unlock(); },
-                   [] { shared_mappings().unlock(); });
-    return made;
-  }();
-  return *shared;
-}
+constinit std::atomic<SharedMappings*> the_mappings{nullptr};
+SharedMappings& shared_mappings() { return made_once(the_mappings); }
 
 PackedBuffer allocate_small(std::size_t bytes) {
   const std::size_t size = round_up(bytes, ZENWOQ_PACKED_ALIGNMENT);

@@ -111,6 +111,8 @@ bool pack_block(const CodeBlock& block, std::uint8_t* const* steps, std::size_t 
     case ZENWOQ_CODES_NIBBLES: return pack<ZENWOQ_CODES_NIBBLES>(block, steps, count);
     case ZENWOQ_CODES_U8: return pack<ZENWOQ_CODES_U8>(block, steps, count);
     case ZENWOQ_CODES_S8: return pack<ZENWOQ_CODES_S8>(block, steps, count);
+    case ZENWOQ_CODES_GGUF_Q4_0:
+    case ZENWOQ_CODES_GGUF_Q4_1: break;  // come as nibbles
   }
   return false;
 }

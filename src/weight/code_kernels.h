@@ -18,7 +18,7 @@ inline constexpr std::size_t kBlockK = kBlockSteps * kStepK;
 
 // Codes of 64 columns x 128 k, one column per row. The 64 bytes of nibbles of a row are one cache line.
 struct CodeBlock {
-  zenwoq_code_layout layout;
+  zenwoq_code_layout layout;  // blocks of GGUF come as nibbles
   const std::uint8_t* rows;
   const std::uint8_t* next_rows;  // the block that is packed next: fetched meanwhile
   std::size_t row_bytes;          // from one row to the next, of both
@@ -51,7 +51,7 @@ extern const CodeKernels code_kernels_avx2_fma;
 // The fastest that this CPU runs. Asked of the compiler's runtime and not of src/cpu: weights are packed and read
 // without a context, whose probe reads files and allocates, and these loops need less than the tier of AVX2 does.
 inline const CodeKernels& code_kernels() {
-  static const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   return avx2 ? code_kernels_avx2_fma : code_kernels_portable;
 }
 

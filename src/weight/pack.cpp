@@ -4,7 +4,8 @@
 // Codes, scales and zeros of [N,K] into panels.
 //
 // A panel is packed in blocks of 64 columns x 128 k (code_kernels.h), then its scales and zeros, 64 columns of a few
-// groups at a time. What is packed is not read soon: it is stored past the caches, which then hold the source.
+// groups at a time. What is packed is not read soon: it is stored past the caches, which then hold the source. Blocks
+// of GGUF become rows of nibbles on the way, a block of 64 columns at a time.
 #include <algorithm>
 #include <cstring>
 
@@ -16,9 +17,30 @@
 namespace zenwoq {
 namespace {
 
+// Blocks of GGUF, each a group: scale, offset if there are offsets, 16 bytes of codes. Byte i has the codes i and i
+// + 16.
+constexpr std::size_t kBlockCodes = 32, kBlockCodeBytes = 16;
+
+bool is_blocks(zenwoq_code_layout layout) {
+  return layout == ZENWOQ_CODES_GGUF_Q4_0 || layout == ZENWOQ_CODES_GGUF_Q4_1;
+}
+
+std::size_t block_codes_at(zenwoq_code_layout layout) { return layout == ZENWOQ_CODES_GGUF_Q4_0 ? 2 : 4; }
+
 std::size_t source_row_bytes(zenwoq_code_layout layout, std::size_t k) {
+  if (is_blocks(layout)) return k / kBlockCodes * (block_codes_at(layout) + kBlockCodeBytes);
   return layout == ZENWOQ_CODES_NIBBLES ? (k + 1) / 2 : k;
 }
+
+// Scales or zeros, one a group, of some rows.
+struct Parameters {
+  const std::uint8_t* first;
+  std::size_t row_bytes, group_bytes;
+
+  const std::uint8_t* at(std::size_t row, std::size_t group) const {
+    return first + row * row_bytes + group * group_bytes;
+  }
+};
 
 // One panel and what is read for it.
 struct PanelSource {
@@ -29,21 +51,42 @@ struct PanelSource {
         first(panel * kPanelColumns),
         columns(std::min(kPanelColumns, h.n - first)),
         codes(static_cast<const std::uint8_t*>(source.codes) + first * row_bytes),
-        scales(static_cast<const std::uint8_t*>(source.scales) + first * h.groups() * h.scale_bytes()),
-        zeros(static_cast<const std::uint8_t*>(source.zeros) + first * h.groups() * h.zero_bytes()) {}
+        scales(parameters(source.scales, h.scale_bytes(), 0)),
+        zeros(parameters(source.zeros, h.zero_bytes(), h.scale_bytes())) {}
 
   const PackedHeader& header;
   const zenwoq_code_layout layout;
   const std::size_t row_bytes;
   const std::size_t first, columns;  // rows of the matrix
-  const std::uint8_t *codes, *scales, *zeros;
+  const std::uint8_t* const codes;
+  const Parameters scales, zeros;
+
+ private:
+  // Of an array [N,G], or at a place in each block.
+  Parameters parameters(const void* array, std::size_t value_bytes, std::size_t in_block) const {
+    if (is_blocks(layout)) return {codes + in_block, row_bytes, source_row_bytes(layout, kBlockCodes)};
+    const std::size_t array_row_bytes = header.groups() * value_bytes;
+    return {static_cast<const std::uint8_t*>(array) + first * array_row_bytes, array_row_bytes, value_bytes};
+  }
 };
 
-// Blocks that the matrix does not fill, completed with code 0.
-class PartialBlock {
+// The codes of a block, two neighbours a byte.
+void copy_block(const std::uint8_t* block_codes, std::uint8_t* nibbles) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block_codes));
+  const auto pairs = [](__m128i codes) {  // each 16 bits have two codes
+    const __m128i low = _mm_and_si128(codes, _mm_set1_epi8(15));
+    return _mm_and_si128(_mm_or_si128(low, _mm_srli_epi16(low, 4)), _mm_set1_epi16(255));
+  };
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(nibbles),
+                   _mm_packus_epi16(pairs(bytes), pairs(_mm_srli_epi16(bytes, 4))));
+}
+
+// Rows that cannot be read as they lie: where the matrix does not fill them, completed with code 0; blocks of GGUF.
+class CopiedRows {
  public:
   CodeBlock copy(const PanelSource& source, std::size_t k, std::size_t count) {
     std::memset(rows_, 0, sizeof rows_);
+    if (is_blocks(source.layout)) return copy_blocks(source, k, count);
     const std::size_t bytes = source_row_bytes(source.layout, count);
     for (std::size_t c = 0; c < source.columns; ++c) {
       std::memcpy(rows_[c], source.codes + c * source.row_bytes + source_row_bytes(source.layout, k), bytes);
@@ -54,13 +97,24 @@ class PartialBlock {
   }
 
  private:
+  CodeBlock copy_blocks(const PanelSource& source, std::size_t k, std::size_t count) {
+    const std::size_t block_bytes = source_row_bytes(source.layout, kBlockCodes);
+    for (std::size_t c = 0; c < source.columns; ++c) {
+      const std::uint8_t* blocks = source.codes + c * source.row_bytes + source_row_bytes(source.layout, k);
+      for (std::size_t b = 0; b < count / kBlockCodes; ++b) {
+        copy_block(blocks + b * block_bytes + block_codes_at(source.layout), rows_[c] + b * kBlockCodeBytes);
+      }
+    }
+    return {ZENWOQ_CODES_NIBBLES, rows_[0], rows_[0], sizeof rows_[0]};
+  }
+
   alignas(64) std::uint8_t rows_[kPanelColumns][kBlockK];
 };
 
 bool pack_codes(const CodeKernels& kernels, const PanelSource& source, std::uint8_t* out) {
   const PanelLayout layout = source.header.layout();
   const bool another_panel = source.header.n - source.first >= 2 * kPanelColumns;
-  PartialBlock partial;
+  CopiedRows copied;
   for (std::size_t first = 0; first < layout.steps(); first += kBlockSteps) {
     const std::size_t k = first * kStepK;
     const std::size_t block_k = std::min(kBlockK, source.header.k - k);
@@ -68,14 +122,14 @@ bool pack_codes(const CodeKernels& kernels, const PanelSource& source, std::uint
     std::uint8_t* steps[kBlockSteps];
     for (std::size_t i = 0; i < block_steps; ++i) steps[i] = out + layout.step(first + i);
     CodeBlock block;
-    if (block_k == kBlockK && source.columns == kPanelColumns) {
+    if (block_k == kBlockK && source.columns == kPanelColumns && !is_blocks(source.layout)) {
       const std::uint8_t* rows = source.codes + source_row_bytes(source.layout, k);
       const std::uint8_t* next = k + kBlockK < source.header.k ? rows + source_row_bytes(source.layout, kBlockK)
                                  : another_panel               ? source.codes + kPanelColumns * source.row_bytes
                                                                : rows;
       block = {source.layout, rows, next, source.row_bytes};
     } else {
-      block = partial.copy(source, k, block_k);
+      block = copied.copy(source, k, block_k);
     }
     if (!kernels.pack_block(block, steps, block_steps)) return false;
   }
@@ -93,7 +147,7 @@ void stream_row(const void* from, std::uint8_t* to) {
 // Values [columns,G] -> a row of 64 of each group. fix(row) converts a row in place and returns whether its values are
 // legal.
 template <typename Word, typename Fix>
-bool pack_parameters(const PanelSource& source, const std::uint8_t* values, RowOffset row_offset, Word padding,
+bool pack_parameters(const PanelSource& source, const Parameters& values, RowOffset row_offset, Word padding,
                      const Fix& fix, std::uint8_t* out) {
   constexpr std::size_t kCount = kTileGroups<Word>;
   GroupTile<Word> tile;
@@ -101,12 +155,14 @@ bool pack_parameters(const PanelSource& source, const std::uint8_t* values, RowO
   const std::size_t groups = layout.groups();
   // Read below in 64 places at once, which no hardware prefetcher follows.
   const std::size_t bytes = source.columns * groups * sizeof(Word);
-  for (std::size_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(values + byte, 0, 2);
+  for (std::size_t byte = 0; byte < bytes && !is_blocks(source.layout); byte += 64) {
+    __builtin_prefetch(values.first + byte, 0, 2);
+  }
   bool good = true;
   for (std::size_t first = 0; first < groups; first += kCount) {
     const std::size_t count = std::min(kCount, groups - first);
     if (source.columns < kPanelColumns) std::fill_n(tile.rows[0], kCount * kPanelColumns, padding);
-    read_tile(values + first * sizeof(Word), groups * sizeof(Word), source.columns, count, &tile);
+    read_tile(values.at(0, first), values.row_bytes, values.group_bytes, source.columns, count, &tile);
     for (std::size_t g = 0; g < count; ++g) {
       good &= fix(tile.rows[g]);
       stream_row<sizeof tile.rows[g]>(tile.rows[g], out + (layout.*row_offset)(first + g));
@@ -116,7 +172,7 @@ bool pack_parameters(const PanelSource& source, const std::uint8_t* values, RowO
 }
 
 template <typename Word>
-bool pack_floats(const PanelSource& source, const std::uint8_t* values, RowOffset row_offset, Word exponent,
+bool pack_floats(const PanelSource& source, const Parameters& values, RowOffset row_offset, Word exponent,
                  std::uint8_t* out) {
   const auto all_finite = [exponent](const Word(&row)[kPanelColumns]) {
     bool infinite = false;
@@ -127,7 +183,7 @@ bool pack_floats(const PanelSource& source, const std::uint8_t* values, RowOffse
 }
 
 // Scales or offsets, 0 in columns past N. False: one is not finite.
-bool pack_floats(const PanelSource& source, const std::uint8_t* values, RowOffset row_offset, std::uint8_t* out) {
+bool pack_floats(const PanelSource& source, const Parameters& values, RowOffset row_offset, std::uint8_t* out) {
   switch (source.header.scale_type) {
     case ZENWOQ_F32: return pack_floats<std::uint32_t>(source, values, row_offset, 0x7F800000u, out);
     case ZENWOQ_F16: return pack_floats<std::uint16_t>(source, values, row_offset, 0x7C00u, out);
@@ -151,7 +207,8 @@ bool pack_integer_zeros(const PanelSource& source, std::uint8_t* out) {
 
 Status code_error(const PanelSource& source) {
   const bool is_signed = source.layout == ZENWOQ_CODES_S8;
-  for (std::size_t c = 0; source.layout != ZENWOQ_CODES_NIBBLES && c < source.columns; ++c) {
+  const bool has_bytes = is_signed || source.layout == ZENWOQ_CODES_U8;  // of which not all are codes
+  for (std::size_t c = 0; has_bytes && c < source.columns; ++c) {
     for (std::size_t k = 0; k < source.header.k; ++k) {
       const std::uint8_t byte = source.codes[c * source.row_bytes + k];
       const int value = is_signed ? static_cast<std::int8_t>(byte) : byte;
@@ -164,10 +221,10 @@ Status code_error(const PanelSource& source) {
   return {};
 }
 
-Status float_error(const PanelSource& source, const char* what, const std::uint8_t* values) {
+Status float_error(const PanelSource& source, const char* what, const Parameters& values) {
   const std::size_t groups = source.header.groups();
   for (std::size_t i = 0; i < source.columns * groups; ++i) {
-    const float value = load_as_f32(source.header.scale_type, values, i);
+    const float value = load_as_f32(source.header.scale_type, values.at(i / groups, i % groups), 0);
     if (!is_finite(value)) {
       return invalid("{} {} at row {}, group {}: must be finite", what, value, source.first + i / groups, i % groups);
     }
@@ -178,7 +235,7 @@ Status float_error(const PanelSource& source, const char* what, const std::uint8
 Status zero_error(const PanelSource& source) {
   const std::size_t groups = source.header.groups();
   for (std::size_t i = 0; i < source.columns * groups; ++i) {
-    const int zero = static_cast<std::int8_t>(source.zeros[i]);
+    const int zero = static_cast<std::int8_t>(*source.zeros.at(i / groups, i % groups));
     if (zero < 0 || zero > 16) {
       return invalid("zero {} at row {}, group {}: must be in 0..16", zero, source.first + i / groups, i % groups);
     }
@@ -186,11 +243,35 @@ Status zero_error(const PanelSource& source) {
   return {};
 }
 
+// What blocks of GGUF have in them must be what the description says.
+Status check_blocks(const PackedHeader& header, const zenwoq_weight_source& source) {
+  const bool q4_0 = source.code_layout == ZENWOQ_CODES_GGUF_Q4_0;
+  const char* name = q4_0 ? "Q4_0" : "Q4_1";
+  if (header.k % kBlockCodes != 0 || header.group() != kBlockCodes) {
+    return invalid("k = {} in groups of {}: blocks of GGUF {} are groups of {}", header.k, header.group(), name,
+                   kBlockCodes);
+  }
+  if (header.scale_type != ZENWOQ_F16) return invalid("scale_type must be ZENWOQ_F16 (2) for blocks of GGUF {}", name);
+  if (header.zero_kind != (q4_0 ? ZENWOQ_ZERO_NONE : ZENWOQ_ZERO_OFFSET)) {
+    return invalid("zero_kind must be {} for blocks of GGUF {}",
+                   q4_0 ? "ZENWOQ_ZERO_NONE (0)" : "ZENWOQ_ZERO_OFFSET (2)", name);
+  }
+  if (source.scales != nullptr || source.zeros != nullptr) {
+    return invalid("scales or zeros given, but blocks of GGUF {} have their own: they would be ignored", name);
+  }
+  return {};
+}
+
 }  // namespace
 
 Status check_source(const PackedHeader& header, const zenwoq_weight_source& source) {
-  if (static_cast<unsigned>(source.code_layout) > ZENWOQ_CODES_S8) {
-    return invalid("code_layout {}: must be nibbles (0), u8 (1) or s8 (2)", static_cast<int>(source.code_layout));
+  if (static_cast<unsigned>(source.code_layout) > ZENWOQ_CODES_GGUF_Q4_1) {
+    return invalid("code_layout {}: must be nibbles (0), u8 (1), s8 (2), GGUF Q4_0 (3) or GGUF Q4_1 (4)",
+                   static_cast<int>(source.code_layout));
+  }
+  const bool blocks = is_blocks(source.code_layout);
+  if (blocks) {
+    if (Status status = check_blocks(header, source); !status.ok()) return status;
   }
   const auto check_array = [](const char* name, const void* data, std::size_t bytes, std::size_t needed) -> Status {
     if (data == nullptr) return invalid("{} is NULL, {} bytes are needed", name, needed);
@@ -209,6 +290,7 @@ Status check_source(const PackedHeader& header, const zenwoq_weight_source& sour
   // n * groups * 4 cannot overflow: make_header has checked the larger packed size.
   const std::size_t parameters = header.n * header.groups();
   if (Status status = check_array("codes", source.codes, source.codes_bytes, codes_needed); !status.ok()) return status;
+  if (blocks) return {};
   if (Status status = check_array("scales", source.scales, source.scales_bytes, parameters * header.scale_bytes());
       !status.ok()) {
     return status;

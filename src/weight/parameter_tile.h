@@ -55,18 +55,19 @@ void transpose_square(const void* from, std::size_t from_row_bytes, void* to, st
   for (std::size_t i = 0; i < kSide; ++i) std::memcpy(static_cast<char*>(to) + i * to_row_bytes, &v[i], 16);
 }
 
-// values: of the first of `columns` columns and `count` groups, columns row_bytes apart. Other columns are left alone.
+// values: of the first of `columns` columns and `count` groups, columns row_bytes apart, groups group_bytes. Other
+// columns are left alone.
 template <typename Word>
-void read_tile(const std::uint8_t* values, std::size_t row_bytes, std::size_t columns, std::size_t count,
-               GroupTile<Word>* tile) {
+void read_tile(const std::uint8_t* values, std::size_t row_bytes, std::size_t group_bytes, std::size_t columns,
+               std::size_t count, GroupTile<Word>* tile) {
   auto& rows = tile->rows;
   std::size_t c = 0;
-  for (; count == kTileGroups<Word> && c + count <= columns; c += count) {
+  for (; group_bytes == sizeof(Word) && count == kTileGroups<Word> && c + count <= columns; c += count) {
     transpose_square<Word>(values + c * row_bytes, row_bytes, &rows[0][c], sizeof rows[0]);
   }
   for (; c < columns; ++c) {
     const std::uint8_t* column = values + c * row_bytes;
-    for (std::size_t g = 0; g < count; ++g) std::memcpy(&rows[g][c], column + g * sizeof(Word), sizeof(Word));
+    for (std::size_t g = 0; g < count; ++g) std::memcpy(&rows[g][c], column + g * group_bytes, sizeof(Word));
   }
 }
 

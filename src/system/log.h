@@ -1,0 +1,21 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Lines on stderr for whoever asks for them: ZENWOQ_VERBOSE.
+#pragma once
+
+#include <string_view>
+
+#include "jit/status.h"
+
+namespace zenwoq {
+
+enum class LogLevel { silent, error, warn, info, dispatch };
+
+// What ZENWOQ_VERBOSE asks for; silent where it is not set. Errors: INVALID_ARGUMENT (no such word; then silent).
+Status read_verbosity(LogLevel* level);
+
+// "zenwoq: warn: TEXT" as one line in one write to stderr, without any lock.
+void print_line(LogLevel level, std::string_view text) noexcept;
+
+}  // namespace zenwoq

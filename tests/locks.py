@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""Lists all that a thread can wait for in the library, and refuses what a forked child could wait for in vain.
+
+The child of a fork has one thread. A lock that another thread held, a condition that another thread would have met, a
+static object that another thread was making: it waits for them for ever. So the only lock is ForkMutex
+(src/system/fork_mutex.h), and each place that waits otherwise is listed here with why it ends in a child.
+
+locks.py ARCHIVE         checks the sources, and the symbols of the static library (macros and headers of others included)
+locks.py ARCHIVE --list  prints locks and waits
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ["include", "jit", "src", "python"]
+MECHANISM = ["src/system/fork_mutex.cpp", "src/system/fork_mutex.h"]
+
+# What no other file may name. Of std::mutex there is left: std::lock_guard on a ForkMutex.
+LOCKS = re.compile(
+    r"std::(?:\w*mutex\b|condition_variable\w*|once_flag|call_once|\w*semaphore\w*|latch\b|barrier\b|future\b|promise\b"
+    r"|async\b|packaged_task|atomic_flag|shared_lock|unique_lock|scoped_lock|jthread|thread\b|atomic<std::shared_ptr)"
+    r"|\bpthread_(?:mutex|cond|rwlock|spin|barrier|once)\w*|\bpthread_atfork\b|\bsem_\w+\(|\bflockfile\b|\bmtx_\w+"
+    r"|while \([^;\n]*\.exchange\(|_mm_pause|__builtin_ia32_pause|\bsched_yield\b|test_and_set"
+)
+# Statics of a function that are made at run time have a hidden lock. (Those of a class or a file do not.)
+STATICS = re.compile(r"^[ \t]+static (?!constexpr\b|constinit\b|inline\b)[^;{}()=]*[={;]", re.M)
+
+# Waits by other means, by file: how often, and why a child gets through.
+WAITS = {
+    "src/registry/registry.cpp": (1, "for a key in the making by a thread of this process: a fork makes it another's"),
+    "src/run/thread_pool.cpp": (2, "a team of this process only: a child leaves the team of its parent alone"),
+}
+SPINS = {
+    "src/run/thread_pool.cpp": (2, "bounded by a time"),
+}
+WAIT = re.compile(r"[.>]wait\(")
+SPIN = re.compile(r"_mm_pause|\bsched_yield\b")
+HANDLERS = {"python/torch_ops.cpp": (1, "sees that torch's threads are gone; takes nothing")}
+HANDLER = re.compile(r"\bpthread_atfork\b")
+
+# Undefined symbols that only the mechanism may have: locks, and the guards of statics.
+SYMBOLS = re.compile(
+    r"^(?:pthread_(?:mutex_(?:try|timed)?lock|cond_\w+|rwlock_\w+|spin_\w+|barrier_\w+|once)|sem_\w+|__cxa_guard_acquire"
+    r"|_ZNSt18condition_variable\w*|_ZNSt6thread\w*|_ZSt\w*once\w*)$"
+)
+
+
+def code_of(text: str) -> str:
+    """The text without comments and strings, line for line."""
+    blank = lambda found: re.sub(r"[^\n]", " ", found.group())
+    return re.sub(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', blank, text, flags=re.S)
+
+
+def line_of(code: str, at: int) -> int:
+    """The line of a place in a text."""
+    return code.count("\n", 0, at) + 1
+
+
+def check_sources() -> tuple[list[str], list[str]]:
+    """What is wrong in the sources, and what there is."""
+    faults, listed = [], []
+    for file in sorted(f for folder in FOLDERS for f in (ROOT / folder).rglob("*") if f.suffix in (".h", ".cpp")):
+        path = str(file.relative_to(ROOT))
+        code = code_of(file.read_text())
+        listed += [f"{path}:{line_of(code, m.start())}: {m.group(1)}" for m in re.finditer(r"\b(ForkMutex \w+);", code)]
+        for pattern, known, what in ((WAIT, WAITS, "waits"), (SPIN, SPINS, "spins"), (HANDLER, HANDLERS, "fork handlers")):
+            found = [m.start() for m in pattern.finditer(code)]
+            count, why = known.get(path, (0, ""))
+            if len(found) != count and path not in MECHANISM:
+                lines = ", ".join(str(line_of(code, at)) for at in found)
+                faults.append(f"{path}: {len(found)} {what} (lines {lines}), tests/locks.py knows {count}: say why it ends")
+            listed += [f"{path}:{line_of(code, at)}: {what}: {why}" for at in found if path not in MECHANISM]
+        if path in MECHANISM:
+            continue
+        for m in LOCKS.finditer(code):
+            if not (SPIN.fullmatch(m.group()) or HANDLER.fullmatch(m.group())):
+                faults.append(f"{path}:{line_of(code, m.start())}: {m.group()}: the library's lock is ForkMutex")
+        for m in STATICS.finditer(code):
+            faults.append(f"{path}:{line_of(code, m.start())}: a static made at run time: constinit, or made_once()")
+    return faults, listed
+
+
+def check_symbols(archive: str) -> list[str]:
+    """Objects of the library, other than the mechanism's, that lock."""
+    printed = subprocess.run(["nm", "--undefined-only", archive], check=True, capture_output=True, text=True).stdout
+    faults, member, members = [], "", 0
+    for line in printed.splitlines():
+        if line.endswith(":"):
+            member, members = line[:-1], members + 1
+        elif (symbol := line.split()[-1] if line.strip() else "") and SYMBOLS.match(symbol.split("@")[0]):
+            if "fork_mutex" not in member:
+                faults.append(f"{member}: {symbol}")
+    if members < 20:
+        faults.append(f"{archive}: {members} objects: the test reads too little")
+    return faults
+
+
+def main() -> int:
+    """Checks; prints what is wrong, or what there is."""
+    faults, listed = check_sources()
+    faults += check_symbols(sys.argv[1])
+    if len(listed) < 3 + sum(count for known in (WAITS, SPINS, HANDLERS) for count, _ in known.values()):
+        faults.append(f"{len(listed)} locks and waits: the test reads too little")
+    print("\n".join(faults or listed if "--list" in sys.argv else faults) or f"{len(listed)} locks and waits, all known")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
