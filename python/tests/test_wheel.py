@@ -46,13 +46,14 @@ print(zenwoq.__version__)
 """
 
 
-def build(source: Path, build_dir: Path, folder: Path, **environment: str) -> Path:
-    """What ``pip wheel`` makes of a source tree or archive."""
+def build(source: Path, folder: Path, build_dir: Path | None = None, **environment: str) -> Path:
+    """What ``pip wheel`` makes of a source tree or archive: in a build folder of its own, or in one that is kept."""
     tools = str(Path(sys.executable).parent)
     subprocess.run(
         [
             *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"),
-            *(f"--config-settings=build-dir={build_dir}", f"--wheel-dir={folder}", str(source)),
+            *([] if build_dir is None else [f"--config-settings=build-dir={build_dir}"]),
+            *(f"--wheel-dir={folder}", str(source)),
         ],
         check=True,
         env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", **environment},
@@ -63,7 +64,7 @@ def build(source: Path, build_dir: Path, folder: Path, **environment: str) -> Pa
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    return build(ROOT, ROOT / "build-python", tmp_path_factory.mktemp("wheel"))
+    return build(ROOT, tmp_path_factory.mktemp("wheel"), ROOT / "build-python")
 
 
 def test_holds_the_package_and_nothing_else(wheel):
@@ -120,7 +121,7 @@ def test_is_reproducible(wheel, tmp_path):
     site = tmp_path / "site"
     site.mkdir()
     (site / "torch").symlink_to(Path(torch.__file__).parent)
-    again = build(sdist, tmp_path / "build", tmp_path / "wheel", PYTHONPATH=str(site))
+    again = build(sdist, tmp_path / "wheel", PYTHONPATH=str(site))
     assert again.name == wheel.name
     first, second = zipfile.ZipFile(wheel), zipfile.ZipFile(again)
     differing = [name for name in first.namelist() if first.read(name) != second.read(name)]
