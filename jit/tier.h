@@ -26,7 +26,6 @@ enum class CpuFeature : std::uint8_t {
   avx512vl,
   avx512bf16,
 };
-inline constexpr std::size_t kCpuFeatures = 10;
 
 struct TierInfo {
   zenwoq_tier tier;

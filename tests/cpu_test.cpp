@@ -6,10 +6,10 @@
 #include "src/cpu/cpu.h"
 
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -230,23 +230,6 @@ TEST(Cpu, NoOsxsave) {
   EXPECT_EQ(why_not(report, kAvx512Tier), "the operating system does not enable XSAVE (CR4.OSXSAVE = 0)");
 }
 
-TEST(Cpu, LibraryAndCpuidMustAgree) {
-  RawCpu raw = amd_avx512(0x1A, 0x02);
-  raw.library.initialized = true;
-  EXPECT_FALSE(describe_cpu(raw).runs(kAvx512Tier));
-  EXPECT_FALSE(describe_cpu(raw).runs(kAvx2Tier));
-  EXPECT_EQ(why_not_avx512(raw), "CPUID shows AVX-512 BF16, libcpuinfo does not");
-  raw.library.features.set().reset(static_cast<size_t>(CpuFeature::f16c));  // one that only the lower tier needs
-  EXPECT_TRUE(describe_cpu(raw).runs(kAvx512Tier));
-  EXPECT_EQ(why_not(describe_cpu(raw), kAvx2Tier), "CPUID shows F16C, libcpuinfo does not");
-  raw.library.features.set();
-  EXPECT_TRUE(describe_cpu(raw).runs(kAvx512Tier));
-  EXPECT_TRUE(describe_cpu(raw).runs(kAvx2Tier));
-  RawCpu old = amd(0x19, 0x01);  // a feature that only the library reports does not count
-  old.library = raw.library;
-  EXPECT_FALSE(describe_cpu(old).runs(kAvx512Tier));
-}
-
 TEST(Cpu, CacheSourcesInOrder) {
   RawCpu raw = amd(0x19, 0x01);
   auto expect = [&raw](const char* source, uint64_t l1d, uint64_t l2, uint64_t l3) {
@@ -263,12 +246,6 @@ TEST(Cpu, CacheSourcesInOrder) {
   expect("cpuid", 32 << 10, 512 << 10, 8 << 20);
   add_topology(raw, 0x8000001D);
   expect("cpuid", 32 << 10, 512 << 10, 32 << 20);
-  raw.library.initialized = true;
-  expect("cpuid", 32 << 10, 512 << 10, 32 << 20);  // the library knows none
-  raw.library.caches = {48 << 10, 1 << 20, 16 << 20};
-  expect("cpuinfo", 48 << 10, 1 << 20, 16 << 20);
-  raw.library.initialized = false;
-  expect("cpuid", 32 << 10, 512 << 10, 32 << 20);
 }
 
 TEST(Cpu, EmptyTableIsNoCrash) {
@@ -282,16 +259,17 @@ class Cgroup : public testing::Test {
   Cgroup() {
     std::string name = testing::TempDir() + "/zenwoq-cgroup-XXXXXX";
     root_ = mkdtemp(name.data());
-    mkdir((root_ + "/pod").c_str(), 0700);
-    mkdir((root_ + "/pod/box").c_str(), 0700);
   }
-  ~Cgroup() override {
-    for (const char* path : {"/pod/box", "/pod", ""}) {
-      unlink((root_ + path + "/cpu.max").c_str());
-      rmdir((root_ + path).c_str());
-    }
+  ~Cgroup() override { std::filesystem::remove_all(root_); }
+  void write(const std::string& group, const char* file, const std::string& text) {
+    std::filesystem::create_directories(root_ + group);
+    std::ofstream(root_ + group + "/" + file) << text;
   }
-  void write(const std::string& group, const std::string& text) { std::ofstream(root_ + group + "/cpu.max") << text; }
+  void write(const std::string& group, const std::string& text) { write(group, "cpu.max", text); }
+  void write_v1(const std::string& group, const std::string& quota) {
+    write(group, "cpu.cfs_quota_us", quota + "\n");
+    write(group, "cpu.cfs_period_us", "100000\n");
+  }
   std::string root_;
 };
 
@@ -309,15 +287,47 @@ TEST_F(Cgroup, SmallestQuotaOnTheWayUp) {
   EXPECT_EQ(cgroup_cpu_limit("0::/", root_), 1u) << "inside a container the path is the root";
 }
 
+TEST_F(Cgroup, Version1) {
+  const char* membership = "12:cpuset:/pod\n4:cpu,cpuacct:/pod/box\n3:memory:/pod/box\n1:name=systemd:/pod/box\n0::/\n";
+  EXPECT_EQ(cgroup_cpu_limit(membership, root_), 0u) << "no files";
+  write_v1("/cpu,cpuacct/pod/box", "-1");
+  write_v1("/cpuset/pod", "100000");
+  write_v1("/memory/pod/box", "100000");
+  EXPECT_EQ(cgroup_cpu_limit(membership, root_), 0u) << "-1 is no limit, other controllers have none";
+  write_v1("/cpu,cpuacct/pod", "650000");
+  EXPECT_EQ(cgroup_cpu_limit(membership, root_), 7u);
+  write_v1("/cpu,cpuacct/pod/box", "300000");
+  EXPECT_EQ(cgroup_cpu_limit(membership, root_), 3u);
+  write_v1("/cpu,cpuacct", "200000");
+  EXPECT_EQ(cgroup_cpu_limit("4:cpu,cpuacct:/docker/not/here\n", root_), 2u)
+      << "a container that sees its group as the root, and the path of the host";
+  std::filesystem::rename(root_ + "/cpu,cpuacct", root_ + "/cpu");
+  EXPECT_EQ(cgroup_cpu_limit("4:cpuacct,cpu:/pod/box\n", root_), 2u) << "mounted under its short name";
+  EXPECT_EQ(cgroup_cpu_limit("4:cpuacct,cpuset:/pod/box\n0::/pod\n", root_), 0u);
+}
+
+TEST_F(Cgroup, HybridTakesTheSmallerOfBoth) {
+  const char* membership = "4:cpu,cpuacct:/pod\n0::/pod\n";
+  write_v1("/cpu,cpuacct/pod", "400000");
+  EXPECT_EQ(cgroup_cpu_limit(membership, root_), 4u);
+  write("/unified/pod", "250000 100000\n");
+  EXPECT_EQ(cgroup_cpu_limit(membership, root_), 3u);
+  write_v1("/cpu,cpuacct/pod", "100000");
+  EXPECT_EQ(cgroup_cpu_limit(membership, root_), 1u);
+}
+
 TEST_F(Cgroup, NonsenseDoesNotLimit) {
-  for (const char* text : {"", "max", "7", "7 ", "0 100000", "100000 0", "-1 100000", "x y"}) {
+  for (const char* text : {"", "max", "7", "7 ", "0 100000", "100000 0", "-1 100000", "x y", "1e5 100000"}) {
     write("", text);
     EXPECT_EQ(cgroup_cpu_limit("0::/", root_), 0u) << text;
   }
   write("", "100000 100000");
-  for (const char* membership : {"", "1:cpu:/", "10::/pod", "0::"}) {
+  for (const char* membership : {"", "1:cpu:/", "10::/pod", "0::", "\n\n", "::", "cpu"}) {
     EXPECT_EQ(cgroup_cpu_limit(membership, root_), 0u) << membership;
   }
+  std::filesystem::remove(root_ + "/cpu.max");
+  std::filesystem::create_directory(root_ + "/cpu.max");
+  EXPECT_EQ(cgroup_cpu_limit("0::/", root_), 0u) << "a file that cannot be read";
 }
 
 // The first processor's lines of /proc/cpuinfo.
@@ -359,18 +369,30 @@ TEST(Cpu, ThisMachineAgreesWithTheKernel) {
   EXPECT_EQ(report.runs(kAvx512Tier), all_flags("avx512f avx512bw avx512dq avx512vl avx512_bf16 bmi2"));
 }
 
-// libcpuinfo is a second opinion: a bit on which it and our probe differ would silently cost a tier.
-TEST(Cpu, ThisMachineLibraryAgrees) {
-  RawCpu raw = probe_cpu();
-  if (!raw.library.initialized) GTEST_SKIP() << "libcpuinfo does not initialise here";
-  const LibraryFacts library = raw.library;
-  raw.library = {};
-  const CpuReport ours = describe_cpu(raw);
-  for (const TierInfo& tier : tiers()) {
-    bool theirs = true;
-    for (const CpuFeature feature : tier.features) theirs &= library.features[static_cast<size_t>(feature)];
-    EXPECT_EQ(ours.runs(tier.tier), theirs) << tier.name;
+// A cache of the first CPU as the kernel reports it: 0 if it does not.
+uint64_t sysfs_cache_bytes(int level) {
+  for (int index = 0; index < 8; ++index) {
+    const std::string folder = "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index);
+    auto field = [&folder](const char* name) {
+      std::string word;
+      std::ifstream(folder + "/" + name) >> word;
+      return word;
+    };
+    if (field("level") == std::to_string(level) && field("type") != "Instruction") {
+      return std::stoull(field("size")) << 10;  // "32K"
+    }
   }
+  return 0;
+}
+
+TEST(Cpu, ThisMachineAgreesWithTheKernelOnCaches) {
+  const CpuReport report = describe_cpu(probe_cpu());
+  const uint64_t caches[] = {sysfs_cache_bytes(1), sysfs_cache_bytes(2), sysfs_cache_bytes(3)};
+  if (caches[0] == 0 || caches[1] == 0 || caches[2] == 0) GTEST_SKIP() << "/sys does not tell all caches";
+  EXPECT_EQ(report.l1d_bytes, caches[0]);
+  EXPECT_EQ(report.l2_bytes, caches[1]);
+  EXPECT_EQ(report.l3_bytes, caches[2]);
+  EXPECT_EQ(report.cache_source, "cpuid");
 }
 
 }  // namespace

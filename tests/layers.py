@@ -25,7 +25,7 @@ FLOORS = [
     ["src/plan", "src/activations"],
     ["src/run"],
     ["src/api"],
-    ["tools/readers", "python"],
+    ["tools/readers", "python", "examples"],
     ["tools"],
     ["bench"],
     ["tests/emulator"],
@@ -45,7 +45,7 @@ def room_of(path: str) -> str:
 
 def sources() -> list[Path]:
     """All C and C++ files."""
-    folders = ["include", "jit", "src", "tools", "bench", "python", "tests"]
+    folders = ["include", "jit", "src", "tools", "bench", "python", "examples", "tests"]
     return sorted(f for folder in folders for end in ("*.h", "*.cpp") for f in (ROOT / folder).rglob(end))
 
 

@@ -9,7 +9,7 @@ set -euo pipefail
 
 packages=(
   gcc g++ meson ninja-build pkg-config python3
-  libcpuinfo-dev libfmt-dev libxbyak-dev          # the library
+  libfmt-dev libxbyak-dev                         # the library
   libcli11-dev libzydis-dev nlohmann-json3-dev    # the tool
   libbenchmark-dev libgtest-dev libgmock-dev      # bench and tests
 )

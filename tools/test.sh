@@ -7,8 +7,8 @@
 # status is non-zero if a test failed or none ran.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# clang-format for tools/format.sh; the others for the tests of bench/report/plot.py and bench/peers.py.
-tools/install_packages.sh clang-format python3-matplotlib python3-numpy
+# clang-format for tools/format.sh, cmake for the programs of others, python3-* for bench/report/plot.py and bench/peers.py.
+tools/install_packages.sh clang-format cmake python3-matplotlib python3-numpy
 meson=$(tools/install_packages.sh --print-meson)
 
 # The test programs of a suite, as ninja names them.

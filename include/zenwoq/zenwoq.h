@@ -144,7 +144,8 @@ typedef enum zenwoq_code_table {
 typedef struct zenwoq_context zenwoq_context;
 
 /* The caller's threads: run task(arg, i) once for every i in [0, n), in any order, on any threads or one after
- * another, and return when all are done. Must not throw. Which to use where: "Whose threads" above. */
+ * another, and return when all are done. Must not throw. Which to use where: "Whose threads" above; examples/adapters/
+ * has it for OpenMP, std::thread and a pool of one's own. */
 typedef void (*zenwoq_parallel_for_fn)(void *user, size_t n, void (*task)(void *arg, size_t i), void *arg);
 
 /* One line of text (no newline): creation of kernels, and why a slower tier runs; with ZENWOQ_VERBOSE=dispatch also each
@@ -153,7 +154,7 @@ typedef void (*zenwoq_log_fn)(void *user, const char *line);
 
 typedef struct zenwoq_context_options {
   size_t struct_size;
-  uint32_t threads;                    /* threads a run may use, the caller's included; 0 = CPUs this process may use */
+  uint32_t threads;                    /* threads a run may use, the caller's included; 0 = CPUs the calling thread may use */
   zenwoq_tier max_tier;                /* cap of the tier; never raises it. The variable ZENWOQ_TIER caps further */
   const char *tuning;                  /* NULL = this CPU's; else "zen4", "zen5" or "generic": tiles, never bits */
   size_t code_bytes_max;               /* budget for generated code, 0 = 64 MiB; beyond it the reference runs */
@@ -173,7 +174,12 @@ static inline void zenwoq_context_options_init(zenwoq_context_options *options) 
 /* Detects the CPU, probes executable memory, starts the pool. options may be NULL (all defaults).
  * On success *context is the caller's, to be given to zenwoq_context_destroy; on an error *context is NULL.
  * Errors: INVALID_ARGUMENT (null context, struct_size or enum unknown, unknown tuning, unknown value of an environment
- * variable: ZENWOQ_TIER, ZENWOQ_VERBOSE, ZENWOQ_PERF), OUT_OF_MEMORY. If the system refuses threads, the pool runs with fewer. */
+ * variable: ZENWOQ_TIER, ZENWOQ_VERBOSE, ZENWOQ_PERF), OUT_OF_MEMORY. If the system refuses threads, the pool runs with fewer.
+ *
+ * CPUs the calling thread may use: those of its affinity mask, at most as many as the quotas of the process's cgroups (v1 and
+ * v2) allow. The pool's threads inherit the mask. Where OMP_PROC_BIND is set, an OpenMP runtime (torch brings one) binds the
+ * program's first thread to one CPU as it is loaded: create the context before that or in a thread of another mask, give the
+ * first thread its CPUs back (sched_setaffinity), or hand over OpenMP's own threads: examples/adapters/openmp.h. */
 ZENWOQ_API zenwoq_status zenwoq_context_create(const zenwoq_context_options *options, zenwoq_context **context);
 ZENWOQ_API void zenwoq_context_destroy(zenwoq_context *context); /* NULL is allowed */
 
@@ -384,7 +390,7 @@ typedef struct zenwoq_cpu_info {
   uint32_t family, model, stepping;
   uint32_t avx2, avx512bf16;              /* 1 = what that tier needs of the CPU and the operating system is there */
   uint64_t l1d_bytes, l2_bytes, l3_bytes; /* per core, per core, per CCX; a fallback where cache_source says so */
-  char cache_source[16];                  /* "cpuinfo", "cpuid" or "fallback" */
+  char cache_source[16];                  /* "cpuid" or "fallback" */
   uint32_t threads;                       /* threads a run may use */
   zenwoq_tier tier;                       /* the tier that runs */
   char tier_reason[192];                  /* why no higher tier runs; empty if none is higher */

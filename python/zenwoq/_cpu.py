@@ -27,8 +27,11 @@ class CpuInfo:
         l1d_bytes: level-1 data cache of a core.
         l2_bytes: level-2 cache of a core.
         l3_bytes: level-3 cache of a core complex.
-        cache_source: ``"cpuinfo"``, ``"cpuid"`` or ``"fallback"``.
-        threads: the number of threads that :func:`zenwoq.linear` may use.
+        cache_source: ``"cpuid"`` or ``"fallback"``.
+        threads: the number of threads that :func:`zenwoq.linear` may use: CPUs of the affinity mask at the first call
+            of zenwoq, at most as many as the quotas of the process's cgroups allow. With ``OMP_PROC_BIND`` set,
+            ``import torch`` leaves the main thread one CPU: call ``zenwoq.cpu_info()`` before it, or
+            ``os.sched_setaffinity`` after it. Models in torch run on torch's threads, whatever this number is.
         tier: the tier that runs: ``"avx512bf16"`` or ``"avx2"`` (generated kernels), or ``"reference"`` (plain C++).
         tier_reason: why no higher tier runs; empty if none is higher.
         code_memory: ``"memfd"``, ``"mprotect"``, or ``"none: ..."`` with the system's reason.

@@ -41,6 +41,10 @@ CpuidBit cpuid_bit(CpuFeature feature) {
   return {};
 }
 
+struct CacheBytes {
+  uint64_t l1d = 0, l2 = 0, l3 = 0;  // per core, per core, per CCX; 0 = not known
+};
+
 constexpr CacheBytes kFallbackCaches = {32 << 10, 1 << 20, 32 << 20};
 
 CpuidLeaf leaf_of(const RawCpu& raw, uint32_t leaf, uint32_t subleaf = 0) {
@@ -106,10 +110,6 @@ std::string why_not(const RawCpu& raw, const CpuReport& report, const TierInfo& 
   if ((raw.xcr0 & tier.xcr0) != tier.xcr0) {
     return fmt::format("the operating system does not enable {} state (XCR0 = {:#x})", tier.state, raw.xcr0);
   }
-  for (const CpuFeature feature : tier.features) {
-    if (!raw.library.initialized || raw.library.features[static_cast<std::size_t>(feature)]) continue;
-    return fmt::format("CPUID shows {}, libcpuinfo does not", cpuid_bit(feature).name);
-  }
   return {};
 }
 
@@ -143,8 +143,7 @@ void describe_caches(const RawCpu& raw, CpuReport& report) {
     const char* name;
     CacheBytes caches;
   };
-  const Source sources[] = {{"cpuinfo", raw.library.initialized ? raw.library.caches : CacheBytes{}},
-                            {"cpuid", caches_of_topology(raw, amd ? 0x8000001D : 4)},
+  const Source sources[] = {{"cpuid", caches_of_topology(raw, amd ? 0x8000001D : 4)},
                             {"cpuid", caches_of_legacy_leaves(raw)},
                             {"fallback", kFallbackCaches}};
   for (const Source& source : sources) {

@@ -1,16 +1,16 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reads the raw facts from the machine: CPUID, XGETBV, libcpuinfo, the affinity mask and the cgroup.
+// Reads the raw facts from the machine: CPUID, XGETBV, the affinity mask and the cgroup.
 #include <cpuid.h>
-#include <cpuinfo.h>
 #include <sched.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <fstream>
-#include <iterator>
+#include <optional>
+#include <sstream>
 #include <string>
 
 #include "src/cpu/cpu.h"
@@ -43,34 +43,6 @@ uint64_t read_xcr0() {
   return uint64_t{edx} << 32 | eax;
 }
 
-bool library_has(CpuFeature feature) {
-  switch (feature) {
-    case CpuFeature::avx: return cpuinfo_has_x86_avx();
-    case CpuFeature::fma: return cpuinfo_has_x86_fma3();
-    case CpuFeature::f16c: return cpuinfo_has_x86_f16c();
-    case CpuFeature::avx2: return cpuinfo_has_x86_avx2();
-    case CpuFeature::bmi2: return cpuinfo_has_x86_bmi2();
-    case CpuFeature::avx512f: return cpuinfo_has_x86_avx512f();
-    case CpuFeature::avx512dq: return cpuinfo_has_x86_avx512dq();
-    case CpuFeature::avx512bw: return cpuinfo_has_x86_avx512bw();
-    case CpuFeature::avx512vl: return cpuinfo_has_x86_avx512vl();
-    case CpuFeature::avx512bf16: return cpuinfo_has_x86_avx512bf16();
-  }
-  return false;
-}
-
-LibraryFacts ask_library() {
-  LibraryFacts facts;
-  if (!cpuinfo_initialize()) return facts;
-  facts.initialized = true;
-  for (size_t i = 0; i < kCpuFeatures; ++i) facts.features[i] = library_has(static_cast<CpuFeature>(i));
-  const cpuinfo_processor* processor = cpuinfo_get_processors_count() > 0 ? cpuinfo_get_processor(0) : nullptr;
-  if (processor == nullptr) return facts;
-  auto bytes = [](const cpuinfo_cache* cache) { return cache == nullptr ? uint64_t{0} : uint64_t{cache->size}; };
-  facts.caches = {bytes(processor->cache.l1d), bytes(processor->cache.l2), bytes(processor->cache.l3)};
-  return facts;
-}
-
 unsigned affinity_cpus() {
   // The kernel refuses a mask smaller than its own, so the mask grows from the size of cpu_set_t.
   for (size_t sets = 1; sets <= 64; sets *= 2) {
@@ -83,46 +55,78 @@ unsigned affinity_cpus() {
   return 1;
 }
 
+// Empty if there is no such file or reading fails, as it does in a group that is being removed.
 std::string text_of(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();  // sets a bit where a streambuf's iterator would throw
+  return text.str();
 }
 
-// "150000 100000" (quota and period in microseconds) allows 2 CPUs; "max 100000" and nonsense do not limit.
-unsigned quota_cpus(const std::string& cpu_max) {
-  uint64_t quota = 0, period = 0;
-  const char* end = cpu_max.data() + cpu_max.size();
-  const auto first = std::from_chars(cpu_max.data(), end, quota);
-  if (first.ec != std::errc() || first.ptr == end) return 0;
-  const auto second = std::from_chars(first.ptr + 1, end, period);
-  if (second.ec != std::errc() || quota == 0 || period == 0) return 0;
-  return static_cast<unsigned>(std::min<uint64_t>((quota - 1) / period + 1, 1u << 20));
+std::optional<uint64_t> number_of(std::string_view word) {
+  uint64_t number = 0;
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
+  return error == std::errc() && end == word.data() + word.size() ? std::optional(number) : std::nullopt;
+}
+
+// The text up to the first of these characters, which goes with it.
+std::string_view cut(std::string_view* text, std::string_view ends) {
+  const std::string_view part = text->substr(0, text->find_first_of(ends));
+  text->remove_prefix(std::min(part.size() + 1, text->size()));
+  return part;
+}
+
+// CPUs that the quota of one group allows. v2 has quota and period, in microseconds, in one file ("150000 100000" is 2
+// CPUs), v1 in two; "max", -1 and nonsense do not limit: 0.
+unsigned quota_cpus(const std::string& group) {
+  std::string text = text_of(group + "/cpu.max");
+  if (text.empty()) text = text_of(group + "/cpu.cfs_quota_us") + text_of(group + "/cpu.cfs_period_us");
+  std::string_view rest = text;
+  const auto quota = number_of(cut(&rest, " \n")), period = number_of(cut(&rest, " \n"));
+  if (quota.value_or(0) == 0 || period.value_or(0) == 0) return 0;
+  return static_cast<unsigned>(std::min<uint64_t>((*quota - 1) / *period + 1, 1u << 20));
+}
+
+unsigned smaller_limit(unsigned a, unsigned b) { return a == 0 || b == 0 ? std::max(a, b) : std::min(a, b); }
+
+// Of a group and of all above it. Where a container sees its own group as the root, the folders of a path that names
+// the host's are missing, and the root's quota is the one.
+unsigned limit_up_to(const std::string& root, std::string path) {
+  unsigned limit = 0;
+  while (true) {
+    limit = smaller_limit(limit, quota_cpus(root + path));
+    if (path.empty()) return limit;
+    path.resize(path.rfind('/'));
+  }
+}
+
+bool has_cpu(std::string_view controllers) {
+  while (!controllers.empty()) {
+    if (cut(&controllers, ",") == "cpu") return true;
+  }
+  return false;
 }
 
 }  // namespace
 
 unsigned cgroup_cpu_limit(std::string_view membership, const std::string& mount) {
-  const size_t line = membership.rfind("0::/", 0) == 0 ? 0 : membership.find("\n0::/");
-  if (line == std::string_view::npos) return 0;
-  const std::string_view rest = membership.substr(membership.find('/', line));
-  std::string path(rest.substr(0, rest.find('\n')));
   unsigned limit = 0;
-  while (true) {  // every group up to the root has its own quota
-    const unsigned cpus = quota_cpus(text_of(mount + path + "/cpu.max"));
-    if (cpus != 0) limit = limit == 0 ? cpus : std::min(limit, cpus);
-    if (path.empty()) return limit;
-    path.resize(path.rfind('/'));
+  while (!membership.empty()) {  // "0::/path" is of v2, "4:cpu,cpuacct:/path" of v1
+    std::string_view path = cut(&membership, "\n");
+    const std::string_view hierarchy = cut(&path, ":"), controllers = cut(&path, ":");
+    if (path.empty() || path[0] != '/') continue;
+    std::vector<std::string> roots;
+    if (hierarchy == "0" && controllers.empty()) roots = {mount, mount + "/unified"};
+    if (has_cpu(controllers)) roots = {mount + "/" + std::string(controllers), mount + "/cpu"};
+    for (const std::string& root : roots) limit = smaller_limit(limit, limit_up_to(root, std::string(path)));
   }
+  return limit;
 }
 
 RawCpu probe_cpu() {
   RawCpu raw;
   raw.leaves = read_leaves();
   raw.xcr0 = read_xcr0();
-  raw.library = ask_library();
-  raw.usable_cpus = affinity_cpus();
-  const unsigned limit = cgroup_cpu_limit(text_of("/proc/self/cgroup"), "/sys/fs/cgroup");
-  if (limit != 0) raw.usable_cpus = std::min(raw.usable_cpus, limit);
+  raw.usable_cpus = smaller_limit(affinity_cpus(), cgroup_cpu_limit(text_of("/proc/self/cgroup"), "/sys/fs/cgroup"));
   return raw;
 }
 

@@ -19,7 +19,6 @@ def _load() -> None:
     path = _library.folder() / "_torch_ops.so"
     if not path.exists():
         raise ImportError("this zenwoq was built without its torch operators (-Dtorch=disabled)")
-    _library.version()  # loads the C library first, so that it gets its own libcpuinfo
     torch.ops.load_library(str(path))
 
 

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Programs outside of the tree find, link and run zenwoq: examples/hello.c as C99 and as C++17, warnings being errors, with the
+# shared and the static library.
+#   usage: consumers_test.sh pkg-config|cmake|meson BUILD-FOLDER BUILDTYPE
+set -euo pipefail
+kind=$1 build=$(realpath "$2") buildtype=$3
+root=$(cd "$(dirname "$0")/.." && pwd)
+meson=$("$root/tools/install_packages.sh" --print-meson)
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+
+fail() { echo "$kind: $*"; exit 1; }
+
+# Installed under DESTDIR, as packagers do: nothing may hold the path of the prefix.
+install_library() {
+  "$meson" install -C "$build" --no-rebuild --quiet --destdir "$folder/root"
+  library_folder=$(dirname "$(find "$folder/root" -name libzenwoq.so)")
+  export LD_LIBRARY_PATH=$library_folder
+}
+
+# runs PROGRAM shared|static: it works, and needs the shared library by its soname or not at all
+runs() {
+  [ "$("./$1")" = "y[0] = -512" ] || fail "$1 printed something else"
+  local needs=static
+  ! readelf --dynamic "$1" | grep -q 'NEEDED.*\[libzenwoq\.so\.0\]' || needs=shared
+  [ "$needs" = "$2" ] || fail "$1 is linked with the $needs library"
+}
+
+with_pkg_config() {
+  install_library
+  export PKG_CONFIG_LIBDIR=$library_folder/pkgconfig PKG_CONFIG_SYSROOT_DIR=$folder/root
+  # No other package may be asked for: the library's build needs some, its users do not.
+  local shared static strict="-Wall -Wextra -pedantic -Werror" hello=$root/examples/hello.c
+  shared=$(pkg-config --cflags --libs zenwoq)
+  static=$(pkg-config --static --cflags --libs zenwoq)
+  # shellcheck disable=SC2086
+  {
+    cc -std=c99 $strict "$hello" -o c_shared $shared
+    c++ -std=c++17 $strict -x c++ "$hello" -o cpp_shared $shared
+    cc -std=c99 $strict -DZENWOQ_STATIC -static "$hello" -o c_static $static
+    c++ -std=c++17 $strict -DZENWOQ_STATIC -static -x c++ "$hello" -o cpp_static $static
+  }
+  for language in c cpp; do runs ${language}_shared shared; runs ${language}_static static; done
+  [ "$(pkg-config --modversion zenwoq)" = "$("$root/tools/version.sh")" ] || fail "another version"
+}
+
+with_cmake() {
+  command -v cmake >/dev/null || { echo "SKIPPED: find_package(zenwoq) is NOT tested, there is no cmake"; exit 77; }
+  install_library
+  mv root moved  # the package finds itself
+  export LD_LIBRARY_PATH=${library_folder/root/moved}
+  cmake -S "$root/tests/consumers/cmake" -B cmake -DHELLO="$root/examples/hello.c" -DCMAKE_PREFIX_PATH="$folder/moved/usr/local;$folder/moved/usr" >log 2>&1 ||
+    { cat log; fail "cmake cannot configure"; }
+  cmake --build cmake >log 2>&1 || { cat log; fail "cmake cannot build"; }
+  cd cmake
+  for language in c cpp; do runs ${language}_zenwoq shared; runs ${language}_static static; done
+}
+
+with_meson() {
+  cp "$root/tests/consumers/meson/meson.build" .
+  cp "$root/examples/hello.c" hello.c
+  cp "$root/examples/hello.c" hello.cpp
+  mkdir subprojects
+  ln -s "$root" subprojects/zenwoq
+  "$meson" setup out -Dbuildtype="$buildtype" >log 2>&1 || { cat log; fail "meson cannot configure"; }
+  ninja -C out >log 2>&1 || { cat log; fail "ninja cannot build"; }
+  cd out
+  for source in hello_c hello_cpp; do runs ${source}_shared shared; runs ${source}_static static; done
+  # Reproducible: another folder of another project gave the same bytes.
+  for library in libzenwoq.a "libzenwoq.so.$("$root/tools/version.sh")"; do
+    cmp "$build/src/$library" "subprojects/zenwoq/src/$library" || fail "$library has other bytes in another build folder"
+  done
+}
+
+"with_${kind/-/_}"
+echo "ok: $kind"
