@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from zenwoq.torch._gguf import BLOCK_BYTES
+from zenwoq.torch._lfs import refuse_pointer
 
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _REMOVED = {
     4: "Q4_2", 5: "Q4_3", 31: "Q4_0_4_4", 32: "Q4_0_4_8", 33: "Q4_0_8_8", 36: "IQ4_NL_4_4", 37: "IQ4_NL_4_8",
     38: "IQ4_NL_8_8",
@@ -86,8 +86,7 @@ def _check_file(reader: Any, path: str, data: Any) -> bool:
     Returns:
         Whether the file's model scales its rotary frequencies, which transformers does not read.
     """
-    if bytes(data[: len(_LFS_POINTER)]) == _LFS_POINTER:
-        raise ValueError(f"{path}: is a git-lfs pointer, not the file itself: fetch that with git lfs pull")
+    refuse_pointer(path)
     metadata, count, position = reader._read_metadata(data, path)
     shards = metadata.get("split.count", 1)
     if shards > 1:
