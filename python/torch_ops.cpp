@@ -189,7 +189,9 @@ void run(const Rows& x, const Tensor& packed, const std::optional<Tensor>& bias,
     args.y = y.data_ptr();
     args.y_bytes = x.m * static_cast<size_t>(n) * bytes_of(y_type);
   }
-  require(zenwoq_packed_run(context(), &weight, &desc, &args));
+  const zenwoq_status status = zenwoq_packed_run(context(), &weight, &desc, &args);
+  check(status == ZENWOQ_OK, "zenwoq::linear: ", zenwoq_last_error(), "; x has ", x.m, " rows of k = ", x.columns,
+        " values (", zenwoq_status_name(status), ")");
 }
 
 // y must be contiguous. An f16 y is converted from f32, as the library does not write f16.

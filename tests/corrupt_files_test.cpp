@@ -56,7 +56,7 @@ Borders find_borders(const Bytes& file, const std::string& name) {
     borders.header_end = std::min(borders.header_end, begin);
   };
   if (looks_like_gguf(view(file))) {
-    for (const GgufTensor& tensor : parse_gguf(view(file), name)) add(tensor.data);
+    for (const GgufTensor& tensor : parse_gguf(view(file), name).tensors) add(tensor.data);
   } else {
     for (const auto& entry : parse_safetensors(view(file), name).tensors) add(entry.second.data);
   }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <tuple>
 
 #include "jit/number.h"
 #include "tools/readers/layer.h"
@@ -133,6 +134,21 @@ TEST(Fixtures, TheWrongOpaqueLayoutIsNoticed) {
   const auto avx512 = open_checkpoint(fixtures + "/opaque_avx512.safetensors", {OpaqueLayout::avx2});
   EXPECT_THROW(avx2->load(0), ReadError);
   EXPECT_THROW(avx512->load(0), ReadError);
+}
+
+// The groups of zeros have one code in the right layout, and are no sign of another. Read in the wrong layout, signs_*
+// have codes 0 and 15 in nearly every group.
+TEST(Fixtures, OpaqueWeightsWithRowsAndGroupsOfZeros) {
+  const Expected expected("expected_opaque_zeros.safetensors");
+  for (const auto& [file, right, wrong] :
+       {std::tuple("/opaque_zeros_avx512.safetensors", OpaqueLayout::avx512, OpaqueLayout::avx2),
+        std::tuple("/opaque_zeros_avx2.safetensors", OpaqueLayout::avx2, OpaqueLayout::avx512)}) {
+    const auto checkpoint = open_checkpoint(fixtures + file, {right});
+    EXPECT_EQ(sorted_names(*checkpoint), (Lines{"real_groups", "real_rows", "signs_groups", "signs_rows"}));
+    for (std::size_t i = 0; i < 4; ++i) expected.compare(checkpoint->load(i), ".dequantized");
+    const auto mistaken = open_checkpoint(fixtures + file, {wrong});
+    for (std::size_t i = 0; i < 4; ++i) EXPECT_THROW(mistaken->load(i), ReadError) << file << " " << i;
+  }
 }
 
 TEST(Fixtures, Gguf) {

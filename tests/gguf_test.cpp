@@ -10,7 +10,7 @@ namespace zenwoq::tools::testing {
 namespace {
 
 constexpr std::uint32_t f32 = 0, f16 = 1, q4_0 = 2, q4_1 = 3, q8_0 = 8, q4_k = 12, bf16 = 30;
-constexpr std::uint32_t u32_value = 4, string_value = 8, array_value = 9;
+constexpr std::uint32_t u16_value = 2, u32_value = 4, i32_value = 5, string_value = 8, array_value = 9;
 
 // The sixteen bytes of a block whose values j and j + 16 are j and 15 - j.
 Bytes code_bytes() {
@@ -129,6 +129,110 @@ TEST(Gguf, LeftAloneTensorsHaveAReason) {
   EXPECT_EQ(reason_for(*checkpoint, "new"), "unknown type 99");
 }
 
+TEST(Gguf, TypesThatWereRemovedAreNamed) {
+  const std::map<std::uint32_t, std::string> names = {{4, "q4_2"},        {5, "q4_3"},       {31, "q4_0_4_4"},
+                                                      {32, "q4_0_4_8"},   {33, "q4_0_8_8"},  {36, "iq4_nl_4_4"},
+                                                      {37, "iq4_nl_4_8"}, {38, "iq4_nl_8_8"}};
+  for (const auto& [number, name] : names) {
+    const Bytes file = GgufBuilder().tensor("old", {32, 1}, number, Bytes(18)).build();
+    EXPECT_EQ(reason_for(*open_bytes(file), "old"), name + ", removed from GGUF: requantise the model");
+  }
+}
+
+TEST(Gguf, TensorsWithoutValuesAndScalarsStopNothing) {
+  GgufBuilder builder;
+  builder.tensor("q.weight", {32, 2}, q4_0, repeated(q4_0_block(1), 2));
+  builder.tensor_at("before", {1, 0}, f32, 0)
+      .tensor_at("rows", {0, 32}, q4_0, 64)
+      .tensor_at("own", {32, 0}, q4_0, 1u << 20);
+  builder.tensor("scalar", {}, f32, Bytes(4)).tensor_at("blocks", {}, q4_0, 64);
+  const Bytes file = builder.build();
+  const auto checkpoint = open_bytes(file);
+  ASSERT_EQ(checkpoint->layers().size(), 1u);
+  EXPECT_EQ(checkpoint->load(0).scales, (Bytes{1, 0, 1, 0}));
+  EXPECT_EQ(checkpoint->left_alone().size(), 5u);
+  EXPECT_EQ(reason_for(*checkpoint, "before"), "shape [1, 0], no values");
+  EXPECT_EQ(reason_for(*checkpoint, "rows"), "shape [0, 32], no values");
+  EXPECT_EQ(reason_for(*checkpoint, "own"), "shape [32, 0], no values");
+  EXPECT_EQ(reason_for(*checkpoint, "scalar"), "0-D f32");
+  EXPECT_EQ(reason_for(*checkpoint, "blocks"), "0-D q4_0, only 2-D is read");
+}
+
+// ---- models in several files ----
+
+Bytes u16_bytes(std::uint16_t value) { return bytes_of(std::vector<std::uint16_t>{value}); }
+
+class GgufShards : public ::testing::Test {
+ protected:
+  static Bytes shard(std::uint16_t number, std::uint16_t count, std::uint32_t tensors,
+                     const std::function<void(GgufBuilder&)>& fill) {
+    GgufBuilder builder;
+    builder.pair("split.no", u16_value, u16_bytes(number)).pair("split.count", u16_value, u16_bytes(count));
+    builder.pair("split.tensors.count", i32_value, bytes_of(std::vector<std::uint32_t>{tensors}));
+    fill(builder);
+    return builder.build();
+  }
+
+  void SetUp() override {
+    files_[name(1)] = shard(0, 3, 3, [](GgufBuilder&) {});
+    files_[name(2)] = shard(1, 3, 3, [](GgufBuilder& b) { b.tensor("q.weight", {32, 1}, q4_0, q4_0_block(1)); });
+    files_[name(3)] = shard(2, 3, 3, [](GgufBuilder& b) {
+      b.tensor("q.bias", {1}, f32, Bytes(4, 9)).tensor("k.weight", {32, 1}, q4_0, q4_0_block(2));
+    });
+  }
+
+  static std::string name(int number) { return "m-0000" + std::to_string(number) + "-of-00003.gguf"; }
+  std::unique_ptr<Checkpoint> open(const std::string& file) const {
+    return open_checkpoint_bytes(view(files_.at(file)), file, {}, shards_in(files_));
+  }
+  std::string error(const std::string& file) const {
+    return error_of([&] { open(file); });
+  }
+
+  Files files_;
+};
+
+TEST_F(GgufShards, EachOpensThemAll) {
+  for (int i = 1; i <= 3; ++i) {
+    const auto checkpoint = open(name(i));
+    ASSERT_EQ(checkpoint->layers().size(), 2u);
+    EXPECT_TRUE(checkpoint->left_alone().empty());
+    for (std::size_t j = 0; j < 2; ++j) {
+      const Layer layer = checkpoint->load(j);
+      EXPECT_EQ(layer.bias, layer.info.name == "q" ? Bytes(4, 9) : Bytes());
+    }
+  }
+}
+
+TEST_F(GgufShards, WhatIsNotWholeIsRefused) {
+  files_["m.gguf"] = files_.at(name(2));
+  EXPECT_CONTAINS(error("m.gguf"), "m.gguf: is shard 2 of 3, but not called NAME-00002-of-00003.gguf");
+  files_["m-00001-of-00002.gguf"] = files_.at(name(2));
+  EXPECT_CONTAINS(error("m-00001-of-00002.gguf"), "is shard 2 of 3, but not called");
+  files_["w-00001-of-00002.gguf"] = GgufBuilder().build();
+  EXPECT_CONTAINS(error("w-00001-of-00002.gguf"), "is called shard 1 of 2, but has no split.count");
+  Files whole = files_;
+  files_[name(3)] = files_.at(name(2));
+  EXPECT_CONTAINS(error(name(1)), "is shard 1 of 3, but m-00003-of-00003.gguf says that it is shard 2 of 3");
+  files_[name(3)] = shard(2, 3, 3, [](GgufBuilder&) {});
+  EXPECT_CONTAINS(error(name(1)), "split.tensors.count is 3, but the 3 shards have 1 tensors");
+  files_[name(3)] = shard(2, 3, 3, [](GgufBuilder& b) { b.tensor("q.weight", {32, 1}, q4_0, q4_0_block(1)); });
+  files_[name(1)] = shard(0, 3, 0, [](GgufBuilder&) {});
+  EXPECT_CONTAINS(error(name(1)), "two shards have tensor q.weight");
+  files_.erase(name(3));
+  EXPECT_CONTAINS(error(name(2)), "m-00002-of-00003.gguf: is shard 2 of 3: m-00003-of-00003.gguf: cannot be opened");
+  const std::string pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+  files_[name(3)] = Bytes(pointer.begin(), pointer.end());
+  EXPECT_CONTAINS(error(name(2)), "is shard 2 of 3: m-00003-of-00003.gguf: is a git-lfs pointer");
+}
+
+TEST_F(GgufShards, WrongNumbersAreRefused) {
+  EXPECT_CONTAINS(open_error(shard(3, 3, 0, [](GgufBuilder&) {})),
+                  "split.no is 3, counted from 0, but split.count is 3");
+  EXPECT_CONTAINS(open_error(GgufBuilder().pair("split.count", 6, Bytes(4)).build()),
+                  "split.count has value type 6, it should be an integer");
+}
+
 TEST(Gguf, EveryKindOfPairIsSkipped) {
   for (const std::uint32_t version : {2u, 3u}) {
     GgufBuilder builder;
@@ -221,9 +325,10 @@ TEST(Gguf, WrongTensorsAreRefused) {
   EXPECT_CONTAINS(error("a\nb", {1}, f32, 0), "not printable");
   EXPECT_CONTAINS(error("a\xff", {1}, f32, 0), R"(a\xff is not printable UTF-8 at byte 1)");
   EXPECT_CONTAINS(error("first", {1}, f32, 0), "has tensor first twice");
-  EXPECT_CONTAINS(error("t", {}, f32, 0), "tensor t has 0 dimensions, 1 to 4 are possible");
   EXPECT_CONTAINS(error("t", {1, 1, 1, 1, 1}, f32, 0), "tensor t has 5 dimensions");
-  EXPECT_CONTAINS(error("t", {0}, f32, 0), "tensor t has a dimension of 0");
+  EXPECT_CONTAINS(error("t", {0}, f32, 33), "tensor t is at offset 33, not a multiple of 32");
+  EXPECT_CONTAINS(error("t", {}, f32, 32), "tensors first and t overlap");
+  EXPECT_CONTAINS(error("t", {}, f32, 64), "tensor t needs 4 bytes at offset 64");
   EXPECT_CONTAINS(error("t", {1ull << 63}, f32, 0), "tensor t has a dimension of 9223372036854775808");
   EXPECT_CONTAINS(error("t", {1u << 30, 1u << 30, 1u << 30, 1}, f32, 0), "more bytes than there can be");
   EXPECT_CONTAINS(error("t", {31, 1}, q4_0, 32), "tensor t has rows of 31 values, q4_0 needs a multiple of 32");

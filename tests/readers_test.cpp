@@ -220,6 +220,46 @@ TEST_F(ReaderFiles, WhatIsNoCheckpointIsNamed) {
   EXPECT_CONTAINS(error((folder_ / "new\nline").string()), R"(new\x0aline: cannot be opened)");
 }
 
+TEST_F(ReaderFiles, GitLfsPointersAreNamed) {
+  const std::string text = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+  const Bytes pointer(text.begin(), text.end());
+  for (const char* name : {"a.safetensors", "a.gguf", "a.safetensors.index.json"}) {
+    EXPECT_CONTAINS(error(write(name, pointer)), std::string(name) + ": is a git-lfs pointer, not the file itself");
+  }
+  write("part", pointer);
+  const std::string index = R"({"weight_map":{"a":"part"}})";
+  EXPECT_CONTAINS(error(write("model.safetensors.index.json", Bytes(index.begin(), index.end()))),
+                  "part: is a git-lfs pointer");
+}
+
+TEST_F(ReaderFiles, LoneShardsAreRefused) {
+  EXPECT_CONTAINS(error(write("model-00002-of-00003.safetensors", tensors_)),
+                  "is shard 2 of 3, and layers may go on in the others: open the .index.json beside it");
+  EXPECT_EQ(error(write("model-00001-of-00001.safetensors", tensors_)), "");
+  const std::string one = write("one.safetensors", tensors_);
+  EXPECT_EQ(error(one), "");
+  const auto write_index = [this](const std::string& second) {
+    const std::string index = R"({"weight_map":{"a":"one.safetensors","b":")" + second + R"("}})";
+    write("x.safetensors.index.json", Bytes(index.begin(), index.end()));
+  };
+  write_index("one.safetensors");
+  EXPECT_EQ(error(one), "");
+  write_index("two.safetensors");
+  EXPECT_CONTAINS(error(one), "one.safetensors: is one of several shards");
+}
+
+TEST_F(ReaderFiles, ModelsInSeveralGgufFilesAreFoundInTheirDirectory) {
+  for (std::uint16_t i = 0; i < 2; ++i) {
+    GgufBuilder builder;
+    builder.pair("split.no", 2, bytes_of(std::vector<std::uint16_t>{i}));
+    builder.pair("split.count", 2, bytes_of(std::vector<std::uint16_t>{2}));
+    builder.tensor("t" + std::to_string(i), {1}, 0, Bytes(4));
+    write("m-0000" + std::to_string(i + 1) + "-of-00002.gguf", builder.build());
+  }
+  EXPECT_EQ(open_checkpoint(folder_.string())->left_alone().size(), 2u);
+  EXPECT_EQ(open_checkpoint((folder_ / "m-00002-of-00002.gguf").string())->left_alone().size(), 2u);
+}
+
 TEST_F(ReaderFiles, UnreadableFilesAreNamed) {
   const std::string path = write("secret", tensors_);
   ASSERT_EQ(chmod(path.c_str(), 0), 0);

@@ -227,7 +227,9 @@ TEST(TorchaoIntx, ContradictionsAreRefused) {
   IntxFile empty;
   empty.qdata_shape = {0, 16};
   empty.qdata.clear();
-  EXPECT_CONTAINS(open_error(empty.build()), "qdata has shape [0, 16], without any value");
+  EXPECT_EQ(empty.reason(), "shape [0, 16], no values");
+  const Bytes lost_bias = IntxFile().builder().metadata("m.q.bias", json{{"_type", "Tensor"}}).build();
+  EXPECT_CONTAINS(open_error(lost_bias), "weight m.q.weight: its bias is named by the metadata, but missing");
   const Bytes unsigned_codes = SafetensorsBuilder()
                                    .tensor("m.q._weight_qdata", "U8", {1, 8}, Bytes(8))
                                    .tensor("m.q._weight_scale", "F32", {1, 1}, Bytes(4))

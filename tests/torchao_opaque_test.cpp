@@ -31,10 +31,13 @@ Bytes pack_opaque(const std::vector<unsigned>& codes, std::size_t n, std::size_t
   return blob;
 }
 
-SafetensorsBuilder opaque_file(const Bytes& blob, std::size_t n, std::size_t k, std::size_t groups) {
-  std::vector<std::uint16_t> pairs;  // of scale = the pair's number and zero = that + 0x4000
+constexpr std::uint16_t bf16_half = 0x3F00;
+
+SafetensorsBuilder opaque_file(const Bytes& blob, std::size_t n, std::size_t k, std::size_t groups,
+                               std::uint16_t first_scale = 0) {
+  std::vector<std::uint16_t> pairs;  // of scale = first_scale + the pair's number and zero = that number + 0x4000
   for (std::uint16_t i = 0; i < groups * n; ++i) {
-    pairs.push_back(i);
+    pairs.push_back(static_cast<std::uint16_t>(first_scale + i));
     pairs.push_back(static_cast<std::uint16_t>(i + 0x4000));
   }
   SafetensorsBuilder builder;
@@ -114,12 +117,30 @@ TEST(TorchaoOpaque, TheWrongLayoutIsNoticed) {
       codes[row * k + group * 32 + 16 + row * 7 % 13] = 15;
     }
   }
-  ASSERT_EQ(load_error(opaque_file(pack_opaque(codes, n, k, OpaqueLayout::avx512), n, k, 2).build()), "");
-  const Bytes avx2 = opaque_file(pack_opaque(codes, n, k, OpaqueLayout::avx2), n, k, 2).build();
+  ASSERT_EQ(load_error(opaque_file(pack_opaque(codes, n, k, OpaqueLayout::avx512), n, k, 2, bf16_half).build()), "");
+  const Bytes avx2 = opaque_file(pack_opaque(codes, n, k, OpaqueLayout::avx2), n, k, 2, bf16_half).build();
   EXPECT_EQ(load_error(avx2, {OpaqueLayout::avx2}), "");
   EXPECT_CONTAINS(load_error(avx2),
                   "test: weight q.weight: was packed in the other layout, read it with "
-                  "--opaque-layout avx2");
+                  "--opaque-layout avx2 (of 128 groups, ");
+}
+
+TEST(TorchaoOpaque, CodesThatNoQuantizerStretchedSayNothingOfTheirLayout) {
+  constexpr std::size_t n = 64, k = 64;
+  std::vector<unsigned> codes = some_codes(n * k);
+  for (unsigned& code : codes) code = std::clamp(code, 1u, 14u);
+  for (const OpaqueLayout layout : {OpaqueLayout::avx512, OpaqueLayout::avx2}) {
+    EXPECT_EQ(load_error(opaque_file(pack_opaque(codes, n, k, layout), n, k, 2, bf16_half).build(), {layout}), "");
+  }
+}
+
+TEST(TorchaoOpaque, EmptyWeightsAreLeftAlone) {
+  SafetensorsBuilder builder = opaque_file(Bytes(128), 16, 16, 2);
+  builder.tensor("e._weight_qdata", "U8", {16, 0}, {}).tensor("e._weight_scale_and_zero", "BF16", {0, 16, 2}, {});
+  const Bytes file = builder.build();
+  const auto checkpoint = open_bytes(file);
+  EXPECT_EQ(checkpoint->layers().size(), 1u);
+  EXPECT_EQ(reason_for(*checkpoint, "e.weight"), "shape [16, 0], no values");
 }
 
 TEST(TorchaoOpaque, OtherKindsAreLeftAlone) {
@@ -149,7 +170,6 @@ TEST(TorchaoOpaque, ContradictionsAreRefused) {
   };
   EXPECT_CONTAINS(error("I8", {16, 8}, {2, 16, 2}), "qdata has type I8, it should be U8");
   EXPECT_CONTAINS(error("U8", {16, 4, 2}, {2, 16, 2}), "qdata has shape [16, 4, 2], it should be [N, K/2]");
-  EXPECT_CONTAINS(error("U8", {16, 0}, {2, 16, 2}), "qdata has shape [16, 0]");
   EXPECT_CONTAINS(error("U8", {16, 8}, {2, 32}), "scale_and_zero has shape [2, 32], it should be [K/g, N, 2]");
   EXPECT_CONTAINS(error("U8", {16, 8}, {0, 16, 2}), "scale_and_zero has shape [0, 16, 2]");
   EXPECT_CONTAINS(error("U8", {16, 8}, {2, 8, 2}), "scale_and_zero has shape [2, 8, 2], it should be [2, 16, 2]");

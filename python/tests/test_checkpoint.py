@@ -211,3 +211,10 @@ def test_refusals(tmp_path):
     other.write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match=r"other\.safetensors"):
         zenwoq.torch.load(skeleton(), other)
+
+
+def test_a_git_lfs_pointer_is_called_one(tmp_path):
+    pointer = tmp_path / "model.safetensors"
+    pointer.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 123\n")
+    with pytest.raises(ValueError, match=r"model.safetensors: is a git-lfs pointer"):
+        zenwoq.torch.load(torch.nn.Sequential(torch.nn.Linear(64, 64)), pointer)

@@ -120,7 +120,7 @@ def test_refusals(packed):
             linear(*arguments)
 
     refuses("x must be float32, float16 or bfloat16", x.double(), packed, None, N)
-    refuses("caller expects n = 200, k = 95", x[:, :95], packed, None, N)
+    refuses("caller expects n = 200, k = 95; x has 2 rows of k = 95 values", x[:, :95], packed, None, N)
     refuses("caller expects n = 199, k = 96", x, packed, None, N - 1)
     refuses("n is 0", x, packed, None, 0)
     refuses("contiguous 1-D uint8", x, packed.float(), None, N)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import zenwoq.torch
-from conftest import FLOWS, bound_of, configs, dense_of, model_of_real_layers
+from conftest import FIXTURES, FLOWS, bound_of, configs, dense_of, model_of_real_layers
 from torchao.quantization import (
     Float8WeightOnlyConfig,
     Int8DynamicActivationIntxWeightConfig,
@@ -195,3 +195,53 @@ def test_opaque_weights_with_rows_of_zeros_are_read():
     expected = dense_of(model[0])
     assert len(zenwoq.torch.optimize(model, progress=False).replaced) == 1
     assert torch.equal(model[0].dequantize(torch.float32), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_opaque_zeros_of_every_type_are_read(dtype):
+    """In float16, the scale of zeros is subnormal, and so is what ATen computes with it."""
+    torch.manual_seed(6)
+    model = torch.nn.Sequential(torch.nn.Linear(64, 64, bias=False, dtype=dtype))
+    with torch.no_grad():
+        model[0].weight[5:9] = 0
+        model[0].weight[20:, 32:] = 0
+    quantize_(model, configs(32)["opaque"]())
+    expected = dense_of(model[0])
+    assert len(zenwoq.torch.optimize(model, progress=False).replaced) == 1
+    assert torch.equal(model[0].dequantize(torch.float32), expected)
+
+
+@pytest.mark.parametrize(("isa", "rows"), [("avx512", 64), ("avx2", 32)])
+def test_fixtures_with_zeros_are_read_as_the_tool_reads_them(isa, rows):
+    """The same files as in tests/fixtures_test.cpp; the layout of another CPU is noticed in each weight."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(FIXTURES / f"opaque_zeros_{isa}.safetensors")
+    expected = load_file(FIXTURES / "expected_opaque_zeros.safetensors")
+    assert len(expected) == 4
+    for name in expected:
+        layer = name.removesuffix(".dequantized")
+        qdata, scale_and_zero = (tensors[f"{layer}._weight_{part}"] for part in ("qdata", "scale_and_zero"))
+        if rows != ROWS_HERE:
+            with pytest.raises(ValueError, match=r"was packed for .* here and would compute"):
+                unpack_opaque(qdata, 128, 64, 32, scale_and_zero)
+            continue
+        codes = unpack_opaque(qdata, 128, 64, 32, scale_and_zero).double()
+        scale, zero = (scale_and_zero[:, :, i].t().double().repeat_interleave(32, dim=1) for i in (0, 1))
+        assert torch.equal(((codes - 8) * scale + zero).float().bfloat16(), expected[name]), name
+
+
+@pytest.mark.parametrize(("kind", "value"), [(0, float("nan")), (1, float("-inf"))])
+def test_opaque_scales_that_are_not_finite_are_named(kind, value):
+    model = torch.nn.ModuleDict({"bad": torch.nn.Linear(64, 32).bfloat16()})
+    quantize_(model, configs(32)["opaque"]())
+    model["bad"].weight.scale_and_zero[1, 3, kind] = value
+    with pytest.raises(ValueError, match=rf"bad: {('scale', 'zero')[kind]} {value} at row 3, group 1"):
+        zenwoq.torch.optimize(model, progress=False)
+
+
+def test_opaque_scales_whose_products_overflow_are_read():
+    model = torch.nn.ModuleDict({"large": torch.nn.Linear(64, 32).bfloat16()})
+    quantize_(model, configs(32)["opaque"]())
+    model["large"].weight.scale_and_zero[0, 0, 0] = 3e38
+    assert len(zenwoq.torch.optimize(model, progress=False).replaced) == 1

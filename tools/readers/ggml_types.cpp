@@ -50,10 +50,28 @@ constexpr GgmlType types[] = {
     {41, "q1_0", 128, 18},
 };
 
+// Types that files had once. Their sizes do not matter any more.
+struct RemovedType {
+  std::uint32_t number;
+  std::string_view name;
+};
+
+constexpr RemovedType removed_types[] = {
+    {4, "q4_2"},      {5, "q4_3"},        {31, "q4_0_4_4"},   {32, "q4_0_4_8"},
+    {33, "q4_0_8_8"}, {36, "iq4_nl_4_4"}, {37, "iq4_nl_4_8"}, {38, "iq4_nl_8_8"},
+};
+
 constexpr std::string_view other_4_bit_types[] = {"q4_k", "iq4_nl", "iq4_xs", "mxfp4", "nvfp4"};
 
 bool is_other_4_bit_type(std::string_view name) {
   return std::find(std::begin(other_4_bit_types), std::end(other_4_bit_types), name) != std::end(other_4_bit_types);
+}
+
+std::string reason_of_missing_type(std::uint32_t number) {
+  for (const RemovedType& type : removed_types) {
+    if (type.number == number) return fmt::format("{}, removed from GGUF: requantise the model", type.name);
+  }
+  return fmt::format("unknown type {}", number);
 }
 
 }  // namespace
@@ -75,7 +93,7 @@ std::optional<zenwoq_dtype> float_type_of_ggml(std::uint32_t number) {
 
 std::string plain_ggml_reason(std::uint32_t number, std::size_t dimensions) {
   const GgmlType* type = find_ggml_type(number);
-  if (type == nullptr) return fmt::format("unknown type {}", number);
+  if (type == nullptr) return reason_of_missing_type(number);
   if (number == ggml_q4_0 || number == ggml_q4_1) {
     return fmt::format("{}-D {}, only 2-D is read", dimensions, type->name);
   }

@@ -11,6 +11,7 @@
 #include "tools/readers/gguf.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
 #include <string_view>
@@ -23,6 +24,7 @@
 namespace zenwoq::tools {
 namespace {
 
+constexpr std::string_view extension = ".gguf";
 constexpr std::size_t block_values = 32;
 constexpr std::size_t code_bytes = block_values / 2;
 constexpr std::size_t half_bytes = 2;  // of an f16
@@ -59,7 +61,12 @@ Layer GgufLayer::load() const {
 }
 
 bool is_4_bit_matrix(const GgufTensor& tensor) {
-  return (tensor.type == ggml_q4_0 || tensor.type == ggml_q4_1) && tensor.dimensions.size() == 2;
+  return (tensor.type == ggml_q4_0 || tensor.type == ggml_q4_1) && tensor.dimensions.size() == 2 && !is_empty(tensor);
+}
+
+std::string reason_to_leave(const GgufTensor& tensor) {
+  if (is_empty(tensor)) return fmt::format("shape {}, no values", shown(tensor.dimensions));
+  return plain_ggml_reason(tensor.type, tensor.dimensions.size());
 }
 
 std::unique_ptr<GgufLayer> make_layer(const GgufTensor& tensor, const std::string& where) {
@@ -97,12 +104,54 @@ void attach_bias(const GgufTensor& bias, GgufLayer& layer) {
   layer.bias = bias.data;
 }
 
+// The file's name as a shard's; throws ReadError unless it says the same as the file itself.
+ShardName require_shard_name(const GgufFile& file, const std::string& where, const std::string& file_name) {
+  const std::optional<ShardName> name = parse_shard_name(file_name, extension);
+  if (name && name->number == file.shard + 1 && name->count == file.shards) return *name;
+  fail("{}: is shard {} of {}, but not called NAME-{:05}-of-{:05}{}, as which the others could be found", where,
+       file.shard + 1, file.shards, file.shard + 1, file.shards, extension);
+}
+
+// Adds the tensors of the other shards of a model in several files.
+void add_other_shards(GgufFile& file, const std::string& where, const std::string& file_name,
+                      const ShardSource& shard_bytes) {
+  const ShardName name = require_shard_name(file, where, file_name);
+  for (std::uint64_t i = 0; i < file.shards; ++i) {
+    if (i == file.shard) continue;
+    const std::string other_name = name.file_of(i + 1, extension);
+    GgufFile other;
+    try {
+      other = parse_gguf(shard_bytes(other_name), shown(other_name));
+    } catch (const ReadError& error) {
+      fail("{}: is shard {} of {}: {}", where, file.shard + 1, file.shards, error.what());
+    }
+    if (other.shard != i || other.shards != file.shards) {
+      fail("{}: is shard {} of {}, but {} says that it is shard {} of {}", where, file.shard + 1, file.shards,
+           shown(other_name), other.shard + 1, other.shards);
+    }
+    std::move(other.tensors.begin(), other.tensors.end(), std::back_inserter(file.tensors));
+  }
+  if (file.tensors_of_all != 0 && file.tensors_of_all != file.tensors.size()) {
+    fail("{}: split.tensors.count is {}, but the {} shards have {} tensors", where, file.tensors_of_all, file.shards,
+         file.tensors.size());
+  }
+}
+
 }  // namespace
 
-FoundLayers find_gguf_layers(ByteView file, const std::string& where) {
-  const std::vector<GgufTensor> tensors = parse_gguf(file, where);
+FoundLayers find_gguf_layers(ByteView bytes, const std::string& where, const std::string& file_name,
+                             const ShardSource& shard_bytes) {
+  GgufFile file = parse_gguf(bytes, where);
+  if (file.shards > 1) {
+    add_other_shards(file, where, file_name, shard_bytes);
+  } else if (const std::optional<ShardName> name = parse_shard_name(file_name, extension)) {
+    fail("{}: is called shard {} of {}, but has no split.count that says so", where, name->number, name->count);
+  }
+  const std::vector<GgufTensor>& tensors = file.tensors;
   TensorsByName by_name;
-  for (const GgufTensor& tensor : tensors) by_name[tensor.name] = &tensor;
+  for (const GgufTensor& tensor : tensors) {
+    if (!by_name.emplace(tensor.name, &tensor).second) fail("{}: two shards have tensor {}", where, tensor.name);
+  }
 
   FoundLayers found;
   std::set<const GgufTensor*> used_biases;
@@ -123,7 +172,7 @@ FoundLayers find_gguf_layers(ByteView file, const std::string& where) {
   }
   for (const GgufTensor& tensor : tensors) {
     if (is_4_bit_matrix(tensor) || used_biases.count(&tensor) != 0) continue;
-    found.left_alone.push_back({tensor.name, plain_ggml_reason(tensor.type, tensor.dimensions.size())});
+    found.left_alone.push_back({tensor.name, reason_to_leave(tensor)});
   }
   return found;
 }

@@ -8,10 +8,13 @@
 
 #include "tools/readers/byte_view.h"
 #include "tools/readers/found_layers.h"
+#include "tools/readers/sharded.h"
 
 namespace zenwoq::tools {
 
-// `where` names the file in messages. Throws ReadError.
-FoundLayers find_gguf_layers(ByteView file, const std::string& where);
+// `where` names the file in messages. If it is one of several, shard_bytes gives the others, which are called like it;
+// their bytes must outlive the layers too. Throws ReadError.
+FoundLayers find_gguf_layers(ByteView file, const std::string& where, const std::string& file_name,
+                             const ShardSource& shard_bytes);
 
 }  // namespace zenwoq::tools

@@ -26,13 +26,20 @@ constexpr std::uint32_t max_dimensions = 4;
 constexpr std::uint64_t max_dimension = (1u << 31) - 1;
 
 // The smallest sizes that entries of a file can have; they bound the declared counts.
-constexpr std::uint64_t min_pair_bytes = 8 + 4 + 1;            // key length, type, value
-constexpr std::uint64_t min_tensor_bytes = 8 + 4 + 8 + 4 + 8;  // name length, n_dims, dimension, type, offset
+constexpr std::uint64_t min_pair_bytes = 8 + 4 + 1;        // key length, type, value
+constexpr std::uint64_t min_tensor_bytes = 8 + 4 + 4 + 8;  // name length, n_dims, type, offset
 constexpr std::uint64_t min_string_bytes = 8;
 constexpr std::uint64_t min_array_bytes = 4 + 8;
 
 // Value types of key-value pairs.
-enum ValueType : std::uint32_t { u32_value = 4, string_value = 8, array_value = 9 };
+enum ValueType : std::uint32_t {
+  u32_value = 4,
+  f32_value = 6,
+  bool_value = 7,
+  string_value = 8,
+  array_value = 9,
+  f64_value = 12
+};
 
 // Bytes of each value type; 0 for strings and arrays, which carry their length with them.
 constexpr std::array<std::uint64_t, 13> value_bytes = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
@@ -137,8 +144,22 @@ std::uint64_t take_alignment(Cursor& cursor, std::uint32_t type) {
   return alignment;
 }
 
-// Of the pairs only general.alignment matters here; it is returned.
-std::uint64_t walk_pairs(Cursor& cursor, std::uint64_t count) {
+// An integer of any type; a negative one becomes larger than anything that a file has.
+std::uint64_t take_integer(Cursor& cursor, std::uint32_t type, const char* what) {
+  if (type != f32_value && type != bool_value && type != f64_value) {
+    switch (value_bytes[type]) {
+      case 1: return cursor.take<std::uint8_t>(what);
+      case 2: return cursor.take<std::uint16_t>(what);
+      case 4: return cursor.take<std::uint32_t>(what);
+      case 8: return cursor.take<std::uint64_t>(what);
+      default: break;
+    }
+  }
+  fail("{}: {} has value type {}, it should be an integer", cursor.where(), what, type);
+}
+
+// Of the pairs only general.alignment, which is returned, and split.* matter here.
+std::uint64_t walk_pairs(Cursor& cursor, std::uint64_t count, GgufFile& file) {
   std::uint64_t alignment = default_alignment;
   std::set<std::string_view> keys;
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -147,9 +168,18 @@ std::uint64_t walk_pairs(Cursor& cursor, std::uint64_t count) {
     const std::uint32_t type = take_value_type(cursor, key);
     if (key == "general.alignment") {
       alignment = take_alignment(cursor, type);
+    } else if (key == "split.no") {
+      file.shard = take_integer(cursor, type, "split.no");
+    } else if (key == "split.count") {
+      file.shards = std::max<std::uint64_t>(take_integer(cursor, type, "split.count"), 1);
+    } else if (key == "split.tensors.count") {
+      file.tensors_of_all = take_integer(cursor, type, "split.tensors.count");
     } else {
       skip_value(cursor, type, key, 0);
     }
+  }
+  if (file.shard >= file.shards) {
+    fail("{}: split.no is {}, counted from 0, but split.count is {}", cursor.where(), file.shard, file.shards);
   }
   return alignment;
 }
@@ -160,13 +190,13 @@ GgufTensor take_tensor(Cursor& cursor) {
   check_name(name, cursor.where());
   tensor.name = std::string(name);
   const auto dimensions = cursor.take<std::uint32_t>("a number of dimensions");
-  if (dimensions < 1 || dimensions > max_dimensions) {
-    fail("{}: tensor {} has {} dimensions, 1 to {} are possible", cursor.where(), name, dimensions, max_dimensions);
+  if (dimensions > max_dimensions) {
+    fail("{}: tensor {} has {} dimensions, {} are possible", cursor.where(), name, dimensions, max_dimensions);
   }
   for (std::uint32_t i = 0; i < dimensions; ++i) {
     const auto size = cursor.take<std::uint64_t>("a dimension");
-    if (size < 1 || size > max_dimension) {
-      fail("{}: tensor {} has a dimension of {}, 1 to {} are possible", cursor.where(), name, size, max_dimension);
+    if (size > max_dimension) {
+      fail("{}: tensor {} has a dimension of {}, 0 to {} are possible", cursor.where(), name, size, max_dimension);
     }
     tensor.dimensions.push_back(size);
   }
@@ -187,10 +217,12 @@ std::vector<GgufTensor> take_tensors(Cursor& cursor, std::uint64_t count) {
   return tensors;
 }
 
-// Bytes of the tensor's data; 0 for a type of unknown size. Throws ReadError for an impossible size.
+// Bytes of the tensor's data; 0 for a type of unknown size and for a scalar in blocks. Throws ReadError for an
+// impossible size.
 std::uint64_t data_bytes(const GgufTensor& tensor, const std::string& where) {
   const GgmlType* type = find_ggml_type(tensor.type);
   if (type == nullptr) return 0;
+  if (tensor.dimensions.empty()) return type->block_elements == 1 ? type->block_bytes : 0;
   if (tensor.dimensions[0] % type->block_elements != 0) {
     fail("{}: tensor {} has rows of {} values, {} needs a multiple of {}", where, tensor.name, tensor.dimensions[0],
          type->name, type->block_elements);
@@ -209,6 +241,7 @@ void find_data(GgufTensor& tensor, ByteView data, std::uint64_t alignment, const
   if (tensor.offset % alignment != 0) {
     fail("{}: tensor {} is at offset {}, not a multiple of {}", where, tensor.name, tensor.offset, alignment);
   }
+  if (is_empty(tensor)) return;
   const std::uint64_t bytes = data_bytes(tensor, where);
   if (!data.contains(tensor.offset, bytes)) {
     fail("{}: tensor {} needs {} bytes at offset {}, but the file has {} bytes of data (cut off?)", where, tensor.name,
@@ -220,8 +253,10 @@ void find_data(GgufTensor& tensor, ByteView data, std::uint64_t alignment, const
 void check_no_overlap(const std::vector<GgufTensor>& tensors, const std::string& where) {
   std::vector<const GgufTensor*> by_offset;
   for (const GgufTensor& tensor : tensors) by_offset.push_back(&tensor);
-  std::sort(by_offset.begin(), by_offset.end(),
-            [](const GgufTensor* a, const GgufTensor* b) { return a->offset < b->offset; });
+  // An empty tensor comes before the one whose data begin at its offset.
+  std::sort(by_offset.begin(), by_offset.end(), [](const GgufTensor* a, const GgufTensor* b) {
+    return std::pair(a->offset, a->data.size()) < std::pair(b->offset, b->data.size());
+  });
   for (std::size_t i = 1; i < by_offset.size(); ++i) {
     const GgufTensor& before = *by_offset[i - 1];
     if (by_offset[i]->offset < before.offset + before.data.size()) {
@@ -238,19 +273,24 @@ ByteView data_section(ByteView file, std::uint64_t header_end, std::uint64_t ali
 
 }  // namespace
 
+bool is_empty(const GgufTensor& tensor) {
+  return std::find(tensor.dimensions.begin(), tensor.dimensions.end(), 0u) != tensor.dimensions.end();
+}
+
 bool looks_like_gguf(ByteView file) { return file.text().starts_with(magic); }
 
-std::vector<GgufTensor> parse_gguf(ByteView file, const std::string& where) {
-  Cursor cursor(file, where);
+GgufFile parse_gguf(ByteView bytes, const std::string& where) {
+  Cursor cursor(bytes, where);
+  GgufFile file;
   check_version(cursor);
   const std::uint64_t tensor_count = cursor.take_count(min_tensor_bytes, "the number of tensors");
   const std::uint64_t pair_count = cursor.take_count(min_pair_bytes, "the number of key-value pairs");
-  const std::uint64_t alignment = walk_pairs(cursor, pair_count);
-  std::vector<GgufTensor> tensors = take_tensors(cursor, tensor_count);
-  const ByteView data = data_section(file, cursor.position(), alignment);
-  for (GgufTensor& tensor : tensors) find_data(tensor, data, alignment, where);
-  check_no_overlap(tensors, where);
-  return tensors;
+  const std::uint64_t alignment = walk_pairs(cursor, pair_count, file);
+  file.tensors = take_tensors(cursor, tensor_count);
+  const ByteView data = data_section(bytes, cursor.position(), alignment);
+  for (GgufTensor& tensor : file.tensors) find_data(tensor, data, alignment, where);
+  check_no_overlap(file.tensors, where);
+  return file;
 }
 
 }  // namespace zenwoq::tools

@@ -27,6 +27,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view index_suffix = ".index.json";
+constexpr std::string_view safetensors_extension = ".safetensors";
+constexpr std::string_view gguf_extension = ".gguf";
 constexpr std::size_t shown_path_bytes = 400;
 
 class OpenCheckpoint final : public Checkpoint {
@@ -56,28 +58,76 @@ FoundLayers find_safetensors_layers(TensorSet set, const ReadOptions& options) {
   return found;
 }
 
+// What git leaves in place of a large file that was not fetched.
+void refuse_lfs_pointer(ByteView bytes, const std::string& where) {
+  if (bytes.text().starts_with("version https://git-lfs.github.com/spec/")) {
+    fail("{}: is a git-lfs pointer, not the file itself: fetch that with git lfs pull", where);
+  }
+}
+
+[[noreturn]] void refuse_lone_shard(const std::string& where, const std::string& which) {
+  fail("{}: is {}, and layers may go on in the others: open the {} beside it", where, which, index_suffix);
+}
+
 FoundLayers find_layers(ByteView bytes, const std::string& name, const ReadOptions& options,
-                        const ShardSource& shard_bytes) {
+                        const ShardSource& all_shard_bytes) {
   const std::string where = shown(name, shown_path_bytes);
+  const std::string file_name = fs::path(name).filename().string();
+  const ShardSource shard_bytes = [&all_shard_bytes](const std::string& shard) {
+    const ByteView found = all_shard_bytes(shard);
+    refuse_lfs_pointer(found, shown(shard, shown_path_bytes));
+    return found;
+  };
+  refuse_lfs_pointer(bytes, where);
   if (has_suffix(name, index_suffix)) {
     return find_safetensors_layers(read_shards(bytes, where, shard_bytes), options);
   }
-  if (looks_like_gguf(bytes)) return find_gguf_layers(bytes, where);
+  if (looks_like_gguf(bytes)) return find_gguf_layers(bytes, where, file_name, shard_bytes);
   if (bytes.text().starts_with("PK\x03\x04")) {
     fail("{}: is a zip file (a PyTorch pickle?), which is not read; save the model as safetensors", where);
   }
-  if (looks_like_safetensors(bytes)) return find_safetensors_layers(parse_safetensors(bytes, where), options);
+  if (looks_like_safetensors(bytes)) {
+    if (const std::optional<ShardName> shard = parse_shard_name(file_name, safetensors_extension)) {
+      refuse_lone_shard(where, fmt::format("shard {} of {}", shard->number, shard->count));
+    }
+    return find_safetensors_layers(parse_safetensors(bytes, where), options);
+  }
   fail("{}: is neither a safetensors nor a GGUF file", where);
 }
 
-std::vector<fs::path> gguf_files_in(const fs::path& directory) {
+std::vector<fs::path> files_in(const fs::path& directory, std::string_view suffix) {
   std::vector<fs::path> files;
   std::error_code error;
   for (fs::directory_iterator next(directory, error), end; !error && next != end; next.increment(error)) {
-    if (next->path().extension() == ".gguf") files.push_back(next->path());
+    if (next->path().filename().string().ends_with(suffix)) files.push_back(next->path());
   }
   if (error) fail("{}: cannot be listed: {}", shown(directory.string(), shown_path_bytes), error.message());
   return files;
+}
+
+// The GGUF files of a directory; of a model in several files, the first one.
+std::vector<fs::path> gguf_models_in(const fs::path& directory) {
+  std::vector<fs::path> files = files_in(directory, gguf_extension);
+  const auto is_later_shard = [](const fs::path& file) {
+    const std::optional<ShardName> shard = parse_shard_name(file.filename().string(), gguf_extension);
+    return shard && shard->number > 1;
+  };
+  files.erase(std::remove_if(files.begin(), files.end(), is_later_shard), files.end());
+  return files;
+}
+
+// Throws ReadError for a safetensors file that an index beside it places among others.
+void refuse_file_of_an_index(const fs::path& file) {
+  const fs::path directory = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  if (!file.filename().string().ends_with(safetensors_extension)) return;
+  for (const fs::path& index : files_in(directory, std::string(safetensors_extension) + std::string(index_suffix))) {
+    bool several = false;
+    try {
+      several = is_one_of_several(MappedFile(index.string()).bytes(), index.string(), file.filename().string());
+    } catch (const ReadError&) {  // an index that cannot be read says nothing about this file
+    }
+    if (several) refuse_lone_shard(shown(file.string(), shown_path_bytes), "one of several shards");
+  }
 }
 
 // The path of a directory's checkpoint, which has one of the file names that Hugging Face uses.
@@ -86,7 +136,7 @@ fs::path checkpoint_in(const fs::path& directory) {
   for (const char* name : {"model.safetensors.index.json", "model.safetensors"}) {
     if (fs::exists(directory / name, error)) return directory / name;
   }
-  const std::vector<fs::path> gguf_files = gguf_files_in(directory);
+  const std::vector<fs::path> gguf_files = gguf_models_in(directory);
   if (gguf_files.size() == 1) return gguf_files[0];
   const std::string where = shown(directory.string(), shown_path_bytes);
   if (gguf_files.empty()) {
@@ -112,6 +162,7 @@ std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const ReadO
     return files.back().bytes();
   };
   FoundLayers found = find_layers(files[0].bytes(), file.string(), options, shard_bytes);
+  refuse_file_of_an_index(file);
   return std::make_unique<OpenCheckpoint>(std::move(found), std::move(files));
 }
 

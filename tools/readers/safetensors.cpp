@@ -74,8 +74,7 @@ Extent parse_extent(const json& entry, std::uint64_t data_bytes, const std::stri
 std::optional<std::uint64_t> shape_bytes(const Tensor& tensor, std::uint64_t bits) {
   std::optional<std::uint64_t> total = bits;
   // Zeros first: [2^40, 2^40, 0] is an empty tensor, not an overflow.
-  const bool empty = std::find(tensor.shape.begin(), tensor.shape.end(), 0u) != tensor.shape.end();
-  if (empty) return 0;
+  if (is_empty(tensor)) return 0;
   for (const std::uint64_t size : tensor.shape) {
     total = checked_product(*total, size);
     if (!total) return std::nullopt;

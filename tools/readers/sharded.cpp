@@ -5,6 +5,7 @@
 #include "tools/readers/sharded.h"
 
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <utility>
 
 #include "tools/readers/safetensors.h"
@@ -66,6 +67,26 @@ void add_shard(TensorSet shard, const std::set<std::string>& names, TensorSet& s
 }
 
 }  // namespace
+
+std::string ShardName::file_of(std::uint64_t shard, std::string_view extension) const {
+  return fmt::format("{}-{:0{}}-of-{:0{}}{}", stem, shard, digits, count, digits, extension);
+}
+
+std::optional<ShardName> parse_shard_name(std::string_view file_name, std::string_view extension) {
+  static const std::regex pattern("(.*)-([0-9]{1,9})-of-([0-9]{1,9})");
+  if (!has_suffix(file_name, extension)) return std::nullopt;
+  const std::string name(without_suffix(file_name, extension));
+  std::smatch parts;
+  if (!std::regex_match(name, parts, pattern)) return std::nullopt;
+  const ShardName shard{parts[1], std::stoul(parts[2]), std::stoul(parts[3]),
+                        static_cast<std::size_t>(parts[2].length())};
+  return shard.count > 1 ? std::optional(shard) : std::nullopt;
+}
+
+bool is_one_of_several(ByteView index, const std::string& where, const std::string& file_name) {
+  const ShardContents contents = parse_index(index, where);
+  return contents.size() > 1 && contents.count(file_name) != 0;
+}
 
 TensorSet read_shards(ByteView index, const std::string& where, const ShardSource& shard_bytes) {
   TensorSet set;

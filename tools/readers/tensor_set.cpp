@@ -4,6 +4,7 @@
 // Types of safetensors elements, and lookup by prefix.
 #include "tools/readers/tensor_set.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "tools/readers/text.h"
@@ -26,6 +27,12 @@ std::optional<zenwoq_dtype> float_type(const std::string& dtype) {
   if (dtype == "BF16") return ZENWOQ_BF16;
   return std::nullopt;
 }
+
+bool is_empty(const Tensor& tensor) {
+  return std::find(tensor.shape.begin(), tensor.shape.end(), 0u) != tensor.shape.end();
+}
+
+std::string empty_reason(const Tensor& tensor) { return fmt::format("shape {}, no values", shown(tensor.shape)); }
 
 std::string plain_tensor_reason(const Tensor& tensor) {
   const std::string type = lower_case(shown(tensor.dtype, 20));

@@ -29,6 +29,12 @@ std::optional<std::uint64_t> element_bits(const std::string& dtype);
 // The zenwoq type of a dtype, if it has one.
 std::optional<zenwoq_dtype> float_type(const std::string& dtype);
 
+// Whether a dimension is 0.
+bool is_empty(const Tensor& tensor);
+
+// "shape [16, 0], no values": why a weight whose codes are empty is left alone.
+std::string empty_reason(const Tensor& tensor);
+
 // "2-D f32, not quantized": why a tensor that belongs to no 4-bit weight is left alone.
 std::string plain_tensor_reason(const Tensor& tensor);
 

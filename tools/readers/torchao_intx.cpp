@@ -111,6 +111,7 @@ std::string reason_to_leave(const WeightMetadata& metadata, const TensorMap& par
     return fmt::format("activations are quantized too ({})", shown(metadata.activation_quantization));
   }
   const Tensor& qdata = require_part(parts, "qdata", where);
+  if (is_empty(qdata)) return empty_reason(qdata);
   if (qdata.shape.size() != 2) return fmt::format("{}-D, not the weight of a linear", qdata.shape.size());
   if (metadata.block_size.size() != 2 || metadata.block_size[0] != 1) {
     return fmt::format("block_size {}, only [1, g] is read", shown(metadata.block_size));
@@ -130,7 +131,6 @@ std::unique_ptr<IntxLayer> check_layer(std::uint64_t group, const TensorMap& par
   require_dtype(qdata, "qdata", "I8", where);
   const std::uint64_t n = qdata.shape[0];
   const std::uint64_t k = qdata.shape[1];
-  if (n == 0 || k == 0) fail("{}: qdata has shape {}, without any value", where, shown(qdata.shape));
   if (k % group != 0) fail("{}: rows of {} values do not divide into groups of {}", where, k, group);
   require_shape(scale, "scale", {n, k / group}, where);
   require_shape(zero_point, "zero_point", {n, k / group}, where);

@@ -37,7 +37,15 @@ std::string bias_reason(const TensorSet& set, const std::string& bias_name) {
 
 void take_bias(TensorSet& set, const std::string& bias_name, LayerSource& layer) {
   const auto found = set.tensors.find(bias_name);
-  if (found == set.tensors.end()) return;
+  if (found == set.tensors.end()) {
+    const std::string name(without_suffix(bias_name, ":_data"));
+    if (set.metadata.count(name) != 0) {
+      fail(
+          "{}: its bias is named by the metadata, but missing (of a checkpoint in several files, open the .index.json)",
+          layer.where);
+    }
+    return;
+  }
   require_shape(found->second, "bias", {layer.info.n}, layer.where);
   layer.info.has_bias = true;
   layer.info.bias_type = *float_type(found->second.dtype);

@@ -12,7 +12,7 @@ number of them.
 
 from zenwoq.torch import _operator as _operator
 from zenwoq.torch._checkpoint import load, save
-from zenwoq.torch._gguf import keep_gguf_packed
+from zenwoq.torch._gguf_loading import keep_gguf_packed
 from zenwoq.torch._module import Linear
 from zenwoq.torch._optimize import optimize, restore
 from zenwoq.torch._report import LayerReport, Report

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import torch
 
 from zenwoq._library import PACKED_ALIGNMENT
+from zenwoq.torch._lfs import refuse_pointer
 from zenwoq.torch._memory import WeightMemory
 from zenwoq.torch._module import Linear, aligned
 from zenwoq.torch._optimize import take_over
@@ -176,6 +177,7 @@ def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False) ->
 def _read(path: str | os.PathLike[str], mmap: bool) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
+    refuse_pointer(path)
     try:
         with safe_open(path, framework="pt") as file:
             about = _parse((file.metadata() or {}).get(_KEY), path)

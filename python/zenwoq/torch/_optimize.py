@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 import torch
 
 from zenwoq import _library
+from zenwoq.torch._gguf import cost, experts_in_blocks, is_gguf_embedding
 from zenwoq.torch._memory import WeightMemory
 from zenwoq.torch._module import Linear
 from zenwoq.torch._report import LayerReport, Report
@@ -76,6 +77,7 @@ def optimize(model: _ModelT, *, inplace: bool = True, progress: bool | None = No
             report.layers.append(_replace(module, ", ".join(names), places, sharing))
             del module  # the last reference to the old weight
             bar.update(size)
+    report.layers.extend(experts_in_blocks(target))
     report.seconds = time.perf_counter() - start
     return report if inplace else (target, report)
 
@@ -109,7 +111,7 @@ class _SharedWeights:
         seen: set[int] = set()
         for name, module in model.named_modules():
             for own, parameter in module.named_parameters(recurse=False):
-                if id(module) not in linears:
+                if id(module) not in linears and not is_gguf_embedding(module):
                     self._others[id(parameter)] = f"{name}.{own}".lstrip(".")
                 elif id(parameter) in seen:
                     self._keep[id(parameter)] = parameter
@@ -140,7 +142,7 @@ def _replace(module: torch.nn.Module, name: str, places: _Places, sharing: _Shar
         if sharing.elsewhere(weight):
             raise Unsupported(f"shares its weight with {sharing.elsewhere(weight)}")
     except Unsupported as reason:
-        return LayerReport(name, shape, was, size, size, False, str(reason))
+        return LayerReport(name, shape, was, size, size, False, f"{reason}{cost(module)}")
     try:
         packed = sharing.packed(weight, source)
     except (_library.Error, TypeError, ValueError) as error:
@@ -154,8 +156,8 @@ def _replace(module: torch.nn.Module, name: str, places: _Places, sharing: _Shar
 
 
 def _dense_dtype(linear: torch.nn.Module) -> torch.dtype:
-    """The type of a linear's dense weight: bfloat16 if the weight does not say (packed GGUF blocks)."""
-    dtype = getattr(getattr(linear, "weight", None), "dtype", None)
+    """The type of a linear's dense weight. GGUF blocks have what they were loaded as; bfloat16 if that is not known."""
+    dtype = getattr(linear, "compute_dtype", None) or getattr(getattr(linear, "weight", None), "dtype", None)
     return dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else torch.bfloat16
 
 

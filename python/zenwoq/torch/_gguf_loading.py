@@ -1,0 +1,248 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""Makes transformers keep the blocks of a GGUF file on CPUs, and refuse a file that does not fill the model.
+
+transformers itself fills parameters that it finds no tensor for with random numbers, drops tensors that it finds no
+place for, and mentions both in a log at most.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import torch
+
+from zenwoq.torch._gguf import BLOCK_BYTES
+from zenwoq.torch._lfs import refuse_pointer
+
+_REMOVED = {
+    4: "Q4_2", 5: "Q4_3", 31: "Q4_0_4_4", 32: "Q4_0_4_8", 33: "Q4_0_8_8", 36: "IQ4_NL_4_4", 37: "IQ4_NL_4_8",
+    38: "IQ4_NL_8_8",
+}  # fmt: skip
+_ROPE_FACTORS = "rope_freqs.weight"  # what a config's rope_parameters say in other words
+_MOST_NAMES = 20  # in a message
+
+
+class _BlocksOnCpu:
+    """Takes the place of transformers' GGUF kernel: says which types stay packed, and computes by unpacking.
+
+    Once it is no longer active, newly loaded models see no kernel, while layers still in blocks go on working.
+    """
+
+    active = True
+
+    def __bool__(self) -> bool:
+        return self.active
+
+    def supports(self, ggml_type: int) -> bool:
+        return int(ggml_type) in BLOCK_BYTES
+
+    def mul_mat_vec(self, weight: torch.Tensor, x: torch.Tensor, ggml_type: int, out_features: int) -> torch.Tensor:
+        from transformers.integrations.gguf.kernels import dequantize_blocks
+
+        dense: torch.Tensor = dequantize_blocks(weight, ggml_type, out_features, x.shape[-1], x.dtype)
+        return x @ dense.T
+
+    def mul_mat_id(
+        self, blocks: torch.Tensor, x: torch.Tensor, ids: torch.Tensor, ggml_type: int, out_features: int
+    ) -> torch.Tensor:
+        """Row i of x through each of the experts ids[i]."""
+        result = x.new_empty((*ids.shape, out_features))
+        for expert in ids.unique().tolist():
+            row, choice = (ids == expert).nonzero(as_tuple=True)
+            result[row, choice] = self.mul_mat_vec(blocks[expert], x[row], ggml_type, out_features)
+        return result
+
+
+def _llama(config: Any) -> list[Any]:
+    """What transformers needs to keep a Llama's weights packed; it has this only for a few newer architectures.
+
+    llama.cpp interleaves the two halves of each head's rows in the query and key projections, and of their biases.
+    """
+    from transformers.core_model_loading import WeightConverter, WeightRenaming
+    from transformers.integrations.gguf.gguf_conversion_mapping import DENSE_DECODER_RENAMINGS, PermuteRows
+
+    norms = {
+        r"^output_norm\.": "model.norm.",
+        r"\.attn_norm\.": ".input_layernorm.",
+        r"\.ffn_norm\.": ".post_attention_layernorm.",
+    }
+    heads = {"q": config.num_attention_heads, "k": config.num_key_value_heads}
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    mapping: list[Any] = [*DENSE_DECODER_RENAMINGS, *(WeightRenaming(pattern, name) for pattern, name in norms.items())]
+    for part, count in heads.items():
+        rows = torch.arange(count * head_dim, device="cpu").reshape(count, head_dim // 2, 2).transpose(1, 2).reshape(-1)
+        for name in (f"self_attn.{part}_proj.weight", f"self_attn.{part}_proj.bias"):
+            mapping.append(WeightConverter(source_patterns=name, target_patterns=name, operations=[PermuteRows(rows)]))
+    return mapping
+
+
+def _check_file(reader: Any, path: str, data: Any) -> bool:
+    """Raises ValueError for files that transformers takes for broken or for whole ones.
+
+    Returns:
+        Whether the file's model scales its rotary frequencies, which transformers does not read.
+    """
+    refuse_pointer(path)
+    metadata, count, position = reader._read_metadata(data, path)
+    shards = metadata.get("split.count", 1)
+    if shards > 1:
+        raise ValueError(
+            f"{path}: is shard {metadata.get('split.no', 0) + 1} of {shards}, and transformers reads whole files only: "
+            f"join the shards with llama-gguf-split --merge"
+        )
+    tensors = reader._read_tensor_table(data, count, position)[0]
+    for name, _, kind, _ in tensors:
+        if kind in _REMOVED:
+            raise ValueError(f"{path}: tensor {name} is {_REMOVED[kind]}, removed from GGUF: requantise the model")
+    scaling = metadata.get(f"{metadata['general.architecture']}.rope.scaling.type", "none")
+    return scaling != "none" or any(name == _ROPE_FACTORS for name, *_ in tensors)
+
+
+class _PlacesAsked(dict[str, str]):
+    """transformers' older table of GGUF names to the model's, which remembers the names that had no place."""
+
+    def __init__(self, places: dict[str, str]):
+        super().__init__(places)
+        self.without_place: set[str] = set()
+
+    def __contains__(self, name: object) -> bool:
+        found = super().__contains__(name)
+        if not found and isinstance(name, str):
+            self.without_place.add(name)
+        return found
+
+
+def _without_place(quantizer: Any, unexpected: Collection[str]) -> set[str]:
+    """The file's names of what the loader found no place for."""
+    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
+    renamings = [entry for entry in quantizer.mapping if isinstance(entry, WeightRenaming)]
+    converters = [entry for entry in quantizer.mapping if isinstance(entry, WeightConverter)]
+    names = {rename_source_key(name, renamings, converters)[0]: name for name in quantizer.header.ggml_types}
+    return {names.get(key, key) for key in unexpected}
+
+
+def _check_filled(model: Any, path: str, info: Any, without_place: Collection[str], scaled: bool) -> None:
+    """Raises ValueError unless each parameter came from the file, and each tensor of the file has a place."""
+    missing = sorted(info.missing_and_mismatched())
+    left = sorted(n for n in without_place if n != _ROPE_FACTORS and not _is_for_another_head(model, n))
+    problems = [f"no tensor in the file for {_listed(missing)}"] if missing else []
+    if left:
+        problems.append(f"no place in the model for {_listed(left)}")
+    rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    if scaled and rope.get("rope_type", "default") == "default":
+        problems.append(
+            f"the file scales its rotary frequencies ({_ROPE_FACTORS} or rope.scaling), and the config does not: pass "
+            f"config= with the rope_parameters of the original model"
+        )
+    if problems:
+        raise ValueError(f"{path} does not fill a {type(model).__name__} of this config: {'; '.join(problems)}")
+
+
+def _is_for_another_head(model: Any, name: str) -> bool:
+    """Whether the tensor is the output projection, and the user chose a class that has none."""
+    return re.match(r"output\.", name) is not None and model.get_output_embeddings() is None
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+@contextlib.contextmanager
+def _replaced(place: Any, name: str, value: Any) -> Iterator[None]:
+    before = vars(place)[name]
+    setattr(place, name, value)
+    try:
+        yield
+    finally:
+        setattr(place, name, before)
+
+
+@contextlib.contextmanager
+def keep_gguf_packed() -> Iterator[None]:
+    """While it is active, transformers keeps Q4_0 and Q4_1 weights of a GGUF file in their blocks.
+
+    transformers unpacks them at load if it finds no kernel for the device, as on CPUs, or does not know how to keep
+    them for the architecture (Llama is added here); then there is nothing left for :func:`optimize` to take over
+    exactly::
+
+        with zenwoq.torch.keep_gguf_packed():
+            model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, attn_implementation="sdpa")
+        zenwoq.torch.optimize(model)
+
+    Layers that stay in blocks work without zenwoq too, but slowly. This changes settings of transformers that apply to
+    all threads, so no other thread should load a GGUF file meanwhile.
+
+    Raises:
+        ImportError: this version of transformers has no packed GGUF layers, or loads them in an unknown way.
+        ValueError: raised by ``from_pretrained`` meanwhile: a parameter of the model has no tensor in the file, or a
+            tensor of the file has no place in the model (an architecture of another make, a config that does not fit),
+            which the message names; the file is one shard of several, a git-lfs pointer, or has a tensor of a type that
+            was removed from GGUF.
+    """
+    try:
+        from transformers import PreTrainedModel
+        from transformers import modeling_gguf_pytorch_utils as older
+        from transformers.integrations.gguf import kernels, reader
+        from transformers.integrations.gguf.gguf_conversion_mapping import GGUF_ARCHS
+        from transformers.integrations.gguf.utils import GgufLinear  # noqa: F401
+        from transformers.quantizers.quantizer_gguf import GgufHfQuantizer
+    except ImportError as error:
+        raise ImportError("this version of transformers has no packed GGUF layers") from error
+    try:
+        before = kernels._gguf_kernel
+        finalize = PreTrainedModel._finalize_model_loading
+        find_places = older.get_gguf_hf_weights_map
+        mapped, _, _ = reader._mapped, reader._read_metadata, reader._read_tensor_table
+    except AttributeError as error:
+        raise ImportError(f"this version of transformers loads GGUF files in an unknown way ({error})") from error
+    asked = _PlacesAsked({})
+    scaled: dict[str, bool] = {}  # by the paths of the files that are checked
+
+    def places_of(*args: Any, **kwargs: Any) -> _PlacesAsked:
+        nonlocal asked
+        asked = _PlacesAsked(find_places(*args, **kwargs))
+        return asked
+
+    def checked_map(path: str) -> Any:
+        data = mapped(path)
+        if path not in scaled:
+            scaled[path] = _check_file(reader, path, data)
+        return data
+
+    def checked_finalize(model: Any, load_config: Any, info: Any) -> Any:
+        info = finalize(model, load_config, info)
+        quantizer = load_config.hf_quantizer
+        if not isinstance(quantizer, GgufHfQuantizer):
+            return info
+        if quantizer.supported:
+            path, without_place = quantizer.header.path, _without_place(quantizer, info.unexpected_keys)
+        else:
+            path, without_place = str(quantizer.quantization_config.gguf_file), asked.without_place
+        _check_filled(model, path, info, without_place, scaled.get(path, False))
+        for module in quantizer.packed_modules.values():
+            module.compute_dtype = quantizer.dtype  # as GgufEmbedding has it
+        return info
+
+    kernel = _BlocksOnCpu()
+    kernels._gguf_kernel = kernel  # type: ignore[assignment]
+    added = "llama" not in GGUF_ARCHS
+    GGUF_ARCHS.setdefault("llama", _llama)
+    try:
+        with (
+            _replaced(reader, "_mapped", checked_map),
+            _replaced(older, "get_gguf_hf_weights_map", places_of),
+            _replaced(PreTrainedModel, "_finalize_model_loading", staticmethod(checked_finalize)),
+        ):
+            yield
+    finally:
+        kernel.active = False
+        if added:
+            del GGUF_ARCHS["llama"]
+        if before:
+            kernels._gguf_kernel = before
