@@ -411,3 +411,23 @@ def test_a_model_that_is_one_linear(tmp_path, compiled):
     for target in targets:
         with torch.no_grad():
             assert torch.equal(zenwoq.torch.load(target, tmp_path / "layer.st")(x), layer(x))
+
+
+def test_an_embedding_in_gguf_blocks_comes_back_dense(tmp_path):
+    utils = pytest.importorskip("transformers.integrations.gguf.utils")
+
+    def model(embedding: torch.nn.Module) -> torch.nn.Module:
+        return torch.nn.Sequential(embedding, *small_optimised())
+
+    blocks = utils.GgufEmbedding(40, 64, 2, torch.bfloat16)
+    scales = torch.rand(40, 2, 1).half().view(torch.uint8)
+    codes = torch.randint(0, 256, (40, 2, 16), dtype=torch.uint8)
+    blocks.weight.data = torch.cat((scales, codes), dim=2).reshape(40, 36)
+    packed = model(blocks)
+    zenwoq.torch.save(packed, tmp_path / "model.st")
+    loaded = zenwoq.torch.load(model(torch.nn.Embedding(40, 64)), tmp_path / "model.st")
+    with torch.no_grad():
+        assert torch.equal(loaded(torch.arange(40)), packed(torch.arange(40)))
+    packed.append(utils.GgufLinear(64, 64, 2))
+    with pytest.raises(ValueError, match=r"3\.weight is in the blocks of a GGUF file"):
+        zenwoq.torch.save(packed, tmp_path / "model.st")

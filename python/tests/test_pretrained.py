@@ -187,6 +187,16 @@ def test_linears_that_share_a_weight(dense, tmp_path):
     assert torch.equal(logits(AutoModelForCausalLM.from_pretrained(tmp_path)), logits(model))
 
 
+def test_a_model_with_compiled_parts(dense, tmp_path):
+    model = optimised(dense)
+    expected = logits(model)
+    torch._dynamo.reset()
+    model.model.layers[0] = torch.compile(model.model.layers[0], backend="eager")
+    model.model.layers[1].mlp.up_proj = torch.compile(model.model.layers[1].mlp.up_proj, backend="eager")
+    torch.compile(model, backend="eager").save_pretrained(tmp_path)
+    assert torch.equal(logits(AutoModelForCausalLM.from_pretrained(tmp_path)), expected)
+
+
 def test_what_zenwoq_loads_transformers_saves(dense, tmp_path):
     model = optimised(dense)
     zenwoq.torch.save(torch.compile(model, backend="eager"), tmp_path / "model.zenwoq")

@@ -18,7 +18,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -77,7 +77,7 @@ def save(model: torch.nn.Module, path: str | os.PathLike[str]) -> None:
             names. Nothing has been written then.
         OSError: the file cannot be written.
     """
-    layers = {plain_name(model, name): m for name, m in _zenwoq_layers(model)}
+    layers = packed_layers(model)
     if not layers:
         raise ValueError("the model has no zenwoq layer: call zenwoq.torch.optimize first")
     state, extra = saved_state(model)
@@ -96,10 +96,10 @@ def save(model: torch.nn.Module, path: str | os.PathLike[str]) -> None:
     _write(path, names, tensors, {"format": "pt", _KEY: json.dumps(about)})
 
 
-def _zenwoq_layers(model: torch.nn.Module) -> Iterator[tuple[str, Linear]]:
-    for name, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, Linear):
-            yield name, module
+def packed_layers(model: torch.nn.Module) -> dict[str, Linear]:
+    """zenwoq's layers by their plain names: a layer that is in several places has several."""
+    modules = model.named_modules(remove_duplicate=False)
+    return {plain_name(model, name): module for name, module in modules if isinstance(module, Linear)}
 
 
 def _inner(module: torch.nn.Module) -> str:
@@ -128,9 +128,9 @@ def saved_state(model: torch.nn.Module) -> tuple[dict[str, torch.Tensor], dict[s
     Raises:
         ValueError: something cannot be saved, which the message names.
     """
-    for name, layer in _zenwoq_layers(model):
+    for name, layer in packed_layers(model).items():
         if problem := layer.problem_of(layer.packed):
-            raise ValueError(f"{plain_name(model, name)}.packed cannot be saved: {problem}".lstrip("."))
+            raise ValueError(f"{name}.packed cannot be saved: {problem}".lstrip("."))
     tensors: dict[str, torch.Tensor] = {}
     extra: dict[str, Any] = {}
     blocks = {f"{name}.weight": m for name, m in model.named_modules(remove_duplicate=False) if is_in_gguf_blocks(m)}

@@ -19,7 +19,7 @@ from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING, register_quanti
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from zenwoq.torch._checkpoint import saved_state
+from zenwoq.torch._checkpoint import packed_layers, saved_state
 from zenwoq.torch._module import Linear
 from zenwoq.torch._optimize import put, restore, take_over
 
@@ -110,9 +110,7 @@ class ZenwoqQuantizer(HfQuantizer):
             raise ValueError(f"{next(iter(extra))} is no tensor: only zenwoq.torch.save keeps it")
         state = {}
         seen: set[int] = set()
-        packed = {
-            f"{name}{_PACKED}" for name, m in model.named_modules(remove_duplicate=False) if isinstance(m, Linear)
-        }
+        packed = {f"{name}{_PACKED}" for name in packed_layers(model)}
         for name, tensor in tensors.items():
             if name not in packed:
                 state[name] = tensor
@@ -157,7 +155,7 @@ def attach(model: Any) -> None:
     model.config.quantization_config = model.hf_quantizer.quantization_config
     model.quantization_method = METHOD
     model._weight_conversions = []  # packed weights can be neither cut nor joined, so files have the model's own names
-    _untie(model, [name for name, module in model.named_modules() if isinstance(module, Linear)])
+    _untie(model, packed_layers(model))
 
 
 def detach(model: Any) -> None:
