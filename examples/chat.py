@@ -7,6 +7,8 @@
     pip install . "transformers>=5.24" accelerate gguf torchao==0.17.0
     python examples/chat.py                                               # a conversation; an empty line ends it
     python examples/chat.py --prompt "Why is the sky blue?" --compile     # one answer
+    python examples/chat.py --save folder                                 # keeps the packed model as transformers does
+    python examples/chat.py --model folder                                # and has it back without quantizing again
 
 --quantize gguf takes the 4-bit weights of the GGUF file as they are; with other choices TorchAO quantizes them anew.
 The file is the one that tools/fetch_model.sh fetches.
@@ -41,7 +43,9 @@ CONFIGS = configs(64)  # the model's K of 576 is not a multiple of 128
 
 
 def load(path: Path, quantize: str) -> Any:
-    """Loads the model in bf16, with its linears quantized and on zenwoq."""
+    """Loads the model in bf16, with its linears quantized and on zenwoq; from a folder, as it was saved."""
+    if path.is_dir():
+        return transformers.AutoModelForCausalLM.from_pretrained(path)
     with zenwoq.torch.keep_gguf_packed() if quantize == "gguf" else contextlib.nullcontext():
         auto = transformers.AutoModelForCausalLM
         model = auto.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.bfloat16)
@@ -121,13 +125,23 @@ def main() -> None:
     parser.add_argument("--max-new-tokens", type=int, default=200)
     parser.add_argument("--context", type=int, default=512, help="tokens that a conversation may have")
     parser.add_argument("--threads", type=int, help="default: as torch chooses")
-    parser.add_argument("--model", type=Path, default=MODEL, help="GGUF file of a Llama")
+    parser.add_argument("--model", type=Path, default=MODEL, help="GGUF file of a Llama, or a folder that --save made")
+    parser.add_argument("--save", type=Path, help="save the packed model and its tokenizer in this folder and end")
     args = parser.parse_args()
     if not args.model.exists():
         sys.exit(f"{args.model} is missing: tools/quickstart.sh fetches it")
     torch.set_num_threads(args.threads or torch.get_num_threads())
+    began = time.perf_counter()
     model = load(args.model, args.quantize)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(args.model.parent, gguf_file=args.model.name)
+    print(f"[model in {time.perf_counter() - began:.2f} s]", file=sys.stderr)
+    of_folder = (args.model, None) if args.model.is_dir() else (args.model.parent, args.model.name)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(of_folder[0], gguf_file=of_folder[1])
+    if args.save:
+        began = time.perf_counter()
+        model.save_pretrained(args.save)
+        tokenizer.save_pretrained(args.save)
+        print(f"[saved in {time.perf_counter() - began:.2f} s]", file=sys.stderr)
+        return
     chat = Chat(model, compiled(model) if args.compile else model, args.context)
     messages: list[dict[str, str]] = []
     while text := args.prompt or input("> "):

@@ -70,12 +70,18 @@ def check_sources() -> tuple[list[str], list[str]]:
         path = str(file.relative_to(ROOT))
         code = code_of(file.read_text())
         listed += [f"{path}:{line_of(code, m.start())}: {m.group(1)}" for m in re.finditer(r"\b(ForkMutex \w+);", code)]
-        for pattern, known, what in ((WAIT, WAITS, "waits"), (SPIN, SPINS, "spins"), (HANDLER, HANDLERS, "fork handlers")):
+        for pattern, known, what in (
+            (WAIT, WAITS, "waits"),
+            (SPIN, SPINS, "spins"),
+            (HANDLER, HANDLERS, "fork handlers"),
+        ):
             found = [m.start() for m in pattern.finditer(code)]
             count, why = known.get(path, (0, ""))
             if len(found) != count and path not in MECHANISM:
                 lines = ", ".join(str(line_of(code, at)) for at in found)
-                faults.append(f"{path}: {len(found)} {what} (lines {lines}), tests/locks.py knows {count}: say why it ends")
+                faults.append(
+                    f"{path}: {len(found)} {what} (lines {lines}), tests/locks.py knows {count}: say why it ends"
+                )
             listed += [f"{path}:{line_of(code, at)}: {what}: {why}" for at in found if path not in MECHANISM]
         if path in MECHANISM:
             continue
@@ -108,7 +114,9 @@ def main() -> int:
     faults += check_symbols(sys.argv[1])
     if len(listed) < 3 + sum(count for known in (WAITS, SPINS, HANDLERS) for count, _ in known.values()):
         faults.append(f"{len(listed)} locks and waits: the test reads too little")
-    print("\n".join(faults or listed if "--list" in sys.argv else faults) or f"{len(listed)} locks and waits, all known")
+    print(
+        "\n".join(faults or listed if "--list" in sys.argv else faults) or f"{len(listed)} locks and waits, all known"
+    )
     return 1 if faults else 0
 
 

@@ -39,6 +39,14 @@ def test_chat_compiled(smollm2):
     assert "The capital of France is Paris." in output
 
 
+def test_chat_with_a_saved_model(smollm2, tmp_path):
+    """save_pretrained, a fresh process, from_pretrained: the same answer as before."""
+    assert re.search(r"saved in [0-9.]+ s", run("examples/chat.py", "--save", str(tmp_path / "packed")))
+    question = ("--prompt", "What is the capital of France?", "--max-new-tokens", "8", "--threads", "1")
+    output = run("examples/chat.py", "--model", str(tmp_path / "packed"), *question)
+    assert "The capital of France is Paris." in output and "linears run on zenwoq" not in output
+
+
 def test_chat_without_its_model(tmp_path):
     assert "is missing" in run("examples/chat.py", "--model", str(tmp_path / "none.gguf"), status=1)
 

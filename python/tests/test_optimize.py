@@ -133,3 +133,111 @@ def test_old_weights_are_freed_at_once():
         assert old() is None
     finally:
         gc.enable()
+
+
+class Odd:
+    """Linears that are not as torch makes them, by the reason why they are left."""
+
+    @staticmethod
+    def good() -> torch.nn.Module:
+        model = torch.nn.Sequential(torch.nn.Linear(64, 64).bfloat16())
+        quantize_(model, configs(32)["intx-group"]())
+        return model[0]
+
+    @staticmethod
+    def with_weight(value: object) -> torch.nn.Linear:
+        layer = torch.nn.Linear(64, 64)
+        del layer.weight
+        layer.weight = value
+        return layer
+
+    @staticmethod
+    def without(name: str) -> torch.nn.Module:
+        layer = Odd.good()
+        delattr(layer, name)
+        return layer
+
+    @staticmethod
+    def with_bias(value: object) -> torch.nn.Module:
+        layer = Odd.without("bias")
+        layer.bias = value
+        return layer
+
+    class Raises(torch.nn.Linear):
+        def __init__(self):
+            torch.nn.Module.__init__(self)
+            self.in_features, self.out_features = 64, "many"
+
+        @property
+        def weight(self) -> torch.Tensor:  # type: ignore[override]
+            raise NotImplementedError("weights are packed")
+
+    class RaisesWhenAsked(torch.Tensor):
+        @property
+        def device(self) -> torch.device:  # type: ignore[override]
+            raise RuntimeError("who knows")
+
+
+ODD = {
+    "it has no weight": lambda: Odd.without("weight"),
+    "its weight is None": lambda: Odd.with_weight(None),
+    "its weight has no shape yet: run the model once": lambda: torch.nn.LazyLinear(64),
+    "its weight is a list, not a tensor": lambda: Odd.with_weight([1, 2]),
+    "it has no weight (NotImplementedError: weights are packed)": Odd.Raises,
+    "cannot be looked at (RuntimeError: who knows)": lambda: Odd.with_weight(
+        torch.zeros(64, 64).as_subclass(Odd.RaisesWhenAsked)
+    ),
+    "it has no bias, not even None": lambda: Odd.without("bias"),
+    "bias is a list, not a tensor": lambda: Odd.with_bias([0.0] * 64),
+    "bias has shape [1], must be [64]": lambda: Odd.with_bias(torch.zeros(1)),
+    "bias is torch.float64": lambda: Odd.with_bias(torch.zeros(64, dtype=torch.float64)),
+    "its bias has no shape yet: run the model once": lambda: Odd.with_bias(torch.nn.UninitializedParameter()),
+    "not quantized (float32)": lambda: Odd.with_weight(torch.nn.Parameter(torch.zeros(64))),
+    "on meta": lambda: torch.nn.Linear(64, 64, device="meta"),
+}
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+@pytest.mark.parametrize("reason", ODD)
+def test_one_odd_linear_is_left_and_all_others_are_replaced(reason, inplace):
+    if "who knows" in reason and not inplace:
+        pytest.skip("nobody can copy it")
+    model = torch.nn.Sequential(Odd.good(), ODD[reason](), Odd.good())
+    done = zenwoq.torch.optimize(model, progress=False, inplace=inplace)
+    made, report = (model, done) if inplace else done
+    assert [layer.name for layer in report.replaced] == ["0", "2"], report
+    assert [(layer.name, layer.result) for layer in report.left] == [("1", reason)]
+    assert type(made[1]) is type(model[1]) and reason in str(report)
+
+
+def test_features_that_a_linear_does_not_say():
+    model = torch.nn.Sequential(Odd.without("out_features"), Odd.without("in_features"))
+    report = zenwoq.torch.optimize(model, progress=False)
+    assert [layer.shape for layer in report.replaced] == [(64, 64), (64, 64)]
+
+
+@pytest.mark.parametrize("what", ["layer", "model", "wrapped layer", "wrapped model"])
+def test_what_was_compiled_stays_compiled(what):
+    torch._dynamo.reset()
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    model = torch.nn.Sequential(Odd.good(), torch.nn.ReLU(), Odd.good())
+    plain, _ = zenwoq.torch.optimize(model, inplace=False, progress=False)
+    if what == "layer":
+        model[0].compile(backend=backend)
+    elif what == "model":
+        model.compile(backend=backend)
+    elif what == "wrapped layer":
+        model[0] = torch.compile(model[0], backend=backend)
+    run = torch.compile(model, backend=backend) if what == "wrapped model" else model
+    x = torch.randn(2, 64, dtype=torch.bfloat16)
+    with torch.no_grad():
+        run(x)
+        before = len(graphs)
+        assert len(zenwoq.torch.optimize(model, progress=False).replaced) == 2
+        assert torch.equal(run(x), plain(x))
+    assert before == 1 and len(graphs) == 2 and "zenwoq.linear" in graphs[1].code

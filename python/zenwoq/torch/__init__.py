@@ -5,16 +5,23 @@
     import zenwoq.torch
     print(zenwoq.torch.optimize(model))        # in place; the model is quantized by TorchAO or has packed GGUF layers
 
+A model of transformers (5.24) that was optimized is kept with ``model.save_pretrained(folder)`` and comes back, in a
+program that has imported this module, with ``from_pretrained(folder)``: packed weights are mapped from the files, as
+they are. :func:`save` and :func:`load` do the same with any model, in one file.
+
 Importing it registers the operators ``torch.ops.zenwoq.linear`` and ``linear_out``, which work under
 ``torch.compile`` and ``torch.export``. They compute on torch's intra-op threads; results have the same bits for any
 number of them.
 """
 
 from zenwoq.torch import _operator as _operator
+from zenwoq.torch import _pretrained
 from zenwoq.torch._checkpoint import load, save
 from zenwoq.torch._gguf_loading import keep_gguf_packed
 from zenwoq.torch._module import Linear
 from zenwoq.torch._optimize import optimize, restore
 from zenwoq.torch._report import LayerReport, Report
+
+_pretrained.announce()
 
 __all__ = ["LayerReport", "Linear", "Report", "keep_gguf_packed", "load", "optimize", "restore", "save"]

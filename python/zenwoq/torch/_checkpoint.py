@@ -5,14 +5,17 @@
 The file holds every parameter and buffer by its name, packed weights as uint8. The metadata entry "zenwoq" is JSON:
 
     {"version": 1, "layers": {name: [out_features, in_features, dtype of the dense weight]},
-     "aliases": {name: name of the same tensor}, "buffers": [names of buffers that are not in state_dict]}
+     "aliases": {name: name of the same tensor}, "buffers": [names of buffers that are not in state_dict],
+     "extra": {name: extra state that is no tensor}}
 
-Packed weights come first and the header is padded, so that they lie at multiples of 64 in the file and can be used
-where they are when the file is mapped.
+Names are those of the model itself, without the parts that torch.compile and the like put in. Packed weights come first
+and the header is padded, so that they lie at multiples of 64 in the file and can be used where they are when the file
+is mapped.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 from collections.abc import Iterable
@@ -21,60 +24,165 @@ from typing import Any, TypeVar
 import torch
 
 from zenwoq._library import PACKED_ALIGNMENT
+from zenwoq.torch import _pretrained
+from zenwoq.torch._files import whole_file
+from zenwoq.torch._gguf import is_in_gguf_blocks
 from zenwoq.torch._lfs import refuse_pointer
 from zenwoq.torch._memory import WeightMemory
 from zenwoq.torch._module import Linear, aligned
-from zenwoq.torch._optimize import take_over
+from zenwoq.torch._optimize import put, take_over
 
 _ModelT = TypeVar("_ModelT", bound=torch.nn.Module)
 
 VERSION = 1
 _KEY = "zenwoq"
+_EXTRA_STATE = "_extra_state"
 _TYPE_NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
     torch.float16: "F16",
     torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.float8_e4m3fnuz: "F8_E4M3FNUZ",
+    torch.float8_e5m2fnuz: "F8_E5M2FNUZ",
+    torch.complex64: "C64",
     torch.int64: "I64",
     torch.int32: "I32",
     torch.int16: "I16",
     torch.int8: "I8",
+    torch.uint64: "U64",
+    torch.uint32: "U32",
+    torch.uint16: "U16",
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
 
 
 def save(model: torch.nn.Module, path: str | os.PathLike[str]) -> None:
-    """Writes an optimised model to a safetensors file, whole or not at all.
+    """Writes an optimised model to a safetensors file, whole or not at all; :func:`load` reads all that this writes.
+
+    A model that torch.compile, DataParallel or the like wraps gives the same file as the model in it. Extra state
+    (``get_extra_state``) may be a tensor or what JSON can hold. No other thread may change the model meanwhile; any
+    number of threads and processes may write one path, and one of them wins.
 
     Args:
         model: with packed and plain tensors on the CPU.
-        path: the file's path; an existing file is replaced.
+        path: the file's path. An existing file is replaced when all is on the disk, and keeps its mode; if it fails
+            (the disk is full), the old file is as it was. Behind a symbolic link, the link's target is replaced;
+            another name of the same file (a hard link) keeps the old one. A device or a pipe is written straight.
 
     Raises:
-        ValueError: the model has no zenwoq layer, or a tensor that safetensors cannot hold (of a layer that another
-            library quantized), which the message names.
+        ValueError: the model has no zenwoq layer, or something that the file cannot hold (a tensor of a layer that
+            another library quantized, or not on the CPU; a damaged packed weight; extra state), which the message
+            names. Nothing has been written then.
         OSError: the file cannot be written.
     """
-    layers = {name: m for name, m in model.named_modules(remove_duplicate=False) if isinstance(m, Linear)}
+    layers = packed_layers(model)
     if not layers:
         raise ValueError("the model has no zenwoq layer: call zenwoq.torch.optimize first")
-    state = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, torch.Tensor)}
-    hidden = {name: buffer for name, buffer in model.named_buffers(remove_duplicate=False) if name not in state}
+    state, extra = saved_state(model)
+    hidden = {plain_name(model, name): buffer for name, buffer in model.named_buffers(remove_duplicate=False)}
+    hidden = {name: buffer for name, buffer in hidden.items() if name not in state}
     tensors, aliases = _without_aliases({**state, **hidden})
     packed = {f"{name}.packed".lstrip(".") for name in layers}
     names = sorted(tensors, key=lambda name: (name not in packed, -tensors[name].element_size(), name))
     about = {
         "version": VERSION,
-        "layers": {name: _about_layer(layer) for name, layer in layers.items()},
+        "layers": {name: _about_layer(name, layer) for name, layer in layers.items()},
         "aliases": aliases,
         "buffers": sorted(hidden),
+        "extra": extra,
     }
     _write(path, names, tensors, {"format": "pt", _KEY: json.dumps(about)})
 
 
-def _about_layer(layer: Linear) -> tuple[int, int, str]:
-    return layer.out_features, layer.in_features, str(layer.weight.dtype).removeprefix("torch.")
+def packed_layers(model: torch.nn.Module) -> dict[str, Linear]:
+    """zenwoq's layers by their plain names: a layer that is in several places has several."""
+    modules = model.named_modules(remove_duplicate=False)
+    return {plain_name(model, name): module for name, module in modules if isinstance(module, Linear)}
+
+
+def _inner(module: torch.nn.Module) -> str:
+    """The name under which a wrapper (of torch.compile, DataParallel, ...) holds its module; empty if it is none."""
+    for name in ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"):
+        if name in module._modules:
+            return name
+    wrappers = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
+    return "module" if isinstance(module, wrappers) else ""
+
+
+def plain_name(model: torch.nn.Module, name: str) -> str:
+    """A name in the model without the parts that wrappers put in."""
+    parts = []
+    module: torch.nn.Module | None = model
+    for part in name.split("."):
+        if module is None or part != _inner(module):
+            parts.append(part)
+        module = module._modules.get(part) if module is not None else None
+    return ".".join(parts)
+
+
+def saved_state(model: torch.nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """What a file of the model holds, by plain names: the tensors of its state_dict, and extra state that is no tensor.
+
+    Raises:
+        ValueError: something cannot be saved, which the message names.
+    """
+    for name, layer in packed_layers(model).items():
+        if problem := layer.problem_of(layer.packed):
+            raise ValueError(f"{name}.packed cannot be saved: {problem}".lstrip("."))
+    tensors: dict[str, torch.Tensor] = {}
+    extra: dict[str, Any] = {}
+    blocks = {f"{name}.weight": m for name, m in model.named_modules(remove_duplicate=False) if is_in_gguf_blocks(m)}
+    for full, held in model.state_dict().items():
+        name = plain_name(model, full)
+        value = _dense_embedding(name, blocks[full]) if full in blocks else held
+        if isinstance(value, torch.Tensor):
+            tensors[name] = _storable(name, value)
+        elif full.rpartition(".")[2] == _EXTRA_STATE and _is_json(value):
+            extra[name] = value
+        else:
+            raise ValueError(f"{name} is a {type(value).__name__} that is neither a tensor nor JSON's")
+    return tensors, extra
+
+
+def _dense_embedding(name: str, module: Any) -> torch.Tensor:
+    """The values of an embedding that keeps the blocks of a GGUF file, as it computes them."""
+    if not hasattr(module, "num_embeddings"):
+        raise ValueError(f"{name} is in the blocks of a GGUF file, which the file cannot hold")
+    with torch.no_grad():
+        values: torch.Tensor = module.forward(torch.arange(module.num_embeddings))
+        return values
+
+
+def _is_json(value: Any) -> bool:
+    """Whether JSON gives the value back as it is."""
+    try:
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+
+
+def _storable(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor's values in memory. Raises ValueError if safetensors cannot hold it."""
+    if (
+        type(tensor) not in (torch.Tensor, torch.nn.Parameter)
+        or tensor.dtype not in _TYPE_NAMES
+        or tensor.layout != torch.strided
+    ):
+        kind = "" if tensor.layout == torch.strided else f" {tensor.layout}"
+        raise ValueError(f"{name} is a {type(tensor).__name__} of {tensor.dtype}{kind}, which safetensors cannot hold")
+    if tensor.device.type != "cpu":
+        raise ValueError(f"{name} is on {tensor.device}, must be on the CPU")
+    return tensor.detach().resolve_conj().resolve_neg()
+
+
+def _about_layer(name: str, layer: Linear) -> tuple[int, int, str]:
+    dtype = layer.weight.dtype
+    if dtype not in _TYPE_NAMES:
+        raise ValueError(f"{name}.weight stands for {dtype}, which safetensors cannot hold".lstrip("."))
+    return layer.out_features, layer.in_features, _name_of(dtype)
 
 
 def _without_aliases(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -83,16 +191,13 @@ def _without_aliases(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.
     aliases: dict[str, str] = {}
     first: dict[Any, str] = {}
     for name, tensor in tensors.items():
-        if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.dtype not in _TYPE_NAMES:
-            raise ValueError(f"{name} is a {type(tensor).__name__} of {tensor.dtype}, which safetensors cannot hold")
-        if tensor.device.type != "cpu":
-            raise ValueError(f"{name} is on {tensor.device}, must be on the CPU")
-        same = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-        if tensor.numel() > 0 and same in first:
+        value = _storable(name, tensor)
+        same = (value.data_ptr(), value.dtype, value.shape, value.stride())
+        if value.numel() > 0 and same in first:
             aliases[name] = first[same]
         else:
             first[same] = name
-            written[name] = tensor.detach()
+            written[name] = value
     return written, aliases
 
 
@@ -108,23 +213,14 @@ def _write(
         offset = end
     text = json.dumps(header).encode()
     text += b" " * (-(8 + len(text)) % PACKED_ALIGNMENT)
-    part = f"{os.fspath(path)}.part{os.getpid()}"
-    try:
-        with open(part, "wb") as file:
-            file.write(len(text).to_bytes(8, "little"))
-            file.write(text)
-            for name in names:
-                file.write(_bytes_of(tensors[name]))
-        os.replace(part, path)
-    except BaseException:
-        if os.path.exists(part):
-            os.unlink(part)
-        raise
+    with whole_file(path) as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        for name in names:
+            file.write(_bytes_of(tensors[name]))
 
 
 def _bytes_of(tensor: torch.Tensor) -> memoryview:
-    import ctypes
-
     if tensor.numel() == 0:
         return memoryview(b"")
     whole = tensor.contiguous()
@@ -137,14 +233,15 @@ def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False) ->
     """Fills a model from a file that :func:`save` wrote; its linears become zenwoq's.
 
     Args:
-        model: of the same architecture: dense, quantized or optimised. Its values are not used, so it is best made
-            without memory: ``with torch.device("meta"): model = AutoModelForCausalLM.from_config(config)``.
+        model: of the same architecture: dense, quantized or optimised, wrapped (by torch.compile, DataParallel) or not.
+            Its values are not used, so it is best made without memory:
+            ``with torch.device("meta"): model = AutoModelForCausalLM.from_config(config)``.
         path: the file's path.
         mmap: True maps the weights instead of reading them: they are loaded when they are used, and shared by all
             processes that map the file, which must not change meanwhile.
 
     Returns:
-        The model.
+        The model; a new layer if `model` itself is a dense or quantized linear.
 
     Raises:
         ValueError: the file is no checkpoint of zenwoq, of a newer version, damaged, or of another model. The model
@@ -155,13 +252,21 @@ def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False) ->
     """
     tensors, about = _read(path, mmap)
     made: dict[int, tuple[torch.nn.Module, Linear]] = {}
+    modules = {plain_name(model, name): name for name, _ in model.named_modules(remove_duplicate=False)}
     for name, layer in about["layers"].items():
-        _put_layer(model, name, layer, f"{name}.bias".lstrip(".") in {*tensors, *about["aliases"]}, made)
+        has_bias = f"{name}.bias".lstrip(".") in {*tensors, *about["aliases"]}
+        model = _put_layer(model, name, modules.get(name), layer, has_bias, made)
     for alias, name in about["aliases"].items():
         tensors[alias] = tensors[name]
     hidden = set(about["buffers"])
+    for name, parameter in model.named_parameters():
+        tensor = tensors.get(plain_name(model, name))
+        if tensor is not None and not (tensor.is_floating_point() or tensor.is_complex()):
+            parameter.requires_grad_(False)  # integers, as of a model that was cast, cannot have gradients
+    full = {plain_name(model, name): name for name in model.state_dict()}
+    state = {full.get(n, n): t for n, t in {**tensors, **about["extra"]}.items() if n not in hidden}
     try:
-        result = model.load_state_dict({n: t for n, t in tensors.items() if n not in hidden}, strict=False, assign=True)
+        result = model.load_state_dict(state, strict=False, assign=True)
     except RuntimeError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
     if result.missing_keys or result.unexpected_keys:
@@ -171,7 +276,9 @@ def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False) ->
         )
     for name in hidden:
         _put_buffer(model, name, tensors[name])
-    return _finish(model, path, about["aliases"])
+    _finish(model, path, about["aliases"])
+    _pretrained.attach(model)
+    return model
 
 
 def _read(path: str | os.PathLike[str], mmap: bool) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -181,7 +288,7 @@ def _read(path: str | os.PathLike[str], mmap: bool) -> tuple[dict[str, torch.Ten
     try:
         with safe_open(path, framework="pt") as file:
             about = _parse((file.metadata() or {}).get(_KEY), path)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {_without_wrappers(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
     missing = [name for name in about["aliases"].values() if name not in tensors]
@@ -194,7 +301,7 @@ def _read(path: str | os.PathLike[str], mmap: bool) -> tuple[dict[str, torch.Ten
 def _in_memory(tensors: dict[str, torch.Tensor], layers: Iterable[str]) -> dict[str, torch.Tensor]:
     """Copies of what safetensors gives, which may be views of the mapped file."""
     memory = WeightMemory()
-    packed = {f"{name}.packed" for name in layers}
+    packed = {f"{name}.packed".lstrip(".") for name in layers}
 
     def copied(name: str, tensor: torch.Tensor) -> torch.Tensor:
         is_bytes = tensor.dtype == torch.uint8 and tensor.dim() == 1 and tensor.numel() > 0
@@ -210,61 +317,80 @@ def _parse(text: str | None, path: str | os.PathLike[str]) -> dict[str, Any]:
         about: dict[str, Any] = json.loads(text)
         version = about["version"]
         if version == VERSION:
+            layers, plain = about["layers"].items(), _without_wrappers
             return {
-                "layers": {str(name): (int(n), int(k), _dtype(kind)) for name, (n, k, kind) in about["layers"].items()},
-                "aliases": {str(alias): str(name) for alias, name in about["aliases"].items()},
-                "buffers": [str(name) for name in about["buffers"]],
+                "layers": {plain(name): (int(n), int(k), _dtype(kind)) for name, (n, k, kind) in layers},
+                "aliases": {plain(alias): plain(name) for alias, name in about["aliases"].items()},
+                "buffers": [plain(name) for name in about["buffers"]],
+                "extra": {plain(name): value for name, value in about.get("extra", {}).items()},
             }
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{os.fspath(path)}: its entry {_KEY!r} is damaged ({error!r})") from error
     raise ValueError(f"{os.fspath(path)} has version {version}, this zenwoq reads {VERSION}")
 
 
+def _without_wrappers(name: str) -> str:
+    """A name in a file; older ones have names of compiled models as torch gives them."""
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+
 def _dtype(name: str) -> torch.dtype:
-    return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[name]
+    return {_name_of(dtype): dtype for dtype in _TYPE_NAMES}[name]
+
+
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _put_layer(
-    model: torch.nn.Module,
+    model: _ModelT,
     name: str,
+    full: str | None,
     layer: tuple[int, int, torch.dtype],
     has_bias: bool,
     made: dict[int, tuple[torch.nn.Module, Linear]],
-) -> None:
-    """Replaces a linear by an empty zenwoq layer of the same shape: one for each module, in all of its places."""
+) -> _ModelT:
+    """Replaces a linear by an empty zenwoq layer of the same shape: one for each module, in all of its places.
+
+    Args:
+        model: holds the linear, or is it.
+        name: the layer's name in the file.
+        full: its name in the model with the parts that wrappers put in; None if it is not there.
+        layer: out_features, in_features and the type of the dense weight.
+        has_bias: whether the file has a bias for it.
+        made: the modules that were replaced, by id, and what replaced them.
+
+    Returns:
+        The model, or what replaced it.
+    """
     n, k, dtype = layer
-    try:
-        old = model.get_submodule(name)
-    except AttributeError as error:
-        raise ValueError(f"the model has no layer {name}") from error
+    if full is None:
+        raise ValueError(f"the model has no layer {name}")
+    old = model.get_submodule(full)
     shape = (getattr(old, "out_features", None), getattr(old, "in_features", None))
     if shape != (n, k):
-        raise ValueError(f"{name}: the file has {n} x {k}, the model {shape[0]} x {shape[1]}")
-    if not name:
-        raise ValueError("the model itself is a linear: put it into a module")
+        raise ValueError(f"{name or 'the model'}: the file has {n} x {k}, the model {shape[0]} x {shape[1]}")
     if id(old) not in made:
         packed = torch.empty(0, dtype=torch.uint8, device="meta")
         bias = torch.empty(n, device="meta") if has_bias else None
         made[id(old)] = old, Linear(packed, bias, in_features=k, out_features=n, dtype=dtype)
         take_over(made[id(old)][1], old)
-    owner, own = _owner_of(model, name)
-    setattr(owner, own, made[id(old)][1])
+    if not full:
+        return made[id(old)][1]  # type: ignore[return-value]
+    parent, _, own = full.rpartition(".")
+    put(model.get_submodule(parent), own, made[id(old)][1])
+    return model
 
 
 def _put_buffer(model: torch.nn.Module, name: str, tensor: torch.Tensor) -> None:
-    """Sets a buffer that is not in state_dict."""
+    """Sets a buffer that is not in state_dict, which may have grown since the model was made."""
     owner, own = _owner_of(model, name)
     if own not in owner._buffers:
         raise ValueError(f"the model has no buffer {name}")
-    old = owner._buffers[own]
-    if old is not None and (old.shape, old.is_floating_point()) != (tensor.shape, tensor.is_floating_point()):
-        raise ValueError(
-            f"{name}: the file has {list(tensor.shape)} {tensor.dtype}, the model {list(old.shape)} {old.dtype}"
-        )
     owner._buffers[own] = tensor
 
 
-def _finish(model: _ModelT, path: str | os.PathLike[str], aliases: dict[str, str]) -> _ModelT:
+def _finish(model: torch.nn.Module, path: str | os.PathLike[str], aliases: dict[str, str]) -> None:
     for module in model.modules():
         if isinstance(module, Linear):
             module.packed = aligned(module.packed)
@@ -272,8 +398,7 @@ def _finish(model: _ModelT, path: str | os.PathLike[str], aliases: dict[str, str
         _share(model, alias, name)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_meta:
-            raise ValueError(f"{os.fspath(path)}: {name} of the model is not in the file")
-    return model
+            raise ValueError(f"{os.fspath(path)}: {plain_name(model, name)} of the model is not in the file")
 
 
 def _share(model: torch.nn.Module, alias: str, name: str) -> None:
@@ -285,8 +410,13 @@ def _share(model: torch.nn.Module, alias: str, name: str) -> None:
 
 
 def _owner_of(model: torch.nn.Module, name: str) -> tuple[torch.nn.Module, str]:
-    parent, _, own = name.rpartition(".")
-    try:
-        return model.get_submodule(parent), own
-    except AttributeError as error:
-        raise ValueError(f"the model has no {name}") from error
+    """The module that has a plain name's tensor, and its name there."""
+    *path, own = name.split(".")
+    module = model
+    for part in [*path, ""]:
+        while inner := _inner(module):
+            module = module.get_submodule(inner)
+        if part and module._modules.get(part) is None:
+            raise ValueError(f"the model has no {name}")
+        module = module.get_submodule(part) if part else module
+    return module, own

@@ -59,6 +59,11 @@ def experts_in_blocks(model: torch.nn.Module) -> list[LayerReport]:
     return reports
 
 
+def is_in_gguf_blocks(module: torch.nn.Module) -> bool:
+    """Whether it is any of transformers' modules whose weight keeps the blocks of a GGUF file."""
+    return any(cls.__name__ in ("GgufLinear", "GgufEmbedding", "GgufExperts") for cls in type(module).__mro__)
+
+
 def describe(module: Any) -> str:
     """For example ``"gguf Q4_1"``."""
     return f"gguf {_NAMES.get(int(module.ggml_type), f'type {int(module.ggml_type)}')}"

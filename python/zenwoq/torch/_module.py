@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,8 +17,9 @@ from zenwoq.torch._operator import linear
 class WeightWithoutValues(torch.Tensor):
     """What :attr:`Linear.weight` is: shape, dtype and device for code that asks a linear for them.
 
-    Code that computes with it gets an error instead of a wrong result. torch's transformer layers, which would hand the
-    weights of their linears to their own kernels, find that it is no plain tensor and call the linears.
+    All that needs no values answers as a plain tensor without gradients would, views included. Code that computes with
+    it gets an error instead of a wrong result. torch's transformer layers, which would hand the weights of their
+    linears to their own kernels, find that it is no plain tensor and call the linears.
 
     Attributes:
         on: the device of the packed weight.
@@ -31,34 +32,143 @@ class WeightWithoutValues(torch.Tensor):
         cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Answers what needs no values."""
-        if func in _ANSWERS:
-            return _ANSWERS[func](args[0].on)
-        if func not in _NEED_NO_VALUES:
-            raise TypeError(
-                f"{getattr(func, '__qualname__', func)}: the weight of a zenwoq.torch.Linear is packed, it has no "
-                f"values here; the layer's dequantize() makes a dense one"
-            )
+        kwargs = kwargs or {}
+        weight = args[0] if args and isinstance(args[0], cls) else None
+        if weight is not None and func in _DEVICE:
+            return weight.on
         with torch._C.DisableTorchFunctionSubclass():
-            return func(*args, **(kwargs or {}))
+            if weight is not None and func in _ASK_AN_EMPTY_ONE:
+                return func(_empty_one(weight), *args[1:], **kwargs)
+            if func in _NEED_NO_VALUES:
+                return func(*args, **kwargs)
+            if weight is not None and func in _VIEWS:
+                return _without_values(func(*args, **kwargs), weight.on)
+            if weight is not None and func in _LIKE:
+                return func(*args, **{"device": weight.on, **kwargs})
+            if weight is not None and func in _MAYBE_ITSELF:
+                empty = _empty_one(weight)
+                result = func(empty, *args[1:], **kwargs)
+                if result is empty or isinstance(result, str):
+                    return weight if result is empty else result
+            if weight is not None and func in _SET_NOTHING:
+                values = (*args[1:], *kwargs.values())
+                if len(values) == 1 and (values[0] is None or values[0] is False):
+                    return weight
+        raise TypeError(_no_values(_name_of(func)))
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"{type(self).__name__}(shape={list(self.shape)}, dtype={self.dtype})"
+
+    __hash__ = torch.Tensor.__hash__  # Python takes it away from a class with an __eq__, which comes below
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+    def __copy__(self) -> WeightWithoutValues:
+        return weight_without_values(self.shape, self.dtype, self.on)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> WeightWithoutValues:
+        return self.__copy__()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return weight_without_values, (tuple(self.shape), self.dtype, self.on)
+
+
+def _refuse(name: str) -> Callable[..., Any]:
+    def operator(self: WeightWithoutValues, other: object = None, modulo: object = None) -> Any:
+        raise TypeError(_no_values(name))
+
+    return operator
+
+
+# torch turns the error of an operator into NotImplemented, and Python then says less of it or compares by identity.
+for _name in (
+    "add",
+    "sub",
+    "mul",
+    "matmul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "and",
+    "or",
+    "xor",
+    "lshift",
+    "rshift",
+):
+    for _form in (f"__{_name}__", f"__r{_name}__", f"__i{_name}__"):
+        setattr(WeightWithoutValues, _form, _refuse(_form))
+for _name in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"):
+    setattr(WeightWithoutValues, _name, _refuse(_name))
+
+
+def weight_without_values(
+    shape: tuple[int, ...] | torch.Size, dtype: torch.dtype, device: torch.device
+) -> WeightWithoutValues:
+    """Makes one."""
+    return _without_values(torch.empty(shape, dtype=dtype, device="meta"), device)
+
+
+def _without_values(meta: torch.Tensor, device: torch.device) -> WeightWithoutValues:
+    weight = meta.as_subclass(WeightWithoutValues)
+    weight.on = device
+    return weight
+
+
+def _empty_one(weight: WeightWithoutValues) -> torch.Tensor:
+    """A plain tensor without elements, of the weight's type, where the weight is."""
+    return torch.empty((0, 0), dtype=weight.dtype, device=weight.on)
 
 
 def _getter(name: str) -> Any:
     return getattr(torch.Tensor, name).__get__
 
 
-_ANSWERS: dict[Any, Callable[[torch.device], object]] = {
-    _getter("device"): lambda on: on,
-    _getter("is_cpu"): lambda on: on.type == "cpu",
-    _getter("is_meta"): lambda on: on.type == "meta",
-}
-_NEED_NO_VALUES = {
-    *map(_getter, ("dtype", "shape", "ndim", "layout", "requires_grad", "is_cuda", "is_sparse", "is_quantized")),
-    *(torch.Tensor.size, torch.Tensor.dim, torch.Tensor.numel, torch.Tensor.nelement),
-    *(torch.Tensor.element_size, torch.Tensor.is_floating_point),
-}
+def _setter(name: str) -> Any:
+    return getattr(torch.Tensor, name).__set__
+
+
+def _no_values(name: str) -> str:
+    return (
+        f"{name}: the weight of a zenwoq.torch.Linear is packed, it has no values here; the layer's dequantize() makes "
+        f"a dense one"
+    )
+
+
+def _name_of(func: Any) -> str:
+    """A function's own name; that of the attribute if it is one's getter or setter."""
+    if getattr(func, "__name__", "") in ("__get__", "__set__", "__delete__"):
+        return str(func.__self__.__name__)
+    return str(getattr(func, "__name__", func))
+
+
+def _of_tensor(names: str) -> set[Any]:
+    """torch.Tensor's methods of these names, the getters of its attributes, and torch's functions."""
+    found = set()
+    for name in names.split():
+        of_tensor, of_torch = getattr(torch.Tensor, name, None), getattr(torch, name, None)
+        if of_tensor is not None:
+            found.add(of_tensor if callable(of_tensor) else of_tensor.__get__)
+        if callable(of_torch):
+            found.add(of_torch)
+    return found
+
+
+_OF_TWO = ("is_same_size", "is_set_to", "is_nonzero", "is_coalesced", "is_distributed")
+_DEVICE = {_getter("device")}
+_ASK_AN_EMPTY_ONE = _of_tensor(" ".join(name for name in dir(torch.Tensor) if name.startswith("is_")))
+_ASK_AN_EMPTY_ONE -= _of_tensor(" ".join(_OF_TWO))
+_ASK_AN_EMPTY_ONE |= _of_tensor("get_device new_empty new_zeros new_ones new_full new_tensor")
+_NEED_NO_VALUES = _of_tensor(
+    "dtype shape ndim layout requires_grad itemsize nbytes name names volatile _version _base"
+    " grad grad_dtype grad_fn output_nr retains_grad _backward_hooks _post_accumulate_grad_hooks"
+    " size dim ndimension numel nelement element_size stride storage_offset has_names __len__ __hash__ result_type"
+)
+_VIEWS = _of_tensor("data real T mT H mH t transpose permute view reshape flatten unflatten squeeze unsqueeze detach")
+_LIKE = _of_tensor("empty_like zeros_like ones_like full_like rand_like randn_like")
+_MAYBE_ITSELF = _of_tensor("to cpu type contiguous float double half bfloat16")
+_SET_NOTHING: set[Any] = {torch.Tensor.requires_grad_, _setter("requires_grad"), _setter("grad")}
 
 
 class Linear(torch.nn.Module):
@@ -81,8 +191,10 @@ class Linear(torch.nn.Module):
     """
 
     _version = 1
-    packed: torch.Tensor
-    bias: torch.nn.Parameter | None
+    __jit_unused_properties__ = ("weight",)  # torch.jit.script leaves it out
+    if TYPE_CHECKING:  # torch.jit.script would take it for its own types
+        packed: torch.Tensor
+        bias: torch.nn.Parameter | None
 
     def __init__(
         self,
@@ -124,16 +236,17 @@ class Linear(torch.nn.Module):
         Raises:
             RuntimeError: x asks for gradients, its shape, dtype or device is wrong, or `packed` is damaged.
         """
-        if x.requires_grad and torch.is_grad_enabled():
-            raise RuntimeError(
-                "zenwoq.torch.Linear computes no gradients: call the model under torch.no_grad() or "
-                "torch.inference_mode(), or zenwoq.torch.restore(model) to train it"
-            )
-        if torch.is_autocast_enabled("cpu"):
-            x = x.to(torch.get_autocast_dtype("cpu"))
-        # Not self.packed and self.bias, which a module takes half a microsecond each to find.
-        y: torch.Tensor = linear(x, self._buffers["packed"], self._parameters["bias"], self.out_features)
-        return y
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            if x.requires_grad is True and torch.is_grad_enabled():  # torch.fx hands over an x that is no bool
+                raise RuntimeError(
+                    "zenwoq.torch.Linear computes no gradients: call the model under torch.no_grad() or "
+                    "torch.inference_mode(), or zenwoq.torch.restore(model) to train it"
+                )
+            if torch.is_autocast_enabled("cpu"):
+                x = x.to(torch.get_autocast_dtype("cpu"))
+            # Not self.packed and self.bias, which a module takes half a microsecond each to find.
+            return linear(x, self._buffers["packed"], self._parameters["bias"], self.out_features)  # type: ignore[no-any-return]
+        return torch.ops.zenwoq.linear(x, self.packed, self.bias, self.out_features)  # type: ignore[no-any-return]
 
     @property
     def weight(self) -> torch.Tensor:
@@ -142,10 +255,8 @@ class Linear(torch.nn.Module):
         Raises:
             TypeError: something computes with it.
         """
-        shape = (self.out_features, self.in_features)
-        weight = torch.empty(shape, dtype=self._weight_dtype, device="meta").as_subclass(WeightWithoutValues)
-        weight.on = self._buffers["packed"].device  # type: ignore[union-attr]
-        return weight
+        device = self._buffers["packed"].device  # type: ignore[union-attr]
+        return weight_without_values((self.out_features, self.in_features), self._weight_dtype, device)
 
     def register_parameter(self, name: str, param: torch.nn.Parameter | None) -> None:
         """Does what every module does, except for a dense weight, which a model that ties its weights would put here.
@@ -158,8 +269,15 @@ class Linear(torch.nn.Module):
         super().register_parameter(name, param)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Linear:
-        """Does what every module does; whatever casts parameters changes the dtype of `weight` too."""
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        """Does what every module does; a cast changes the dtype of `weight`, and never the packed bytes."""
+        packed = self.packed
+        self._buffers["packed"] = None
+        try:
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+            moved = fn(packed[:0])
+            self._buffers["packed"] = packed = fn(packed) if moved.dtype == torch.uint8 else packed.to(moved.device)
+        finally:
+            self._buffers["packed"] = packed
         self._weight_dtype = fn(torch.empty(0, dtype=self._weight_dtype)).dtype
         return self
 
@@ -197,7 +315,7 @@ class Linear(torch.nn.Module):
         key = f"{prefix}packed"
         packed = state_dict.get(key)
         if packed is not None:
-            problem = self._problem_of(packed)
+            problem = self.problem_of(packed)
             if problem:
                 error_msgs.append(f"{key}: {problem}")
                 return
@@ -209,7 +327,8 @@ class Linear(torch.nn.Module):
         )
         self.packed = aligned(self.packed)
 
-    def _problem_of(self, packed: torch.Tensor) -> str:
+    def problem_of(self, packed: torch.Tensor) -> str:
+        """Why a tensor cannot be this layer's packed weight; empty if it can, or is on the meta device."""
         if packed.is_meta:
             return ""
         try:

@@ -17,11 +17,20 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 import torch
 
 from zenwoq import _library
+from zenwoq.torch import _pretrained
 from zenwoq.torch._gguf import cost, experts_in_blocks, is_gguf_embedding
 from zenwoq.torch._memory import WeightMemory
 from zenwoq.torch._module import Linear
 from zenwoq.torch._report import LayerReport, Report
-from zenwoq.torch._sources import Source, Unsupported, bytes_of, find_source, is_linear, quantization_of
+from zenwoq.torch._sources import (
+    Source,
+    Unsupported,
+    bytes_of,
+    find_source,
+    is_linear,
+    quantization_of,
+    weight_of,
+)
 
 _ModelT = TypeVar("_ModelT", bound=torch.nn.Module)
 _Places = list[tuple[torch.nn.Module, str]]  # parents, and the names of the layer in them
@@ -79,11 +88,15 @@ def optimize(model: _ModelT, *, inplace: bool = True, progress: bool | None = No
             bar.update(size)
     report.layers.extend(experts_in_blocks(target))
     report.seconds = time.perf_counter() - start
+    _pretrained.attach(target)
     return report if inplace else (target, report)
 
 
-def _weight_bytes(module: Any) -> int:
-    return bytes_of(module.weight)
+def _weight_bytes(module: torch.nn.Module) -> int:
+    try:
+        return bytes_of(weight_of(module))
+    except Unsupported:
+        return 0
 
 
 def _layers(model: torch.nn.Module) -> list[tuple[torch.nn.Module, list[str], _Places]]:
@@ -132,27 +145,44 @@ class _SharedWeights:
 
 
 def _replace(module: torch.nn.Module, name: str, places: _Places, sharing: _SharedWeights) -> LayerReport:
-    weight: Any = module.weight
-    was, size = quantization_of(module), bytes_of(weight)
-    shape = (int(module.out_features), int(module.in_features))  # type: ignore[arg-type]
+    shape, was, size = _shape_of(module), "", 0
     try:
+        weight = weight_of(module)
+        was, size = quantization_of(module, weight), bytes_of(weight)
         source = find_source(module)
         if not places:
             raise Unsupported("it is the model itself: put it into a module")
         if sharing.elsewhere(weight):
             raise Unsupported(f"shares its weight with {sharing.elsewhere(weight)}")
+        packed = sharing.packed(weight, source)
     except Unsupported as reason:
         return LayerReport(name, shape, was, size, size, False, f"{reason}{cost(module)}")
-    try:
-        packed = sharing.packed(weight, source)
     except (_library.Error, TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a tensor of another library does when it is read
+        return LayerReport(name, shape, was, size, size, False, f"cannot be read ({type(error).__name__}: {error})")
     made = Linear(packed, source.bias, dtype=_dense_dtype(module))
     take_over(made, module)
     for parent, own in places:
-        setattr(parent, own, made)
+        put(parent, own, made)
     _break_cycles(module)
-    return LayerReport(name, shape, was, size, packed.nbytes, True, made.weight_view().text)
+    return LayerReport(
+        name, (made.out_features, made.in_features), was, size, packed.nbytes, True, made.weight_view().text
+    )
+
+
+def _shape_of(module: torch.nn.Module) -> tuple[int, int] | None:
+    n, k = getattr(module, "out_features", None), getattr(module, "in_features", None)
+    return (n, k) if isinstance(n, int) and isinstance(k, int) else None
+
+
+def put(parent: torch.nn.Module, own: str, made: torch.nn.Module) -> None:
+    """Puts a module into its place. A wrapper of torch.compile holds the old one's call, and is made anew."""
+    setattr(parent, own, made)
+    if own == "_orig_mod" and isinstance(parent, torch._dynamo.OptimizedModule):
+        parent._initialize()
 
 
 def _dense_dtype(linear: torch.nn.Module) -> torch.dtype:
@@ -169,8 +199,10 @@ def _break_cycles(module: torch.nn.Module) -> None:
 
 
 def take_over(made: torch.nn.Module, module: torch.nn.Module) -> None:
-    """Gives a new module the mode and hooks of the one that it replaces."""
+    """Gives a new module the mode and hooks of the one that it replaces, and compiles it if that was compiled."""
     made.train(module.training)
+    if module._compiled_call_impl is not None:
+        made._compiled_call_impl = _recompiled(module._compiled_call_impl, made)
     for hooks in (
         "_forward_hooks",
         "_forward_pre_hooks",
@@ -180,6 +212,14 @@ def take_over(made: torch.nn.Module, module: torch.nn.Module) -> None:
     ):
         if getattr(module, hooks, None):
             setattr(made, hooks, getattr(module, hooks))
+
+
+def _recompiled(compiled: Any, made: torch.nn.Module) -> Any:
+    """What Module.compile() made of a module, with the same backend and options for another one."""
+    for cell in getattr(compiled, "__closure__", None) or ():
+        if isinstance(cell.cell_contents, torch._dynamo.eval_frame._TorchDynamoContext):
+            return cell.cell_contents(made._call_impl)
+    return torch.compile(made._call_impl)
 
 
 def pack(source: Source, memory: WeightMemory) -> torch.Tensor:
@@ -223,12 +263,13 @@ def restore(model: _ModelT, *, dtype: torch.dtype = torch.bfloat16, inplace: boo
             made[id(module)] = _dense(module, weights, dtype)
         parent, _, own = name.rpartition(".")
         if name:
-            setattr(target.get_submodule(parent), own, made[id(module)])
+            put(target.get_submodule(parent), own, made[id(module)])
         else:
             target = made[id(module)]  # type: ignore[assignment]
     for parameter in target.parameters():
         if parameter.is_floating_point():
             parameter.data = parameter.data.to(dtype)
+    _pretrained.detach(target)
     return target
 
 
