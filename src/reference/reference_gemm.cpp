@@ -69,7 +69,8 @@ void decode_steps(const std::uint8_t* codes, std::uint64_t steps, const Values& 
     };
     return decode_steps(codes, steps, count, decoded);
   }
-  decode_steps(codes, steps, [&](std::uint32_t code) { return values.table[code]; }, decoded);
+  decode_steps(
+      codes, steps, [&](std::uint32_t code) { return values.table[code]; }, decoded);
 }
 
 // acc = fma(x[k+1], t[k+1], acc), then fma(x[k], t[k], acc), for each pair in ascending order; x past the row is +0.
@@ -116,8 +117,7 @@ void store(const KernelKey& key, const float* total, const float* bias, std::uin
 }
 
 // One panel times one block of rows.
-void panel_block(const KernelKey& key, std::uint64_t rows, const GemmArgs& args, const Values& values,
-                 Tile64* totals) {
+void panel_block(const KernelKey& key, std::uint64_t rows, const GemmArgs& args, const Values& values, Tile64* totals) {
   Decoded decoded;
   Tile64 acc;
   std::memset(totals, 0, sizeof *totals);
