@@ -80,7 +80,8 @@ class Arguments {
 class Shared {
  public:
   Shared() {
-    context_ = tools::make_context({.threads = 3, .tuning = {}});
+    // TSan takes a child's threads for those of its parent whose stacks they have.
+    context_ = tools::make_context({.threads = ZENWOQ_TSAN ? 1u : 3u, .tuning = {}});
     weight_ = weight_of(context_.get(), kN, kK);
     linear_ = linear_of(context_.get(), weight_);
   }

@@ -23,6 +23,9 @@ namespace {
 
 using test::exit_of_child;
 
+constexpr const char* kTsanMixesThreadsUp =
+    "TSan takes a child's threads for those of its parent whose stacks they have, and ends the child";
+
 template <typename Function>
 void run(ThreadPool& pool, size_t n, Function function) {
   pool.parallel_for(
@@ -275,6 +278,7 @@ TEST(ThreadPool, AForkedChildHasThreadsAgain) {
 
 // The first loops of a child come from several threads at once: one of them starts the team of all.
 TEST(ThreadPool, AForkedChildStartsOneTeam) {
+  if (ZENWOQ_TSAN) GTEST_SKIP() << kTsanMixesThreadsUp;
   ThreadPool pool(3);
   const auto child = [&] {
     std::atomic<int> wrong{0};
@@ -362,10 +366,10 @@ TEST(ThreadPool, ChildMayDestroyThePool) {
   auto pool = std::make_unique<ThreadPool>(3);
   const int end = exit_of_child([&] {
     // glibc gives new threads the stacks of the workers that are gone, and with them their handles: joining those would
-    // wait for the wrong threads.
+    // wait for the wrong threads. (Which is what TSan would do.)
     std::atomic<bool> release{false};
     std::vector<std::thread> others;
-    for (int i = 0; i < 2; ++i) others.emplace_back([&] { release.wait(false); });
+    for (int i = 0; i < (ZENWOQ_TSAN ? 0 : 2); ++i) others.emplace_back([&] { release.wait(false); });
     pool.reset();
     release = true;
     release.notify_all();

@@ -17,7 +17,7 @@
  * caller (arithmetic version ZENWOQ_ARITHMETIC_VERSION); only the sign and payload of a NaN are not promised.
  *
  * Infinities and NaN in x. NaN reaches all of its row of y. So does an infinity where there are zero points or offsets
- * (their part of the sum is taken of all of a group: 0 * inf and inf - inf are NaN) in nearly all columns, where a product with
+ * (their part of the sum is taken of all of a group: 0 * inf and inf - inf are NaN) in many columns, where a product with
  * dequantized weights gives infinities; without zero points the two agree. Sums are f32: with K up to 2^21, |scale| and
  * |offset| up to 1 and table values up to 16, finite x below 2^100 (1e30) gives finite y; larger x may overflow on the way, to
  * infinity or NaN. src/reference/arithmetic.md has the exact bound.
