@@ -54,8 +54,11 @@ def optimize(model: _ModelT, *, inplace: bool = True, progress: bool | None = No
     Understood are TorchAO's ``IntxWeightOnlyConfig(torch.int4)`` (per group and per channel, symmetric and
     asymmetric) and ``Int4WeightOnlyOpaqueTensorConfig``, and transformers' packed GGUF layers (Q4_0, Q4_1; see
     :func:`keep_gguf_packed`). Weights keep their exact values. Anything else stays as it is and is named in the
-    report. Linears that share a weight, or are one module in several places, share the packed one. A replaced layer's
-    bias gets no gradients from then on. No other thread may use the model meanwhile; afterwards any number may.
+    report with the reason, however odd it is (without a weight or a bias, or with a property that raises). A layer or
+    model that was compiled stays compiled. A model of transformers (5.24) keeps its packed layers in
+    ``save_pretrained``, under names of the model's own. Linears that share a weight, or are one module in several
+    places, share the packed one. A replaced layer's bias gets no gradients from then on. No other thread may use the
+    model meanwhile; afterwards any number may.
 
     Args:
         model: a model on the CPU. One that is itself a linear cannot be replaced in place.

@@ -31,7 +31,7 @@ def announce() -> None:
 
 
 def _register() -> None:
-    with contextlib.suppress(ImportError):  # this version of transformers loads weights in another way
+    with contextlib.suppress(ImportError, AttributeError):  # this version of transformers loads weights in another way
         from zenwoq.torch import _transformers
 
         _transformers.register()
