@@ -183,8 +183,8 @@ def keep_gguf_packed() -> Iterator[None]:
         zenwoq.torch.optimize(model)
 
     Layers that stay in blocks work without zenwoq too, but slowly; the report of ``optimize`` names them. The head of a
-    model that ties it to the embedding is packed for itself, while the embedding keeps its blocks. This changes settings of transformers that apply to
-    all threads, so no other thread should load a GGUF file meanwhile.
+    model that ties it to the embedding is packed for itself, while the embedding keeps its blocks. This changes
+    settings of transformers that apply to all threads, so no other thread should load a GGUF file meanwhile.
 
     Raises:
         ImportError: this version of transformers has no packed GGUF layers, or loads them in an unknown way.
