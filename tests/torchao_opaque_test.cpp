@@ -107,30 +107,41 @@ TEST(TorchaoOpaque, ScalesAndZerosAreTransposed) {
   EXPECT_EQ(layer.zeros, bytes_of(zeros));
 }
 
-TEST(TorchaoOpaque, TheWrongLayoutIsNoticed) {
-  constexpr std::size_t n = 64, k = 64;
-  std::vector<unsigned> codes = some_codes(n * k);
-  for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = std::clamp(codes[i], 1u, 14u);
-  for (std::size_t row = 0; row < n; ++row) {  // codes 0 and 15 in every group of 32, at places that differ by row
+constexpr std::size_t wide_n = 64, wide_k = 64;
+
+// Codes 1 to 14, and codes 0 and 15 too in every group of 32 of the first `rows` rows, at places that differ by row.
+std::vector<unsigned> stretched_codes(std::size_t rows) {
+  std::vector<unsigned> codes = some_codes(wide_n * wide_k);
+  for (unsigned& code : codes) code = std::clamp(code, 1u, 14u);
+  for (std::size_t row = 0; row < rows; ++row) {
     for (std::size_t group = 0; group < 2; ++group) {
-      codes[row * k + group * 32 + row % 16] = 0;
-      codes[row * k + group * 32 + 16 + row * 7 % 13] = 15;
+      codes[row * wide_k + group * 32 + row % 16] = 0;
+      codes[row * wide_k + group * 32 + 16 + row * 7 % 13] = 15;
     }
   }
-  ASSERT_EQ(load_error(opaque_file(pack_opaque(codes, n, k, OpaqueLayout::avx512), n, k, 2, bf16_half).build()), "");
-  const Bytes avx2 = opaque_file(pack_opaque(codes, n, k, OpaqueLayout::avx2), n, k, 2, bf16_half).build();
+  return codes;
+}
+
+Bytes stretched_file(std::size_t rows, OpaqueLayout layout) {
+  const Bytes blob = pack_opaque(stretched_codes(rows), wide_n, wide_k, layout);
+  return opaque_file(blob, wide_n, wide_k, 2, bf16_half).build();
+}
+
+TEST(TorchaoOpaque, TheWrongLayoutIsNoticed) {
+  ASSERT_EQ(load_error(stretched_file(wide_n, OpaqueLayout::avx512)), "");
+  const Bytes avx2 = stretched_file(wide_n, OpaqueLayout::avx2);
   EXPECT_EQ(load_error(avx2, {OpaqueLayout::avx2}), "");
   EXPECT_CONTAINS(load_error(avx2),
                   "test: weight q.weight: was packed in the other layout, read it with "
                   "--opaque-layout avx2 (of 128 groups, ");
 }
 
+// If neither layout fits, no quantizer stretched the groups, and the advice to read the other one would be a guess.
 TEST(TorchaoOpaque, CodesThatNoQuantizerStretchedSayNothingOfTheirLayout) {
-  constexpr std::size_t n = 64, k = 64;
-  std::vector<unsigned> codes = some_codes(n * k);
-  for (unsigned& code : codes) code = std::clamp(code, 1u, 14u);
-  for (const OpaqueLayout layout : {OpaqueLayout::avx512, OpaqueLayout::avx2}) {
-    EXPECT_EQ(load_error(opaque_file(pack_opaque(codes, n, k, layout), n, k, 2, bf16_half).build(), {layout}), "");
+  for (const std::size_t rows : {std::size_t{0}, wide_n * 3 / 4}) {
+    for (const OpaqueLayout layout : {OpaqueLayout::avx512, OpaqueLayout::avx2}) {
+      EXPECT_EQ(load_error(stretched_file(rows, layout), {OpaqueLayout::avx512}), "");
+    }
   }
 }
 

@@ -248,12 +248,16 @@ def test_what_is_not_the_file_itself_is_named(tmp_path):
         writer.add_uint16("split.count", 3)
 
     write_gguf(tmp_path / "part.gguf", model, "Q4_0", more=split)
+    later = tmp_path / "m-00002-of-00003.gguf"  # has no more than split.* in its metadata
+    later.write_bytes(b"GGUF" + (3).to_bytes(4, "little") + bytes(16))
     for config in (model.config, None):
         with zenwoq.torch.keep_gguf_packed():
             with pytest.raises(ValueError, match=r"pointer.gguf: is a git-lfs pointer"):
                 type(model).from_pretrained(tmp_path, gguf_file="pointer.gguf", config=config)
             with pytest.raises(ValueError, match=r"part.gguf: is shard 2 of 3"):
                 type(model).from_pretrained(tmp_path, gguf_file="part.gguf", config=config)
+            with pytest.raises(ValueError, match=r"m-00002-of-00003.gguf: is shard 2 of 3"):
+                type(model).from_pretrained(tmp_path, gguf_file=later.name, config=config)
 
 
 @pytest.mark.parametrize(("number", "name"), [(4, "Q4_2"), (31, "Q4_0_4_4"), (38, "IQ4_NL_8_8")])

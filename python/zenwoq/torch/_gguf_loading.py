@@ -87,19 +87,26 @@ def _check_file(reader: Any, path: str, data: Any) -> bool:
         Whether the file's model scales its rotary frequencies, which transformers does not read.
     """
     refuse_pointer(path)
+    called = re.search(r"-(\d+)-of-(\d+)\.gguf$", path)
+    if called is not None:  # later shards have no metadata that transformers' reader would take
+        _refuse_shard(path, int(called[1]), int(called[2]))
     metadata, count, position = reader._read_metadata(data, path)
-    shards = metadata.get("split.count", 1)
-    if shards > 1:
-        raise ValueError(
-            f"{path}: is shard {metadata.get('split.no', 0) + 1} of {shards}, and transformers reads whole files only: "
-            f"join the shards with llama-gguf-split --merge"
-        )
+    _refuse_shard(path, metadata.get("split.no", 0) + 1, metadata.get("split.count", 1))
     tensors = reader._read_tensor_table(data, count, position)[0]
     for name, _, kind, _ in tensors:
         if kind in _REMOVED:
             raise ValueError(f"{path}: tensor {name} is {_REMOVED[kind]}, removed from GGUF: requantise the model")
-    scaling = metadata.get(f"{metadata['general.architecture']}.rope.scaling.type", "none")
-    return scaling != "none" or any(name == _ROPE_FACTORS for name, *_ in tensors)
+    scaling = f"{metadata['general.architecture']}.rope.scaling"
+    scaled = metadata.get(f"{scaling}.type", "none") != "none" and metadata.get(f"{scaling}.factor") != 1
+    return scaled or any(name == _ROPE_FACTORS for name, *_ in tensors)
+
+
+def _refuse_shard(path: str, number: int, count: int) -> None:
+    if count > 1:
+        raise ValueError(
+            f"{path}: is shard {number} of {count}, and transformers reads whole files only: join the shards with "
+            f"llama-gguf-split --merge"
+        )
 
 
 class _PlacesAsked(dict[str, str]):
@@ -175,8 +182,9 @@ def keep_gguf_packed() -> Iterator[None]:
             model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, attn_implementation="sdpa")
         zenwoq.torch.optimize(model)
 
-    Layers that stay in blocks work without zenwoq too, but slowly. This changes settings of transformers that apply to
-    all threads, so no other thread should load a GGUF file meanwhile.
+    Layers that stay in blocks work without zenwoq too, but slowly; the report of ``optimize`` names them. The head of a
+    model that ties it to the embedding is packed for itself, while the embedding keeps its blocks. This changes
+    settings of transformers that apply to all threads, so no other thread should load a GGUF file meanwhile.
 
     Raises:
         ImportError: this version of transformers has no packed GGUF layers, or loads them in an unknown way.

@@ -37,7 +37,7 @@ class Report:
     """What :func:`zenwoq.torch.optimize` did; ``print(report)`` is a table.
 
     Attributes:
-        layers: one entry per linear, in the model's order.
+        layers: one entry per linear, in the model's order, then one per stack of experts that stays in GGUF blocks.
         seconds: the time of reading and packing.
     """
 
