@@ -4,9 +4,9 @@
 #
 # Programs outside of the tree find, link and run zenwoq: examples/hello.c as C99 and as C++17, warnings being errors, with the
 # shared and the static library.
-#   usage: consumers_test.sh pkg-config|cmake|meson BUILD-FOLDER BUILDTYPE
+#   usage: consumers_test.sh pkg-config|cmake|meson BUILD-FOLDER
 set -euo pipefail
-kind=$1 build=$(realpath "$2") buildtype=$3
+kind=$1 build=$(realpath "$2")
 root=$(cd "$(dirname "$0")/.." && pwd)
 meson=$("$root/tools/install_packages.sh" --print-meson)
 folder=$(mktemp -d)
@@ -66,14 +66,10 @@ with_meson() {
   cp "$root/examples/hello.c" hello.cpp
   mkdir subprojects
   ln -s "$root" subprojects/zenwoq
-  "$meson" setup out -Dbuildtype="$buildtype" >log 2>&1 || { cat log; fail "meson cannot configure"; }
+  "$meson" setup out -Dbuildtype=plain >log 2>&1 || { cat log; fail "meson cannot configure"; }
   ninja -C out >log 2>&1 || { cat log; fail "ninja cannot build"; }
   cd out
   for source in hello_c hello_cpp; do runs ${source}_shared shared; runs ${source}_static static; done
-  # Reproducible: another folder of another project gave the same bytes.
-  for library in libzenwoq.a "libzenwoq.so.$("$root/tools/version.sh")"; do
-    cmp "$build/src/$library" "subprojects/zenwoq/src/$library" || fail "$library has other bytes in another build folder"
-  done
 }
 
 "with_${kind/-/_}"
