@@ -293,6 +293,8 @@ class ReportTest(unittest.TestCase):
             self.assertTrue(width > 600 and height > 400 and len(data) > 10000, (width, height, len(data)))
         other = self.write("other", bench(context={"cpu": "Other CPU"}))
         self.assertIn("files of several CPUs", plot(known, other, status=2))
+        capped = self.write("capped", bench(context={"tier": "avx2"}))
+        self.assertIn("files of several CPUs or tiers", plot(known, capped, status=2))
         self.assertIn("files of several CPUs", plot(both, self.write("others", peers("Other CPU")), status=2))
         self.assertIn("no zenwoq among the peers", plot(self.write("alone", peers(only="a peer")), status=2))
         self.assertIn("nothing to draw", plot(self.write("none", bench(no_roof)), status=2))

@@ -71,7 +71,7 @@ class Report:
     def __init__(self, run: Run):
         self.path = run.path
         self.context = run.context
-        self.cpu = f"{run.context['cpu']}, {run.context['uarch']}"
+        self.cpu = f"{run.context['cpu']}, {run.context['uarch']}, tier {run.context['tier']}"
         self.date = run.context["date"][:10]
         self.errors = {cells["name"]: cells["not_measured"] for cells in run.rows if "not_measured" in cells}
         self.rows = {cells["name"]: Row(cells) for cells in run.rows if "not_measured" not in cells}
@@ -92,10 +92,12 @@ def one_machine(reports: Sequence[Report]) -> dict[Case, Row]:
     """The linear rows of several files; those of later files replace those of earlier ones.
 
     Raises:
-        ReadError: the files are of different CPUs, whose figures do not belong in one picture.
+        ReadError: the files are of different CPUs or tiers, whose figures do not belong in one picture.
     """
     if len({report.cpu for report in reports}) > 1:
-        raise ReadError("files of several CPUs: " + "; ".join(f"{report.path}: {report.cpu}" for report in reports))
+        raise ReadError(
+            "files of several CPUs or tiers: " + "; ".join(f"{report.path}: {report.cpu}" for report in reports)
+        )
     rows = {}
     for report in reports:
         rows.update(report.linear())

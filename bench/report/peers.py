@@ -58,10 +58,10 @@ class PeersReport:
 
     def __init__(self, run: Run):
         context = run.context
-        self.cpu = f"{context['cpu']}, {context['uarch']}"
+        self.cpu = f"{context['cpu']}, {context['uarch']}, zenwoq's tier {context['tier']}"
         self.date = context["date"][:10]
         self.threads = int(context["threads"])
-        self.zenwoq = f"zenwoq {context['zenwoq_version']}, tier {context['tier']}"
+        self.zenwoq = f"zenwoq {context['zenwoq_version']}"
         self.rows = [PeerRow.read(cells) for cells in run.rows if "not_measured" not in cells]
         self.errors = [_error_text(cells) for cells in run.rows if "not_measured" in cells]
 

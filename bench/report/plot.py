@@ -127,7 +127,7 @@ def plot_peers(reports: Sequence[PeersReport], path: Path) -> None:
     """Draws a panel for each weight, with a line for each peer. Raises ReadError."""
     machines = sorted({report.cpu for report in reports})
     if len(machines) > 1:
-        raise ReadError(f"files of several CPUs: {'; '.join(machines)}")
+        raise ReadError(f"files of several CPUs or tiers: {'; '.join(machines)}")
     days = sorted({report.date for report in reports})
     times: dict[tuple[tuple[int, int], int, int], dict[Peer, dict[int, float]]] = {}
     for report in reports:

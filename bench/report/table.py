@@ -88,7 +88,7 @@ def print_reports(reports: Sequence[Report], spread: bool) -> None:
     """Prints all tables of zenwoq-bench."""
     rows = one_machine(reports)
     context = reports[-1].context
-    head = f"{reports[-1].cpu}, {dates(reports)}, zenwoq {context['zenwoq_version']}, tier {context['tier']}."
+    head = f"{reports[-1].cpu}, {dates(reports)}, zenwoq {context['zenwoq_version']}."
     print(head)
     for threads in unique(case.threads for case in rows):
         keys = ("read_gb_per_s", "read_loop", "peak_gflop_per_s")
