@@ -143,7 +143,7 @@ void host_row(benchmark::State& state, Session& session, bool lent) {
   args.m = 1;
   args.x = x.data(), args.x_bytes = x.size() * sizeof x[0];
   args.y = y.data(), args.y_bytes = y.size() * sizeof y[0];
-  if (lent) args.parallel_for = PollingHost::parallel_for, args.parallel_for_user = &host;
+  if (lent) args.threads = kThreads, args.parallel_for = PollingHost::parallel_for, args.parallel_for_user = &host;
   for (auto _ : state) tools::require(zenwoq_linear_run(linear.get(), &args));
   label(state, session);
 }

@@ -81,7 +81,7 @@ zenwoq_context* context() {
   if (shared != nullptr) return shared;
   zenwoq_context_options options;
   zenwoq_context_options_init(&options);
-  options.threads = own ? torch_threads() : kMaxThreads;  // these are torch's: each run says how many
+  options.threads = own ? 0 : kMaxThreads;  // all that the child may use, or torch's: each run says how many
   if (!own) options.parallel_for = run_on_torch_threads;
   zenwoq_context* made = nullptr;
   require(zenwoq_context_create(&options, &made));

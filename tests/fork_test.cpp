@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Forks beside eight threads that run, generate, pack, inspect and destroy: whatever they were doing, each child runs
-// the same layers to the same bits, generates, packs, and destroys all it has inherited, within seconds.
+// Forks beside nine threads that run, generate, pack, inspect, destroy and throw: whatever they were doing, each child
+// runs the same layers to the same bits, generates, packs, throws, and destroys all it has inherited, within seconds.
 //
 // ZENWOQ_FORKS=20000 build/tests/fork_test    as many forks
 #include <gtest/gtest.h>
@@ -120,6 +120,15 @@ class Shared {
     return zenwoq_context_registry_stats(context_.get(), &stats) == ZENWOQ_OK;
   }
 
+  // As code of a host may at any time: the compiler's runtime looks through all code that it knows of.
+  static bool throws() {
+    try {
+      throw 1;
+    } catch (int) {
+      return true;
+    }
+  }
+
   static bool come_and_go() {
     const Shared own;
     return own.generate(64);
@@ -131,6 +140,7 @@ class Shared {
     if (!inspect()) return 3;
     if (!generate(k) || !generate(32)) return 4;  // of which one is in the making by a thread that is not here
     if (!come_and_go()) return 5;
+    if (!throws()) return 6;
     linear_.reset(), weight_.reset(), context_.reset();
     return 0;
   }
@@ -152,6 +162,7 @@ class Threads {
       start([&shared, first, k = first]() mutable { return shared.generate(k = k + 96 < kK ? k + 96 : first); });
     }
     start([] { return Shared::come_and_go(); });
+    start([] { return Shared::throws(); });
   }
   ~Threads() {
     stop_ = true;

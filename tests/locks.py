@@ -30,10 +30,15 @@ LOCKS = re.compile(
     r"|while \([^;\n]*\.exchange\(|_mm_pause|__builtin_ia32_pause|\bsched_yield\b|test_and_set"
 )
 # Statics of a function that are made at run time have a hidden lock. (Those of a class or a file do not.)
-STATICS = re.compile(r"^[ \t]+static (?!constexpr\b|constinit\b|inline\b)[^;{}()=]*[={;]", re.MULTILINE)
+STATIC = re.compile(r"[{};]|(?<!constexpr )(?<!constinit )\bstatic\b(?!\s+(?:constexpr|constinit)\b)")
+NO_FUNCTION = re.compile(r"\b(?:namespace|class|struct|union|enum|extern)\b")  # before a brace
 
 # Other means to wait: what they look like, and by file how often they are there and why a child gets through.
-WAIT = re.compile(r"[.>]wait\(")
+WAIT = re.compile(
+    r"[.>](?:wait|wait_for|wait_until|join)\(|\bpthread_\w*join\w*|\bSYS_futex\w*|\bsleep_(?:for|until)\("
+    r"|\b(?:u|nano|clock_nano)?sleep\(|\b(?:p?poll|p?select|epoll_p?wait\d?|wait(?:pid|id|3|4)|sigwait\w*|flock|lockf)\("
+    r"|\bF_\w*SETLKW\b"
+)
 SPIN = re.compile(r"_mm_pause|\bsched_yield\b")
 HANDLER = re.compile(r"\bpthread_atfork\b")
 KNOWN = {
@@ -41,7 +46,7 @@ KNOWN = {
         WAIT,
         {
             "src/registry/registry.cpp": (1, "for a thread of this process, which is another one after a fork"),
-            "src/run/thread_pool.cpp": (2, "in a team of this process: a child leaves that of its parent alone"),
+            "src/run/thread_pool.cpp": (3, "in a team of this process: a child leaves that of its parent alone"),
         },
     ),
     "spins": (SPIN, {"src/run/thread_pool.cpp": (2, "for a bounded time")}),
@@ -61,7 +66,57 @@ def code_of(text: str) -> str:
     def blank(found: re.Match[str]) -> str:
         return re.sub(r"[^\n]", " ", found.group())
 
-    return re.sub(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', blank, text, flags=re.DOTALL)
+    return re.sub(r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])'""", blank, text, flags=re.DOTALL)
+
+
+def statics_of_functions(code: str) -> list[int]:
+    """Where a function has a static that is made at run time."""
+    places, functions, start = [], [], 0  # of each open brace, whether it is a function's
+    for m in STATIC.finditer(code):
+        if m.group() == "static":
+            places += [m.start()] if functions and functions[-1] else []
+            continue
+        if m.group() == "{":
+            head = code[start : m.start()]
+            while (shorter := re.sub(r"\([^()]*\)|<[^<>]*>", "", head)) != head:
+                head = shorter
+            functions.append(NO_FUNCTION.search(head) is None)
+        elif m.group() == "}" and functions:
+            functions.pop()
+        start = m.end()
+    return places
+
+
+# What the functions above must find, and must not.
+STATIC_SAMPLES = {
+    "void f() { static Guard guard(1, 2); }": 1,
+    "namespace a { int f(struct stat* s) { if (s) { static const int x = g(); } return 0; } }": 1,
+    "template <class T> T& f() { static T x; return x; } auto g = [] { static Guard guard{1}; };": 2,
+    "struct S { static S make(int x); static int count; void f() { static S s(1); } };": 1,
+    "void f() { static constexpr int x = g(); constinit static int y = 1; struct T { static int g(int); }; }": 0,
+    "static Guard of_the_file(1); namespace { static int f(int x); } class C { static int f() { return 1; } };": 0,
+}
+WAIT_SAMPLES = (
+    "pthread_join(t, nullptr)",
+    "thread.join()",
+    "epoch_.wait(1)",
+    "future->wait_for(x)",
+    "syscall(SYS_futex, &word)",
+    "std::this_thread::sleep_for(x)",
+    "usleep(1)",
+    "waitpid(1, 0, 0)",
+    "fcntl(file, F_SETLKW, &lock)",
+)
+
+
+def check_itself() -> list[str]:
+    """Samples that are not seen as they should be."""
+    faults = [
+        f"{code!r} has {len(found)} statics for this test, not {count}"
+        for code, count in STATIC_SAMPLES.items()
+        if len(found := statics_of_functions(code)) != count
+    ]
+    return faults + [f"{code!r} is no wait for this test" for code in WAIT_SAMPLES if not WAIT.search(code)]
 
 
 def line_of(code: str, at: int) -> int:
@@ -89,8 +144,8 @@ def check_sources() -> tuple[list[str], list[str]]:
         for m in LOCKS.finditer(code):
             if not (SPIN.fullmatch(m.group()) or HANDLER.fullmatch(m.group())):
                 faults.append(f"{path}:{line_of(code, m.start())}: {m.group()}: the library's lock is ForkMutex")
-        for m in STATICS.finditer(code):
-            faults.append(f"{path}:{line_of(code, m.start())}: a static made at run time: constinit, or made_once()")
+        for at in statics_of_functions(code):
+            faults.append(f"{path}:{line_of(code, at)}: a static made at run time: constinit, or made_once()")
     if len(listed) < 10:
         faults.append(f"{len(listed)} locks and waits: the test reads too little")
     return faults, listed
@@ -114,7 +169,7 @@ def check_symbols(archive: str) -> list[str]:
 def main() -> int:
     """Checks; prints what is wrong, or what there is."""
     faults, listed = check_sources()
-    faults += check_symbols(sys.argv[1])
+    faults += check_itself() + check_symbols(sys.argv[1])
     if faults:
         print("\n".join(faults))
     else:

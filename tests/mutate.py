@@ -617,8 +617,8 @@ MUTATIONS = [
     Mutation(
         "A fork takes no lock",
         "src/system/fork_mutex.cpp",
-        "    pthread_atfork(ForkHandlers::before, ForkHandlers::in_parent, ForkHandlers::in_child);",
-        "    pthread_atfork(nullptr, nullptr, [] { fork_count_of_this_process.fetch_add(1); });",
+        "pthread_atfork(ForkHandlers::before, ForkHandlers::in_parent, ForkHandlers::in_child);",
+        "pthread_atfork(nullptr, nullptr, [] { fork_count_of_this_process.fetch_add(1); });",
         ("fork_test",),
     ),
     Mutation(
@@ -633,6 +633,20 @@ MUTATIONS = [
         "src/run/thread_pool.cpp",
         "return process_ == fork_count(); }",
         "return process_ == 0; }",
+        ("thread_pool_test",),
+    ),
+    Mutation(
+        "A child counts the end of a worker that it never counted",
+        "src/run/thread_pool.cpp",
+        "if (self.is_here()) awake.add(-1);",
+        "awake.add(-1);",
+        ("thread_pool_test",),
+    ),
+    Mutation(
+        "Who waits in a crowd keeps its CPU",
+        "src/run/thread_pool.cpp",
+        "      sched_yield();",
+        "      _mm_pause();",
         ("thread_pool_test",),
     ),
     Mutation(
@@ -657,10 +671,17 @@ MUTATIONS = [
         PACK,
     ),
     Mutation(
+        "Blocks of GGUF Q4_1 take any table",
+        "src/weight/pack.cpp",
+        "if (value != static_cast<float>(code)) {",
+        "if (value != value) {",
+        PACK,
+    ),
+    Mutation(
         "A link in /tmp is followed",
         "src/system/profile.cpp",
-        "O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_APPEND | O_NONBLOCK",
-        "O_WRONLY | O_CLOEXEC | O_APPEND | O_NONBLOCK",
+        "O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_APPEND | O_NONBLOCK",
+        "O_RDWR | O_CLOEXEC | O_APPEND | O_NONBLOCK",
         ("profile_test",),
     ),
     Mutation(

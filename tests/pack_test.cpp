@@ -204,8 +204,8 @@ TEST(Pack, BlocksOfGgufGiveTheBytesOfTheDefinition) {
   for (int i = 0; i < 60; ++i) {
     const bool offsets = i % 2 != 0;
     const std::size_t n = pick(rng, 1, 150), k = 32 * pick(rng, 1, 13), gap = i % 3 == 0 ? pick(rng, 1, 40) : 0;
-    const RandomWeight weight =
-        random_weight(rng, n, k, 32, ZENWOQ_F16, offsets ? ZENWOQ_ZERO_OFFSET : ZENWOQ_ZERO_NONE);
+    RandomWeight weight = random_weight(rng, n, k, 32, ZENWOQ_F16, offsets ? ZENWOQ_ZERO_OFFSET : ZENWOQ_ZERO_NONE);
+    if (offsets) (void)zenwoq_code_table_fill(ZENWOQ_TABLE_UNSIGNED, weight.table.data());
     const PackedHeader header = header_of(weight);
     const std::vector<std::uint8_t> blocks = blocks_by_definition(weight, gap);
     GuardBuffer memory(blocks.size());
@@ -252,6 +252,16 @@ TEST(PackErrors, BlocksOfGgufAreWhatTheDescriptionSays) {
   reset(), desc.zero_kind = ZENWOQ_ZERO_OFFSET, error("zero_kind must be ZENWOQ_ZERO_NONE (0) for blocks of GGUF Q4_0");
   reset(), source.code_layout = ZENWOQ_CODES_GGUF_Q4_1;
   error("zero_kind must be ZENWOQ_ZERO_OFFSET (2) for blocks of GGUF Q4_1");
+  const auto reset_q4_1 = [&] {
+    reset(), source.code_layout = ZENWOQ_CODES_GGUF_Q4_1, desc.zero_kind = ZENWOQ_ZERO_OFFSET;
+    source.codes_bytes = 3 * 3 * 20;
+    (void)zenwoq_code_table_fill(ZENWOQ_TABLE_UNSIGNED, desc.table);
+  };
+  reset_q4_1(), error("");
+  reset_q4_1(), (void)zenwoq_code_table_fill(ZENWOQ_TABLE_MINUS_8, desc.table);
+  error("table[0] is -8: must be 0 for blocks of GGUF Q4_1 (ZENWOQ_TABLE_UNSIGNED)");
+  reset_q4_1(), desc.table[15] = 16;
+  error("table[15] is 16: must be 15 for blocks of GGUF Q4_1 (ZENWOQ_TABLE_UNSIGNED)");
   reset(), source.scales = &source;
   error("scales or zeros given, but blocks of GGUF Q4_0 have their own: they would be ignored");
   reset(), source.codes_bytes -= 1, error("codes_bytes is 161, 162 are needed");

@@ -258,6 +258,22 @@ TEST_F(ReaderFiles, ModelsInSeveralGgufFilesAreFoundInTheirDirectory) {
   }
   EXPECT_EQ(open_checkpoint(folder_.string())->left_alone().size(), 2u);
   EXPECT_EQ(open_checkpoint((folder_ / "m-00002-of-00002.gguf").string())->left_alone().size(), 2u);
+  fs::remove(folder_ / "m-00001-of-00002.gguf");
+  EXPECT_CONTAINS(error(folder_.string()), "m-00001-of-00002.gguf: cannot be opened: No such file");
+}
+
+TEST_F(ReaderFiles, ADirectoryThatCannotBeListedHasNoIndex) {
+  const std::string path = write("one.safetensors", tensors_);
+  ASSERT_EQ(chmod(path.c_str(), 0644), 0);
+  ASSERT_EQ(chmod(folder_.c_str(), 0711), 0);
+  const uid_t user = geteuid();
+  if (user == 0 && seteuid(65534) != 0) GTEST_SKIP() << "root may list every directory";
+  if (user != 0) ASSERT_EQ(chmod(folder_.c_str(), 0311), 0);
+  const std::string of_file = error(path), of_folder = error(folder_.string());
+  ASSERT_EQ(seteuid(user), 0);
+  ASSERT_EQ(chmod(folder_.c_str(), 0700), 0);
+  EXPECT_EQ(of_file, "");
+  EXPECT_CONTAINS(of_folder, "cannot be listed: Permission denied");
 }
 
 TEST_F(ReaderFiles, UnreadableFilesAreNamed) {

@@ -8,6 +8,8 @@
 #include <immintrin.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
@@ -17,6 +19,16 @@
 
 #include "src/run/context.h"
 #include "tests/support/forked.h"
+
+namespace {
+thread_local int yields = 0;  // of this thread
+}  // namespace
+
+// In the place of libc's, to count.
+extern "C" int sched_yield() noexcept {
+  ++yields;
+  return static_cast<int>(syscall(SYS_sched_yield));
+}
 
 namespace zenwoq {
 namespace {
@@ -137,6 +149,24 @@ TEST(ThreadPool, WhoWaitsSoonSleeps) {
     if (std::this_thread::get_id() != caller) std::this_thread::sleep_for(std::chrono::milliseconds(200));
   });
   EXPECT_LT(cpu_time() - start, std::chrono::milliseconds(100));
+}
+
+// Who waits where more threads of pools are awake than there are CPUs gives its CPU away; who has one of its own keeps
+// it.
+TEST(ThreadPool, WhoWaitsInACrowdYields) {
+  const auto yields_of_a_wait = [](unsigned cpus) {
+    ThreadPool pool(2, cpus);
+    const std::thread::id caller = std::this_thread::get_id();
+    std::atomic<int> arrived{0};
+    yields = 0;
+    run(pool, 2, [&](size_t) {
+      for (++arrived; arrived < 2;) _mm_pause();
+      if (std::this_thread::get_id() != caller) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    });
+    return yields;
+  };
+  // A wait that ends in sleep has a few of its own, of libstdc++'s.
+  EXPECT_GT(yields_of_a_wait(1), yields_of_a_wait(UINT_MAX));
 }
 
 TEST(ThreadPool, WorkersAreCountedWhileTheyAreAwake) {
@@ -345,6 +375,15 @@ TEST(ThreadPool, ForkInsideATaskAndALoopInTheChild) {
   EXPECT_EQ(child == -1 ? 0 : test::wait_for_child(child), 0);
 }
 
+// Ends the process with its thread, with 0 if no worker is counted.
+struct EndOfProcess {
+  bool wanted = false;
+  ~EndOfProcess() {
+    if (wanted) _exit(workers_awake() == 0 ? 0 : 1);
+  }
+};
+thread_local EndOfProcess end_of_process;
+
 // A worker has nothing to return to in a child that its task made: the child ends instead of waiting for loops.
 TEST(ThreadPool, ForkInsideATaskOfAWorker) {
   if (ZENWOQ_TSAN) GTEST_SKIP() << "TSan itself crashes in a child that lacks the main thread";
@@ -356,10 +395,10 @@ TEST(ThreadPool, ForkInsideATaskOfAWorker) {
     for (++arrived; arrived < 2;) std::this_thread::yield();
     if (std::this_thread::get_id() == caller) return;
     const pid_t forked = fork();
-    if (forked == 0) alarm(test::kChildSeconds);
+    if (forked == 0) alarm(test::kChildSeconds), end_of_process.wanted = true;
     child = forked;
   });
-  EXPECT_EQ(test::wait_for_child(child), 0);
+  EXPECT_EQ(test::wait_for_child(child), 0) << "1: the worker's end was counted in a child that had not counted it";
 }
 
 TEST(ThreadPool, ChildMayDestroyThePool) {

@@ -5,6 +5,8 @@
  *
  *   options.parallel_for = run_on_openmp;
  *   options.threads = omp_get_max_threads();
+ *
+ * zenwoq_run_args has the same fields for one run, where threads must be set too: it says how many tasks to cut.
  */
 #pragma once
 

@@ -7,6 +7,8 @@
 //   options.parallel_for_user = &pool;
 //   options.threads = pool.threads() + 1;
 //
+// zenwoq_run_args has the same fields for one run, where threads must be set too: it says how many tasks to cut.
+//
 // The caller works too and waits only for tasks that a thread of the pool has taken, so a loop ends even if the pool is
 // busy, and where the caller is itself one of the pool's threads.
 #pragma once

@@ -7,6 +7,8 @@
 //   options.parallel_for = run_on_std_threads;
 //   options.parallel_for_user = &threads;
 //   options.threads = threads;
+//
+// zenwoq_run_args has the same fields for one run, where threads must be set too: it says how many tasks to cut.
 #pragma once
 
 #include <algorithm>

@@ -32,19 +32,27 @@
  *
  * Whose threads. A program of its own: the context's pool, whose threads spin for some 30 us after a loop, then sleep. A
  * runtime with threads of its own (OpenMP, TBB, a graph executor, anything whose threads poll): theirs, since two pools on
- * the same CPUs take time from each other, up to half the speed. Give the context one thread and each run a parallel_for,
- * or the context a parallel_for if the loop is the same for all; pack with zenwoq_weight_pack, range by range.
+ * the same CPUs take time from each other, up to half the speed. Give the context one thread and each run a parallel_for
+ * and the number of its `threads`, or the context both if the loop is the same for all; pack with zenwoq_weight_pack,
+ * range by range.
  *
  * Forks. fork() may be called at any time, whatever other threads do: the child may use and destroy all handles, and the
  * first loop in it starts the pool's threads anew. A parallel_for of the caller must itself work in the child (libgomp's and
  * libomp's threads do not). Children made without the handlers of pthread_atfork (vfork, _Fork, clone) may only exec.
+ * A fork waits for calls that are in the making of something: a host that holds a lock of its own around calls of zenwoq and
+ * takes it in a handler of pthread_atfork too must register that handler after it has loaded the library (the last one
+ * registered is the first to take), or a fork and a call may wait for each other.
  *
- * Environment. ZENWOQ_TIER caps the tier: avx2 or reference. ZENWOQ_VERBOSE=error|warn|info|dispatch writes a line
- * "zenwoq: LEVEL: TEXT" to stderr for each event of this level and those before it, where no log function is set: a call that
- * fails; what makes runs slower than they could be; contexts and generated kernels; each run and its kernels. ZENWOQ_PERF=map
- * names kernels for perf in /tmp/perf-PID.map, ZENWOQ_PERF=jitdump:FOLDER in FOLDER/jit-PID.dump (perf record -k mono, perf
- * inject --jit); both never follow links or touch what another user made, and programs with raised privileges ignore them.
- * backtrace(), debuggers and profilers see through kernels (not those that a forked child generates).
+ * Environment. It is read as the library is loaded and by zenwoq_context_create, nowhere else. ZENWOQ_TIER caps the tier: avx2
+ * or reference. ZENWOQ_VERBOSE=error|warn|info|dispatch writes a line "zenwoq: LEVEL: TEXT" to stderr for each event of this
+ * level and those before it, where no log function is set: a call that fails (the level is the latest context's); what makes
+ * runs slower than they could be, unless it was asked for; contexts and generated kernels; each run and its kernels.
+ * ZENWOQ_PERF=map names kernels for perf in /tmp/perf-PID.map, ZENWOQ_PERF=jitdump:FOLDER in FOLDER/jit-PID.dump (perf
+ * record -k mono, perf inject --jit); both never follow links or touch what another user made, and programs with
+ * raised privileges ignore them.
+ * backtrace(), debuggers and profilers see through kernels (not those that a forked child generates) if libgcc is of 13 or
+ * newer, or if ZENWOQ_PERF is set (to nothing else: unwind). With an older libgcc, and so only where that was asked for, each
+ * C++ throw of the process then takes a lock of libgcc's, which a child forked meanwhile may find taken for ever.
  *
  * Structs start with struct_size; call their *_init function, which this header compiles into the caller, then set
  * fields. So a program and a library of different versions understand each other: a shorter struct of an older program is
@@ -324,9 +332,9 @@ typedef struct zenwoq_run_args {
   size_t y_bytes;
   void *workspace; /* NULL = the library's own scratch, kept for the next run */
   size_t workspace_bytes;
-  uint32_t threads;  /* this run's, at most the context's unless parallel_for is given; 0 = the context's */
+  uint32_t threads;  /* this run's, at most the context's; 0 = the context's. With parallel_for: tasks to cut, not 0 */
   uint32_t reserved; /* 0 */
-  zenwoq_parallel_for_fn parallel_for; /* NULL = the context's threads; else this run's: `threads` tasks are cut */
+  zenwoq_parallel_for_fn parallel_for; /* NULL = the context's threads; else this run's, which must say how many */
   void *parallel_for_user;
 } zenwoq_run_args;
 

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "src/api/boundary.h"
+#include "src/system/fork_mutex.h"
 
 namespace zenwoq {
 namespace {
@@ -48,6 +49,7 @@ Status read_tier(ContextSettings* settings) {
 
 Status read_environment(ContextSettings* settings) {
   if (Status status = read_verbosity(&settings->verbosity); !status.ok()) return status;
+  print_errors(settings->verbosity);
   if (Status status = Profile::read(&settings->profile); !status.ok()) return status;
   return read_tier(settings);
 }
@@ -57,6 +59,9 @@ Status read_environment(ContextSettings* settings) {
 Status create_context(const zenwoq_context_options* options, const ContextSeams& seams, zenwoq_context** context) {
   if (Status status = check_pointer("context", context); !status.ok()) return status;
   *context = nullptr;
+  if (!forks_are_handled()) {
+    return {ZENWOQ_ERROR_OUT_OF_MEMORY, "no memory for handlers of forks (pthread_atfork) as the library was loaded"};
+  }
   ContextSettings settings;
   if (Status status = read_options(options, &settings); !status.ok()) return status;
   if (Status status = read_environment(&settings); !status.ok()) return status;

@@ -88,6 +88,9 @@ Status check_run(const Context& context, const Layer& layer, const zenwoq_run_ar
   if (args.reserved != 0) {
     return invalid("reserved is {}: must be 0, a later version may give it a meaning", args.reserved);
   }
+  if (args.parallel_for != nullptr && args.threads == 0) {
+    return invalid("parallel_for is given and threads is 0: must be how many tasks to cut, the caller's threads");
+  }
   if (args.m == 0) return {};
   const std::size_t ldx = args.ldx == 0 ? weight.k : args.ldx;
   const std::size_t ldy = args.ldy == 0 ? weight.n : args.ldy;

@@ -8,12 +8,8 @@ namespace {
 
 thread_local char last_error[768];
 
-// last_error, where ZENWOQ_VERBOSE asks for it: read at each error, as some have no context that could keep it.
 void print_error(zenwoq_status code) noexcept {
   try {
-    zenwoq::LogLevel level;
-    (void)zenwoq::read_verbosity(&level);
-    if (level < zenwoq::LogLevel::error) return;
     zenwoq::print_line(zenwoq::LogLevel::error, fmt::format("{}: {}", zenwoq_status_name(code), last_error));
   } catch (...) {
     // No memory for a line: the caller has the text.
@@ -28,7 +24,7 @@ zenwoq_status report(zenwoq_status code, const char* text, const Context* contex
   const std::size_t length = std::min(std::strlen(text), sizeof last_error - 1);
   std::memcpy(last_error, text, length);
   last_error[length] = '\0';
-  if (code != ZENWOQ_OK && (context == nullptr || !context->logs_itself())) print_error(code);
+  if (code != ZENWOQ_OK && prints_errors() && (context == nullptr || !context->logs_itself())) print_error(code);
   return code;
 }
 

@@ -4,11 +4,13 @@
 // Two ways to executable pages: a private mapping of an anonymous file that was written before (no mapping is ever
 // writable), or anonymous pages that are written and then turned by mprotect (never both at once).
 //
-// The compiler's runtime (libgcc) keeps tables for unwinding under a lock that a forked child may find taken for ever,
-// by a thread of the host that was throwing. So a child registers nothing, and leaves what its parent registered:
-// tables, and the code that they speak of.
+// Tables for unwinding are registered with the compiler's runtime where it finds them without a lock. libgcc before 13
+// does not: the first table makes every throw of the process take a lock, which a forked child may find taken for ever.
+// There somebody must ask for it; a child registers nothing, and leaves what its parent registered: tables, and the
+// code that they speak of.
 #include "src/registry/code_memory.h"
 
+#include <dlfcn.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -48,6 +50,19 @@ bool file_size_limit_below(size_t bytes) {
   return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < bytes;
 }
 
+// Whether tables are registered with a libgcc of 13 or newer. No function says its version: one that came with it does.
+bool unwinds_without_a_lock() {
+  void* const libgcc = dlopen("libgcc_s.so.1", RTLD_LAZY | RTLD_NOLOAD);
+  if (libgcc == nullptr) return false;  // another runtime, or a part of the program
+  const bool is_used = dlsym(libgcc, "__register_frame") == reinterpret_cast<void*>(&__register_frame);
+  const bool is_new = dlvsym(libgcc, "__truncsfbf2", "GCC_13.0.0") != nullptr;
+  dlclose(libgcc);
+  return is_used && is_new;
+}
+
+// When the library is loaded: the loader has a lock too.
+const bool kUnwindsWithoutALock = unwinds_without_a_lock();
+
 }  // namespace
 
 const SystemCalls& SystemCalls::real() {
@@ -55,11 +70,11 @@ const SystemCalls& SystemCalls::real() {
   return calls;
 }
 
-CodeMemory::CodeMemory(size_t bytes_max, const SystemCalls& calls, bool anonymous_first)
-    : calls_(calls), bytes_max_(bytes_max) {
+CodeMemory::CodeMemory(size_t bytes_max, const SystemCalls& calls, const CodeMemoryWishes& wishes)
+    : calls_(calls), bytes_max_(bytes_max), registers_(wishes.unwind_tables || kUnwindsWithoutALock) {
   std::string refusals;
   for (const Mode mode :
-       {anonymous_first ? Mode::mprotect : Mode::memfd, anonymous_first ? Mode::memfd : Mode::mprotect}) {
+       {wishes.anonymous_first ? Mode::mprotect : Mode::memfd, wishes.anonymous_first ? Mode::memfd : Mode::mprotect}) {
     const std::string refusal = probe(mode);
     if (refusal.empty()) {
       mode_ = mode;
@@ -88,7 +103,7 @@ CodeMemory::~CodeMemory() {
 }
 
 void CodeMemory::register_unwind_table(std::span<const uint8_t> code, Block* block) noexcept {
-  if (fork_count() != 0) return;
+  if (!registers_ || fork_count() != 0) return;
   try {
     block->unwind_table = unwind_table(code, block->address);
   } catch (const std::bad_alloc&) {

@@ -30,11 +30,17 @@ struct SystemCalls {
   static const SystemCalls& real();
 };
 
+// What debuggers and profilers like.
+struct CodeMemoryWishes {
+  bool anonymous_first = false;  // perf looks for the names of code only in memory that is of no file
+  bool unwind_tables = false;    // also where these make throws take a lock that a forked child may find taken
+};
+
 class CodeMemory {
  public:
-  // Chooses the mode by placing a tiny function and calling it. calls must outlive the object. anonymous_first: perf
-  // looks for the names of code only in memory that is of no file.
-  explicit CodeMemory(size_t bytes_max, const SystemCalls& calls = SystemCalls::real(), bool anonymous_first = false);
+  // Chooses the mode by placing a tiny function and calling it. calls must outlive the object.
+  explicit CodeMemory(size_t bytes_max, const SystemCalls& calls = SystemCalls::real(),
+                      const CodeMemoryWishes& wishes = {});
   ~CodeMemory();  // unmaps all code
   CodeMemory(const CodeMemory&) = delete;
   CodeMemory& operator=(const CodeMemory&) = delete;
@@ -44,9 +50,9 @@ class CodeMemory {
   bool executable() const { return mode_ != Mode::none; }
 
   // Copies code into executable pages of its own; *address is valid until the object dies. Any thread may call it.
-  // Debuggers, profilers and backtrace() see through kernels, except those that a forked child adds. Errors:
-  // UNSUPPORTED (nothing is executable here), INVALID_ARGUMENT (no code), UNSUPPORTED (the budget is used up),
-  // OUT_OF_MEMORY (the system refuses); *address is then untouched.
+  // Where unwinding takes no lock, or by the wish, debuggers, profilers and backtrace() see through kernels, except
+  // those that a forked child adds. Errors: UNSUPPORTED (nothing is executable here), INVALID_ARGUMENT (no code),
+  // UNSUPPORTED (the budget is used up), OUT_OF_MEMORY (the system refuses); *address is then untouched.
   Status add(std::span<const uint8_t> code, const void** address);
 
   size_t bytes_used() const { return bytes_used_; }  // whole pages
@@ -75,6 +81,7 @@ class CodeMemory {
 
   const SystemCalls& calls_;
   const size_t bytes_max_;
+  const bool registers_;  // tables for unwinding
   Mode mode_ = Mode::none;
   std::string mode_text_;
   std::atomic<size_t> bytes_used_{0};

@@ -16,7 +16,8 @@ namespace zenwoq {
 Context::Context(const ContextSettings& settings, const ContextSeams& seams)
     : settings_(settings),
       cpu_(describe_cpu(probe_cpu())),
-      code_memory_(settings.code_bytes_max, SystemCalls::real(), settings.profile.map),
+      code_memory_(settings.code_bytes_max, SystemCalls::real(),
+                   {.anonymous_first = settings.profile.map, .unwind_tables = settings.profile.unwind}),
       code_memory_mode_(code_memory_.mode()),
       registry_([](const KernelKey& key, std::vector<std::uint8_t>* code) { return emit(key, code); },
                 seams.load ? seams.load
@@ -36,7 +37,8 @@ Context::Context(const ContextSettings& settings, const ContextSeams& seams)
   choose_tier(static_cast<bool>(seams.load));
   x_type_ = find_tier(tier_)->x_type;
   tuning_ = &find_tuning(settings_.tuning.empty() ? cpu_.tuning : settings_.tuning, tier_);
-  log(code_memory_.executable() ? LogLevel::info : LogLevel::warn,
+  const zenwoq_tier wanted = settings_.max_tier == ZENWOQ_TIER_BEST ? tiers().front().tier : settings_.max_tier;
+  log(tier_ == wanted ? LogLevel::info : LogLevel::warn,
       fmt::format("tier {}, tuning {}, {} threads, code memory {}{}{}", find_tier(tier_)->name, tuning_->name,
                   threads(), code_memory_mode_, tier_reason_.empty() ? "" : ": ", tier_reason_));
 }

@@ -44,22 +44,28 @@ class Census {
 
 constinit Census awake;
 
-// True as soon as done() is, false if it is not within kSpin.
+// True as soon as done() is, false if it is not for a few looks.
+template <typename Done>
+bool look_for(unsigned cpus, Done done) {
+  const bool crowded = workers_awake() >= cpus;  // the caller is one more
+  for (int i = 0; i < (crowded ? 1 : kLooks); ++i) {
+    if (done()) return true;
+    if (crowded) {
+      sched_yield();
+    } else {
+      _mm_pause();
+    }
+  }
+  return done();
+}
+
+// The same for kSpin.
 template <typename Done>
 bool spin_until(unsigned cpus, Done done) {
-  if (done()) return true;
-  const auto end = std::chrono::steady_clock::now() + kSpin;
-  do {
-    const bool crowded = awake.count() >= cpus;  // the caller is one more
-    for (int i = 0; i < (crowded ? 1 : kLooks); ++i) {
-      if (crowded) {
-        sched_yield();
-      } else {
-        _mm_pause();
-      }
-      if (done()) return true;
-    }
-  } while (std::chrono::steady_clock::now() < end);
+  if (look_for(cpus, done)) return true;
+  for (const auto end = std::chrono::steady_clock::now() + kSpin; std::chrono::steady_clock::now() < end;) {
+    if (look_for(cpus, done)) return true;
+  }
   return false;
 }
 
@@ -205,9 +211,10 @@ void ThreadPool::Team::take_tasks() {
 
 void* ThreadPool::Team::worker_main(void* team) {
   pthread_setname_np(pthread_self(), "zenwoq");
+  Team& self = *static_cast<Team*>(team);
   awake.add(1);
-  static_cast<Team*>(team)->work();
-  awake.add(-1);
+  self.work();
+  if (self.is_here()) awake.add(-1);  // else a child, which has not counted it
   return nullptr;
 }
 

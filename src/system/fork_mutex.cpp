@@ -35,10 +35,11 @@ namespace {
 
 // When the library is loaded: the handlers of a host that holds its own locks around calls of zenwoq come later, and so
 // run before these.
-[[maybe_unused]] const int registered =
-    pthread_atfork(ForkHandlers::before, ForkHandlers::in_parent, ForkHandlers::in_child);
+const int not_registered = pthread_atfork(ForkHandlers::before, ForkHandlers::in_parent, ForkHandlers::in_child);
 
 }  // namespace
+
+bool forks_are_handled() { return not_registered == 0; }
 
 ForkMutex::ForkMutex() {
   const std::lock_guard lock(list_mutex);

@@ -31,6 +31,9 @@ class ForkMutex {
   ForkMutex *next_ = nullptr, *previous_ = nullptr;  // of all that there are
 };
 
+// False: the system had no memory for it, and no context can be made.
+bool forks_are_handled();
+
 extern std::atomic<std::uint32_t> fork_count_of_this_process;
 
 // How many forks lie between the loading of the library and this process: who remembers it with a thread knows whether

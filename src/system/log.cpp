@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <iterator>
 
@@ -15,6 +16,14 @@ namespace {
 
 constexpr const char* kNames[] = {"", "error", "warn", "info", "dispatch"};  // by LogLevel
 constexpr std::size_t kLongestLine = 4096;                                   // what pipes take whole
+
+LogLevel verbosity_when_loaded() {
+  LogLevel level;
+  (void)read_verbosity(&level);
+  return level;
+}
+
+std::atomic<LogLevel> level_of_errors{verbosity_when_loaded()};
 
 }  // namespace
 
@@ -29,6 +38,9 @@ Status read_verbosity(LogLevel* level) {
   *level = static_cast<LogLevel>(found - std::begin(kNames));
   return {};
 }
+
+bool prints_errors() noexcept { return level_of_errors.load(std::memory_order_relaxed) >= LogLevel::error; }
+void print_errors(LogLevel level) noexcept { level_of_errors.store(level, std::memory_order_relaxed); }
 
 void print_line(LogLevel level, std::string_view text) noexcept {
   char line[kLongestLine];

@@ -16,6 +16,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <mutex>
 #include <string_view>
 #include <system_error>
@@ -25,7 +26,6 @@
 namespace zenwoq {
 namespace {
 
-constexpr int kNewFile = O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_APPEND;
 constexpr mode_t kOwnersOnly = 0600;
 
 Status cannot_write(const std::string& path, std::string_view why) {
@@ -45,11 +45,12 @@ bool write_all(int file, std::string_view bytes) {
 }
 
 // Everybody may write to /tmp. A file that is there already is used only if this user made it for itself: another
-// generator in this process may have.
-int open_map(const std::string& path) {
-  const int made = open(path.c_str(), O_WRONLY | kNewFile, kOwnersOnly);
+// generator in this process may have, or an earlier process of the same number.
+int open_own(const std::string& path) {
+  constexpr int kFlags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_APPEND | O_NONBLOCK;
+  const int made = open(path.c_str(), kFlags | O_CREAT | O_EXCL, kOwnersOnly);
   if (made >= 0 || errno != EEXIST) return made;
-  const int file = open(path.c_str(), O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_APPEND | O_NONBLOCK);
+  const int file = open(path.c_str(), kFlags);
   struct stat found;
   if (file < 0 || (fstat(file, &found) == 0 && S_ISREG(found.st_mode) && found.st_uid == geteuid() &&
                    found.st_nlink == 1 && (found.st_mode & (S_IWGRP | S_IWOTH)) == 0)) {
@@ -62,7 +63,7 @@ int open_map(const std::string& path) {
 
 Status add_to_map(const std::string& name, std::span<const std::uint8_t> code) {
   const std::string path = fmt::format("/tmp/perf-{}.map", getpid());
-  const int file = open_map(path);
+  const int file = open_own(path);
   if (file < 0) return cannot_write(path, errno_text());
   const bool written =
       write_all(file, fmt::format("{:x} {:x} {}\n", reinterpret_cast<std::uintptr_t>(code.data()), code.size(), name));
@@ -95,15 +96,17 @@ std::uint64_t now() {
   return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(time.tv_nsec);
 }
 
-// The file of this process, open as long as it lives.
+// The files of this process, one for each folder that contexts ask for, open as long as it lives.
 class Jitdump {
  public:
   Status add(const std::string& folder, const std::string& name, std::span<const std::uint8_t> code) {
     const std::lock_guard lock(mutex_);
+    leave_those_of_the_parent();
     const std::string path = fmt::format("{}/jit-{}.dump", folder, getpid());
-    if (path != path_) {
-      if (Status status = open_new(path); !status.ok()) return status;
-    }
+    const auto [found, is_new] = dumps_.try_emplace(path);
+    Dump& dump = found->second;
+    if (is_new && !begin(path, &dump)) return give_up(path, &dump);
+    if (dump.file < 0) return {};  // given up
     JitdumpLoad load{.bytes = static_cast<std::uint32_t>(sizeof load + name.size() + 1 + code.size()),
                      .time = now(),
                      .process = static_cast<std::uint32_t>(getpid()),
@@ -111,33 +114,56 @@ class Jitdump {
                      .address = reinterpret_cast<std::uintptr_t>(code.data()),
                      .code_address = reinterpret_cast<std::uintptr_t>(code.data()),
                      .code_bytes = code.size(),
-                     .index = index_++};
+                     .index = dump.index++};
     std::string record(bytes_of(load));
     record.append(name.c_str(), name.size() + 1);
     record.append(reinterpret_cast<const char*>(code.data()), code.size());
-    return write_all(file_, record) ? Status() : cannot_write(path, errno_text());
-  }
-
- private:
-  Status open_new(const std::string& path) {
-    if (file_ >= 0) close(file_);  // in a child: its parent's
-    path_.clear();
-    file_ = open(path.c_str(), O_RDWR | kNewFile, kOwnersOnly);
-    if (file_ < 0) return cannot_write(path, errno_text());
-    const JitdumpHeader header{.process = static_cast<std::uint32_t>(getpid()), .time = now()};
-    // perf learns of the file by an executable mapping of it.
-    if (!write_all(file_, bytes_of(header)) ||
-        mmap(nullptr, sizeof header, PROT_READ | PROT_EXEC, MAP_PRIVATE, file_, 0) == MAP_FAILED) {
-      return cannot_write(path, errno_text());
-    }
-    path_ = path;
+    if (!write_all(dump.file, record)) return give_up(path, &dump);
+    dump.bytes += static_cast<off_t>(record.size());
     return {};
   }
 
+ private:
+  struct Dump {
+    int file = -1;    // none once it is given up
+    off_t bytes = 0;  // whole records and what is before them
+    std::uint64_t index = 0;
+  };
+
+  static bool begin(const std::string& path, Dump* dump) {
+    dump->file = open_own(path);
+    const JitdumpHeader header{.process = static_cast<std::uint32_t>(getpid()), .time = now()};
+    // perf learns of the file by an executable mapping of it.
+    if (dump->file < 0 || ftruncate(dump->file, 0) != 0 || !write_all(dump->file, bytes_of(header)) ||
+        mmap(nullptr, sizeof header, PROT_READ | PROT_EXEC, MAP_PRIVATE, dump->file, 0) == MAP_FAILED) {
+      return false;
+    }
+    dump->bytes = sizeof header;
+    return true;
+  }
+
+  // After a call that failed: what is whole stays.
+  static Status give_up(const std::string& path, Dump* dump) {
+    const Status status = cannot_write(path, errno_text());
+    if (dump->file < 0) return status;
+    if (dump->bytes == 0 || ftruncate(dump->file, dump->bytes) != 0) unlink(path.c_str());
+    close(dump->file);
+    dump->file = -1;
+    return status;
+  }
+
+  void leave_those_of_the_parent() {
+    if (process_ == fork_count()) return;
+    for (const auto& [path, dump] : dumps_) {
+      if (dump.file >= 0) close(dump.file);
+    }
+    dumps_.clear();
+    process_ = fork_count();
+  }
+
   ForkMutex mutex_;
-  std::string path_;
-  int file_ = -1;
-  std::uint64_t index_ = 0;
+  std::map<std::string, Dump> dumps_;  // by path
+  std::uint32_t process_ = fork_count();
 };
 
 constinit std::atomic<Jitdump*> the_jitdump{nullptr};
@@ -151,9 +177,10 @@ Status Profile::read(Profile* profile) {
   constexpr std::string_view kJitdump = "jitdump:";
   const std::string_view text = wanted;
   profile->map = text == "map";
+  profile->unwind = true;
   if (text.substr(0, kJitdump.size()) == kJitdump) profile->jitdump_folder = text.substr(kJitdump.size());
-  if (profile->map || !profile->jitdump_folder.empty()) return {};
-  return invalid("environment variable ZENWOQ_PERF is \"{}\": must be map or jitdump:FOLDER", wanted);
+  if (text == "unwind" || profile->map || !profile->jitdump_folder.empty()) return {};
+  return invalid("environment variable ZENWOQ_PERF is \"{}\": must be unwind, map or jitdump:FOLDER", wanted);
 }
 
 Status Profile::add(const std::string& name, std::span<const std::uint8_t> code) const {

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Files in which perf finds the names of generated kernels: ZENWOQ_PERF.
+// What ZENWOQ_PERF asks for: files in which perf finds the names of generated kernels, and unwinding through them.
 #pragma once
 
 #include <cstddef>
@@ -13,6 +13,7 @@
 namespace zenwoq {
 
 struct Profile {
+  bool unwind = false;         // tables for unwinding, wherever kernels run: with each value
   bool map = false;            // /tmp/perf-PID.map: perf names kernels while the file is there
   std::string jitdump_folder;  // jit-PID.dump in it, names and code: perf inject --jit; empty: none
 
@@ -21,7 +22,7 @@ struct Profile {
 
   // Takes down a kernel, for the process that calls: a forked child has files of its own. Any thread. Nothing is
   // followed or overwritten that this user's processes did not make. Errors: UNSUPPORTED, with the file and what is
-  // wrong with it.
+  // wrong with it; of a jitdump once, then it is left alone.
   Status add(const std::string& name, std::span<const std::uint8_t> code) const;
 };
 

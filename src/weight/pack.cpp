@@ -256,6 +256,12 @@ Status check_blocks(const PackedHeader& header, const zenwoq_weight_source& sour
     return invalid("zero_kind must be {} for blocks of GGUF {}",
                    q4_0 ? "ZENWOQ_ZERO_NONE (0)" : "ZENWOQ_ZERO_OFFSET (2)", name);
   }
+  for (std::size_t code = 0; !q4_0 && code < std::size(header.table); ++code) {
+    const float value = header.table[code];
+    if (value != static_cast<float>(code)) {
+      return invalid("table[{}] is {}: must be {} for blocks of GGUF Q4_1 (ZENWOQ_TABLE_UNSIGNED)", code, value, code);
+    }
+  }
   if (source.scales != nullptr || source.zeros != nullptr) {
     return invalid("scales or zeros given, but blocks of GGUF {} have their own: they would be ignored", name);
   }

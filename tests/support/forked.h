@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
+
 #if defined(__SANITIZE_THREAD__)
 #define ZENWOQ_TSAN true
 #elif defined(__has_feature)
@@ -24,21 +26,27 @@ namespace zenwoq::test {
 
 inline constexpr unsigned kChildSeconds = 20;
 
-// Starts a child that runs body() -> exit status and is ended by SIGALRM if it hangs.
+// Starts a child that runs body() -> exit status and is ended by SIGALRM if it hangs, by SIGABRT if body throws.
 template <typename Body>
 pid_t start_child(const Body& body) {
   const pid_t child = fork();
   if (child == 0) {
     alarm(kChildSeconds);
-    _exit(body());
+    _exit([&]() noexcept { return body(); }());
   }
   return child;
 }
 
-// Its exit status, or 1000 + the signal that ended it.
+constexpr int kNoChild = 2000;
+
+// Its exit status, 1000 + the signal that ended it, or kNoChild + errno if the fork failed or there is no such child.
 inline int wait_for_child(pid_t child) {
+  if (child <= 0) return kNoChild + errno;
   int status = 0;
-  waitpid(child, &status, 0);
+  pid_t ended;
+  do ended = waitpid(child, &status, 0);
+  while (ended < 0 && errno == EINTR);
+  if (ended != child) return kNoChild + errno;
   return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }
 

@@ -95,24 +95,27 @@ FoundLayers find_layers(ByteView bytes, const std::string& name, const ReadOptio
   fail("{}: is neither a safetensors nor a GGUF file", where);
 }
 
-std::vector<fs::path> files_in(const fs::path& directory, std::string_view suffix) {
+// error: why the directory cannot be listed.
+std::vector<fs::path> files_in(const fs::path& directory, std::string_view suffix, std::error_code& error) {
   std::vector<fs::path> files;
-  std::error_code error;
   for (fs::directory_iterator next(directory, error), end; !error && next != end; next.increment(error)) {
     if (next->path().filename().string().ends_with(suffix)) files.push_back(next->path());
   }
-  if (error) fail("{}: cannot be listed: {}", shown(directory.string(), shown_path_bytes), error.message());
   return files;
 }
 
-// The GGUF files of a directory; of a model in several files, the first one.
+// The GGUF files of a directory; of a model in several files, the first one. Where there are only later ones, one of
+// them: opening it names the one that is missing.
 std::vector<fs::path> gguf_models_in(const fs::path& directory) {
-  std::vector<fs::path> files = files_in(directory, gguf_extension);
-  const auto is_later_shard = [](const fs::path& file) {
+  std::error_code error;
+  std::vector<fs::path> files = files_in(directory, gguf_extension, error);
+  if (error) fail("{}: cannot be listed: {}", shown(directory.string(), shown_path_bytes), error.message());
+  const auto is_first = [](const fs::path& file) {
     const std::optional<ShardName> shard = parse_shard_name(file.filename().string(), gguf_extension);
-    return shard && shard->number > 1;
+    return !shard || shard->number == 1;
   };
-  files.erase(std::remove_if(files.begin(), files.end(), is_later_shard), files.end());
+  const auto later = std::stable_partition(files.begin(), files.end(), is_first);
+  files.erase(later == files.begin() && later != files.end() ? later + 1 : later, files.end());
   return files;
 }
 
@@ -120,7 +123,9 @@ std::vector<fs::path> gguf_models_in(const fs::path& directory) {
 void refuse_file_of_an_index(const fs::path& file) {
   const fs::path directory = file.has_parent_path() ? file.parent_path() : fs::path(".");
   if (!file.filename().string().ends_with(safetensors_extension)) return;
-  for (const fs::path& index : files_in(directory, std::string(safetensors_extension) + std::string(index_suffix))) {
+  const std::string suffix = std::string(safetensors_extension) + std::string(index_suffix);
+  std::error_code error;  // a directory that cannot be listed has no index that is known
+  for (const fs::path& index : files_in(directory, suffix, error)) {
     bool several = false;
     try {
       several = is_one_of_several(MappedFile(index.string()).bytes(), index.string(), file.filename().string());
