@@ -316,12 +316,12 @@ def test_a_transformers_that_cannot_load_packed_layers_does_not_save_them(tmp_pa
 
 AFTER_A_FAILURE = """
 import sys, zenwoq.torch
-sys.modules["transformers.quantizers.auto"] = None
+sys.modules["transformers.quantizers.quantizer_torchao"] = None
 try:
     import transformers.modeling_utils
     sys.exit("it was to fail")
 except ImportError:
-    del sys.modules["transformers.quantizers.auto"]
+    del sys.modules["transformers.quantizers.quantizer_torchao"]
 import transformers.modeling_utils
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 assert "zenwoq" in AUTO_QUANTIZER_MAPPING
