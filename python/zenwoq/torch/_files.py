@@ -18,8 +18,9 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file to write, which takes its place when the block ends; if the block raises, nothing has changed.
 
     It is written beside its place under a name of its own and renamed once it is on the disk, so any number of threads
-    and processes may write one path: one of them wins. What a symbolic link points to is replaced, not the link, and
-    keeps its mode and owner. A device or a pipe is written straight, since a file must not take its place.
+    and processes may write one path: one of them wins. What a symbolic link points to is replaced, not the link. The
+    mode of an old file is kept, its owner and group each if this process may set it; ACLs and other attributes are not.
+    A device or a pipe is written straight, since a file must not take its place.
 
     Raises:
         OSError: the file cannot be written: the folder is missing, the disk is full, the old file may not be written.
@@ -40,12 +41,13 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         return
     folder = os.path.dirname(target)
     part = os.path.join(folder, f".zenwoq-{secrets.token_hex(8)}.part")
-    file = os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb")
+    file = os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if old else 0o666), "wb")
     try:
         with file:
             if old:
-                with contextlib.suppress(PermissionError):
-                    os.fchown(file.fileno(), old.st_uid, old.st_gid)
+                for owner in ((-1, old.st_gid), (old.st_uid, -1)):
+                    with contextlib.suppress(OSError):
+                        os.fchown(file.fileno(), *owner)
                 os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode))
             yield file
             file.flush()

@@ -61,7 +61,14 @@ def experts_in_blocks(model: torch.nn.Module) -> list[LayerReport]:
 
 def is_in_gguf_blocks(module: torch.nn.Module) -> bool:
     """Whether it is any of transformers' modules whose weight keeps the blocks of a GGUF file."""
-    return any(cls.__name__ in ("GgufLinear", "GgufEmbedding", "GgufExperts") for cls in type(module).__mro__)
+    return is_gguf_linear(module) or is_gguf_embedding(module) or _is_a(module, "GgufExperts")
+
+
+def values_of_embedding(module: Any) -> torch.Tensor:
+    """The table ``[num_embeddings, embedding_dim]`` of a GgufEmbedding, as it computes it."""
+    with torch.no_grad():
+        values: torch.Tensor = module.forward(torch.arange(module.num_embeddings))
+        return values
 
 
 def describe(module: Any) -> str:

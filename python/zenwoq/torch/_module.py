@@ -26,6 +26,7 @@ class WeightWithoutValues(torch.Tensor):
     """
 
     on: torch.device
+    _is_hf_initialized = True  # transformers, which initializes layers by type, passes over it
 
     @classmethod
     def __torch_function__(

@@ -18,7 +18,7 @@ import torch
 
 from zenwoq import _library
 from zenwoq.torch import _pretrained
-from zenwoq.torch._gguf import cost, experts_in_blocks, is_gguf_embedding
+from zenwoq.torch._gguf import cost, experts_in_blocks, is_gguf_embedding, values_of_embedding
 from zenwoq.torch._memory import WeightMemory
 from zenwoq.torch._module import Linear
 from zenwoq.torch._report import LayerReport, Report
@@ -76,6 +76,7 @@ def optimize(model: _ModelT, *, inplace: bool = True, progress: bool | None = No
     """
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model is a {type(model).__name__}, must be a torch.nn.Module")
+    _pretrained.announce()  # again, for whoever imported transformers in another way
     target = model if inplace else _copy_but_for_weights(model)
     report = Report()
     start = time.perf_counter()
@@ -91,7 +92,6 @@ def optimize(model: _ModelT, *, inplace: bool = True, progress: bool | None = No
             bar.update(size)
     report.layers.extend(experts_in_blocks(target))
     report.seconds = time.perf_counter() - start
-    _pretrained.attach(target)
     return report if inplace else (target, report)
 
 
@@ -148,8 +148,9 @@ class _SharedWeights:
 
 
 def _replace(module: torch.nn.Module, name: str, places: _Places, sharing: _SharedWeights) -> LayerReport:
-    shape, was, size = _shape_of(module), "", 0
+    shape, was, size = None, "", 0
     try:
+        shape = _shape_of(module)
         weight = weight_of(module)
         was, size = quantization_of(module, weight), bytes_of(weight)
         source = find_source(module)
@@ -177,7 +178,10 @@ def _replace(module: torch.nn.Module, name: str, places: _Places, sharing: _Shar
 
 
 def _shape_of(module: torch.nn.Module) -> tuple[int, int] | None:
-    n, k = getattr(module, "out_features", None), getattr(module, "in_features", None)
+    try:
+        n, k = getattr(module, "out_features", None), getattr(module, "in_features", None)
+    except Exception as error:
+        raise Unsupported(f"cannot be looked at ({type(error).__name__}: {error})") from error
     return (n, k) if isinstance(n, int) and isinstance(k, int) else None
 
 
@@ -248,6 +252,9 @@ def _copy_but_for_weights(model: _ModelT) -> _ModelT:
 def restore(model: _ModelT, *, dtype: torch.dtype = torch.bfloat16, inplace: bool = True) -> _ModelT:
     """Replaces zenwoq's layers by dense ``torch.nn.Linear`` with the weights' values.
 
+    Embeddings that keep the blocks of a GGUF file become dense, too. Linears that optimize left quantized stay so; if
+    there are none, transformers takes the model for a plain one again.
+
     Args:
         model: an optimised model.
         dtype: the type of all parameters afterwards. Buffers keep theirs: tables of angles, for example, need float32.
@@ -258,12 +265,16 @@ def restore(model: _ModelT, *, dtype: torch.dtype = torch.bfloat16, inplace: boo
     """
     target = model if inplace else copy.deepcopy(model)
     weights: dict[int, torch.nn.Parameter] = {}
-    made: dict[int, torch.nn.Linear] = {}
+    made: dict[int, torch.nn.Module] = {}
     for name, module in list(target.named_modules(remove_duplicate=False)):
-        if not isinstance(module, Linear):
+        if not (isinstance(module, Linear) or is_gguf_embedding(module)):
             continue
         if id(module) not in made:
-            made[id(module)] = _dense(module, weights, dtype)
+            made[id(module)] = (
+                _dense(module, weights, dtype)
+                if isinstance(module, Linear)
+                else dense_embedding(module, values_of_embedding(module))
+            )
         parent, _, own = name.rpartition(".")
         if name:
             put(target.get_submodule(parent), own, made[id(module)])
@@ -272,7 +283,7 @@ def restore(model: _ModelT, *, dtype: torch.dtype = torch.bfloat16, inplace: boo
     for parameter in target.parameters():
         if parameter.is_floating_point():
             parameter.data = parameter.data.to(dtype)
-    _pretrained.detach(target)
+    _pretrained.forget_quantization(target)
     return target
 
 
@@ -285,6 +296,13 @@ def _dense(module: Linear, weights: dict[int, torch.nn.Parameter], dtype: torch.
         dense.bias = torch.nn.Parameter(module.bias.detach().to(dtype))
     take_over(dense, module)
     return dense
+
+
+def dense_embedding(module: Any, values: torch.Tensor) -> torch.nn.Embedding:
+    """What takes the place of an embedding in the blocks of a GGUF file, with these values."""
+    made: torch.nn.Embedding = torch.nn.Embedding.from_pretrained(values, freeze=not values.is_floating_point())
+    take_over(made, module)
+    return made
 
 
 @contextmanager

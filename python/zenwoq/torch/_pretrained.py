@@ -3,83 +3,112 @@
 """save_pretrained and from_pretrained of transformers' models with packed layers, as far as it needs no transformers.
 
 zenwoq does not import transformers, which takes seconds: its quantization is registered when somebody else does.
+save_pretrained then looks for packed layers by itself, however they came into the model.
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import importlib.abc
 import importlib.machinery
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 import torch
 
+from zenwoq.torch._gguf import is_in_gguf_blocks
 from zenwoq.torch._module import Linear
 
-_REGISTRY = "transformers.quantizers.auto"
+_MODELS = "transformers.modeling_utils"
+_OTHERS = ("torchao", "gguf")  # the quantizations that optimize and restore take layers out of
 
 
 def announce() -> None:
     """Lets transformers know the quantization "zenwoq", now or as soon as it is imported."""
-    if _REGISTRY in sys.modules:
-        _register()
+    models = getattr(sys.modules.get(_MODELS), "PreTrainedModel", None)
+    if models is not None:
+        _register(models)
     elif not any(isinstance(finder, _WaitsForTransformers) for finder in sys.meta_path):
         sys.meta_path.insert(0, _WaitsForTransformers())
 
 
-def _register() -> None:
-    with contextlib.suppress(ImportError, AttributeError):  # this version of transformers loads weights in another way
-        from zenwoq.torch import _transformers
-
-        _transformers.register()
-
-
 class _WaitsForTransformers(importlib.abc.MetaPathFinder):
-    """Registers the quantization right after transformers' registry has been imported."""
+    """Registers the quantization right after transformers' models have been imported; until then it stays."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Finds the registry as Python would, and adds to its execution."""
-        if name != _REGISTRY:
+        """Finds the module as Python would without it, and adds to its execution."""
+        if name != _MODELS:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        others = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next((found for found in others if found is not None), None)
         if spec is None or spec.loader is None:
             return spec
         execute = spec.loader.exec_module
 
         def execute_and_register(module: ModuleType) -> None:
             execute(module)
-            _register()
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+            announce()
 
         spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
         return spec
 
 
-def attach(model: torch.nn.Module) -> None:
-    """Makes every model of transformers in it that has packed layers save itself as such."""
-    for each in _pretrained_models(model):
-        if any(isinstance(module, Linear) for module in each.modules()):
-            from zenwoq.torch import _transformers
+def _register(models: Any) -> None:
+    """Registers the quantization, and lets models with packed layers save themselves as such: once."""
+    save, dequantize = models.save_pretrained, getattr(models, "dequantize", None)
+    if hasattr(save, "knows_zenwoq"):
+        return
+    reason: Exception | None = None
+    try:
+        from zenwoq.torch import _transformers
 
-            _transformers.attach(each)
+        _transformers.register()
+    except Exception as error:  # this version of transformers loads weights in another way
+        reason = error
+
+    @functools.wraps(save)
+    def save_pretrained(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if reason is None:
+            with _transformers.marked(self):
+                return save(self, *args, **kwargs)
+        if _has_packed_layers(self):
+            raise RuntimeError(
+                f"this version of transformers cannot load packed layers of zenwoq ({type(reason).__name__}: "
+                f"{reason}): use zenwoq.torch.save, or make them dense with zenwoq.torch.restore"
+            ) from reason
+        return save(self, *args, **kwargs)
+
+    save_pretrained.knows_zenwoq = True  # type: ignore[attr-defined]
+    models.save_pretrained = save_pretrained
+    if dequantize is None:
+        return
+
+    @functools.wraps(dequantize)
+    def restored(self: Any, dtype: Any = None) -> Any:
+        from zenwoq.torch._optimize import restore
+
+        return restore(self, dtype=dtype or self.dtype) if _has_packed_layers(self) else dequantize(self, dtype)
+
+    models.dequantize = restored
 
 
-def detach(model: torch.nn.Module) -> None:
-    """Undoes attach where no packed layers are left."""
-    for each in _pretrained_models(model):
-        if not any(isinstance(module, Linear) for module in each.modules()):
-            from zenwoq.torch import _transformers
-
-            _transformers.detach(each)
+def _has_packed_layers(model: torch.nn.Module) -> bool:
+    return any(isinstance(module, Linear) for module in model.modules())
 
 
-def _pretrained_models(model: torch.nn.Module) -> Iterator[Any]:
-    """transformers' models in a module; none if this version of transformers has no quantization to register."""
-    modeling: Any = sys.modules.get("transformers.modeling_utils")
-    if modeling is not None and "zenwoq.torch._transformers" in sys.modules:
-        yield from (module for module in model.modules() if isinstance(module, modeling.PreTrainedModel))
+def forget_quantization(model: torch.nn.Module) -> None:
+    """Makes transformers' models in it whose layers are all dense again save themselves as dense ones."""
+    models = getattr(sys.modules.get(_MODELS), "PreTrainedModel", ())
+    for each in model.modules():
+        quantizer: Any = getattr(each, "hf_quantizer", None) if isinstance(each, models) else None
+        if quantizer is None or quantizer.quantization_config.quant_method not in _OTHERS:
+            continue
+        is_dense = all(type(parameter) is torch.nn.Parameter for parameter in each.parameters())
+        if is_dense and not any(isinstance(m, Linear) or is_in_gguf_blocks(m) for m in each.modules()):
+            quantizer.remove_quantization_config(each)

@@ -2,15 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The quantization "zenwoq" of transformers: what save_pretrained writes and from_pretrained reads of packed layers.
 
-config.json has ``"quantization_config": {"quant_method": "zenwoq", "version": 1}``. The safetensors files have the
-model's own names; the packed weight of a linear is a uint8 tensor ``[bytes]`` with the name of the dense weight. So
-which layers are packed is in the files, and a transformers that does not know this quantization (it would only warn
-and leave the layers as they were initialized) refuses them: a weight must have two dimensions.
+config.json has ``"quantization_config": {"quant_method": "zenwoq", "version": 1}``, with ``"dtypes": {layer: dtype}``
+of the packed layers whose dense weight has another dtype than the model. The safetensors files have the model's own
+names; the packed weight of a linear is a uint8 tensor ``[bytes]`` with the name of the dense weight. So which layers
+are packed is in the files, and a transformers that does not know this quantization (it would only warn and leave the
+layers as they were initialized) refuses them: a weight must have two dimensions.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import re
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
@@ -19,9 +23,9 @@ from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING, register_quanti
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from zenwoq.torch._checkpoint import packed_layers, saved_state
+from zenwoq.torch._checkpoint import dtype_of, name_of, packed_layers, saved_state
 from zenwoq.torch._module import Linear
-from zenwoq.torch._optimize import put, restore, take_over
+from zenwoq.torch._optimize import put, take_over
 
 METHOD = "zenwoq"
 VERSION = 1
@@ -34,16 +38,25 @@ class ZenwoqConfig(QuantizationConfigMixin):
     Args:
         version: of what the files hold.
         quant_method: ``"zenwoq"``.
+        dtypes: by the names of packed layers in the files, the dtype of their dense weight, as ``"float32"``; of the
+            others it is the model's.
 
     Raises:
-        ValueError: the version is not one that this zenwoq reads.
+        ValueError: the version is not one that this zenwoq reads, or `dtypes` has something else than dtypes.
     """
 
-    def __init__(self, version: int = VERSION, quant_method: str = METHOD):
+    def __init__(self, version: int = VERSION, quant_method: str = METHOD, dtypes: dict[str, str] | None = None):
         if version != VERSION:
             raise ValueError(f"the model's packed weights have version {version}, this zenwoq reads {VERSION}")
         self.quant_method = quant_method  # type: ignore[assignment]
         self.version = version
+        try:
+            for kind in (dtypes or {}).values():
+                dtype_of(kind)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"the quantization_config's dtypes are no dtypes of layers: {dtypes!r}") from error
+        if dtypes:
+            self.dtypes = dtypes
 
 
 class ZenwoqQuantizer(HfQuantizer):
@@ -67,19 +80,27 @@ class ZenwoqQuantizer(HfQuantizer):
     ) -> Any:
         """Replaces the linears that are packed in the files by empty zenwoq layers."""
         self.packed_names = {}
-        for file, name, size in _packed_in(checkpoint_files or []):
+        packed, names = _packed_in(checkpoint_files or [])
+        dtypes = getattr(self.quantization_config, "dtypes", {})
+        for file, name, size in packed:
             own = _own_name(model, name)
+            if own is None and _lacks(model, name):
+                continue
             if own is None:
-                continue  # of a part that this model does not have, as a base model has no head
+                raise ValueError(f"{file} has a packed weight for {name}, which has no place in the model")
             linear = model.get_submodule(own)
             if not isinstance(linear, torch.nn.Linear | Linear):
                 raise ValueError(f"{file} has a packed weight for {own}, which is a {type(linear).__name__}")
+            has_bias = f"{name}.bias" in names
+            if has_bias != (linear.bias is not None):
+                which = "the files and not in the model" if has_bias else "the model and not in the files"
+                raise ValueError(f"{file}: {name}.bias, of a layer with a packed weight, is in {which}")
             made = Linear(
                 torch.empty(size, dtype=torch.uint8, device="meta"),
                 linear.bias,
                 in_features=linear.in_features,
                 out_features=linear.out_features,
-                dtype=linear.weight.dtype,
+                dtype=dtype_of(dtypes[name]) if name in dtypes else linear.weight.dtype,
             )
             take_over(made, linear)
             parent, _, last = own.rpartition(".")
@@ -87,7 +108,7 @@ class ZenwoqQuantizer(HfQuantizer):
             self.packed_names[name] = own
         if not self.packed_names:
             raise ValueError(f"{(checkpoint_files or ['the checkpoint'])[0]} has no packed weight of zenwoq")
-        _untie(model, self.packed_names.values())
+        model.all_tied_weights_keys = _tied_without(model, self.packed_names.values())
         return model
 
     def update_weight_conversions(self, weight_conversions: list[Any], model: Any) -> list[Any]:
@@ -100,7 +121,8 @@ class ZenwoqQuantizer(HfQuantizer):
             layer = model.get_submodule(own)
             if problem := layer.problem_of(layer.packed):
                 raise ValueError(f"{own}{_DENSE}: {problem}")
-        attach(model)
+        # What was loaded is like what was saved: a model with layers of zenwoq's, which only a file has to be told of.
+        self.remove_quantization_config(model)  # type: ignore[no-untyped-call]
         return model
 
     def get_state_dict_and_metadata(self, model: Any) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -120,11 +142,6 @@ class ZenwoqQuantizer(HfQuantizer):
             seen.add(tensor.data_ptr())
             state[name.removesuffix(_PACKED) + _DENSE] = tensor.clone() if shared else tensor
         return state, {}
-
-    def _dequantize(self, model: Any, dtype: Any = None) -> Any:
-        if isinstance(dtype, str):  # as it is in the config of a model that was saved
-            dtype = getattr(torch, dtype)
-        return restore(model, dtype=dtype or torch.bfloat16)
 
     def is_serializable(self, *args: Any, **kwargs: Any) -> bool:
         """They can be saved."""
@@ -148,44 +165,72 @@ def register() -> None:
         register_quantizer(METHOD)(ZenwoqQuantizer)
 
 
-def attach(model: Any) -> None:
-    """Makes a model with packed layers save itself as such."""
-    if not isinstance(getattr(model, "hf_quantizer", None), ZenwoqQuantizer):
-        model.hf_quantizer = ZenwoqQuantizer(ZenwoqConfig(), pre_quantized=True)
-    model.config.quantization_config = model.hf_quantizer.quantization_config
-    model.quantization_method = METHOD
-    model._weight_conversions = []  # packed weights can be neither cut nor joined, so files have the model's own names
-    _untie(model, packed_layers(model))
+@contextlib.contextmanager
+def marked(model: Any) -> Iterator[None]:
+    """While it is active, save_pretrained of a model writes its packed layers as such; or none if it has none.
+
+    Everything is as it was afterwards. Other models may have the same config, so that a copy gets the mark.
+    """
+    layers = packed_layers(model)
+    config = copy.copy(model.config)
+    marks: dict[str, Any] = {"config": config}
+    if layers:
+        dtypes = {name: layer.weight.dtype for name, layer in layers.items() if layer.weight.dtype != model.dtype}
+        quantization = ZenwoqConfig(dtypes={name: name_of(dtype) for name, dtype in dtypes.items()})
+        config.quantization_config = quantization
+        marks["hf_quantizer"] = ZenwoqQuantizer(quantization, pre_quantized=True)
+        # Packed weights can be neither cut nor joined, so files have the model's own names.
+        marks["_weight_conversions"] = []
+        marks["all_tied_weights_keys"] = _tied_without(model, layers)
+    elif _method_of(config) == METHOD:  # the config is from a folder with packed weights, the model is not
+        del config.quantization_config
+    else:
+        marks = {}
+    before = {name: vars(model)[name] for name in marks if name in vars(model)}
+    vars(model).update(marks)
+    try:
+        yield
+    finally:
+        for name in marks:
+            vars(model).pop(name, None)
+        vars(model).update(before)
 
 
-def detach(model: Any) -> None:
-    """Makes a model whose layers are dense again save itself as before."""
-    quantizer: Any = getattr(model, "hf_quantizer", None)
-    if isinstance(quantizer, ZenwoqQuantizer):
-        quantizer.remove_quantization_config(model)  # type: ignore[no-untyped-call]
+def _method_of(config: Any) -> Any:
+    quantization = getattr(config, "quantization_config", None)
+    if isinstance(quantization, dict):
+        return quantization.get("quant_method")
+    return getattr(quantization, "quant_method", None)
 
 
-def _untie(model: Any, layers: Any) -> None:
-    """Forgets that the weights of packed layers were tied to others."""
+def _tied_without(model: Any, layers: Collection[str]) -> dict[str, str]:
+    """Which weights of a model are tied to which, without those of packed layers."""
+    packed = {f"{name}{_DENSE}" for name in layers}
     tied = getattr(model, "all_tied_weights_keys", None) or {}
-    for name in layers:
-        for target, source in list(tied.items()):
-            if f"{name}{_DENSE}" in (target, source):
-                del tied[target]
+    return {target: source for target, source in tied.items() if not packed & {target, source}}
 
 
-def _packed_in(files: list[str]) -> list[tuple[str, str, int]]:
-    """The packed weights in safetensors files: file, name of the layer in it, bytes."""
+def _packed_in(files: list[str]) -> tuple[list[tuple[str, str, int]], set[str]]:
+    """The packed weights in safetensors files (file, name of the layer in it, bytes), and the names of all tensors."""
     from safetensors import safe_open
 
-    found = []
+    found, names = [], set()
     for file in files:
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118
+                names.add(name)
                 tensor = opened.get_slice(name)
                 if name.endswith(_DENSE) and tensor.get_dtype() == "U8" and len(tensor.get_shape()) == 1:
                     found.append((file, name.removesuffix(_DENSE), int(tensor.get_shape()[0])))
-    return found
+    return found, names
+
+
+def _lacks(model: Any, name: str) -> bool:
+    """Whether a layer is of a part that this model does not have, as a base model has no head."""
+    if any(re.search(pattern, name) for pattern in model._keys_to_ignore_on_load_unexpected or ()):
+        return True
+    part = name.removeprefix(f"{model.base_model_prefix}.").partition(".")[0]
+    return part == name.partition(".")[0] and not hasattr(model, part) and model.get_output_embeddings() is None
 
 
 def _own_name(model: Any, name: str) -> str | None:
