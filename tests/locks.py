@@ -71,7 +71,9 @@ def code_of(text: str) -> str:
 
 def statics_of_functions(code: str) -> list[int]:
     """Where a function has a static that is made at run time."""
-    places, functions, start = [], [], 0  # of each open brace, whether it is a function's
+    places: list[int] = []
+    functions: list[bool] = []  # of each open brace, whether it is a function's
+    start = 0
     for m in STATIC.finditer(code):
         if m.group() == "static":
             places += [m.start()] if functions and functions[-1] else []
