@@ -51,6 +51,8 @@ def measure(parts: Sequence[str], sizes: Sizes, threads: int, with_llama_cpp: bo
     if sizes.zentorch and has("zentorch"):  # last: its import changes what inductor makes
         llamas += llama.zentorch_variants(sizes) if llamas else []
         smols += smollm2.zentorch_variants(sizes) if smols else []
+    if not llamas and not smols:
+        return rows, []
     bytes_per_s = bandwidth(sizes.bandwidth_mib)
     if llamas:
         take_turns(llamas, sizes.rounds, sizes.llama_steps, bytes_per_s)

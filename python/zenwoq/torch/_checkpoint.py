@@ -86,7 +86,7 @@ def save(model: torch.nn.Module, path: str | os.PathLike[str]) -> None:
     wrappers = _of_wrappers(model)
     buffers = {name: b for name, b in model.named_buffers(remove_duplicate=False) if name not in wrappers}
     hidden = {plain_name(model, name): buffer for name, buffer in buffers.items()}
-    hidden = {name: buffer for name, buffer in hidden.items() if name not in state}
+    hidden = {name: _storable(name, buffer) for name, buffer in hidden.items() if name not in state}
     tensors, aliases = _without_aliases({**state, **hidden})
     packed = {f"{name}.packed".lstrip(".") for name in layers}
     names = sorted(tensors, key=lambda name: (name not in packed, -tensors[name].element_size(), name))
@@ -205,8 +205,7 @@ def _without_aliases(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.
     written: dict[str, torch.Tensor] = {}
     aliases: dict[str, str] = {}
     first: dict[Any, str] = {}
-    for name, tensor in tensors.items():
-        value = _storable(name, tensor)
+    for name, value in tensors.items():
         same = (value.data_ptr(), value.dtype, value.shape, value.stride())
         if value.numel() > 0 and same in first:
             aliases[name] = first[same]
@@ -268,8 +267,9 @@ def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False) ->
     tensors, about = _read(path, mmap)
     made: dict[int, tuple[torch.nn.Module, Linear]] = {}
     modules = {plain_name(model, name): name for name, _ in model.named_modules(remove_duplicate=False)}
+    names = {*tensors, *about["aliases"]}
     for name, layer in about["layers"].items():
-        has_bias = f"{name}.bias".lstrip(".") in {*tensors, *about["aliases"]}
+        has_bias = f"{name}.bias".lstrip(".") in names
         model = _put_layer(model, name, modules.get(name), layer, has_bias, made)
     for alias, name in about["aliases"].items():
         tensors[alias] = tensors[name]
