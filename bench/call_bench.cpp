@@ -35,9 +35,7 @@ void warm_row(benchmark::State& state, Session& session, std::size_t size) {
   const ColdWeights weights(session.context(1), format, 0);
   const std::vector<std::uint16_t> x = random_activations(size);
   std::vector<float> y(size);
-  zenwoq_linear* created = nullptr;
-  tools::require(zenwoq_linear_create(session.context(1), weights.copies()[0].get(), nullptr, &created));
-  const LinearHandle linear(created);
+  const LinearHandle linear = tools::make_linear(session.context(1), weights.copies()[0].get());
   tools::require(zenwoq_linear_prepare(linear.get(), 1));
   zenwoq_run_args args;
   zenwoq_run_args_init(&args);

@@ -40,6 +40,7 @@ std::vector<KernelKey> real_keys(zenwoq_tier tier) {
       {.k = 1001, .group_size = 64},
   };
   std::vector<KernelKey> keys;
+  std::set<std::string> names;  // tunings share tiles
   for (const CpuTuning* tuning : tunings()) {
     if (tuning->tier != tier) continue;
     for (const Quantization& weight : weights) {
@@ -47,19 +48,15 @@ std::vector<KernelKey> real_keys(zenwoq_tier tier) {
         for (const Tile& tile : Plan({m, 2 * kPanelColumns, weight.k}, *tuning, 1).tiles()) {
           for (const bool integer : {true, false}) {
             for (const auto& [output, bias] : {std::pair(ZENWOQ_F32, false), {ZENWOQ_BF16, true}}) {
-              keys.push_back(kernel_key(weight, integer, output, {.bias = bias}, tile, *tuning));
+              const KernelKey key = kernel_key(weight, integer, output, {.bias = bias}, tile, *tuning);
+              if (names.insert(key.name()).second) keys.push_back(key);
             }
           }
         }
       }
     }
   }
-  std::vector<KernelKey> once;
-  std::set<std::string> names;
-  for (const KernelKey& key : keys) {
-    if (names.insert(key.name()).second) once.push_back(key);
-  }
-  return once;
+  return keys;
 }
 
 void check(const Status& status) {

@@ -19,10 +19,8 @@ class Layers {
     const ColdWeights& weights = session.weights(c.format);
     bytes_per_weight_ = static_cast<double>(weights.buffers()[0].size()) / static_cast<double>(c.format.n * c.format.k);
     for (const WeightHandle& copy : weights.copies()) {
-      zenwoq_linear* linear = nullptr;
-      tools::require(zenwoq_linear_create(session.context(c.threads), copy.get(), nullptr, &linear));
-      layers_.emplace_back(linear);
-      tools::require(zenwoq_linear_prepare(linear, c.m));
+      layers_.push_back(tools::make_linear(session.context(c.threads), copy.get()));
+      tools::require(zenwoq_linear_prepare(layers_.back().get(), c.m));
     }
     zenwoq_run_args_init(&args_);
     args_.m = c.m;

@@ -132,9 +132,7 @@ class PollingHost {
 void host_row(benchmark::State& state, Session& session, bool lent) {
   const Format format(2048, 2048, 32);
   const ColdWeights weights(session.context(kThreads), format, 0);
-  zenwoq_linear* created = nullptr;
-  tools::require(zenwoq_linear_create(session.context(kThreads), weights.copies()[0].get(), nullptr, &created));
-  const LinearHandle linear(created);
+  const LinearHandle linear = tools::make_linear(session.context(kThreads), weights.copies()[0].get());
   const std::vector<std::uint16_t> x = random_activations(format.k);
   std::vector<float> y(format.n);
   PollingHost host;

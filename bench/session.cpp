@@ -44,10 +44,8 @@ ColdWeights::ColdWeights(zenwoq_context* context, const Format& format, std::siz
   const zenwoq_weight_desc desc = format.desc();
   const zenwoq_weight_source view = source.view();
   for (std::size_t bytes = 0; copies_.empty() || bytes < cold_bytes;) {
-    zenwoq_weight* weight = nullptr;
-    tools::require(zenwoq_weight_create(context, &desc, &view, &weight));
-    copies_.emplace_back(weight);
-    bytes += weight->header().total_bytes;
+    copies_.push_back(tools::make_weight(context, desc, view));
+    bytes += copies_.back()->header().total_bytes;
   }
 }
 

@@ -68,9 +68,7 @@ void create_row(benchmark::State& state, Session& session, unsigned threads) {
   const zenwoq_weight_desc desc = format.desc();
   const zenwoq_weight_source view = source.view();
   measure(state, packed_bytes_of(desc), [&] {
-    zenwoq_weight* created = nullptr;
-    tools::require(zenwoq_weight_create(session.context(threads), &desc, &view, &created));
-    zenwoq_weight_destroy(created);
+    tools::make_weight(session.context(threads), desc, view);  // and frees it
   });
 }
 
@@ -80,9 +78,7 @@ WeightHandle large_weight(Session& session) {
   const Source source(format, ZENWOQ_CODES_NIBBLES);
   const zenwoq_weight_desc desc = format.desc();
   const zenwoq_weight_source view = source.view();
-  zenwoq_weight* created = nullptr;
-  tools::require(zenwoq_weight_create(session.context(1), &desc, &view, &created));
-  return WeightHandle(created);
+  return tools::make_weight(session.context(1), desc, view);
 }
 
 void unpack_row(benchmark::State& state, Session& session) {

@@ -141,8 +141,8 @@ RegExp GemmAvx2::codes_of(std::uint32_t step, std::uint32_t i) const {
   return code_address(step, (first_ + i) / kHalves) + (first_ + i) % kHalves * kHalfBytes;
 }
 
-RegExp GemmAvx2::total_of(std::uint32_t row, std::uint32_t i) const {
-  return total_address(row, (first_ + i) / kHalves) + (first_ + i) % kHalves * kHalfBytes;
+RegExp GemmAvx2::total_of(std::uint32_t row, std::uint32_t vector) const {
+  return total_address(row, vector / kHalves) + vector % kHalves * kHalfBytes;
 }
 
 RegExp GemmAvx2::parameters_of(const Reg64& from, std::uint32_t element_bytes, std::uint32_t i) const {
@@ -160,7 +160,7 @@ void GemmAvx2::zero_totals() {
   vxorps(v_.nothing(), v_.nothing(), v_.nothing());
   for (std::uint32_t row = 0; row < key_.tile.rows; ++row) {
     for (std::uint32_t i = 0; i < key_.tile.strips * kHalves; ++i) {
-      vmovups(ptr[total_address(row, i / kHalves) + i % kHalves * kHalfBytes], v_.nothing());
+      vmovups(ptr[total_of(row, i)], v_.nothing());
     }
   }
 }
@@ -234,7 +234,7 @@ void GemmAvx2::flush_group() {
     if (offsets) load_parameters_avx2(*this, v_.zero(), key_.scale_type, parameters_of(r_.zeros, bytes, i));
     for (std::uint32_t row = 0; row < key_.tile.rows; ++row) {
       const Ymm acc = v_.acc(row, i);
-      const RegExp total = total_of(row, i);
+      const RegExp total = total_of(row, first_ + i);
       if (integer_zeros || offsets) vbroadcastss(v_.xsum(), ptr[xsum_address(row)]);
       if (integer_zeros) vfmadd231ps(acc, v_.zero(), v_.xsum());
       if (v_.totals_in_memory()) {
@@ -251,8 +251,9 @@ void GemmAvx2::flush_group() {
 void GemmAvx2::store_row(std::uint32_t row, std::uint32_t strip, const RegExp& y) {
   Ymm total[kHalves];
   for (std::uint32_t half = 0; half < kHalves; ++half) {
-    total[half] = v_.totals_in_memory() ? v_.value(half) : v_.acc(row, strip * kHalves + half);
-    if (v_.totals_in_memory()) vmovups(total[half], ptr[total_address(row, strip) + half * kHalfBytes]);
+    const std::uint32_t vector = strip * kHalves + half;
+    total[half] = v_.totals_in_memory() ? v_.value(half) : v_.acc(row, vector);
+    if (v_.totals_in_memory()) vmovups(total[half], ptr[total_of(row, vector)]);
   }
   if (key_.epilogue.bias) {
     load_bias_address(r_.temp);

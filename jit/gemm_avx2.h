@@ -24,7 +24,7 @@ class Avx2Registers {
  public:
   // Of a pass of `vectors` x 8 columns.
   Avx2Registers(const KernelKey& key, std::uint32_t vectors);
-  // With the most vectors a pass that fit; 1 if none do.
+  // With the most vectors a pass that fit; a strip's two, which do not fit either, if none do.
   explicit Avx2Registers(const KernelKey& key);
 
   bool fits() const { return next_ <= 16; }
@@ -84,11 +84,12 @@ class GemmAvx2 final : private Gemm {
   void multiply_table(std::uint32_t step);
   void broadcast_x(const Xbyak::Ymm& to, std::uint32_t row, std::uint32_t step, std::uint32_t k);
   const Xbyak::Reg64& table() const { return rdi; }
-  // Vector i of the pass, in 0..vectors().
-  std::uint32_t vectors() const { return std::min(v_.vectors(), key_.tile.strips * 2 - first_); }
+  std::uint32_t vectors() const { return std::min(v_.vectors(), key_.tile.strips * 2 - first_); }  // of the pass
+  // Of vector i of the pass.
   Xbyak::RegExp codes_of(std::uint32_t step, std::uint32_t i) const;
-  Xbyak::RegExp total_of(std::uint32_t row, std::uint32_t i) const;
   Xbyak::RegExp parameters_of(const Xbyak::Reg64& from, std::uint32_t element_bytes, std::uint32_t i) const;
+  // Of a vector of the tile.
+  Xbyak::RegExp total_of(std::uint32_t row, std::uint32_t vector) const;
 
   const Avx2Registers v_;
   std::uint32_t first_ = 0;  // vector of the tile: the pass' first

@@ -14,6 +14,7 @@
 #include "examples/adapters/own_pool.h"
 #include "examples/adapters/std_thread.h"
 #include "tests/support/random_weight.h"
+#include "tools/api_handles.h"
 
 namespace zenwoq::test {
 namespace {
@@ -122,22 +123,17 @@ TEST_F(Adapters, OwnPoolThatRefuses) {
 
 // y of one layer, packed and run in a context with these options.
 std::vector<float> product(const RandomWeight& weight, const std::vector<float>& x, zenwoq_context_options options) {
-  zenwoq_context* context = nullptr;
-  zenwoq_weight* packed = nullptr;
-  zenwoq_linear* linear = nullptr;
   const zenwoq_weight_desc desc = weight.desc();
-  const zenwoq_weight_source source = weight.source();
-  EXPECT_EQ(zenwoq_context_create(&options, &context), ZENWOQ_OK) << zenwoq_last_error();
-  EXPECT_EQ(zenwoq_weight_create(context, &desc, &source, &packed), ZENWOQ_OK) << zenwoq_last_error();
-  EXPECT_EQ(zenwoq_linear_create(context, packed, nullptr, &linear), ZENWOQ_OK) << zenwoq_last_error();
+  const tools::ContextHandle context = tools::make_context_from(options);
+  const tools::WeightHandle packed = tools::make_weight(context.get(), desc, weight.source());
+  const tools::LinearHandle linear = tools::make_linear(context.get(), packed.get());
   const size_t m = x.size() / desc.k;
   std::vector<float> y(m * desc.n);
   zenwoq_run_args run;
   zenwoq_run_args_init(&run);
   run.m = m, run.x_type = ZENWOQ_F32, run.x = x.data(), run.x_bytes = x.size() * sizeof(float);
   run.y = y.data(), run.y_bytes = y.size() * sizeof(float);
-  EXPECT_EQ(zenwoq_linear_run(linear, &run), ZENWOQ_OK) << zenwoq_last_error();
-  zenwoq_linear_destroy(linear), zenwoq_weight_destroy(packed), zenwoq_context_destroy(context);
+  EXPECT_EQ(zenwoq_linear_run(linear.get(), &run), ZENWOQ_OK) << zenwoq_last_error();
   return y;
 }
 

@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "tools/api_handles.h"
 #include "zenwoq/zenwoq.h"
 
 namespace {
@@ -144,11 +145,7 @@ TEST_F(Api, AShorterStructOfAnOlderCallerIsTaken) {
 // has.
 TEST(ApiRun, TheThreadsOfOneRun) {
   constexpr size_t kN = 1024, kK = 1024;
-  zenwoq_context_options options;
-  zenwoq_context_options_init(&options);
-  options.threads = 1;
-  zenwoq_context* context = nullptr;
-  ASSERT_EQ(zenwoq_context_create(&options, &context), ZENWOQ_OK) << zenwoq_last_error();
+  const zenwoq::tools::ContextHandle context = zenwoq::tools::make_context({.threads = 1, .tuning = {}});
   const std::vector<uint8_t> codes(kN * kK / 2, 0x9A);
   const std::vector<float> scales(kN, 0.5f);
   zenwoq_weight_desc desc;
@@ -158,10 +155,8 @@ TEST(ApiRun, TheThreadsOfOneRun) {
   zenwoq_weight_source_init(&source);
   source.codes = codes.data(), source.codes_bytes = codes.size();
   source.scales = scales.data(), source.scales_bytes = scales.size() * 4;
-  zenwoq_weight* weight = nullptr;
-  zenwoq_linear* linear = nullptr;
-  ASSERT_EQ(zenwoq_weight_create(context, &desc, &source, &weight), ZENWOQ_OK) << zenwoq_last_error();
-  ASSERT_EQ(zenwoq_linear_create(context, weight, nullptr, &linear), ZENWOQ_OK) << zenwoq_last_error();
+  const zenwoq::tools::WeightHandle weight = zenwoq::tools::make_weight(context.get(), desc, source);
+  const zenwoq::tools::LinearHandle linear = zenwoq::tools::make_linear(context.get(), weight.get());
   const std::vector<uint16_t> x(4 * kK, 0x3F80);
   std::vector<float> y(4 * kN);
   zenwoq_run_args args;
@@ -178,14 +173,13 @@ TEST(ApiRun, TheThreadsOfOneRun) {
     most = 0;
     std::fill(y.begin(), y.end(), 7.0f);
     args.threads = threads;
-    EXPECT_EQ(zenwoq_linear_run(linear, &args), ZENWOQ_OK) << zenwoq_last_error();
+    EXPECT_EQ(zenwoq_linear_run(linear.get(), &args), ZENWOQ_OK) << zenwoq_last_error();
     EXPECT_EQ(y, expected);
     EXPECT_EQ(most, threads == 1 ? 0 : threads);
   }
   args.threads = 0;  // which would be the context's: one, and the host's threads would never be asked
-  EXPECT_ERROR(zenwoq_linear_run(linear, &args), ZENWOQ_ERROR_INVALID_ARGUMENT,
+  EXPECT_ERROR(zenwoq_linear_run(linear.get(), &args), ZENWOQ_ERROR_INVALID_ARGUMENT,
                "parallel_for is given and threads is 0: must be how many tasks to cut");
-  zenwoq_linear_destroy(linear), zenwoq_weight_destroy(weight), zenwoq_context_destroy(context);
 }
 
 // arithmetic.md, "Infinities and large activations": row n of W has code n % 16 all along.
@@ -195,9 +189,6 @@ class Extremes {
 
   // y of one row of x, all of it `value`, except for `first` in front; z of all groups, or an offset of 0.5.
   static std::vector<float> run(zenwoq_tier tier, zenwoq_zero_kind kind, int z, float first, float value) {
-    zenwoq_context_options options;
-    zenwoq_context_options_init(&options);
-    options.threads = 1, options.max_tier = tier;
     std::vector<uint8_t> codes(kN * kK);
     for (size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<uint8_t>(i / kK % 16);
     const std::vector<float> scales(kN * 2, 1.0f), offsets(kN * 2, 0.5f);
@@ -211,20 +202,16 @@ class Extremes {
     source.scales = scales.data(), source.scales_bytes = scales.size() * 4;
     if (kind == ZENWOQ_ZERO_INTEGER) source.zeros = zeros.data(), source.zeros_bytes = zeros.size();
     if (kind == ZENWOQ_ZERO_OFFSET) source.zeros = offsets.data(), source.zeros_bytes = offsets.size() * 4;
-    zenwoq_context* context = nullptr;
-    zenwoq_weight* weight = nullptr;
-    zenwoq_linear* linear = nullptr;
-    EXPECT_EQ(zenwoq_context_create(&options, &context), ZENWOQ_OK) << zenwoq_last_error();
-    EXPECT_EQ(zenwoq_weight_create(context, &desc, &source, &weight), ZENWOQ_OK) << zenwoq_last_error();
-    EXPECT_EQ(zenwoq_linear_create(context, weight, nullptr, &linear), ZENWOQ_OK) << zenwoq_last_error();
+    const zenwoq::tools::ContextHandle context = zenwoq::tools::make_context({1, tier, {}});
+    const zenwoq::tools::WeightHandle weight = zenwoq::tools::make_weight(context.get(), desc, source);
+    const zenwoq::tools::LinearHandle linear = zenwoq::tools::make_linear(context.get(), weight.get());
     std::vector<float> x(kK, value), y(kN);
     x[0] = first;
     zenwoq_run_args args;
     zenwoq_run_args_init(&args);
     args.m = 1, args.x_type = ZENWOQ_F32, args.x = x.data(), args.x_bytes = kK * 4, args.y = y.data(),
     args.y_bytes = kN * 4;
-    EXPECT_EQ(zenwoq_linear_run(linear, &args), ZENWOQ_OK) << zenwoq_last_error();
-    zenwoq_linear_destroy(linear), zenwoq_weight_destroy(weight), zenwoq_context_destroy(context);
+    EXPECT_EQ(zenwoq_linear_run(linear.get(), &args), ZENWOQ_OK) << zenwoq_last_error();
     return y;
   }
 
@@ -528,29 +515,24 @@ TEST_F(Api, WorkspaceIsAskedForAndChecked) {
 TEST_F(Api, RunsOn64KiBOfStack) {
   constexpr std::size_t kRows = 96, kLongK = 512, kColumns = 64;
   for (const zenwoq_tier tier : {ZENWOQ_TIER_REFERENCE, ZENWOQ_TIER_AVX2, ZENWOQ_TIER_BEST}) {
-    zenwoq_context_options options;
-    zenwoq_context_options_init(&options);
-    options.threads = 1, options.max_tier = tier;
-    zenwoq_context* context = nullptr;
-    ASSERT_EQ(zenwoq_context_create(&options, &context), ZENWOQ_OK) << zenwoq_last_error();
     std::vector<uint8_t> codes(kColumns * kLongK / 2, 0x9A);
     std::vector<float> scales(kColumns, 0.5f), y(kRows * kColumns);
     std::vector<uint16_t> x(kRows * kLongK, 0x3F80);
     desc_.n = kColumns, desc_.k = kLongK, desc_.group_size = 0;
     source_.codes = codes.data(), source_.codes_bytes = codes.size();
     source_.scales = scales.data(), source_.scales_bytes = scales.size() * 4;
-    zenwoq_weight* weight = nullptr;
-    zenwoq_linear* linear = nullptr;
-    ASSERT_EQ(zenwoq_weight_create(context, &desc_, &source_, &weight), ZENWOQ_OK) << zenwoq_last_error();
-    ASSERT_EQ(zenwoq_linear_create(context, weight, nullptr, &linear), ZENWOQ_OK) << zenwoq_last_error();
-    ASSERT_EQ(zenwoq_linear_prepare(linear, kRows), ZENWOQ_OK);  // generating code is not promised so small a stack
+    const zenwoq::tools::ContextHandle context = zenwoq::tools::make_context({1, tier, {}});
+    const zenwoq::tools::WeightHandle weight = zenwoq::tools::make_weight(context.get(), desc_, source_);
+    const zenwoq::tools::LinearHandle linear = zenwoq::tools::make_linear(context.get(), weight.get());
+    ASSERT_EQ(zenwoq_linear_prepare(linear.get(), kRows),
+              ZENWOQ_OK);  // generating code is not promised so small a stack
     args_.m = kRows, args_.x = x.data(), args_.x_bytes = x.size() * 2, args_.y = y.data(), args_.y_bytes = y.size() * 4;
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     // What the thread itself takes (its thread-local variables lie there too) comes on top.
     ASSERT_EQ(pthread_attr_setstacksize(&attributes, (64 << 10) + PTHREAD_STACK_MIN), 0);
     pthread_t thread;
-    std::pair<zenwoq_linear*, zenwoq_run_args*> call{linear, &args_};
+    std::pair<zenwoq_linear*, zenwoq_run_args*> call{linear.get(), &args_};
     ASSERT_EQ(pthread_create(
                   &thread, &attributes,
                   [](void* at) -> void* {
@@ -564,9 +546,6 @@ TEST_F(Api, RunsOn64KiBOfStack) {
     pthread_attr_destroy(&attributes);
     EXPECT_NE(good, nullptr) << tier;
     EXPECT_THAT(y, Each(kLongK / 2 * 1.5f));
-    zenwoq_linear_destroy(linear);
-    zenwoq_weight_destroy(weight);
-    zenwoq_context_destroy(context);
   }
 }
 

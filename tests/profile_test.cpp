@@ -54,9 +54,7 @@ struct Layer {
     zenwoq_context_options_init(&options);
     options.threads = 1;
     options.log = log;
-    zenwoq_context* made = nullptr;
-    tools::require(zenwoq_context_create(&options, &made));
-    context.reset(made);
+    context = tools::make_context_from(options);
     const std::vector<std::uint8_t> codes(64 * 32, 0x9A);
     const std::vector<float> scales(64 * 2, 0.25f);
     zenwoq_weight_desc desc;
@@ -66,12 +64,8 @@ struct Layer {
     zenwoq_weight_source_init(&source);
     source.codes = codes.data(), source.codes_bytes = codes.size();
     source.scales = scales.data(), source.scales_bytes = scales.size() * sizeof(float);
-    zenwoq_weight* packed = nullptr;
-    tools::require(zenwoq_weight_create(made, &desc, &source, &packed));
-    weight.reset(packed);
-    zenwoq_linear* created = nullptr;
-    tools::require(zenwoq_linear_create(made, packed, nullptr, &created));
-    linear.reset(created);
+    weight = tools::make_weight(context.get(), desc, source);
+    linear = tools::make_linear(context.get(), weight.get());
   }
 
   zenwoq_kernel_info kernel(std::size_t m) const {

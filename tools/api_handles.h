@@ -37,15 +37,34 @@ struct ContextChoice {
   std::string tuning;  // empty = this CPU's
 };
 
+inline ContextHandle make_context_from(const zenwoq_context_options& options) {
+  zenwoq_context* context = nullptr;
+  require(zenwoq_context_create(&options, &context));
+  return ContextHandle(context);
+}
+
 inline ContextHandle make_context(const ContextChoice& choice) {
   zenwoq_context_options options;
   zenwoq_context_options_init(&options);
   options.threads = choice.threads;
   options.max_tier = choice.max_tier;
   options.tuning = choice.tuning.empty() ? nullptr : choice.tuning.c_str();
-  zenwoq_context* context = nullptr;
-  require(zenwoq_context_create(&options, &context));
-  return ContextHandle(context);
+  return make_context_from(options);
+}
+
+inline WeightHandle make_weight(zenwoq_context* context, const zenwoq_weight_desc& desc,
+                                const zenwoq_weight_source& source) {
+  zenwoq_weight* weight = nullptr;
+  require(zenwoq_weight_create(context, &desc, &source, &weight));
+  return WeightHandle(weight);
+}
+
+// desc: NULL is f32 without a bias.
+inline LinearHandle make_linear(zenwoq_context* context, zenwoq_weight* weight,
+                                const zenwoq_linear_desc* desc = nullptr) {
+  zenwoq_linear* linear = nullptr;
+  require(zenwoq_linear_create(context, weight, desc, &linear));
+  return LinearHandle(linear);
 }
 
 }  // namespace zenwoq::tools

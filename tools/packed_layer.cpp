@@ -19,14 +19,12 @@ PackedLayer pack_layer(const Layer& layer, zenwoq_context* context) {
   source.zeros = layer.zeros.empty() ? nullptr : layer.zeros.data();
   source.zeros_bytes = layer.zeros.size();
   PackedLayer packed;
-  zenwoq_weight* weight = nullptr;
   const Stopwatch watch;
-  require(zenwoq_weight_create(context, &desc, &source, &weight));
+  packed.weight = make_weight(context, desc, source);
   packed.pack_seconds = watch.seconds();
-  packed.weight.reset(weight);
-  packed.quantization = zenwoq_weight_text(weight);
+  packed.quantization = zenwoq_weight_text(packed.weight.get());
   const void* bytes = nullptr;
-  require(zenwoq_weight_packed(weight, &bytes, &packed.packed_bytes));
+  require(zenwoq_weight_packed(packed.weight.get(), &bytes, &packed.packed_bytes));
   return packed;
 }
 
@@ -55,9 +53,7 @@ LinearHandle make_linear(zenwoq_context* context, zenwoq_weight* weight, const L
     desc.bias = layer.bias.data();
     desc.bias_bytes = layer.bias.size();
   }
-  zenwoq_linear* linear = nullptr;
-  require(zenwoq_linear_create(context, weight, &desc, &linear));
-  return LinearHandle(linear);
+  return make_linear(context, weight, &desc);
 }
 
 }  // namespace zenwoq::tools
