@@ -59,9 +59,9 @@ void add_cases(CLI::App& app, CaseRequest& request) {
   add_list(app, "--m", request.rows, "rows of activations, with --model or --suite")->check(kSize);
   add_list(app, "--threads", request.threads, "threads, with --model or --suite")->check(kThreads);
   add_list(app, "--group", request.groups, "groups, 0 = per channel, with --model or --suite")->check(kGroup);
-  add_names(app, "--scale", request.scales, tools::dtypes_by_name(), "types of the scales; default: bf16");
+  add_names(app, "--scale", request.scales, tools::scale_types_by_name(), "types of the scales; default: bf16");
   add_names(app, "--zero", request.zeros, tools::zero_kinds_by_name(), "zero points; default: none");
-  const auto tables = tools::values_by_name(std::array{Table::integer, Table::nf4}, table_name);
+  const auto tables = tools::values_by_name(kTables, table_name);
   add_names(app, "--table", request.tables, tables, "what codes mean; default: integer");
 }
 

@@ -14,9 +14,9 @@
 
 namespace zenwoq::bench {
 
-// What codes mean: integers, or the 16 values of NF4 (QLoRA, Dettmers et al. 2023, appendix E), which kernels must look
-// up.
-enum class Table { integer, nf4 };
+// What codes mean: integers, or 16 values that kernels must look up.
+enum class Table { integer, nf4, fp4, e2m1, iq4_nl };
+inline constexpr Table kTables[] = {Table::integer, Table::nf4, Table::fp4, Table::e2m1, Table::iq4_nl};
 const char* table_name(Table table);
 
 // A weight as rows of results name it.
@@ -36,7 +36,7 @@ struct Format : Quantization {
   Table table_ = Table::integer;
 };
 
-// Codes, scales and zeros of a format.
+// Codes, scales and zeros of a format; blocks of GGUF must be what the format says.
 class Source {
  public:
   Source(const Format& format, zenwoq_code_layout layout);
@@ -44,7 +44,7 @@ class Source {
 
  private:
   zenwoq_code_layout layout_;
-  std::vector<std::uint8_t> codes_, scales_, zeros_;
+  std::vector<std::uint8_t> codes_, scales_, zeros_, super_scales_, super_offsets_;
 };
 
 // `count` finite bf16 numbers, 1 <= |x| < 2.

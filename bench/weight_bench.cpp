@@ -10,16 +10,23 @@
 
 #include "bench/session.h"
 #include "src/api/boundary.h"
+#include "src/weight/code_rows.h"
 
 namespace zenwoq::bench {
 namespace {
 
 constexpr std::size_t kTaskRows = 1024;
 
-// The format of a weight that no cache holds.
-Format large_format(const Session& session) {
-  constexpr std::size_t kK = 4096;
-  return {std::max<std::size_t>(64, session.cold_bytes() / (kK / 2)), kK, 128};
+// The format of a weight that no cache holds; blocks of GGUF have one of their own.
+Format large_format(const Session& session, zenwoq_code_layout layout = ZENWOQ_CODES_NIBBLES) {
+  constexpr std::size_t kK = 4096, kRows = 64;
+  const BlockFormat* block = find_block_format(layout);
+  Format format(std::max(kRows, session.cold_bytes() / (kK / 2) / kRows * kRows), kK, block ? kBlockGroup : 128);
+  if (block == nullptr) return format;
+  format.scale_type = block->scale_type;
+  format.zero_kind = block->zero_kind;
+  if (block->table) format.table = *code_table(*block->table);
+  return format;
 }
 
 std::size_t packed_bytes_of(const zenwoq_weight_desc& desc) {
@@ -41,7 +48,7 @@ void measure(benchmark::State& state, std::size_t bytes, const Body& body) {
 
 // Packs into memory that is already there, so that only packing is timed. Threads share the work as a caller's would.
 void pack_row(benchmark::State& state, Session& session, zenwoq_code_layout layout, unsigned threads) {
-  const Format format = large_format(session);
+  const Format format = large_format(session, layout);
   const Source source(format, layout);
   struct Job {
     zenwoq_weight_desc desc;
@@ -107,6 +114,23 @@ void dequantize_row(benchmark::State& state, Session& session) {
 
 }  // namespace
 
+constexpr std::pair<const char*, zenwoq_code_layout> kLayouts[] = {
+    {"weight/pack/nibbles", ZENWOQ_CODES_NIBBLES},
+    {"weight/pack/u8", ZENWOQ_CODES_U8},
+    {"weight/pack/s8", ZENWOQ_CODES_S8},
+    {"weight/pack/nibbles_high", ZENWOQ_CODES_NIBBLES_HIGH},
+    {"weight/pack/gguf_q4_0", ZENWOQ_CODES_GGUF_Q4_0},
+    {"weight/pack/gguf_q4_1", ZENWOQ_CODES_GGUF_Q4_1},
+    {"weight/pack/gguf_mxfp4", ZENWOQ_CODES_GGUF_MXFP4},
+    {"weight/pack/gguf_q4_k", ZENWOQ_CODES_GGUF_Q4_K},
+    {"weight/pack/gguf_iq4_xs", ZENWOQ_CODES_GGUF_IQ4_XS},
+    {"weight/pack/gptq", ZENWOQ_CODES_GPTQ},
+    {"weight/pack/awq", ZENWOQ_CODES_AWQ},
+    {"weight/pack/awq_fast", ZENWOQ_CODES_AWQ_FAST},
+    {"weight/pack/aten_64", ZENWOQ_CODES_ATEN_64},
+    {"weight/pack/aten_32", ZENWOQ_CODES_ATEN_32},
+};
+
 void register_weight_benchmarks(Session& session) {
   const auto add = [](const std::string& name, auto row) {
     benchmark::RegisterBenchmark(name.c_str(), row)->UseRealTime()->Unit(benchmark::kMillisecond);
@@ -116,10 +140,10 @@ void register_weight_benchmarks(Session& session) {
       add(fmt::format("{}/t{}", name, threads),
           [&session, threads, row](benchmark::State& state) { row(state, session, threads); });
     };
-    add_threads("weight/pack/nibbles",
-                [](auto& state, Session& s, unsigned t) { pack_row(state, s, ZENWOQ_CODES_NIBBLES, t); });
-    add_threads("weight/pack/u8", [](auto& state, Session& s, unsigned t) { pack_row(state, s, ZENWOQ_CODES_U8, t); });
-    add_threads("weight/pack/s8", [](auto& state, Session& s, unsigned t) { pack_row(state, s, ZENWOQ_CODES_S8, t); });
+    for (const auto& [name, layout] : kLayouts) {
+      if (threads > 1 && layout > ZENWOQ_CODES_S8) continue;  // two threads show nothing new there
+      add_threads(name, [layout = layout](auto& state, Session& s, unsigned t) { pack_row(state, s, layout, t); });
+    }
     add_threads("weight/create", [](auto& state, Session& s, unsigned t) { create_row(state, s, t); });
   }
   add("weight/unpack/t1", [&session](benchmark::State& state) { unpack_row(state, session); });

@@ -15,6 +15,16 @@ using Xbyak::Ymm;
 EpilogueAvx2::EpilogueAvx2(Emitter& emitter, const KernelKey& key, std::vector<Ymm> free)
     : e_(emitter), key_(key), free_(std::move(free)) {}
 
+void EpilogueAvx2::scale(const Ymm& low, const Ymm& high, const RegExp& tensor_scales) {
+  for (const Ymm& total : {low, high}) {
+    if (key_.epilogue.tensor_scale == ZENWOQ_TENSOR_SCALE_TIMES) {
+      e_.vmulps(total, total, e_.ptr[tensor_scales]);
+    } else {
+      e_.vdivps(total, total, e_.ptr[tensor_scales]);
+    }
+  }
+}
+
 void EpilogueAvx2::add_bias(const Ymm& low, const Ymm& high, const RegExp& bias) {
   e_.vaddps(low, low, e_.ptr[bias]);
   e_.vaddps(high, high, e_.ptr[bias + 32]);

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// From the totals of a strip to y, AVX2: bias, rounding, store. Where columns are missing, a row goes by way of the
-// stack, element by element: a masked store may fault on lanes that its mask leaves out.
+// From the totals of a strip to y, AVX2: tensor scale, bias, rounding, store. Where columns are missing, a row goes by
+// way of the stack, element by element: a masked store may fault on lanes that its mask leaves out.
 #pragma once
 
 #include <vector>
@@ -19,6 +19,8 @@ class EpilogueAvx2 {
   static constexpr std::uint32_t kRegisters = 3;
   static constexpr std::uint32_t kStageBytes = 64;  // of the stack, for a row of a strip
 
+  // Times the tensor scale (8 copies), or divided by it, as the key says.
+  void scale(const Xbyak::Ymm& low, const Xbyak::Ymm& high, const Xbyak::RegExp& tensor_scales);
   // bias: 16 f32 of the strip. Called where the key has a bias; adds it to both halves. clobbers: none but the totals.
   void add_bias(const Xbyak::Ymm& low, const Xbyak::Ymm& high, const Xbyak::RegExp& bias);
   // Stores one row's 16 totals, of which `columns` (1..16) exist. clobbers: low, high, count, temp, stage.

@@ -21,6 +21,14 @@ void EpilogueAvx512::begin_strip(const Xbyak::Reg64& columns, const Xbyak::Reg64
 
 void EpilogueAvx512::load_bias(const Xbyak::Address& bias) { e_.vmovups(bias_register(free_), bias); }
 
+void EpilogueAvx512::scale(const Zmm& total, const Xbyak::Address& tensor_scale) {
+  if (key_.epilogue.tensor_scale == ZENWOQ_TENSOR_SCALE_TIMES) {
+    e_.vmulps(total, total, tensor_scale);
+  } else {
+    e_.vdivps(total, total, tensor_scale);
+  }
+}
+
 void EpilogueAvx512::store(const Zmm& total, const Xbyak::Address& y) {
   if (key_.epilogue.bias) e_.vaddps(total, total, bias_register(free_));
   if (key_.output_type == ZENWOQ_F32) {

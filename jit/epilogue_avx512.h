@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// From the totals of a strip to y, AVX-512: bias, rounding, masked store.
+// From the totals of a strip to y, AVX-512: tensor scale, bias, rounding, masked store.
 #pragma once
 
 #include <vector>
@@ -24,6 +24,8 @@ class EpilogueAvx512 {
   void begin_strip(const Xbyak::Reg64& columns, const Xbyak::Reg64& temp);
   // bias: 16 f32 of the strip. Called where the key has a bias.
   void load_bias(const Xbyak::Address& bias);
+  // Times the tensor scale, or divided by it, as the key says.
+  void scale(const Xbyak::Zmm& total, const Xbyak::Address& tensor_scale);
   // Stores one row's 16 totals. clobbers: total.
   void store(const Xbyak::Zmm& total, const Xbyak::Address& y);
 

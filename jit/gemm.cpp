@@ -20,6 +20,7 @@ constexpr std::uint32_t kLowRows = 6;  // rows addressed from x_low
 constexpr std::uint32_t kUnrolledProducts =
     96;                                    // multiply instructions that a loop body may have: emission takes its time
 constexpr std::uint32_t kTotalBytes = 64;  // per row and strip
+constexpr std::uint32_t kTensorScaleBytes = 64;
 
 std::uint32_t u32(std::uint64_t value) { return static_cast<std::uint32_t>(value); }
 
@@ -34,6 +35,12 @@ std::string Gemm::why_not(const KernelKey& key) {
   if (!key.per_channel() && key.group % kStepK != 0) return fmt::format("group {}: must be a multiple of 8", key.group);
   if (key.k > kMaxK) return fmt::format("k = {}: kernels are generated up to {}", key.k, kMaxK);
   if (key.output_type == ZENWOQ_F16) return "output f16: must be f32 or bf16";
+  if (key.format().has_two_levels() && key.k % (PanelLayout::kSuperGroups * key.group) != 0) {
+    return fmt::format("k = {}: must be a multiple of eight groups of {} for scales of two levels", key.k, key.group);
+  }
+  if (key.format().has_offsets() && !is_dtype(key.scale_type) && key.scale_type != ZENWOQ_U8_F16) {
+    return fmt::format("offsets of type {}: must be f32, f16, bf16 or u8f16", dtype_name(key.scale_type));
+  }
   return {};
 }
 
@@ -59,6 +66,10 @@ Gemm::Gemm(const KernelKey& key, const Path& path, std::uint8_t* buffer, std::si
   const auto reserve = [&next](std::uint32_t bytes) { return std::exchange(next, next + bytes); };
   local_.totals = reserve(path.totals_in_memory ? key.tile.rows * key.tile.strips * kTotalBytes : 0);
   local_.stage = reserve(path.stage_bytes);
+  local_.super_scales = reserve(layout_.super_bytes() != 0 ? key.tile.strips * kTotalBytes : 0);
+  local_.super_offsets =
+      reserve(layout_.super_bytes() != 0 && key.format().has_offsets() ? key.tile.strips * kTotalBytes : 0);
+  local_.tensor_scale = reserve(key.epilogue.tensor_scale != ZENWOQ_TENSOR_SCALE_NONE ? kTensorScaleBytes : 0);
   local_.x_tail = reserve(has_tail() ? key.tile.rows * u32(kStepK) * path.x_bytes : 0);
   for (std::uint32_t* slot : {&local_.x, &local_.panel, &local_.xsum, &local_.xsum_bytes, &local_.bias, &local_.y,
                               &local_.ldy_bytes, &local_.columns}) {
@@ -110,6 +121,11 @@ void Gemm::load_arguments() {
     to_local(local_.xsum, offsetof(GemmArgs, xsum));
     to_local(local_.xsum_bytes, offsetof(GemmArgs, xsum_bytes));
   }
+  if (key_.epilogue.tensor_scale != ZENWOQ_TENSOR_SCALE_NONE) {
+    mov(r_.temp.cvt32(), dword[rdi + offsetof(GemmArgs, tensor_scale)]);
+    for (std::uint32_t i = 0; i < path_.tensor_scales; ++i)
+      mov(dword[local(local_.tensor_scale + i * 4)], r_.temp.cvt32());
+  }
   xor_(r_.strip_offset.cvt32(), r_.strip_offset.cvt32());
   keep_arguments();
 }
@@ -144,10 +160,10 @@ void Gemm::begin_walk() {
     if (element_bytes < 4) shr(distance, element_bytes == 2 ? 1 : 2);
     sub(distance, r_.strip_offset);
   };
-  locate(r_.scales, dtype_bytes(key_.scale_type));
+  locate(r_.scales, key_.format().scale_bytes());
   if (key_.zero_kind != ZENWOQ_ZERO_NONE) {
-    locate(r_.zeros, zero_bytes(key_.zero_kind, key_.scale_type));
-    add(r_.zeros, u32(kPanelColumns * dtype_bytes(key_.scale_type)));
+    locate(r_.zeros, key_.format().zero_bytes());
+    add(r_.zeros, u32(kPanelColumns * key_.format().scale_bytes()));
     mov(r_.xsum, qword[local(local_.xsum)]);
   }
 }
@@ -155,8 +171,38 @@ void Gemm::begin_walk() {
 void Gemm::all_groups() {
   const std::uint64_t full = key_.per_channel() ? 0 : key_.k / key_.group;
   const std::uint64_t rest = key_.k - full * key_.group;
-  if (full > 0) loop("group", r_.groups, full, [&] { one_group({key_.group / kStepK, false}); });
+  if (full > 0) {
+    loop("group", r_.groups, full, [&] {
+      if (layout_.super_bytes() != 0) begin_super();
+      one_group({key_.group / kStepK, false});
+    });
+  }
   if (rest > 0) one_group({(path_.x_completed ? rest + kStepK - 1 : rest) / kStepK, rest % kStepK != 0 && has_tail()});
+}
+
+// Before every eighth group come the f16 of eight: they go to the stack, widened. There are eight times as many groups,
+// so the counter tells.
+void Gemm::begin_super() {
+  Xbyak::Label within;
+  test(r_.groups, static_cast<int>(PanelLayout::kSuperGroups - 1));
+  jnz(within, T_NEAR);
+  note("scales of eight groups");
+  mov(r_.temp, r_.strip_offset);  // as in begin_walk, for elements of two bytes
+  shr(r_.temp, 1);
+  sub(r_.temp, r_.strip_offset);
+  load_supers(r_.codes + r_.temp, local_.super_scales);
+  if (key_.format().has_offsets()) {
+    load_supers(r_.codes + r_.temp + u32(kPanelColumns * 2), local_.super_offsets);
+  }
+  add(r_.codes, u32(layout_.super_bytes()));
+  L(within);
+}
+
+void Gemm::load_supers(const RegExp& from, std::uint32_t to) {
+  for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) {
+    const std::uint32_t at = u32(strip % kPanelStrips * kStripColumns * 2 + strip / kPanelStrips * layout_.bytes());
+    widen_f16(from + at, local(to + strip * kTotalBytes));
+  }
 }
 
 void Gemm::one_group(const Group& group) {
@@ -307,6 +353,10 @@ RegExp Gemm::parameter_address(const Reg64& from, std::uint32_t element_bytes, s
 
 RegExp Gemm::total_address(std::uint32_t row, std::uint32_t strip) const {
   return local(local_.totals + (row * key_.tile.strips + strip) * kTotalBytes);
+}
+
+RegExp Gemm::super_address(bool offsets, std::uint32_t strip) const {
+  return local((offsets ? local_.super_offsets : local_.super_scales) + strip * kTotalBytes);
 }
 
 void Gemm::load_x_address(const Reg64& to) { mov(to, qword[local(local_.x)]); }

@@ -45,6 +45,7 @@ class Gemm : public Emitter {
     std::uint32_t stage_bytes = 0;    // on the stack, for the epilogue
     bool x_completed = false;         // rows of x are completed with +0 to a multiple of 8: no step is partial
     std::uint32_t passes = 1;         // walks over K that a unit takes: more than one needs totals_in_memory
+    std::uint32_t tensor_scales = 1;  // copies of the tensor scale, side by side on the stack
   };
   Gemm(const KernelKey& key, const Path& path, std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes);
 
@@ -57,6 +58,8 @@ class Gemm : public Emitter {
   virtual void begin_pass(std::uint32_t) {}  // the operations below are of this pass' columns, but for zero_totals
   virtual void zero_totals() = 0;
   virtual void zero_sums() = 0;
+  // 16 f16 of a strip at `from`, widened, to the stack at `to`. clobbers: what flush_group does.
+  virtual void widen_f16(const Xbyak::RegExp& from, const Xbyak::RegExp& to) = 0;
   virtual void multiply_step(std::uint32_t step, bool x_from_tail) = 0;  // `step` steps ahead of the pointers
   virtual void flush_group() = 0;                                        // codes is past the group's last step
   virtual void begin_strip(std::uint32_t strip, const Xbyak::Reg64& columns) = 0;  // columns: that exist, 1..16
@@ -81,6 +84,9 @@ class Gemm : public Emitter {
   Xbyak::RegExp code_address(std::uint32_t step, std::uint32_t strip) const;
   Xbyak::RegExp parameter_address(const Xbyak::Reg64& from, std::uint32_t element_bytes, std::uint32_t strip) const;
   Xbyak::RegExp total_address(std::uint32_t row, std::uint32_t strip) const;
+  // 16 f32 that scales (or offsets) of two levels are multiplied with, of the current eight groups.
+  Xbyak::RegExp super_address(bool offsets, std::uint32_t strip) const;
+  Xbyak::RegExp tensor_scale_address() const { return local(local_.tensor_scale); }
   Xbyak::RegExp stage_address() const { return local(local_.stage); }
   Xbyak::RegExp xsum_address(std::uint32_t row) const { return r_.xsum + row * 4; }
   void load_x_address(const Xbyak::Reg64& to);     // of row 0
@@ -94,7 +100,8 @@ class Gemm : public Emitter {
  private:
   // 64-byte aligned locals on the stack, from rsp.
   struct Locals {
-    std::uint32_t totals, stage, x_tail, x, panel, xsum, xsum_bytes, bias, y, ldy_bytes, columns, bytes;
+    std::uint32_t totals, stage, super_scales, super_offsets, tensor_scale, x_tail, x, panel, xsum, xsum_bytes, bias, y,
+        ldy_bytes, columns, bytes;
   };
   // One stretch of k that ends in a flush: whole steps, then perhaps a last step with fewer than 8 k.
   struct Group {
@@ -108,6 +115,8 @@ class Gemm : public Emitter {
   void begin_unit();
   void begin_walk();
   void all_groups();
+  void begin_super();
+  void load_supers(const Xbyak::RegExp& from, std::uint32_t to);
   void one_group(const Group& group);
   void multiply_steps(std::uint64_t count);
   void advance_k(std::uint64_t steps);

@@ -32,6 +32,7 @@ struct GemmArgs {
   // Rows of kernels with scratch, at most kMaxScratchRows: tiles of as many rows as the key's tile has, then tiles of
   // one row less.
   std::uint64_t tall_tiles = 0, low_tiles = 0;
+  float tensor_scale = 1.0f;  // read if the key has one
 };
 
 using GemmFunction = void (*)(const GemmArgs*);

@@ -22,22 +22,6 @@ constexpr std::uint8_t kPlusZero[kHalfBytes] = {};
 
 }  // namespace
 
-void load_parameters_avx2(Emitter& e, const Ymm& to, zenwoq_dtype type, const RegExp& from) {
-  if (type == ZENWOQ_F32) {
-    e.vmovups(to, e.ptr[from]);
-  } else if (type == ZENWOQ_F16) {
-    e.vcvtph2ps(to, e.ptr[from]);
-  } else {
-    e.vpmovzxwd(to, e.ptr[from]);
-    e.vpslld(to, to, 16);
-  }
-}
-
-void load_zeros_avx2(Emitter& e, const Ymm& to, const RegExp& from) {
-  e.vpmovsxbd(to, e.ptr[from]);
-  e.vcvtdq2ps(to, to);
-}
-
 Avx2Registers::Avx2Registers(const KernelKey& key, std::uint32_t vectors)
     : rows_(key.tile.rows),
       tile_vectors_(key.tile.strips * kHalves),
@@ -131,10 +115,12 @@ GemmAvx2::GemmAvx2(const KernelKey& key, const Avx2Registers& v, std::uint8_t* b
             .totals_in_memory = v.totals_in_memory(),
             .stage_bytes = EpilogueAvx2::kStageBytes,
             .x_completed = true,
-            .passes = v.passes()},
+            .passes = v.passes(),
+            .tensor_scales = 8},
            buffer, capacity, notes),
       v_(v),
       decode_(*this, v_.decode()),
+      parameters_(*this, key_.format()),
       epilogue_(*this, key_, v_.free_in_epilogue()) {}
 
 RegExp GemmAvx2::codes_of(std::uint32_t step, std::uint32_t i) const {
@@ -222,27 +208,27 @@ void GemmAvx2::multiply_table(std::uint32_t step) {
   }
 }
 
-// totals += scale * (acc + (8 - zero) * xsum), or totals += scale * acc, then offset * xsum.
+void GemmAvx2::widen_f16(const RegExp& from, const RegExp& to) {
+  for (std::uint32_t half = 0; half < kHalves; ++half) {
+    parameters_.widen_f16(from + half * 16, to + half * kHalfBytes, v_.scale());
+  }
+}
+
 void GemmAvx2::flush_group() {
-  const auto bytes = static_cast<std::uint32_t>(dtype_bytes(key_.scale_type));
-  const bool integer_zeros = key_.zero_kind == ZENWOQ_ZERO_INTEGER;
-  const bool offsets = key_.zero_kind == ZENWOQ_ZERO_OFFSET;
+  const auto scale_bytes = static_cast<std::uint32_t>(key_.format().scale_bytes());
+  const auto zero_bytes = static_cast<std::uint32_t>(key_.format().zero_bytes());
   for (std::uint32_t i = 0; i < vectors(); ++i) {
     note("flush: scales of columns {} to {}", (first_ + i) * 8, (first_ + i) * 8 + 7);
-    load_parameters_avx2(*this, v_.scale(), key_.scale_type, parameters_of(r_.scales, bytes, i));
-    if (integer_zeros) load_zeros_avx2(*this, v_.zero(), parameters_of(r_.zeros, 1, i));
-    if (offsets) load_parameters_avx2(*this, v_.zero(), key_.scale_type, parameters_of(r_.zeros, bytes, i));
+    const auto supers = [&](bool offsets) {
+      return super_address(offsets, (first_ + i) / kHalves) + (first_ + i) % kHalves * kHalfBytes;
+    };
+    parameters_.load_scales(v_.scale(), parameters_of(r_.scales, scale_bytes, i), supers(false));
+    parameters_.load_zeros(v_.zero(), parameters_of(r_.zeros, zero_bytes, i), supers(true));
     for (std::uint32_t row = 0; row < key_.tile.rows; ++row) {
       const Ymm acc = v_.acc(row, i);
       const RegExp total = total_of(row, first_ + i);
-      if (integer_zeros || offsets) vbroadcastss(v_.xsum(), ptr[xsum_address(row)]);
-      if (integer_zeros) vfmadd231ps(acc, v_.zero(), v_.xsum());
-      if (v_.totals_in_memory()) {
-        vfmadd213ps(acc, v_.scale(), ptr[total]);
-      } else {
-        vfmadd213ps(acc, v_.scale(), ptr[constant(kPlusZero, "+0")]);
-      }
-      if (offsets) vfmadd231ps(acc, v_.zero(), v_.xsum());
+      const auto so_far = v_.totals_in_memory() ? ptr[total] : ptr[constant(kPlusZero, "+0")];
+      parameters_.flush(acc, v_.scale(), v_.zero(), v_.xsum(), xsum_address(row), so_far);
       if (v_.totals_in_memory()) vmovups(ptr[total], acc);
     }
   }
@@ -254,6 +240,9 @@ void GemmAvx2::store_row(std::uint32_t row, std::uint32_t strip, const RegExp& y
     const std::uint32_t vector = strip * kHalves + half;
     total[half] = v_.totals_in_memory() ? v_.value(half) : v_.acc(row, vector);
     if (v_.totals_in_memory()) vmovups(total[half], ptr[total_of(row, vector)]);
+  }
+  if (key_.epilogue.tensor_scale != ZENWOQ_TENSOR_SCALE_NONE) {
+    epilogue_.scale(total[0], total[1], tensor_scale_address());
   }
   if (key_.epilogue.bias) {
     load_bias_address(r_.temp);

@@ -16,6 +16,7 @@
 #include "jit/epilogue_avx2.h"
 #include "jit/gemm.h"
 #include "jit/jit.h"
+#include "jit/parameters_avx2.h"
 
 namespace zenwoq {
 
@@ -75,6 +76,7 @@ class GemmAvx2 final : private Gemm {
   void begin_pass(std::uint32_t pass) override;
   void zero_totals() override;
   void zero_sums() override;
+  void widen_f16(const Xbyak::RegExp& from, const Xbyak::RegExp& to) override;
   void multiply_step(std::uint32_t step, bool x_from_tail) override;
   void flush_group() override;
   void begin_strip(std::uint32_t, const Xbyak::Reg64&) override {}
@@ -94,12 +96,8 @@ class GemmAvx2 final : private Gemm {
   const Avx2Registers v_;
   std::uint32_t first_ = 0;  // vector of the tile: the pass' first
   DecodeAvx2 decode_;
+  ParametersAvx2 parameters_;
   EpilogueAvx2 epilogue_;
 };
-
-// 8 scales or offsets of `type` at `from`, widened to f32.
-void load_parameters_avx2(Emitter& e, const Xbyak::Ymm& to, zenwoq_dtype type, const Xbyak::RegExp& from);
-// 8 int8 of 8 - zero, in f32.
-void load_zeros_avx2(Emitter& e, const Xbyak::Ymm& to, const Xbyak::RegExp& from);
 
 }  // namespace zenwoq

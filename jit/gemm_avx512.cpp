@@ -129,11 +129,11 @@ void GemmAvx512::multiply_pair(std::uint32_t step, std::uint32_t pair, bool x_fr
   }
 }
 
-// totals += scale * (acc + (8 - zero) * xsum), or totals += scale * acc, then offset * xsum.
+// totals += scale * (acc + (8 - zero) * xsum), or scale * (acc - zero * xsum), or scale * acc, then offset * xsum.
 void GemmAvx512::flush_group() {
   for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) {
     note("flush: scales of strip {}", strip);
-    load_parameters(v_.scale(), r_.scales, strip);
+    load_scales(strip);
     load_zeros(strip);
     for (std::uint32_t row = 0; row < key_.tile.rows; ++row) flush_accumulator(row, strip);
   }
@@ -144,6 +144,7 @@ void GemmAvx512::flush_accumulator(std::uint32_t row, std::uint32_t strip) {
   const Zmm acc = v_.acc(row, strip);
   const auto xsum = ptr_b[xsum_address(row)];
   if (key_.zero_kind == ZENWOQ_ZERO_INTEGER) vfmadd231ps(acc, v_.zero(), xsum);
+  if (key_.zero_kind == ZENWOQ_ZERO_FLOAT) vfnmadd231ps(acc, v_.zero(), xsum);
   Zmm total = acc;
   if (v_.totals_in_registers()) {
     total = v_.total(row, strip);
@@ -158,23 +159,54 @@ void GemmAvx512::flush_accumulator(std::uint32_t row, std::uint32_t strip) {
   if (v_.totals_in_memory()) vmovups(ptr[total_address(row, strip)], acc);
 }
 
-// 16 scales or offsets of a strip, widened to f32.
-void GemmAvx512::load_parameters(const Zmm& to, const Reg64& from, std::uint32_t strip) {
-  const zenwoq_dtype type = key_.scale_type;
-  const RegExp address = parameter_address(from, static_cast<std::uint32_t>(dtype_bytes(type)), strip);
-  if (type == ZENWOQ_F32) {
-    vmovups(to, ptr[address]);
-  } else if (type == ZENWOQ_F16) {
-    vcvtph2ps(to, ptr[address]);
-  } else {
-    vpmovzxwd(to, ptr[address]);
-    vpslld(to, to, 16);
+// 16 scales, offsets or zero points of a strip, widened to f32; of two levels the bytes.
+void GemmAvx512::load_floats(const Zmm& to, zenwoq_dtype type, const Reg64& from, std::uint32_t strip) {
+  const auto at = ptr[parameter_address(from, static_cast<std::uint32_t>(dtype_bytes(type)), strip)];
+  const Xbyak::Ymm half(to.getIdx());
+  switch (type) {
+    case ZENWOQ_F32: vmovups(to, at); break;
+    case ZENWOQ_F16: vcvtph2ps(to, at); break;
+    case ZENWOQ_BF16:
+      vpmovzxwd(to, at);
+      vpslld(to, to, 16);
+      break;
+    case ZENWOQ_E8M0:  // the exponent of an f32; 0 becomes +0, as a denormal would
+      vpmovzxbd(to, at);
+      vpslld(to, to, 23);
+      break;
+    case ZENWOQ_E4M3:  // as an f16 whose exponent has a bias of 15 and not of 7
+      vpmovsxbw(half, at);
+      vpsllw(half, half, 7);
+      vpandd(half, half, ptr[constant(kE4m3InF16, "e4m3 in f16")]);
+      vcvtph2ps(to, half);
+      vmulps(to, to, ptr_b[constant(kE4m3Factor, "256")]);
+      break;
+    case ZENWOQ_U8_F16:
+      vpmovzxbd(to, at);
+      vcvtdq2ps(to, to);
+      break;
+    case ZENWOQ_S8_F16:
+      vpmovsxbd(to, at);
+      vcvtdq2ps(to, to);
+      break;
   }
 }
 
+void GemmAvx512::widen_f16(const RegExp& from, const RegExp& to) {
+  vcvtph2ps(v_.scale(), ptr[from]);
+  vmovups(ptr[to], v_.scale());
+}
+
+void GemmAvx512::load_scales(std::uint32_t strip) {
+  load_floats(v_.scale(), key_.scale_type, r_.scales, strip);
+  if (key_.format().has_two_levels()) vmulps(v_.scale(), v_.scale(), ptr[super_address(false, strip)]);
+}
+
 void GemmAvx512::load_zeros(std::uint32_t strip) {
-  if (key_.zero_kind == ZENWOQ_ZERO_OFFSET) load_parameters(v_.zero(), r_.zeros, strip);
-  if (key_.zero_kind != ZENWOQ_ZERO_INTEGER) return;
+  const ParameterFormat format = key_.format();
+  if (format.has_offsets() || format.has_float_zeros()) load_floats(v_.zero(), format.float_type(), r_.zeros, strip);
+  if (format.has_offsets() && format.has_two_levels()) vmulps(v_.zero(), v_.zero(), ptr[super_address(true, strip)]);
+  if (!format.has_integer_zeros()) return;
   note("8 - zero of strip {}", strip);
   vpmovsxbd(v_.zero(), ptr[parameter_address(r_.zeros, 1, strip)]);
   vcvtdq2ps(v_.zero(), v_.zero());
@@ -193,6 +225,7 @@ void GemmAvx512::store_row(std::uint32_t row, std::uint32_t strip, const RegExp&
     total = v_.value();
     vmovups(total, ptr[total_address(row, strip)]);
   }
+  if (key_.epilogue.tensor_scale != ZENWOQ_TENSOR_SCALE_NONE) epilogue_.scale(total, ptr_b[tensor_scale_address()]);
   epilogue_.store(total, ptr[y]);
 }
 

@@ -31,6 +31,7 @@ class GemmAvx512 final : private Gemm {
   void load_x_tail(std::uint64_t k) override;
   void zero_totals() override;
   void zero_sums() override;
+  void widen_f16(const Xbyak::RegExp& from, const Xbyak::RegExp& to) override;
   void multiply_step(std::uint32_t step, bool x_from_tail) override;
   void flush_group() override;
   void begin_strip(std::uint32_t strip, const Xbyak::Reg64& columns) override;
@@ -39,8 +40,9 @@ class GemmAvx512 final : private Gemm {
   void decode(std::uint32_t step, std::uint32_t strip, std::uint32_t pair, const Xbyak::Zmm& weight);
   void multiply_pair(std::uint32_t step, std::uint32_t pair, bool x_from_tail);
   void flush_accumulator(std::uint32_t row, std::uint32_t strip);
-  void load_parameters(const Xbyak::Zmm& to, const Xbyak::Reg64& from, std::uint32_t strip);
+  void load_scales(std::uint32_t strip);
   void load_zeros(std::uint32_t strip);
+  void load_floats(const Xbyak::Zmm& to, zenwoq_dtype type, const Xbyak::Reg64& from, std::uint32_t strip);
   void clear(const Xbyak::Zmm& vector) { vpxord(vector, vector, vector); }
 
   const Avx512Registers v_;

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <charconv>
+#include <span>
 #include <vector>
 
 #include "jit/number.h"
@@ -38,18 +39,36 @@ bool parse_number(std::string_view prefix, std::string_view text, Int* value) {
   return take_number(prefix, &text, value) && text.empty();
 }
 
-bool parse_dtype(char prefix, std::string_view text, zenwoq_dtype* type) {
-  for (const zenwoq_dtype candidate : kDtypes) {
+bool parse_dtype(std::span<const zenwoq_dtype> candidates, std::string_view prefix, std::string_view text,
+                 zenwoq_dtype* type) {
+  for (const zenwoq_dtype candidate : candidates) {
     if (text == fmt::format("{}{}", prefix, dtype_name(candidate))) return *type = candidate, true;
   }
   return false;
 }
 
-bool parse_zero_kind(std::string_view text, zenwoq_zero_kind* kind) {
+std::string print_zeros(const KernelKey& key) {
+  const bool floats = key.zero_kind == ZENWOQ_ZERO_FLOAT;
+  return fmt::format("{}{}", zero_kind_tag(key.zero_kind), floats ? dtype_name(key.zero_type) : "");
+}
+
+bool parse_zeros(std::string_view text, KernelKey* key) {
   for (const zenwoq_zero_kind candidate : kZeroKinds) {
-    if (text == zero_kind_tag(candidate)) return *kind = candidate, true;
+    if (text == zero_kind_tag(candidate)) return key->zero_kind = candidate, candidate != ZENWOQ_ZERO_FLOAT;
   }
-  return false;
+  key->zero_kind = ZENWOQ_ZERO_FLOAT;
+  return parse_dtype(kDtypes, zero_kind_tag(ZENWOQ_ZERO_FLOAT), text, &key->zero_type);
+}
+
+// The epilogue's first step; nothing where there is no tensor scale.
+std::string print_tensor_scale(const KernelKey& key) {
+  constexpr const char* kWords[] = {"", "ts", "td"};
+  return kWords[key.epilogue.tensor_scale];
+}
+
+bool parse_tensor_scale(std::string_view text, KernelKey* key) {
+  key->epilogue.tensor_scale = text == "ts" ? ZENWOQ_TENSOR_SCALE_TIMES : ZENWOQ_TENSOR_SCALE_BY;
+  return text == "ts" || text == "td";
 }
 
 std::string print_prefetch(const Prefetch& p) {
@@ -90,9 +109,8 @@ constexpr Field kFields[] = {
     {true, [](const KernelKey& key) { return fmt::format("k{}", key.k); },
      [](std::string_view text, KernelKey* key) { return parse_number("k", text, &key->k); }},
     {true, [](const KernelKey& key) { return fmt::format("s{}", dtype_name(key.scale_type)); },
-     [](std::string_view text, KernelKey* key) { return parse_dtype('s', text, &key->scale_type); }},
-    {true, [](const KernelKey& key) { return std::string(zero_kind_tag(key.zero_kind)); },
-     [](std::string_view text, KernelKey* key) { return parse_zero_kind(text, &key->zero_kind); }},
+     [](std::string_view text, KernelKey* key) { return parse_dtype(kScaleTypes, "s", text, &key->scale_type); }},
+    {true, print_zeros, parse_zeros},
     {true,
      [](const KernelKey& key) {
        return fmt::format("m{}x{}{}", key.tile.rows, key.tile.strips, key.tile.scratch ? "sc" : "");
@@ -103,7 +121,8 @@ constexpr Field kFields[] = {
        return text.empty() || key->tile.scratch;
      }},
     {true, [](const KernelKey& key) { return fmt::format("y{}", dtype_name(key.output_type)); },
-     [](std::string_view text, KernelKey* key) { return parse_dtype('y', text, &key->output_type); }},
+     [](std::string_view text, KernelKey* key) { return parse_dtype(kDtypes, "y", text, &key->output_type); }},
+    {false, print_tensor_scale, parse_tensor_scale},
     ZENWOQ_FLAG("bias", epilogue.bias),
     {true, [](const KernelKey& key) -> std::string { return find_tier(key.tier)->name; },
      [](std::string_view text, KernelKey* key) {
@@ -119,8 +138,6 @@ constexpr Field kFields[] = {
 #undef ZENWOQ_FLAG
 
 }  // namespace
-
-PanelLayout KernelKey::layout() const { return {k, group, dtype_bytes(scale_type), zero_bytes(zero_kind, scale_type)}; }
 
 std::string KernelKey::name() const {
   std::string text;
@@ -154,7 +171,8 @@ std::uint64_t hash_value(const KernelKey& key) {
   // other.
   const Habits& habits = key.habits;
   const std::uint64_t shape = key.k << 24 ^ key.group;
-  const std::uint64_t types = std::uint64_t{key.scale_type} << 48 | std::uint64_t{key.zero_kind} << 40 |
+  const std::uint64_t types = std::uint64_t{key.zero_type} << 60 | std::uint64_t{key.epilogue.tensor_scale} << 56 |
+                              std::uint64_t{key.scale_type} << 48 | std::uint64_t{key.zero_kind} << 40 |
                               std::uint64_t{key.output_type} << 32 | static_cast<std::uint64_t>(key.activation) << 24 |
                               static_cast<std::uint64_t>(key.codes) << 16 | std::uint64_t{key.tier} << 8 |
                               std::uint64_t{key.epilogue.bias};

@@ -11,11 +11,11 @@
 //        |    |  |    |     |     |  |    |     |    |            p: bytes ahead that codes are prefetched,
 //        |    |  |    |     |     |  |    |     |    |               e2: every second line, t1: into the L2 cache
 //        |    |  |    |     |     |  |    |     |    tier
-//        |    |  |    |     |     |  |    |     epilogue: bias
+//        |    |  |    |     |     |  |    |     epilogue: ts times, td divided by a tensor scale; bias
 //        |    |  |    |     |     |  |    output type: f32, bf16
 //        |    |  |    |     |     |  tile: rows x strips of 16 columns; "sc" after it: with scratch
-//        |    |  |    |     |     zeros: z0 none, zi integer, za additive offset
-//        |    |  |    |     scale type: f32, f16, bf16
+//        |    |  |    |     |     zeros: z0 none, zi integer, za additive offset, zff32, zff16, zfbf16 fractions
+//        |    |  |    |     scale type: f32, f16, bf16, e8m0, e4m3; u8f16, s8f16 of two levels
 //        |    |  |    K
 //        |    |  group size, a multiple of 8 below K; or "pc", one scale a column
 //        |    codes: t4 are indices of a table of 16 values, i4 integers
@@ -30,7 +30,7 @@
 #include <string>
 #include <string_view>
 
-#include "jit/panel_layout.h"
+#include "jit/parameters.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq {
@@ -62,6 +62,7 @@ struct Tile {
 
 // What is done to a sum before it is stored.
 struct Epilogue {
+  zenwoq_tensor_scale_kind tensor_scale = ZENWOQ_TENSOR_SCALE_NONE;
   bool bias = false;
   bool operator==(const Epilogue&) const = default;
 };
@@ -89,6 +90,7 @@ struct KernelKey {
   std::uint64_t k = 0;
   zenwoq_dtype scale_type = ZENWOQ_BF16;
   zenwoq_zero_kind zero_kind = ZENWOQ_ZERO_NONE;
+  zenwoq_dtype zero_type = ZENWOQ_BF16;  // where zeros are fractions; BF16 otherwise
   Tile tile;
   zenwoq_dtype output_type = ZENWOQ_F32;
   Epilogue epilogue;
@@ -98,7 +100,8 @@ struct KernelKey {
   bool operator==(const KernelKey&) const = default;
   bool per_channel() const { return group >= k; }
   std::uint64_t groups() const { return (k + group - 1) / group; }
-  PanelLayout layout() const;  // of the weights that the kernel reads
+  ParameterFormat format() const { return {scale_type, zero_kind, zero_type}; }
+  PanelLayout layout() const { return format().layout(k, group); }  // of the weights that the kernel reads
   std::string name() const;
 };
 

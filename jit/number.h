@@ -14,29 +14,33 @@
 namespace zenwoq {
 
 inline constexpr zenwoq_dtype kDtypes[] = {ZENWOQ_F32, ZENWOQ_F16, ZENWOQ_BF16};
-inline constexpr zenwoq_zero_kind kZeroKinds[] = {ZENWOQ_ZERO_NONE, ZENWOQ_ZERO_INTEGER, ZENWOQ_ZERO_OFFSET};
+inline constexpr zenwoq_dtype kScaleTypes[] = {ZENWOQ_F32,  ZENWOQ_F16,    ZENWOQ_BF16,  ZENWOQ_E8M0,
+                                               ZENWOQ_E4M3, ZENWOQ_U8_F16, ZENWOQ_S8_F16};
+inline constexpr zenwoq_zero_kind kZeroKinds[] = {ZENWOQ_ZERO_NONE, ZENWOQ_ZERO_INTEGER, ZENWOQ_ZERO_OFFSET,
+                                                  ZENWOQ_ZERO_FLOAT};
 
-inline std::size_t dtype_bytes(zenwoq_dtype type) { return type == ZENWOQ_F32 ? 4 : 2; }
+// Of activations, outputs, biases and zero points that are fractions.
+inline bool is_dtype(int value) { return value >= ZENWOQ_F32 && value <= ZENWOQ_BF16; }
+inline bool is_scale_type(int value) { return value >= ZENWOQ_F32 && value <= ZENWOQ_S8_F16; }
 
-inline bool is_dtype(int value) { return value == ZENWOQ_F32 || value == ZENWOQ_F16 || value == ZENWOQ_BF16; }
+// Of one element; of scales with two levels the byte.
+inline std::size_t dtype_bytes(zenwoq_dtype type) { return type == ZENWOQ_F32 ? 4 : is_dtype(type) ? 2 : 1; }
 
 inline const char* dtype_name(zenwoq_dtype type) {
-  return type == ZENWOQ_F32 ? "f32" : type == ZENWOQ_F16 ? "f16" : "bf16";
-}
-
-// Bytes of one zero or offset: none, int8, or as a scale.
-inline std::size_t zero_bytes(zenwoq_zero_kind kind, zenwoq_dtype scale_type) {
-  return kind == ZENWOQ_ZERO_NONE ? 0 : kind == ZENWOQ_ZERO_INTEGER ? 1 : dtype_bytes(scale_type);
+  constexpr const char* kNames[] = {"f32", "f16", "bf16", "e8m0", "e4m3", "u8f16", "s8f16"};
+  return kNames[type - ZENWOQ_F32];
 }
 
 // The words of every text, JSON key and option.
 inline const char* zero_kind_name(zenwoq_zero_kind kind) {
-  return kind == ZENWOQ_ZERO_NONE ? "none" : kind == ZENWOQ_ZERO_INTEGER ? "integer" : "offset";
+  constexpr const char* kNames[] = {"none", "integer", "offset", "float"};
+  return kNames[kind];
 }
 
 // The short form in names of kernels and of benchmark rows.
 inline const char* zero_kind_tag(zenwoq_zero_kind kind) {
-  return kind == ZENWOQ_ZERO_NONE ? "z0" : kind == ZENWOQ_ZERO_INTEGER ? "zi" : "za";
+  constexpr const char* kTags[] = {"z0", "zi", "za", "zf"};
+  return kTags[kind];
 }
 
 inline float bf16_to_f32(std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
@@ -64,9 +68,30 @@ inline float f16_to_f32(std::uint16_t half) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(bits) | (std::uint32_t{half & 0x8000u} << 16));
 }
 
-// Element i of an array of any alignment, widened exactly.
+inline constexpr std::uint32_t kQuietNan = 0x7FC00000u;
+
+// 2^(e - 127), exactly: e = 0 is a denormal.
+inline float e8m0_to_f32(std::uint8_t e) {
+  return std::bit_cast<float>(e == 0 ? 0x00400000u : e == 255 ? kQuietNan : std::uint32_t{e} << 23);
+}
+
+// As an f16 whose exponent has a bias of 15 and not of 7.
+inline float e4m3_to_f32(std::uint8_t bits) {
+  if ((bits & 0x7Fu) == 0x7Fu) return std::bit_cast<float>(kQuietNan);
+  const std::uint32_t half = (bits & 0x80u) << 8 | (bits & 0x7Fu) << 7;
+  return f16_to_f32(static_cast<std::uint16_t>(half)) * 256.0f;
+}
+
+// Element i of an array of any alignment, widened exactly; of scales with two levels the byte.
 inline float load_as_f32(zenwoq_dtype type, const void* array, std::size_t i) {
   const auto* bytes = static_cast<const unsigned char*>(array);
+  switch (type) {
+    case ZENWOQ_E8M0: return e8m0_to_f32(bytes[i]);
+    case ZENWOQ_E4M3: return e4m3_to_f32(bytes[i]);
+    case ZENWOQ_U8_F16: return static_cast<float>(bytes[i]);
+    case ZENWOQ_S8_F16: return static_cast<float>(static_cast<std::int8_t>(bytes[i]));
+    default: break;
+  }
   if (type == ZENWOQ_F32) {
     float value;
     std::memcpy(&value, bytes + i * 4, 4);

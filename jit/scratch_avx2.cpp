@@ -89,6 +89,7 @@ ScratchAvx2::ScratchAvx2(const KernelKey& key, std::uint8_t* buffer, std::size_t
          .tiles = r14,
          .temp = rax},
       decode_(*this, decode_registers()),
+      parameters_(*this, key_.format()),
       epilogue_(*this, key_, {Ymm(2), Ymm(3), Ymm(4)}) {
   std::uint32_t next = 0;
   const auto reserve = [&next](std::uint32_t bytes) { return std::exchange(next, next + bytes); };
@@ -96,12 +97,17 @@ ScratchAvx2::ScratchAvx2(const KernelKey& key, std::uint8_t* buffer, std::size_t
   local_.totals = reserve(kMaxScratchRows * kStrips * kRowBytes);
   local_.waiting = reserve(sums_wait() ? kMaxScratchRows * kStrips * kRowBytes : 0);
   local_.stage = reserve(EpilogueAvx2::kStageBytes);
+  const bool supers = layout_.super_bytes() != 0;
+  local_.super_scales = reserve(supers ? kStrips * kRowBytes : 0);
+  local_.super_offsets = reserve(supers && key.format().has_offsets() ? kStrips * kRowBytes : 0);
+  local_.tensor_scale = reserve(has_tensor_scale() ? kHalfBytes : 0);
   for (std::uint32_t* slot :
        {&local_.x, &local_.panel, &local_.xsum, &local_.xsum_bytes, &local_.bias, &local_.y, &local_.ldy_bytes,
         &local_.columns, &local_.tall, &local_.low, &local_.strip_offset, &local_.x_offset, &local_.xsum_now,
         &local_.k_left, &local_.codes, &local_.group_left, &local_.segment}) {
     *slot = reserve(8);
   }
+  local_.super_left = reserve(supers ? 8 : 0);
   local_.bytes = (next + 63) / 64 * 64;
 }
 
@@ -155,6 +161,10 @@ void ScratchAvx2::load_arguments() {
     to_local(local_.xsum, offsetof(GemmArgs, xsum));
     to_local(local_.xsum_bytes, offsetof(GemmArgs, xsum_bytes));
   }
+  if (has_tensor_scale()) {
+    vbroadcastss(acc(0, 0), dword[rdi + offsetof(GemmArgs, tensor_scale)]);
+    vmovups(ptr[local(local_.tensor_scale)], acc(0, 0));
+  }
   mov(slot(local_.strip_offset), 0);
   mov(r_.table, qword[rdi + offsetof(GemmArgs, table)]);
 }
@@ -188,10 +198,33 @@ void ScratchAvx2::begin_pair() {
   mov(slot(local_.k_left), static_cast<int>(layout_.steps()));
   mov(slot(local_.group_left), static_cast<int>(layout_.group_steps()));
   if (key_.zero_kind != ZENWOQ_ZERO_NONE) set(local_.xsum_now, local_.xsum);
+  if (layout_.super_bytes() != 0) mov(slot(local_.super_left), 0);
+}
+
+// Before every eighth group come the f16 of eight: they go to the stack, widened. codes is then at the next group's.
+void ScratchAvx2::begin_super() {
+  Xbyak::Label within;
+  cmp(slot(local_.super_left), 0);
+  jne(within, T_NEAR);
+  note("scales of eight groups");
+  mov(r_.temp, slot(local_.strip_offset));  // as in multiply_segment, for elements of two bytes
+  shr(r_.temp, 1);
+  sub(r_.temp, slot(local_.strip_offset));
+  const auto widen = [&](std::uint32_t at, std::uint32_t to) {
+    for (std::uint32_t i = 0; i < kStrips * kHalves; ++i) {
+      parameters_.widen_f16(r_.codes + r_.temp + (at + i * 16), local(to + i * kHalfBytes), scale());
+    }
+  };
+  widen(0, local_.super_scales);
+  if (key_.format().has_offsets()) widen(u32(kPanelColumns * 2), local_.super_offsets);
+  add(r_.codes, u32(layout_.super_bytes()));
+  mov(slot(local_.super_left), static_cast<int>(PanelLayout::kSuperGroups));
+  L(within);
 }
 
 // segment = min(group_left, 16) steps, taken off what is left.
 void ScratchAvx2::begin_segment() {
+  if (layout_.super_bytes() != 0) begin_super();
   mov(r_.temp, slot(local_.group_left));
   mov(r_.steps.cvt32(), static_cast<int>(kSegmentSteps));
   cmp(r_.steps, r_.temp);
@@ -250,10 +283,10 @@ void ScratchAvx2::multiply_segment() {
     sub(to, slot(local_.strip_offset));
     add(to, r_.codes);
   };
-  locate(r_.scales, dtype_bytes(key_.scale_type));
+  locate(r_.scales, key_.format().scale_bytes());
   if (key_.zero_kind != ZENWOQ_ZERO_NONE) {
-    locate(r_.zeros, zero_bytes(key_.zero_kind, key_.scale_type));
-    add(r_.zeros, u32(kPanelColumns * dtype_bytes(key_.scale_type)));
+    locate(r_.zeros, key_.format().zero_bytes());
+    add(r_.zeros, u32(kPanelColumns * key_.format().scale_bytes()));
     mov(r_.xsum, slot(local_.xsum_now));
   }
   mov(slot(local_.codes), r_.codes);
@@ -274,6 +307,7 @@ void ScratchAvx2::end_segment() {
   cmp(slot(local_.group_left), 0);
   jne(done, T_NEAR);
   add(r_.codes, u32(layout_.parameter_bytes()));
+  if (layout_.super_bytes() != 0) dec(slot(local_.super_left));
   if (key_.zero_kind != ZENWOQ_ZERO_NONE) {
     mov(r_.temp, slot(local_.xsum_bytes));
     add(slot(local_.xsum_now), r_.temp);

@@ -23,6 +23,7 @@
 #include "jit/epilogue_avx2.h"
 #include "jit/gemm_args.h"
 #include "jit/jit.h"
+#include "jit/parameters_avx2.h"
 
 namespace zenwoq {
 
@@ -42,6 +43,7 @@ class ScratchAvx2 final : private Emitter {
   void load_arguments();
   void begin_pair();
   void begin_segment();
+  void begin_super();
   void decode_segment();
   void multiply_segment();
   void tiles(std::uint32_t rows, std::uint32_t count_slot);
@@ -76,6 +78,8 @@ class ScratchAvx2 final : private Emitter {
   // Locals on the stack, from rsp.
   struct Locals {
     std::uint32_t scratch, totals, waiting, stage;
+    std::uint32_t super_scales, super_offsets, tensor_scale;
+    std::uint32_t super_left;  // groups of the current eight
     std::uint32_t x, panel, xsum, xsum_bytes, bias, y, ldy_bytes, columns, tall, low;
     std::uint32_t strip_offset;                 // bytes into a panel's step: 0, or 128 for strips 2 and 3
     std::uint32_t x_offset, xsum_now;           // bytes to the segment's first k; sums of the current group
@@ -88,6 +92,7 @@ class ScratchAvx2 final : private Emitter {
   void set(std::uint32_t to, std::uint32_t from);
   void next_rows(const Xbyak::Reg64& pointer, std::uint32_t rows);
   Xbyak::RegExp row_of(const Xbyak::Reg64& base, std::uint32_t row) const;
+  bool has_tensor_scale() const { return key_.epilogue.tensor_scale != ZENWOQ_TENSOR_SCALE_NONE; }
   bool sums_wait() const { return layout_.group_steps() > kSegmentSteps; }
 
   static constexpr std::uint32_t kSegmentSteps = 16;
@@ -99,6 +104,7 @@ class ScratchAvx2 final : private Emitter {
   const PanelLayout layout_;
   const Registers r_;
   DecodeAvx2 decode_;
+  ParametersAvx2 parameters_;
   EpilogueAvx2 epilogue_;
   Locals local_{};
 };

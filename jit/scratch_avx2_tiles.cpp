@@ -98,23 +98,16 @@ void ScratchAvx2::multiply_steps(std::uint32_t rows, std::uint32_t strip) {
   jnz(step, T_NEAR);
 }
 
-// totals += scale * (acc + (8 - zero) * xsum), or totals += scale * acc, then offset * xsum.
 void ScratchAvx2::flush_tile(std::uint32_t rows, std::uint32_t strip) {
-  const auto bytes = u32(dtype_bytes(key_.scale_type));
-  const bool integer_zeros = key_.zero_kind == ZENWOQ_ZERO_INTEGER;
-  const bool offsets = key_.zero_kind == ZENWOQ_ZERO_OFFSET;
+  const std::uint32_t scale_bytes = u32(key_.format().scale_bytes()), zero_bytes = u32(key_.format().zero_bytes());
   for (std::uint32_t half = 0; half < kHalves; ++half) {
     const std::uint32_t column = strip * u32(kStripColumns) + half * 8;
     note("flush: scales of columns {} to {}", column, column + 7);
-    load_parameters_avx2(*this, scale(), key_.scale_type, r_.scales + column * bytes);
-    if (integer_zeros) load_zeros_avx2(*this, zero(), r_.zeros + column);
-    if (offsets) load_parameters_avx2(*this, zero(), key_.scale_type, r_.zeros + column * bytes);
+    parameters_.load_scales(scale(), r_.scales + column * scale_bytes, local(local_.super_scales + column * 4));
+    parameters_.load_zeros(zero(), r_.zeros + column * zero_bytes, local(local_.super_offsets + column * 4));
     for (std::uint32_t row = 0; row < rows; ++row) {
       const auto total = ptr[r_.totals + (row * kStrips + strip) * kRowBytes + half * kHalfBytes];
-      if (integer_zeros || offsets) vbroadcastss(xsum(), ptr[r_.xsum + row * 4]);
-      if (integer_zeros) vfmadd231ps(acc(row, half), zero(), xsum());
-      vfmadd213ps(acc(row, half), scale(), total);
-      if (offsets) vfmadd231ps(acc(row, half), zero(), xsum());
+      parameters_.flush(acc(row, half), scale(), zero(), xsum(), r_.xsum + row * 4, total);
       vmovaps(total, acc(row, half));
     }
   }
@@ -141,6 +134,7 @@ void ScratchAvx2::store_tiles(std::uint32_t rows, std::uint32_t count_slot) {
     }
     vmovaps(low, ptr[r_.totals + strip * kRowBytes]);
     vmovaps(high, ptr[r_.totals + strip * kRowBytes + kHalfBytes]);
+    if (has_tensor_scale()) epilogue_.scale(low, high, local(local_.tensor_scale));
     if (key_.epilogue.bias) {
       mov(r_.temp, slot(local_.bias));
       epilogue_.add_bias(low, high, r_.temp + strip * kRowBytes);

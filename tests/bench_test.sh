@@ -43,7 +43,7 @@ done <<'OPTIONS'
 --shape 64,64,32,1,0
 group_size 12: must be a multiple of 8
 --model SmolLM2-135M --group 64,12
---zero: some not in {integer,none,offset}
+--zero: some not in {float,integer,none,offset}
 --zero none,some
 --model: GPT-5 not in {Llama-3.1-70B,Llama-3.1-8B,Mixtral-8x7B-experts,Qwen2.5-7B,SmolLM2-135M,TinyLlama-1.1B}
 --model SmolLM2-135M --model GPT-5
@@ -104,6 +104,9 @@ assert float(context["read_gb_per_s_t1"]) > 0
 names = ("linear/64x64/g32/sbf16/z0/m1/t1", "linear/100x72/pc/sbf16/z0/m5/t2", "linear/16x1001/g64/sbf16/z0/m2/t1",
          "kernel/emit/avx2", "kernel/generate/avx2", "kernel/emit/avx512bf16", "kernel/generate/avx512bf16", "registry/hit",
          "weight/pack/nibbles/t1", "weight/pack/nibbles/t2", "weight/pack/u8/t1", "weight/pack/u8/t2", "weight/pack/s8/t1", "weight/pack/s8/t2",
+         *(f"weight/pack/{layout}/t1" for layout in (
+             "nibbles_high", "gguf_q4_0", "gguf_q4_1", "gguf_mxfp4", "gguf_q4_k", "gguf_iq4_xs", "gptq", "awq", "awq_fast",
+             "aten_64", "aten_32")),
          "weight/create/t1", "weight/create/t2", "weight/unpack/t1", "weight/dequantize/t1",
          "context/create/t1", "context/create/t2", "call/64x64/g32/m1/t1", "call/576x576/g32/m1/t1",
          "pool/empty/t2", "pool/wake/spinning/t2", "pool/host/own/t2", "pool/host/lent/t2", "pool/wake/slept/t2")

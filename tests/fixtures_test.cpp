@@ -37,6 +37,7 @@ float value_at(const Layer& layer, std::size_t n, std::size_t k) {
     case ZENWOQ_ZERO_INTEGER: return scale * (code_value + 8.0f - static_cast<float>(layer.zeros.at(group)));
     case ZENWOQ_ZERO_OFFSET:
       return std::fma(scale, code_value, load_as_f32(info.scale_type, layer.zeros.data(), group));
+    case ZENWOQ_ZERO_FLOAT: break;  // of no format here
   }
   return NAN;
 }

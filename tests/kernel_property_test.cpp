@@ -44,7 +44,6 @@ Habits random_habits(Rng& rng) {
 
 // Any key of the tier; the weight that goes with it decides whether codes may be integers.
 Case random_case(Rng& rng, zenwoq_tier tier) {
-  constexpr zenwoq_dtype kScales[] = {ZENWOQ_F32, ZENWOQ_F16, ZENWOQ_BF16};
   constexpr std::uint32_t kStrips[] = {1, 2, 4, 8};
   Case c{};
   do {
@@ -54,8 +53,15 @@ Case random_case(Rng& rng, zenwoq_tier tier) {
     c.key.k = rng() % 4 == 0 ? pick(rng, 1024, 1600) : pick(rng, 1, 300);
     c.key.group = rng() % 4 == 0 ? c.key.k : 8 * (rng() % 4 == 0 ? pick(rng, 1, 128) : pick(rng, 1, 16));
     if (c.key.group > c.key.k) c.key.group = c.key.k;
-    c.key.scale_type = kScales[rng() % 3];
-    c.key.zero_kind = static_cast<zenwoq_zero_kind>(rng() % 3);
+    const ParameterFormat format = random_format(rng);
+    c.key.scale_type = format.scale_type;
+    c.key.zero_kind = format.zero_kind;
+    c.key.zero_type = format.zero_type;
+    if (format.has_two_levels()) {
+      c.key.group = 8 * pick(rng, 1, rng() % 8 == 0 ? 40 : 6);
+      c.key.k = fitting_k(format, c.key.k, c.key.group);
+    }
+    c.key.epilogue.tensor_scale = static_cast<zenwoq_tensor_scale_kind>(rng() % 2 ? 0 : rng() % 3);
     c.key.output_type = rng() % 2 ? ZENWOQ_F32 : ZENWOQ_BF16;
     c.key.epilogue.bias = rng() % 2;
     c.key.habits =
@@ -110,7 +116,8 @@ class Operands {
              .columns = c.columns,
              .table = &layer_->table,
              .tall_tiles = c.tall,
-             .low_tiles = c.low};
+             .low_tiles = c.low,
+             .tensor_scale = bf16_to_f32(random_bf16(rng, false))};
     for (GuardBuffer* read_only : {packed_.get(), &x_, &xsum_, &bias_}) read_only->make_read_only();
   }
 
@@ -179,8 +186,7 @@ class Operands {
   static RandomWeight random_weight(Rng& rng, const Case& c) {
     RandomWeight weight;
     do {
-      weight = test::random_weight(rng, c.columns, c.key.k, c.key.per_channel() ? 0 : c.key.group, c.key.scale_type,
-                                   c.key.zero_kind);
+      weight = test::random_weight(rng, c.columns, c.key.k, c.key.per_channel() ? 0 : c.key.group, c.key.format());
     } while (c.key.codes == Codes::integer && !make_decode_table(weight.table).integer);
     return weight;
   }

@@ -6,6 +6,7 @@
 // impossible value is named. All operands end at pages without access.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -34,7 +35,6 @@ std::vector<Variant> variants() {
 }
 
 RandomWeight any_weight(Rng& rng) {
-  constexpr zenwoq_dtype kTypes[] = {ZENWOQ_F32, ZENWOQ_F16, ZENWOQ_BF16};
   // Blocks are 128 codes long, lines 64 or 128: sizes at their ends are as likely as others.
   constexpr std::size_t kSizes[] = {1, 63, 64, 65, 127, 128, 129, 191, 192, 255, 256, 257, 384};
   const std::size_t k = rng() % 3 == 0   ? kSizes[rng() % std::size(kSizes)]
@@ -42,7 +42,15 @@ RandomWeight any_weight(Rng& rng) {
                                          : pick(rng, 1, 100);
   const std::size_t n = rng() % 3 == 0 ? kSizes[rng() % 4] : pick(rng, 1, 200);
   const std::size_t group = rng() % 4 == 0 ? 0 : rng() % 3 == 0 ? 8 : 8 * pick(rng, 1, 40);
-  return random_weight(rng, n, k, group, kTypes[rng() % 3], static_cast<zenwoq_zero_kind>(rng() % 3));
+  const ParameterFormat format = random_format(rng);
+  const std::size_t some_group = group == 0 ? 8 : std::min<std::size_t>(group, 40);
+  RandomWeight weight = format.has_two_levels()
+                            ? random_weight(rng, n, fitting_k(format, k, some_group), some_group, format)
+                            : random_weight(rng, n, k, group, format);
+  if (rng() % 4 == 0) permute_columns(rng, &weight);
+  if (rng() % 4 == 0) scale_columns(rng, &weight);
+  if (rng() % 4 == 0) weight.tensor_scale_kind = ZENWOQ_TENSOR_SCALE_BY, weight.tensor_scale = 3.5f;
+  return weight;
 }
 
 // The header's bytes, field by field: what is on disk must not move.
@@ -50,7 +58,9 @@ std::vector<std::uint8_t> header_by_definition(const RandomWeight& weight, const
   std::vector<std::uint8_t> bytes(256);
   const auto put = [&bytes](std::size_t offset, auto value) { std::memcpy(&bytes[offset], &value, sizeof value); };
   std::memcpy(bytes.data(), "zenwoqW4", 8);
-  put(8, std::uint32_t{2});
+  const bool old = weight.scale_type <= ZENWOQ_BF16 && weight.zero_kind != ZENWOQ_ZERO_FLOAT && !weight.permuted &&
+                   !weight.x_scaled && weight.tensor_scale_kind == ZENWOQ_TENSOR_SCALE_NONE;
+  put(8, old ? std::uint32_t{2} : std::uint32_t{3});
   put(12, std::uint32_t{1});
   put(16, std::uint64_t{weight.n});
   put(24, std::uint64_t{weight.k});
@@ -61,6 +71,11 @@ std::vector<std::uint8_t> header_by_definition(const RandomWeight& weight, const
   put(112, std::uint64_t{256});
   put(120, header.panel_bytes);
   put(128, header.total_bytes);
+  if (weight.zero_kind == ZENWOQ_ZERO_FLOAT) put(136, static_cast<std::uint32_t>(weight.zero_type));
+  put(140, static_cast<std::uint32_t>(weight.tensor_scale_kind));
+  if (weight.tensor_scale_kind != ZENWOQ_TENSOR_SCALE_NONE) put(144, weight.tensor_scale);
+  put(148, std::uint32_t{weight.permuted});
+  put(152, std::uint32_t{weight.x_scaled});
   std::uint64_t checksum = 0xCBF29CE484222325u;
   for (std::size_t i = 0; i < 248; ++i) checksum = (checksum ^ bytes[i]) * 0x100000001B3u;
   put(248, checksum);
@@ -75,12 +90,20 @@ std::vector<std::uint8_t> packed_by_definition(const RandomWeight& weight, const
   const std::size_t scale_bytes = weight.scales.size() / (n * groups), zero_bytes = weight.zeros.size() / (n * groups);
   std::vector<std::uint8_t> packed = header_by_definition(weight, header);
   for (std::size_t panel = 0; panel < (n + 63) / 64; ++panel) {
+    const auto put_supers = [&](const std::vector<std::uint8_t>& supers, std::size_t i) {
+      for (std::size_t byte = 0; byte < 128 && !supers.empty(); ++byte) {
+        const std::size_t column = panel * 64 + byte / 2;
+        packed.push_back(column < n ? supers[(column * groups / 8 + i) * 2 + byte % 2] : 0);
+      }
+    };
     for (std::size_t g = 0; g < groups; ++g) {
+      if (g % 8 == 0) put_supers(weight.super_scales, g / 8), put_supers(weight.super_offsets, g / 8);
       for (std::size_t step = g * group; step < std::min(k, (g + 1) * group); step += 8) {
         for (std::size_t column = panel * 64; column < panel * 64 + 64; ++column) {
           std::uint32_t lane = 0;
           for (std::size_t i = 0; i < 8; ++i) {
-            const std::uint32_t code = column < n && step + i < k ? weight.code(column, step + i) : 0;
+            const std::size_t at = step + i < k && weight.permuted ? weight.permutation[step + i] : step + i;
+            const std::uint32_t code = column < n && step + i < k ? weight.code(column, at) : 0;
             lane |= code << (i % 2 * 16 + i / 2 * 4);
           }
           for (unsigned byte = 0; byte < 4; ++byte) packed.push_back(static_cast<std::uint8_t>(lane >> (8 * byte)));
@@ -100,6 +123,13 @@ std::vector<std::uint8_t> packed_by_definition(const RandomWeight& weight, const
       }
     }
   }
+  const auto put_columns = [&](const void* values) {
+    const auto* bytes = static_cast<const std::uint8_t*>(values);
+    packed.insert(packed.end(), bytes, bytes + k * 4);
+    packed.resize((packed.size() + 63) / 64 * 64);
+  };
+  if (weight.permuted) put_columns(weight.permutation.data());
+  if (weight.x_scaled) put_columns(weight.x_scale.data());
   packed.resize(packed.size() + 64);
   return packed;
 }
@@ -246,12 +276,12 @@ TEST(PackErrors, BlocksOfGgufAreWhatTheDescriptionSays) {
     source.codes = &source, source.codes_bytes = 3 * 3 * 18;
   };
   reset(), error("");
-  reset(), desc.k = 97, error("k = 97 in groups of 32: blocks of GGUF Q4_0 are groups of 32");
-  reset(), desc.group_size = 64, error("k = 96 in groups of 64: blocks of GGUF Q4_0 are groups of 32");
-  reset(), desc.scale_type = ZENWOQ_BF16, error("scale_type must be ZENWOQ_F16 (2) for blocks of GGUF Q4_0");
-  reset(), desc.zero_kind = ZENWOQ_ZERO_OFFSET, error("zero_kind must be ZENWOQ_ZERO_NONE (0) for blocks of GGUF Q4_0");
+  reset(), desc.k = 97, error("k = 97 in groups of 32: blocks of GGUF Q4_0 are 32 k in groups of 32");
+  reset(), desc.group_size = 64, error("k = 96 in groups of 64: blocks of GGUF Q4_0 are 32 k in groups of 32");
+  reset(), desc.scale_type = ZENWOQ_BF16, error("scale_type is bf16: must be f16 (2) for blocks of GGUF Q4_0");
+  reset(), desc.zero_kind = ZENWOQ_ZERO_OFFSET, error("zero_kind is offset: must be none (0) for blocks of GGUF Q4_0");
   reset(), source.code_layout = ZENWOQ_CODES_GGUF_Q4_1;
-  error("zero_kind must be ZENWOQ_ZERO_OFFSET (2) for blocks of GGUF Q4_1");
+  error("zero_kind is none: must be offset (2) for blocks of GGUF Q4_1");
   const auto reset_q4_1 = [&] {
     reset(), source.code_layout = ZENWOQ_CODES_GGUF_Q4_1, desc.zero_kind = ZENWOQ_ZERO_OFFSET;
     source.codes_bytes = 3 * 3 * 20;
@@ -259,9 +289,9 @@ TEST(PackErrors, BlocksOfGgufAreWhatTheDescriptionSays) {
   };
   reset_q4_1(), error("");
   reset_q4_1(), (void)zenwoq_code_table_fill(ZENWOQ_TABLE_MINUS_8, desc.table);
-  error("table[0] is -8: must be 0 for blocks of GGUF Q4_1 (ZENWOQ_TABLE_UNSIGNED)");
+  error("table[0] is -8: must be 0 for blocks of GGUF Q4_1 (zenwoq_code_table_fill, kind 2)");
   reset_q4_1(), desc.table[15] = 16;
-  error("table[15] is 16: must be 15 for blocks of GGUF Q4_1 (ZENWOQ_TABLE_UNSIGNED)");
+  error("table[15] is 16: must be 15 for blocks of GGUF Q4_1 (zenwoq_code_table_fill, kind 2)");
   reset(), source.scales = &source;
   error("scales or zeros given, but blocks of GGUF Q4_0 have their own: they would be ignored");
   reset(), source.codes_bytes -= 1, error("codes_bytes is 161, 162 are needed");
@@ -315,7 +345,16 @@ TEST(Pack, EverythingComesBackExactly) {
     for (std::size_t n = 0; header.k % 2 != 0 && n < header.n; ++n) expected[(n + 1) * row_bytes - 1] &= 15;
     for (const Variant& variant : variants()) {
       GuardBuffer codes(weight.codes.size()), scales(weight.scales.size()), zeros(weight.zeros.size());
-      unpack(view, codes.data(), scales.data(), zeros.size() == 0 ? nullptr : zeros.data(), *variant.kernels);
+      std::vector<std::uint8_t> super_scales(weight.super_scales.size()), super_offsets(weight.super_offsets.size());
+      unpack(view,
+             {.codes = codes.data(),
+              .scales = scales.data(),
+              .zeros = zeros.size() == 0 ? nullptr : zeros.data(),
+              .super_scales = super_scales.empty() ? nullptr : super_scales.data(),
+              .super_offsets = super_offsets.empty() ? nullptr : super_offsets.data()},
+             *variant.kernels);
+      ASSERT_EQ(super_scales, weight.super_scales);
+      ASSERT_EQ(super_offsets, weight.super_offsets);
       SCOPED_TRACE(fmt::format("{} {}", variant.name, name_of(header)));
       ASSERT_EQ(std::memcmp(codes.data(), expected.data(), codes.size()), 0);
       ASSERT_EQ(std::memcmp(scales.data(), weight.scales.data(), scales.size()), 0);
@@ -328,13 +367,17 @@ TEST(Pack, EverythingComesBackExactly) {
 
 // By the header's formula: double holds the product of two floats exactly, so the conversion is the only rounding.
 float dequantized_by_definition(const RandomWeight& weight, std::size_t n, std::size_t k) {
-  const std::size_t g = k / weight.group();
+  const auto place = std::find(weight.permutation.begin(), weight.permutation.end(), k) - weight.permutation.begin();
+  const std::size_t g = (weight.permuted ? static_cast<std::size_t>(place) : k) / weight.group();
   const float t = weight.table[weight.code(n, k)];
-  const double scale = weight.scale(n, g);
+  const bool divided = weight.tensor_scale_kind == ZENWOQ_TENSOR_SCALE_BY;
+  const auto scaled = [&](float value) { return divided ? value / weight.tensor_scale : value; };
+  const double scale = scaled(weight.scale(n, g));
   switch (weight.zero_kind) {
     case ZENWOQ_ZERO_NONE: return static_cast<float>(scale * t);
     case ZENWOQ_ZERO_INTEGER: return static_cast<float>(scale * (t + static_cast<float>(8 - weight.zero(n, g))));
-    case ZENWOQ_ZERO_OFFSET: return std::fma(weight.scale(n, g), t, weight.offset(n, g));
+    case ZENWOQ_ZERO_OFFSET: return std::fma(static_cast<float>(scale), t, scaled(weight.offset(n, g)));
+    case ZENWOQ_ZERO_FLOAT: return static_cast<float>(scale * (t - weight.offset(n, g)));
   }
   return 0;
 }
@@ -350,7 +393,8 @@ TEST(Pack, DequantizesWithOneRounding) {
     for (const Variant& variant : variants()) {
       GuardBuffer buffer((end - begin) * header.k * sizeof(float));
       auto* values = reinterpret_cast<float*>(buffer.data());
-      dequantize({header, packed.data()}, begin, end, values, *variant.kernels);
+      const PackedView view{header, packed.data()};
+      dequantize(view, begin, end, values, *variant.kernels);
       for (std::size_t n = begin; n < end; ++n) {
         for (std::size_t k = 0; k < header.k; ++k) {
           const float expected = dequantized_by_definition(weight, n, k);

@@ -17,28 +17,35 @@ namespace {
 
 struct Case {
   std::size_t n, k, group, m;
-  zenwoq_dtype scale_type, output_type;
-  zenwoq_zero_kind zero_kind;
+  ParameterFormat format;
+  zenwoq_dtype output_type;
+  zenwoq_tensor_scale_kind tensor_scale;
   bool bias, nasty;
 };
 
 Case random_case(Rng& rng) {
-  constexpr zenwoq_dtype kScales[] = {ZENWOQ_F32, ZENWOQ_F16, ZENWOQ_BF16};
   Case c{};
   c.n = pick(rng, 1, 70);
   c.k = rng() % 8 == 0 ? pick(rng, 200, 700) : pick(rng, 1, 90);
   c.group = rng() % 3 == 0 ? 0 : 8 * pick(rng, 1, 12);
   c.m = pick(rng, 1, 10);
-  c.scale_type = kScales[rng() % 3];
+  c.format = random_format(rng);
+  if (c.format.has_two_levels()) {
+    c.group = 8 * pick(rng, 1, 4);
+    c.k = fitting_k(c.format, c.k, c.group);
+  }
+  c.tensor_scale = static_cast<zenwoq_tensor_scale_kind>(rng() % 3);
   c.output_type = rng() % 2 ? ZENWOQ_F32 : ZENWOQ_BF16;
-  c.zero_kind = static_cast<zenwoq_zero_kind>(rng() % 3);
   c.bias = rng() % 2;
   c.nasty = rng() % 2;
   return c;
 }
 
 void check(Rng& rng, const Case& c, ReferenceFunction reference) {
-  const RandomWeight weight = random_weight(rng, c.n, c.k, c.group, c.scale_type, c.zero_kind);
+  RandomWeight weight = random_weight(rng, c.n, c.k, c.group, c.format);
+  weight.tensor_scale_kind = c.tensor_scale;
+  if (c.tensor_scale != ZENWOQ_TENSOR_SCALE_NONE)
+    weight.tensor_scale = std::max(bf16_to_f32(random_bf16(rng, false)), 0x1p-130f);
   PackedHeader header;
   ASSERT_TRUE(make_header(weight.desc(), &header).ok());
   PackedBuffer packed = allocate_packed(header.total_bytes);
@@ -60,8 +67,10 @@ void check(Rng& rng, const Case& c, ReferenceFunction reference) {
   KernelKey key;
   key.k = c.k;
   key.group = header.group();
-  key.scale_type = c.scale_type;
-  key.zero_kind = c.zero_kind;
+  key.scale_type = c.format.scale_type;
+  key.zero_kind = c.format.zero_kind;
+  key.zero_type = c.format.zero_type;
+  key.epilogue.tensor_scale = c.tensor_scale;
   key.output_type = c.output_type;
   key.epilogue.bias = c.bias;
   const std::size_t y_bytes = dtype_bytes(c.output_type);
@@ -75,7 +84,8 @@ void check(Rng& rng, const Case& c, ReferenceFunction reference) {
                       .y = y.data(),
                       .ldy_bytes = c.n * y_bytes,
                       .columns = c.n,
-                      .table = &layer.table};
+                      .table = &layer.table,
+                      .tensor_scale = weight.tensor_scale};
   reference(key, c.m, args);
   for (std::size_t m = 0; m < c.m; ++m) {
     for (std::size_t n = 0; n < c.n; ++n) {

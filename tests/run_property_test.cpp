@@ -23,9 +23,10 @@ constexpr unsigned kCallerMxcsr[] = {0x1F80, 0x9FC0, 0x1FC0, 0x9F80, 0x3F80, 0x5
 
 struct Case {
   std::size_t n, k, group, m, x_shift, y_shift, x_gap, y_gap;
-  zenwoq_dtype scale_type, x_type, output_type, bias_type;
-  zenwoq_zero_kind zero_kind;
-  bool bias, nasty, own_workspace, borrow;
+  ParameterFormat format;
+  zenwoq_dtype x_type, output_type, bias_type;
+  zenwoq_tensor_scale_kind tensor_scale;
+  bool permuted, x_scaled, bias, nasty, own_workspace, borrow;
   unsigned mxcsr;
 };
 
@@ -37,11 +38,17 @@ Case random_case(Rng& rng) {
   c.n = large ? pick(rng, 1, 130) : pick(rng, 1, 330);
   c.m = rng() % 4 == 0 ? pick(rng, 1, large ? 14 : 40) : rng() % 64 == 0 ? pick(rng, 90, 200) : pick(rng, 1, 5);
   c.group = rng() % 4 == 0 ? 0 : 8 * (rng() % 4 == 0 ? pick(rng, 1, 128) : pick(rng, 1, 16));
-  c.scale_type = kTypes[rng() % 3];
+  c.format = random_format(rng);
+  if (c.format.has_two_levels()) {
+    c.group = 8 * pick(rng, 1, 8);
+    c.k = fitting_k(c.format, c.k, c.group);
+  }
+  c.tensor_scale = static_cast<zenwoq_tensor_scale_kind>(rng() % 2 ? 0 : rng() % 3);
+  c.permuted = rng() % 4 == 0;
+  c.x_scaled = rng() % 4 == 0;
   c.x_type = rng() % 3 == 0 ? kTypes[rng() % 2] : ZENWOQ_BF16;
   c.output_type = rng() % 2 ? ZENWOQ_F32 : ZENWOQ_BF16;
   c.bias_type = kTypes[rng() % 3];
-  c.zero_kind = static_cast<zenwoq_zero_kind>(rng() % 3);
   c.bias = rng() % 2;
   c.nasty = rng() % 2;
   c.own_workspace = rng() % 2;
@@ -102,7 +109,7 @@ class Runner {
       : c_(c),
         ldx_(c.k + c.x_gap),
         ldy_(c.n + c.y_gap),
-        weight_(random_weight(rng, c.n, c.k, c.group, c.scale_type, c.zero_kind)),
+        weight_(random_weight(rng, c)),
         x_(((c.m - 1) * ldx_ + c.k) * dtype_bytes(c.x_type) + c.x_shift) {
     for (std::size_t m = 0; m < c.m; ++m) {
       for (std::size_t k = 0; k < c.k; ++k) put_x(rng, m * ldx_ + k);
@@ -117,6 +124,15 @@ class Runner {
     const zenwoq_weight_source source = weight_.source();
     if (zenwoq_weight_pack(&desc, &source, 0, c.n, packed_->data(), bytes) != ZENWOQ_OK) std::abort();
     packed_->make_read_only();
+  }
+
+  static RandomWeight random_weight(Rng& rng, const Case& c) {
+    RandomWeight weight = test::random_weight(rng, c.n, c.k, c.group, c.format);
+    weight.tensor_scale_kind = c.tensor_scale;
+    if (c.tensor_scale != ZENWOQ_TENSOR_SCALE_NONE) weight.tensor_scale = bf16_to_f32(random_bf16(rng, false) | 1);
+    if (c.permuted) permute_columns(rng, &weight);
+    if (c.x_scaled) scale_columns(rng, &weight);
+    return weight;
   }
 
   // The whole life of a linear. Returns y with its gaps; sets *error if anything went wrong.
@@ -218,9 +234,10 @@ TEST_P(RunProperty, SameBitsAsTheReference) {
     if (i % 1000 == 999) contexts = std::make_unique<Contexts>(tier);  // frees the code of their kernels
     const Case c = random_case(rng);
     large += c.k >= 1024;
-    const std::string shape = fmt::format("case {}: n {} k {} g {} m {} {} zero {} x {} y {} bias {} nasty {}", i, c.n,
-                                          c.k, c.group, c.m, dtype_name(c.scale_type), static_cast<int>(c.zero_kind),
-                                          dtype_name(c.x_type), dtype_name(c.output_type), c.bias, c.nasty);
+    const std::string shape =
+        fmt::format("case {}: n {} k {} g {} m {} {} zero {} x {} y {} bias {} nasty {}", i, c.n, c.k, c.group, c.m,
+                    dtype_name(c.format.scale_type), zero_kind_name(c.format.zero_kind), dtype_name(c.x_type),
+                    dtype_name(c.output_type), c.bias, c.nasty);
     Runner runner(rng, c);
     std::string error;
     const auto expected = runner.run(contexts->reference(), &error);
@@ -244,7 +261,7 @@ TEST_P(RunProperty, SameBitsWhereThreadsShareTheActivations) {
   Rng rng(4);
   Case c{};
   c.n = 17, c.k = 2048, c.group = 128, c.m = 35;
-  c.scale_type = c.bias_type = ZENWOQ_BF16, c.x_type = c.output_type = ZENWOQ_F32, c.zero_kind = ZENWOQ_ZERO_INTEGER;
+  c.bias_type = ZENWOQ_BF16, c.x_type = c.output_type = ZENWOQ_F32, c.format.zero_kind = ZENWOQ_ZERO_INTEGER;
   c.own_workspace = true;  // a new one for each run: a row that nobody converts shows
   c.mxcsr = MxcsrScope::kIeee;
   Runner runner(rng, c);
@@ -317,7 +334,7 @@ TEST_P(RunProperty, TheReferenceServesWhereAKernelIsMissing) {
   Rng rng(5);
   Case c{};
   c.n = 70, c.k = 100, c.group = 32, c.m = 13;
-  c.scale_type = c.bias_type = c.x_type = ZENWOQ_BF16, c.output_type = ZENWOQ_F32, c.zero_kind = ZENWOQ_ZERO_OFFSET;
+  c.bias_type = c.x_type = ZENWOQ_BF16, c.output_type = ZENWOQ_F32, c.format.zero_kind = ZENWOQ_ZERO_OFFSET;
   c.bias = true;
   c.mxcsr = MxcsrScope::kIeee;
   Runner runner(rng, c);

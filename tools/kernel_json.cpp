@@ -9,6 +9,11 @@
 #include "jit/number.h"
 
 namespace zenwoq::tools {
+namespace {
+
+constexpr const char* kTensorScales[] = {"none", "times", "by"};
+
+}  // namespace
 
 Json kernel_json(const EmittedKernel& kernel) {
   const KernelKey& key = kernel.key;
@@ -24,6 +29,8 @@ Json kernel_json(const EmittedKernel& kernel) {
       {"zero_kind", zero_kind_name(key.zero_kind)},
       {"tile", {{"rows", key.tile.rows}, {"strips", key.tile.strips}}},
       {"output_type", dtype_name(key.output_type)},
+      {"zero_type", key.format().has_float_zeros() ? dtype_name(key.zero_type) : ""},
+      {"tensor_scale", kTensorScales[key.epilogue.tensor_scale]},
       {"bias", key.epilogue.bias},
       {"decode_first", key.habits.decode_first},
       {"share_x", key.habits.share_x},

@@ -177,10 +177,12 @@ void add_kernels_command(CLI::App& app, int& exit_code) {
       command->add_option("--shape", options->shapes, "N,K,GROUP; GROUP \"pc\" for one scale a row; may be repeated");
   shape->allow_extra_args(false);
   add_m_option(*command, options->m)->default_str("1,4,33");
-  command->add_option("--scale", options->scale_type, "scales of a --shape: f32, f16, bf16 (default)")
-      ->transform(CLI::CheckedTransformer(dtypes_by_name()))
+  command
+      ->add_option("--scale", options->scale_type,
+                   "scales of a --shape: f32, f16, bf16 (default), e8m0, e4m3, u8f16, s8f16")
+      ->transform(CLI::CheckedTransformer(scale_types_by_name()))
       ->needs(shape);
-  command->add_option("--zero", options->zero_kind, "zeros of a --shape: none (default), integer, offset")
+  command->add_option("--zero", options->zero_kind, "zeros of a --shape: none (default), integer, offset, float")
       ->transform(CLI::CheckedTransformer(zero_kinds_by_name()))
       ->needs(shape);
   command->add_flag("--bias", options->bias, "a --shape with a bias")->needs(shape);

@@ -107,9 +107,13 @@ std::string head(const EmittedKernel& kernel, const std::vector<Instruction>& in
   const KernelKey& key = kernel.key;
   std::string text = fmt::format("; {}\n; {} bytes, {} instructions, zenwoq {}\n", key.name(), kernel.code.size(),
                                  instructions.size(), zenwoq_version());
-  text += fmt::format("; {} rows x {} columns a pass; K = {} in {} group(s) of {}; scales {}, zeros {}, output {}{}\n",
-                      key.tile.rows, key.tile.strips * 16, key.k, key.groups(), key.group, dtype_name(key.scale_type),
-                      zero_kind_name(key.zero_kind), dtype_name(key.output_type), key.epilogue.bias ? ", bias" : "");
+  const bool tensor_scale = key.epilogue.tensor_scale != ZENWOQ_TENSOR_SCALE_NONE;
+  text +=
+      fmt::format("; {} rows x {} columns a pass; K = {} in {} group(s) of {}; scales {}, zeros {}{}, output {}{}{}\n",
+                  key.tile.rows, key.tile.strips * 16, key.k, key.groups(), key.group, dtype_name(key.scale_type),
+                  zero_kind_name(key.zero_kind),
+                  key.format().has_float_zeros() ? fmt::format(" {}", dtype_name(key.zero_type)) : "",
+                  dtype_name(key.output_type), tensor_scale ? ", tensor scale" : "", key.epilogue.bias ? ", bias" : "");
   return text + register_map(key);
 }
 

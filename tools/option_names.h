@@ -30,7 +30,7 @@ auto values_by_name(const Values& values, const Name& name) {
   return words;
 }
 
-inline std::map<std::string, zenwoq_dtype> dtypes_by_name() { return values_by_name(kDtypes, dtype_name); }
+inline std::map<std::string, zenwoq_dtype> scale_types_by_name() { return values_by_name(kScaleTypes, dtype_name); }
 
 inline std::map<std::string, zenwoq_zero_kind> zero_kinds_by_name() {
   return values_by_name(kZeroKinds, zero_kind_name);

@@ -6,12 +6,15 @@
  *   y[M,N] = x[M,K] * W[N,K]^T (+ bias[N])
  *
  *   W[n,k] = scale[n,g] * (code[n,k] - zero[n,g])          integer zero points: ZENWOQ_ZERO_INTEGER
+ *   W[n,k] = scale[n,g] * (value[n,k] - zero[n,g])         zero points that are fractions: ZENWOQ_ZERO_FLOAT
  *   W[n,k] = scale[n,g] * value[n,k] (+ offset[n,g])       none, or additive offsets: ZENWOQ_ZERO_NONE, ZENWOQ_ZERO_OFFSET
  *
  * with code in 0..15, value = table[code] and g = k / group_size. The usual table is value = code - 8
  * (ZENWOQ_TABLE_MINUS_8), so that no zero point means a zero point of 8; with another table, read "code" in the first
- * line as table[code] + 8. Life order: context -> weight (pack) -> linear -> run. Example (compiled by the tests):
- * examples/hello.c.
+ * line as table[code] + 8. A weight may have three things more: a tensor scale, by which y is multiplied or divided before
+ * the bias is added; a permutation of its columns (act-order: groups are of columns that lie apart, g = permuted place /
+ * group_size); a factor for each column of x. Life order: context -> weight (pack) -> linear -> run. Example (compiled by the
+ * tests): examples/hello.c.
  *
  * Results. The same row of x gives the same bits for every tier, M, thread count, alignment and MXCSR state of the
  * caller (arithmetic version ZENWOQ_ARITHMETIC_VERSION); only the sign and payload of a NaN are not promised.
@@ -73,7 +76,7 @@
 #define ZENWOQ_VERSION_MINOR 1
 #define ZENWOQ_VERSION_PATCH 0
 #define ZENWOQ_ARITHMETIC_VERSION 1 /* results with the same number have the same bits */
-#define ZENWOQ_PACKED_VERSION 2     /* layout of packed weights */
+#define ZENWOQ_PACKED_VERSION 3     /* layout of packed weights; those of version 2 are read, and written where they can say it */
 #define ZENWOQ_PACKED_ALIGNMENT 64
 
 #if defined(ZENWOQ_STATIC)
@@ -111,13 +114,31 @@ ZENWOQ_API const char *zenwoq_version(void);
 
 /* ---- Types -------------------------------------------------------------------------------------------------- */
 
-typedef enum zenwoq_dtype { ZENWOQ_F32 = 1, ZENWOQ_F16 = 2, ZENWOQ_BF16 = 3 } zenwoq_dtype;
+typedef enum zenwoq_dtype {
+  ZENWOQ_F32 = 1,
+  ZENWOQ_F16 = 2,
+  ZENWOQ_BF16 = 3,
+  /* Of scales alone. Sources: OCP Microscaling Formats v1.0 (E8M0), OCP 8-bit Floating Point v1.0 (E4M3), ggml. */
+  ZENWOQ_E8M0 = 4,   /* a byte e: 2^(e - 127); 255, NaN, is refused. e = 0 counts as 0 in products, as denormals do */
+  ZENWOQ_E4M3 = 5,   /* a byte: sign, 4 bits of exponent (bias 7), 3 of mantissa; 0x7F and 0xFF, NaN, are refused */
+  /* Two levels: a byte a group, times an f16 of every eight groups (256 k of ggml's K-quants, in groups of 32). K must be a
+   * multiple of eight groups. */
+  ZENWOQ_U8_F16 = 6, /* bytes 0..255: Q4_K, whose offsets are such products too */
+  ZENWOQ_S8_F16 = 7  /* bytes -128..127: IQ4_XS */
+} zenwoq_dtype;
 
 typedef enum zenwoq_zero_kind {
   ZENWOQ_ZERO_NONE = 0,    /* W = scale * value */
   ZENWOQ_ZERO_INTEGER = 1, /* W = scale * (code - zero), code = value + 8, zero an int8 in 0..16 per group */
-  ZENWOQ_ZERO_OFFSET = 2   /* W = scale * value + offset, offset in the scale's type per group */
+  ZENWOQ_ZERO_OFFSET = 2,  /* W = scale * value + offset, offset in the scale's type (f32, f16, bf16, u8 x f16) per group */
+  ZENWOQ_ZERO_FLOAT = 3    /* W = scale * (value - zero), zero an f32, f16 or bf16 (zero_type) per group */
 } zenwoq_zero_kind;
+
+typedef enum zenwoq_tensor_scale_kind {
+  ZENWOQ_TENSOR_SCALE_NONE = 0,
+  ZENWOQ_TENSOR_SCALE_TIMES = 1, /* all scales times tensor_scale: NVFP4 of ModelOpt and TorchAO */
+  ZENWOQ_TENSOR_SCALE_BY = 2     /* all scales divided by tensor_scale: NVFP4 of compressed-tensors */
+} zenwoq_tensor_scale_kind;
 
 /* What runs a layer. All tiers give the same bits. */
 typedef enum zenwoq_tier {
@@ -138,13 +159,31 @@ typedef enum zenwoq_code_layout {
   /* Rows of GGUF blocks as they lie in a file or in a host's memory: codes is the first block, scales and zeros are NULL (they
    * are in the blocks). The description must say group_size 32, scale type f16, a K that is a multiple of 32, and ... */
   ZENWOQ_CODES_GGUF_Q4_0 = 3, /* ... ZENWOQ_ZERO_NONE; block: f16 scale, 16 bytes of codes (IQ4_NL too, with its table) */
-  ZENWOQ_CODES_GGUF_Q4_1 = 4  /* ... ZENWOQ_ZERO_OFFSET, ZENWOQ_TABLE_UNSIGNED; block: f16 scale, f16 offset, codes */
+  ZENWOQ_CODES_GGUF_Q4_1 = 4, /* ... ZENWOQ_ZERO_OFFSET, ZENWOQ_TABLE_UNSIGNED; block: f16 scale, f16 offset, codes */
+  ZENWOQ_CODES_GGUF_MXFP4 = 5, /* as Q4_0 with scale type e8m0 and ZENWOQ_TABLE_E2M1; block: the scale's byte, 16 of codes */
+  /* The same with 256 codes a block in groups of 32, K a multiple of 256. */
+  ZENWOQ_CODES_GGUF_Q4_K = 6,   /* scale type u8 x f16, ZENWOQ_ZERO_OFFSET, ZENWOQ_TABLE_UNSIGNED */
+  ZENWOQ_CODES_GGUF_IQ4_XS = 7, /* scale type s8 x f16, ZENWOQ_ZERO_NONE, ZENWOQ_TABLE_IQ4_NL */
+  ZENWOQ_CODES_NIBBLES_HIGH = 8, /* as NIBBLES with even k in the high four bits (bitsandbytes); K must be even */
+  /* Words of 32 bits with eight codes, the first in the lowest bits. codes_row_bytes: from one row of words to the next. */
+  ZENWOQ_CODES_GPTQ = 9, /* [ceil(K/8), N]: word [i,n] has the codes k = 8i .. 8i + 7 of row n */
+  ZENWOQ_CODES_AWQ = 10, /* [K, N/8]: word [k,i] has those of rows 8i + 0, 2, 4, 6, 1, 3, 5, 7; N a multiple of 8 */
+  ZENWOQ_CODES_AWQ_FAST = 11, /* [N/4, K] words of 16 bits, the order of AutoAWQ's gemv_fast; N a multiple of 4, K of 64 */
+  /* Blocks of 64 or 32 rows of K * 32 or 16 bytes, for each k a byte with the codes of rows r and r + 32 (r + 16), r ascending;
+   * a last block of fewer rows: of rows 2r and 2r + 1. What _convert_weight_to_int4pack of ATen makes on CPUs with AVX-512 and
+   * with AVX2. N a multiple of 16, codes_row_bytes 0. */
+  ZENWOQ_CODES_ATEN_64 = 12,
+  ZENWOQ_CODES_ATEN_32 = 13
 } zenwoq_code_layout;
 
 typedef enum zenwoq_code_table {
   ZENWOQ_TABLE_MINUS_8 = 0,        /* code - 8: GGUF Q4_0, TorchAO opaque, GPTQ, AWQ */
   ZENWOQ_TABLE_TWOS_COMPLEMENT = 1, /* 0..7, -8..-1: TorchAO IntxWeightOnlyConfig with ZENWOQ_CODES_S8 */
-  ZENWOQ_TABLE_UNSIGNED = 2        /* code: GGUF Q4_1 */
+  ZENWOQ_TABLE_UNSIGNED = 2, /* code: GGUF Q4_1 and Q4_K */
+  ZENWOQ_TABLE_NF4 = 3,      /* bitsandbytes: quantiles of a normal distribution, in products rounded to bf16 */
+  ZENWOQ_TABLE_FP4 = 4,      /* bitsandbytes: +-{0, 1/192, 2/3, 1, 1/3, 1/2, 1/6, 1/4}, in products rounded to bf16 */
+  ZENWOQ_TABLE_E2M1 = 5,     /* +-{0, 0.5, 1, 1.5, 2, 3, 4, 6}: MXFP4 and NVFP4 */
+  ZENWOQ_TABLE_IQ4_NL = 6    /* -127 .. 113: GGUF IQ4_NL and IQ4_XS */
 } zenwoq_code_table;
 
 /* ---- Context ------------------------------------------------------------------------------------------------ */
@@ -203,22 +242,32 @@ typedef struct zenwoq_weight_desc {
   zenwoq_dtype scale_type;
   zenwoq_zero_kind zero_kind;
   float table[16]; /* value of each code, finite; the product uses it rounded to bf16 (exact for integers, E2M1) */
+  zenwoq_dtype zero_type; /* of ZENWOQ_ZERO_FLOAT: f32, f16 or bf16 */
+  zenwoq_tensor_scale_kind tensor_scale_kind;
+  float tensor_scale; /* finite; not 0 where scales are divided by it */
+  uint32_t permuted;  /* 1: columns are permuted, zenwoq_weight_source.permutation says how */
+  uint32_t x_scaled;  /* 1: columns of x have factors, zenwoq_weight_source.x_scale */
+  uint32_t reserved;  /* 0 */
 } zenwoq_weight_desc;
 
-/* Zeroes, then struct_size, scale type bf16 and the ZENWOQ_TABLE_MINUS_8 table. */
+/* Zeroes, then struct_size, scale and zero type bf16, the ZENWOQ_TABLE_MINUS_8 table and a tensor scale of 1. */
 static inline void zenwoq_weight_desc_init(zenwoq_weight_desc *desc) {
   int code;
   if (desc == NULL) return;
   memset(desc, 0, sizeof *desc);
   desc->struct_size = sizeof *desc;
   desc->scale_type = ZENWOQ_BF16;
+  desc->zero_type = ZENWOQ_BF16;
+  desc->tensor_scale = 1.0f;
   for (code = 0; code < 16; code++) desc->table[code] = (float)(code - 8);
 }
-/* Fills one of the usual integer tables. Errors: INVALID_ARGUMENT (null, unknown kind). */
+/* Fills one of the usual tables, in f32. Errors: INVALID_ARGUMENT (null, unknown kind). */
 ZENWOQ_API zenwoq_status zenwoq_code_table_fill(zenwoq_code_table kind, float table[16]);
 
-/* Unpacked weights. G = ceil(K / group_size), 1 for per-channel. scales and zeros are [N,G], row after row without gaps.
- * zeros: int8 for ZENWOQ_ZERO_INTEGER, the scale's type for ZENWOQ_ZERO_OFFSET, NULL for ZENWOQ_ZERO_NONE. */
+/* Unpacked weights. G = ceil(K / group_size), 1 for per-channel. scales and zeros are [N,G], row after row without gaps, or
+ * [G,N]. zeros: int8 for ZENWOQ_ZERO_INTEGER, the scale's type for ZENWOQ_ZERO_OFFSET, desc.zero_type for ZENWOQ_ZERO_FLOAT,
+ * NULL for ZENWOQ_ZERO_NONE. Of a scale type with two levels, scales (and offsets) are the bytes, and super_scales (and
+ * super_offsets) the f16 that they are multiplied with, [N,G/8] (or [G/8,N]). */
 typedef struct zenwoq_weight_source {
   size_t struct_size;
   zenwoq_code_layout code_layout;
@@ -229,6 +278,18 @@ typedef struct zenwoq_weight_source {
   size_t scales_bytes;
   const void *zeros;
   size_t zeros_bytes;
+  uint32_t parameters_by_group; /* 1: scales, zeros and those of the second level are [G,N] */
+  uint32_t reserved;            /* 0 */
+  const void *super_scales;     /* NULL unless the scale type has two levels */
+  size_t super_scales_bytes;
+  const void *super_offsets; /* NULL unless there are offsets of two levels */
+  size_t super_offsets_bytes;
+  /* [K], of a permuted weight: place j of a row is column permutation[j] of codes (and of x), each column once. Place j is in
+   * group j / group_size. zenwoq_permutation_fill makes it from a g_idx. NULL otherwise. */
+  const uint32_t *permutation;
+  size_t permutation_bytes;
+  const float *x_scale; /* [K], finite, by column of codes: x is multiplied with it, and rounded to bf16. NULL if there is none */
+  size_t x_scale_bytes;
 } zenwoq_weight_source;
 
 /* Zeroes, then struct_size. */
@@ -237,6 +298,14 @@ static inline void zenwoq_weight_source_init(zenwoq_weight_source *source) {
   memset(source, 0, sizeof *source);
   source->struct_size = sizeof *source;
 }
+
+/* The permutation of columns in which those of a group lie side by side: a stable sort by group. g_idx: [K], the group of each
+ * column, as GPTQ's act-order stores it. Group g must have the columns that group_size says: group_size, the last what is left.
+ * *permuted: 0 if the columns lie so already (permutation is then 0, 1, 2 ...).
+ * Errors: INVALID_ARGUMENT (null, a group outside 0..G-1 or of another length, which the text names; group_size as in
+ * zenwoq_weight_desc), BUFFER_TOO_SMALL, OUT_OF_MEMORY. */
+ZENWOQ_API zenwoq_status zenwoq_permutation_fill(const int32_t *g_idx, size_t g_idx_bytes, size_t k, size_t group_size,
+                                                 uint32_t *permutation, size_t permutation_bytes, uint32_t *permuted);
 
 /* Bytes of the packed form, a pure function of desc. In a buffer that is 2 MiB aligned and has huge pages (MADV_HUGEPAGE)
  * runs of one to three rows come ten to thirty points nearer to the speed of memory; memory that a weight owns is like
@@ -279,13 +348,39 @@ ZENWOQ_API const char *zenwoq_weight_text(const zenwoq_weight *weight);
 /* The packed bytes; owned by the weight or borrowed as they were. Errors: INVALID_ARGUMENT. */
 ZENWOQ_API zenwoq_status zenwoq_weight_packed(const zenwoq_weight *weight, const void **packed, size_t *packed_bytes);
 
-/* Codes [N, ceil(K/2)] as ZENWOQ_CODES_NIBBLES, scales and zeros [N,G] exactly as they were packed. A NULL buffer
- * with 0 bytes is left out. Errors: INVALID_ARGUMENT, BUFFER_TOO_SMALL. */
+/* Codes [N, ceil(K/2)] as ZENWOQ_CODES_NIBBLES, scales and zeros [N,G] exactly as they were packed (columns of codes in the
+ * source's order, permuted or not). A NULL buffer with 0 bytes is left out. Errors: INVALID_ARGUMENT, BUFFER_TOO_SMALL. */
 ZENWOQ_API zenwoq_status zenwoq_weight_unpack(const zenwoq_weight *weight, void *codes, size_t codes_bytes, void *scales,
                                               size_t scales_bytes, void *zeros, size_t zeros_bytes);
 
-/* Rows [n_begin, n_end) of W in f32, rows of K without gaps, one rounding each: scale * (code - zero), or
- * fma(scale, value, offset); denormals are kept. Errors: INVALID_ARGUMENT, BUFFER_TOO_SMALL. */
+/* The other arrays of a weight's source, each [N,G/8] or [K]; those that it does not have must be NULL with 0 bytes. */
+typedef struct zenwoq_weight_extras {
+  size_t struct_size;
+  void *super_scales; /* f16 */
+  size_t super_scales_bytes;
+  void *super_offsets;
+  size_t super_offsets_bytes;
+  uint32_t *permutation;
+  size_t permutation_bytes;
+  float *x_scale;
+  size_t x_scale_bytes;
+} zenwoq_weight_extras;
+
+/* Zeroes, then struct_size. */
+static inline void zenwoq_weight_extras_init(zenwoq_weight_extras *extras) {
+  if (extras == NULL) return;
+  memset(extras, 0, sizeof *extras);
+  extras->struct_size = sizeof *extras;
+}
+
+/* Fills the arrays that extras points to, exactly as they were packed; NULL ones with 0 bytes are left out.
+ * Errors: INVALID_ARGUMENT (also an array that the weight does not have), BUFFER_TOO_SMALL. */
+ZENWOQ_API zenwoq_status zenwoq_weight_unpack_extras(const zenwoq_weight *weight, const zenwoq_weight_extras *extras);
+
+/* Rows [n_begin, n_end) of W in f32, rows of K without gaps, columns in the source's order, one rounding each: s * (code - zero),
+ * s * (value - zero) (zero points that are fractions: the difference is rounded too), or fma(s, value, offset), where s is the
+ * scale, with a tensor scale their product or quotient rounded to f32 (and so the offset); denormals are kept. Factors of x are
+ * no part of W. Errors: INVALID_ARGUMENT, BUFFER_TOO_SMALL. */
 ZENWOQ_API zenwoq_status zenwoq_weight_dequantize(const zenwoq_weight *weight, size_t n_begin, size_t n_end, float *values,
                                                   size_t values_bytes);
 

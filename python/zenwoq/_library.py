@@ -37,11 +37,16 @@ class Dtype(enum.IntEnum):
     FLOAT32 = 1
     FLOAT16 = 2
     BFLOAT16 = 3
+    # Of scales alone.
+    E8M0 = 4
+    E4M3 = 5
+    U8_F16 = 6
+    S8_F16 = 7
 
     @property
     def bytes(self) -> int:
-        """The size of an element in bytes."""
-        return 4 if self is Dtype.FLOAT32 else 2
+        """The size of an element in bytes; of scales of two levels their first."""
+        return 4 if self is Dtype.FLOAT32 else 2 if self <= Dtype.BFLOAT16 else 1
 
     @property
     def text(self) -> str:
@@ -55,6 +60,7 @@ class ZeroKind(enum.IntEnum):
     NONE = 0
     INTEGER = 1
     OFFSET = 2
+    FLOAT = 3
 
 
 class CodeLayout(enum.IntEnum):
@@ -65,6 +71,15 @@ class CodeLayout(enum.IntEnum):
     S8 = 2
     GGUF_Q4_0 = 3
     GGUF_Q4_1 = 4
+    GGUF_MXFP4 = 5
+    GGUF_Q4_K = 6
+    GGUF_IQ4_XS = 7
+    NIBBLES_HIGH = 8
+    GPTQ = 9
+    AWQ = 10
+    AWQ_FAST = 11
+    ATEN_64 = 12
+    ATEN_32 = 13
 
 
 class CodeTable(enum.IntEnum):
@@ -73,6 +88,10 @@ class CodeTable(enum.IntEnum):
     MINUS_8 = 0
     TWOS_COMPLEMENT = 1
     UNSIGNED = 2
+    NF4 = 3
+    FP4 = 4
+    E2M1 = 5
+    IQ4_NL = 6
 
 
 class _Sized(ctypes.Structure):
@@ -110,6 +129,12 @@ class WeightDesc(_Sized):
         ("scale_type", c_int),
         ("zero_kind", c_int),
         ("table", c_float * 16),
+        ("zero_type", c_int),
+        ("tensor_scale_kind", c_int),
+        ("tensor_scale", c_float),
+        ("permuted", c_uint32),
+        ("x_scaled", c_uint32),
+        ("reserved", c_uint32),
     ]
 
     @property
@@ -131,6 +156,16 @@ class WeightSource(_Sized):
         ("scales_bytes", c_size_t),
         ("zeros", c_void_p),
         ("zeros_bytes", c_size_t),
+        ("parameters_by_group", c_uint32),
+        ("reserved", c_uint32),
+        ("super_scales", c_void_p),
+        ("super_scales_bytes", c_size_t),
+        ("super_offsets", c_void_p),
+        ("super_offsets_bytes", c_size_t),
+        ("permutation", c_void_p),
+        ("permutation_bytes", c_size_t),
+        ("x_scale", c_void_p),
+        ("x_scale_bytes", c_size_t),
     ]
 
 

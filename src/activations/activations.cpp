@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The workspace of a run and its two sections: converted rows, then group sums.
+// The workspace of a run and its two sections: converted rows (permuted and multiplied with their factors, where the
+// weight says so), then group sums.
 #include "src/activations/activations.h"
 
 #include <algorithm>
@@ -22,6 +23,10 @@ std::uint64_t row_bytes(std::uint64_t k, zenwoq_dtype kernel_type) {
   return bytes < kPageBytes ? bytes : round_up(bytes) | kAlignment;
 }
 
+bool converts(const Quantization& weight, zenwoq_dtype x_type, zenwoq_dtype kernel_type) {
+  return x_type != ZENWOQ_BF16 || kernel_type != ZENWOQ_BF16 || weight.permuted || weight.x_scaled;
+}
+
 }  // namespace
 
 std::optional<std::size_t> activation_bytes(const Quantization& weight, std::uint64_t m, zenwoq_dtype x_type,
@@ -30,7 +35,7 @@ std::optional<std::size_t> activation_bytes(const Quantization& weight, std::uin
   std::size_t xsum = 0;
   std::size_t total = 0;
   bool overflow = false;
-  if (x_type != ZENWOQ_BF16 || kernel_type != ZENWOQ_BF16) {
+  if (converts(weight, x_type, kernel_type)) {
     overflow |= __builtin_mul_overflow(row_bytes(weight.k, kernel_type), m, &x) || x > PTRDIFF_MAX;
   }
   if (weight.zero_kind != ZENWOQ_ZERO_NONE) {
@@ -43,15 +48,16 @@ std::optional<std::size_t> activation_bytes(const Quantization& weight, std::uin
   return total;
 }
 
-ActivationWork::ActivationWork(const Quantization& weight, const ActivationSource& source, zenwoq_dtype kernel_type,
+ActivationWork::ActivationWork(const PackedView& view, const ActivationSource& source, zenwoq_dtype kernel_type,
                                std::uint8_t* workspace, unsigned threads)
     : source_(source),
-      k_(weight.k),
-      group_(weight.group()),
+      columns_{view.permutation(), view.x_scale()},
+      k_(view.header.k),
+      group_(view.header.group()),
       kernel_type_(kernel_type),
       result_{static_cast<const std::uint8_t*>(source.x), source.ldx_bytes, nullptr} {
-  const bool convert = source.x_type != ZENWOQ_BF16 || kernel_type != ZENWOQ_BF16;
-  const bool sum = weight.zero_kind != ZENWOQ_ZERO_NONE;
+  const bool convert = converts(view.header, source.x_type, kernel_type);
+  const bool sum = view.header.zero_kind != ZENWOQ_ZERO_NONE;
   if (!convert && !sum) return;
   auto* aligned = reinterpret_cast<std::uint8_t*>(round_up(reinterpret_cast<std::uintptr_t>(workspace)));
   if (convert) {
@@ -70,8 +76,13 @@ void ActivationWork::run(std::uint64_t task) const {
   const std::uint64_t begin = source_.m * task / tasks_;
   const std::uint64_t end = source_.m * (task + 1) / tasks_;
   for (std::uint64_t row = begin; converted_ != nullptr && row < end; ++row) {
-    convert_row(source_.x_type, static_cast<const std::uint8_t*>(source_.x) + row * source_.ldx_bytes, k_, kernel_type_,
-                converted_ + row * result_.ldx_bytes);
+    const auto* x = static_cast<const std::uint8_t*>(source_.x) + row * source_.ldx_bytes;
+    std::uint8_t* out = converted_ + row * result_.ldx_bytes;
+    if (columns_.permutation == nullptr && columns_.scale == nullptr) {
+      convert_row(source_.x_type, x, k_, kernel_type_, out);
+    } else {
+      arrange_row(source_.x_type, x, k_, columns_, kernel_type_, out);
+    }
   }
   if (xsum_ == nullptr) return;
   sum_groups(kernel_type_, result_.x + begin * result_.ldx_bytes, result_.ldx_bytes, end - begin, k_, group_,

@@ -2,14 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What a run makes of the caller's activations before kernels see them: rows rounded to bf16, as bf16 or expanded to
-// f32 as the tier wants them, and sums over groups where the weight has zeros. Both lie in a workspace; where neither
-// is needed the caller's rows are used as they are.
+// f32 as the tier wants them, their columns in the order of the packed weight and multiplied with factors where it has
+// them, and sums over groups where the weight has zeros. Both lie in a workspace; where neither is needed the caller's
+// rows are used as they are.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 
-#include "src/weight/quantization.h"
+#include "src/weight/packed.h"
 
 namespace zenwoq {
 
@@ -33,11 +34,18 @@ struct Activations {
 std::optional<std::size_t> activation_bytes(const Quantization& weight, std::uint64_t m, zenwoq_dtype x_type,
                                             zenwoq_dtype kernel_type);
 
+// What a weight does to columns of x: place j takes column permutation[j], multiplied with that column's factor. Of any
+// alignment; NULL: no such thing.
+struct ColumnArrangement {
+  const std::uint8_t* permutation;  // [K] u32
+  const std::uint8_t* scale;        // [K] f32
+};
+
 // The work of preparing, cut into tasks that may run at once. A value, like a plan; neither it nor its tasks allocate.
 class ActivationWork {
  public:
   // workspace: activation_bytes; may be NULL for 0. `threads` threads will run the tasks.
-  ActivationWork(const Quantization& weight, const ActivationSource& source, zenwoq_dtype kernel_type,
+  ActivationWork(const PackedView& view, const ActivationSource& source, zenwoq_dtype kernel_type,
                  std::uint8_t* workspace, unsigned threads);
 
   std::uint64_t tasks() const { return tasks_; }
@@ -46,6 +54,7 @@ class ActivationWork {
 
  private:
   const ActivationSource source_;
+  const ColumnArrangement columns_;
   const std::uint64_t k_, group_;
   const zenwoq_dtype kernel_type_;
   std::uint8_t* converted_ = nullptr;
@@ -57,6 +66,10 @@ class ActivationWork {
 // A row rounded to bf16, to nearest even, as bf16 or as f32; the latter is completed with +0 to whole steps.
 void convert_row(zenwoq_dtype x_type, const std::uint8_t* x, std::uint64_t count, zenwoq_dtype kernel_type,
                  std::uint8_t* out);
+
+// The same of arranged columns: rounded to bf16, multiplied with a factor and rounded again.
+void arrange_row(zenwoq_dtype x_type, const std::uint8_t* x, std::uint64_t count, const ColumnArrangement& columns,
+                 zenwoq_dtype kernel_type, std::uint8_t* out);
 
 // Sums of activations over each group, in the order of the contract: xsum[g * stride + row]. Used by every tier.
 // x_type: bf16, or f32 with values of bf16.

@@ -63,6 +63,7 @@ struct PublicStruct;
 ZENWOQ_PUBLIC_STRUCT(zenwoq_context_options, 64);
 ZENWOQ_PUBLIC_STRUCT(zenwoq_weight_desc, 104);
 ZENWOQ_PUBLIC_STRUCT(zenwoq_weight_source, 72);
+ZENWOQ_PUBLIC_STRUCT(zenwoq_weight_extras, 72);
 ZENWOQ_PUBLIC_STRUCT(zenwoq_linear_desc, 32);
 ZENWOQ_PUBLIC_STRUCT(zenwoq_run_args, 88);  // up to workspace_bytes
 ZENWOQ_PUBLIC_STRUCT(zenwoq_packed, 40);

@@ -76,17 +76,29 @@ Status pack_parallel(Context& context, const PackedHeader& header, const zenwoq_
 zenwoq_status zenwoq_code_table_fill(zenwoq_code_table kind, float table[16]) {
   return at_boundary([&]() -> Status {
     if (Status status = check_pointer("table", table); !status.ok()) return status;
-    if (static_cast<unsigned>(kind) > ZENWOQ_TABLE_UNSIGNED) {
-      return invalid("code table {}: must be minus 8 (0), two's complement (1) or unsigned (2)",
+    const auto values = code_table(kind);
+    if (!values) {
+      return invalid("code table {}: must be one of ZENWOQ_TABLE_MINUS_8 (0) to ZENWOQ_TABLE_IQ4_NL (6)",
                      static_cast<int>(kind));
     }
-    for (int code = 0; code < 16; ++code) {
-      const int value = kind == ZENWOQ_TABLE_MINUS_8                ? code - 8
-                        : kind == ZENWOQ_TABLE_UNSIGNED || code < 8 ? code
-                                                                    : code - 16;
-      table[code] = static_cast<float>(value);
-    }
+    std::copy(values->begin(), values->end(), table);
     return {};
+  });
+}
+
+zenwoq_status zenwoq_permutation_fill(const int32_t* g_idx, size_t g_idx_bytes, size_t k, size_t group_size,
+                                      uint32_t* permutation, size_t permutation_bytes, uint32_t* permuted) {
+  return at_boundary([&]() -> Status {
+    if (Status status = check_pointer("g_idx", g_idx); !status.ok()) return status;
+    if (Status status = check_pointer("permutation", permutation); !status.ok()) return status;
+    if (Status status = check_pointer("permuted", permuted); !status.ok()) return status;
+    if (k == 0 || k > UINT32_MAX) return invalid("k is {}: must be in 1..{}", k, UINT32_MAX);
+    if (g_idx_bytes < k * 4) return too_small("g_idx_bytes", g_idx_bytes, k * 4);
+    if (permutation_bytes < k * 4) return too_small("permutation_bytes", permutation_bytes, k * 4);
+    if (!is_group_size(group_size)) {
+      return invalid("group_size {}: must be a multiple of 8, or 0 for per-channel", group_size);
+    }
+    return fill_permutation({g_idx, k}, group_size == 0 || group_size > k ? k : group_size, {permutation, k}, permuted);
   });
 }
 
@@ -203,8 +215,39 @@ zenwoq_status zenwoq_weight_unpack(const zenwoq_weight* weight, void* codes, siz
       return status;
     if (Status status = check_output("zeros", zeros, zeros_bytes, parameters * header.zero_bytes()); !status.ok())
       return status;
-    unpack(weight->owned->view, static_cast<std::uint8_t*>(codes), static_cast<std::uint8_t*>(scales),
-           static_cast<std::uint8_t*>(zeros));
+    unpack(weight->owned->view, {.codes = static_cast<std::uint8_t*>(codes),
+                                 .scales = static_cast<std::uint8_t*>(scales),
+                                 .zeros = static_cast<std::uint8_t*>(zeros)});
+    return {};
+  });
+}
+
+zenwoq_status zenwoq_weight_unpack_extras(const zenwoq_weight* weight, const zenwoq_weight_extras* extras) {
+  return at_boundary([&]() -> Status {
+    if (Status status = check_pointer("weight", weight); !status.ok()) return status;
+    zenwoq_weight_extras e;
+    if (Status status = read_struct(extras, &e); !status.ok()) return status;
+    const PackedView& view = weight->owned->view;
+    const PackedHeader& header = view.header;
+    const std::size_t supers = header.n * header.supers() * 2, columns = header.k * 4;
+    const struct {
+      const char* name;
+      const void* data;
+      std::size_t bytes, needed;
+    } arrays[] = {
+        {"super_scales", e.super_scales, e.super_scales_bytes, supers},
+        {"super_offsets", e.super_offsets, e.super_offsets_bytes, header.format().has_offsets() ? supers : 0},
+        {"permutation", e.permutation, e.permutation_bytes, header.permuted ? columns : 0},
+        {"x_scale", e.x_scale, e.x_scale_bytes, header.x_scaled ? columns : 0},
+    };
+    for (const auto& array : arrays) {
+      if (array.data != nullptr && array.needed == 0) return invalid("{}: {} has none", array.name, header.text());
+      if (Status status = check_output(array.name, array.data, array.bytes, array.needed); !status.ok()) return status;
+    }
+    unpack(view, {.super_scales = static_cast<std::uint8_t*>(e.super_scales),
+                  .super_offsets = static_cast<std::uint8_t*>(e.super_offsets)});
+    if (e.permutation != nullptr) std::memcpy(e.permutation, view.permutation(), columns);
+    if (e.x_scale != nullptr) std::memcpy(e.x_scale, view.x_scale(), columns);
     return {};
   });
 }

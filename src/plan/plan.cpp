@@ -79,6 +79,7 @@ KernelKey kernel_key(const Quantization& weight, bool integer, zenwoq_dtype outp
       .k = weight.k,
       .scale_type = weight.scale_type,
       .zero_kind = weight.zero_kind,
+      .zero_type = weight.zero_type,
       .tile = tile,
       .output_type = output_type,
       .epilogue = epilogue,

@@ -91,22 +91,51 @@ void multiply(const unsigned char* x, std::uint64_t valid, std::uint64_t count, 
   }
 }
 
-// total = fma(scale, acc [+ (8 - zero) * xsum], total), then fma(offset, xsum, total)
-void flush(const KernelKey& key, const std::uint8_t* scales, const std::uint8_t* zeros, float xsum, float* acc,
-           float* total) {
+// 64 scales or offsets of a group of one type, widened; of two levels their products, which are exact. As in products
+// of kernels a 2^-127, which is a denormal, is 0.
+void load_parameters(zenwoq_dtype type, const std::uint8_t* values, const std::uint8_t* supers, float* out) {
+  const bool two_levels = type == ZENWOQ_U8_F16 || type == ZENWOQ_S8_F16;
   for (std::uint64_t c = 0; c < kColumns; ++c) {
-    if (key.zero_kind == ZENWOQ_ZERO_INTEGER) {
-      acc[c] = __builtin_fmaf(static_cast<float>(static_cast<std::int8_t>(zeros[c])), xsum, acc[c]);
-    }
-    total[c] = __builtin_fmaf(load_as_f32(key.scale_type, scales, c), acc[c], total[c]);
-    if (key.zero_kind == ZENWOQ_ZERO_OFFSET)
-      total[c] = __builtin_fmaf(load_as_f32(key.scale_type, zeros, c), xsum, total[c]);
+    out[c] = load_as_f32(type, values, c);
+    if (two_levels) out[c] *= load_as_f32(ZENWOQ_F16, supers, c);
   }
 }
 
-void store(const KernelKey& key, const float* total, const float* bias, std::uint64_t columns, unsigned char* y) {
+// total = fma(scale, acc [+ (8 - zero) * xsum], total), then fma(offset, xsum, total)
+void flush(const KernelKey& key, const PanelLayout& layout, const std::uint8_t* panel, std::uint64_t g, float xsum,
+           float* acc, float* total) {
+  const std::uint8_t* zeros = panel + layout.zeros(g);
+  const std::uint64_t super = g / PanelLayout::kSuperGroups;
+  float values[kColumns];
+  if (key.zero_kind == ZENWOQ_ZERO_INTEGER) {
+    for (std::uint64_t c = 0; c < kColumns; ++c) {
+      acc[c] = __builtin_fmaf(static_cast<float>(static_cast<std::int8_t>(zeros[c])), xsum, acc[c]);
+    }
+  } else if (key.zero_kind == ZENWOQ_ZERO_FLOAT) {
+    load_parameters(key.zero_type, zeros, nullptr, values);
+    for (std::uint64_t c = 0; c < kColumns; ++c) acc[c] = __builtin_fmaf(-values[c], xsum, acc[c]);
+  }
+  load_parameters(key.scale_type, panel + layout.scales(g), panel + layout.super_scales(super), values);
+  for (std::uint64_t c = 0; c < kColumns; ++c) total[c] = __builtin_fmaf(values[c], acc[c], total[c]);
+  if (key.zero_kind == ZENWOQ_ZERO_OFFSET) {
+    load_parameters(key.scale_type, zeros, panel + layout.super_offsets(super), values);
+    for (std::uint64_t c = 0; c < kColumns; ++c) total[c] = __builtin_fmaf(values[c], xsum, total[c]);
+  }
+}
+
+float with_tensor_scale(const KernelKey& key, float tensor_scale, float total) {
+  switch (key.epilogue.tensor_scale) {
+    case ZENWOQ_TENSOR_SCALE_TIMES: return total * tensor_scale;
+    case ZENWOQ_TENSOR_SCALE_BY: return total / tensor_scale;
+    default: return total;
+  }
+}
+
+void store(const KernelKey& key, float tensor_scale, const float* total, const float* bias, std::uint64_t columns,
+           unsigned char* y) {
   for (std::uint64_t c = 0; c < columns; ++c) {
-    const float value = key.epilogue.bias ? total[c] + bias[c] : total[c];
+    const float scaled = with_tensor_scale(key, tensor_scale, total[c]);
+    const float value = key.epilogue.bias ? scaled + bias[c] : scaled;
     if (key.output_type == ZENWOQ_F32) {
       std::memcpy(y + c * 4, &value, 4);
     } else {
@@ -139,7 +168,7 @@ void panel_block(const KernelKey& key, std::uint64_t rows, const GemmArgs& args,
       if (key.zero_kind != ZENWOQ_ZERO_NONE) {
         std::memcpy(&xsum, reinterpret_cast<const unsigned char*>(args.xsum) + g * args.xsum_bytes + r * 4, 4);
       }
-      flush(key, args.panels + layout.scales(g), args.panels + layout.zeros(g), xsum, acc.value[r], totals->value[r]);
+      flush(key, layout, args.panels, g, xsum, acc.value[r], totals->value[r]);
     }
   }
 }
@@ -162,8 +191,8 @@ void all_panels(const KernelKey& key, std::uint64_t rows, const GemmArgs& args) 
       part.x = static_cast<const unsigned char*>(args.x) + row * args.ldx_bytes;
       panel_block(key, block, part, values, &totals);
       for (std::uint64_t r = 0; r < block; ++r) {
-        store(key, totals.value[r], key.epilogue.bias ? args.bias + panel * kColumns : nullptr, columns,
-              static_cast<unsigned char*>(args.y) + (row + r) * args.ldy_bytes + panel * kColumns * y_bytes);
+        store(key, args.tensor_scale, totals.value[r], key.epilogue.bias ? args.bias + panel * kColumns : nullptr,
+              columns, static_cast<unsigned char*>(args.y) + (row + r) * args.ldy_bytes + panel * kColumns * y_bytes);
       }
     }
   }

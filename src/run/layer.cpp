@@ -71,6 +71,7 @@ GemmArgs gemm_args(const Layer& layer, const RunArguments& run, const Activation
   args.ldy_bytes = run.ldy_bytes;
   args.columns = std::min<std::uint64_t>(layer.weight.header.n, tile.panel_end * kPanelColumns) - column;
   args.table = &layer.table;
+  args.tensor_scale = layer.weight.header.tensor_scale;
   if (tile.tile.scratch) {
     const std::uint64_t tiles = (tile.rows + tile.tile.rows - 1) / tile.tile.rows;
     args.low_tiles = tiles * tile.tile.rows - tile.rows;
@@ -119,7 +120,7 @@ void run(Context& context, const Layer& layer, const RunArguments& args, std::ui
     log_run(context, layer, args, plan, kernels);
   // The reference reads bf16, and takes all tiles where it takes one. Rows in bf16 need no more workspace than in f32.
   const zenwoq_dtype x_type = kernels.complete() ? context.x_type() : ZENWOQ_BF16;
-  const ActivationWork work(layer.weight.header, args.x, x_type, workspace, args.threads);
+  const ActivationWork work(layer.weight, args.x, x_type, workspace, args.threads);
   parallel(context, work.tasks(), args, [&](std::size_t task) { work.run(task); });
 
   parallel(context, plan.tasks(), args, [&](std::size_t task) {

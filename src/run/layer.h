@@ -34,7 +34,7 @@ struct Layer {
   KernelSlots* slots;  // NULL: the registry is asked at each run
   DecodeTable table;
 
-  Epilogue epilogue() const { return {.bias = bias != nullptr}; }
+  Epilogue epilogue() const { return {weight.header.tensor_scale_kind, bias != nullptr}; }
 };
 
 // A run that has passed the C boundary.

@@ -41,6 +41,10 @@ template <zenwoq_code_layout layout>
 inline Vector256 read_codes(const std::uint8_t* codes, Vector256& outside) {
   if constexpr (layout == ZENWOQ_CODES_NIBBLES) {
     return load(codes);
+  } else if constexpr (layout == ZENWOQ_CODES_NIBBLES_HIGH) {
+    const Vector256 v = load(codes);
+    const Vector256 low = repeat(0x0F0F0F0Fu);
+    return (shift_right<4>(v) & low) | shift_left<4>(v & low);
   } else {
     const auto join_pairs = [&](Vector256 bytes) {  // two codes in the low byte of each word
       if constexpr (layout == ZENWOQ_CODES_S8) {
@@ -76,7 +80,8 @@ inline void transpose(Vector256 (&v)[kTile]) {
 
 template <zenwoq_code_layout layout>
 bool pack(const CodeBlock& block, std::uint8_t* const* steps, std::size_t count) {
-  constexpr std::size_t kStepRowBytes = layout == ZENWOQ_CODES_NIBBLES ? kStepK / 2 : kStepK;
+  constexpr bool kNibbles = layout == ZENWOQ_CODES_NIBBLES || layout == ZENWOQ_CODES_NIBBLES_HIGH;
+  constexpr std::size_t kStepRowBytes = kNibbles ? kStepK / 2 : kStepK;
   constexpr std::size_t kLineSteps = kLine / kStepRowBytes;
   alignas(kLine) std::uint8_t packed[kBlockSteps][kStepBytes];
   Vector256 outside = repeat(0);
@@ -111,8 +116,8 @@ bool pack_block(const CodeBlock& block, std::uint8_t* const* steps, std::size_t 
     case ZENWOQ_CODES_NIBBLES: return pack<ZENWOQ_CODES_NIBBLES>(block, steps, count);
     case ZENWOQ_CODES_U8: return pack<ZENWOQ_CODES_U8>(block, steps, count);
     case ZENWOQ_CODES_S8: return pack<ZENWOQ_CODES_S8>(block, steps, count);
-    case ZENWOQ_CODES_GGUF_Q4_0:
-    case ZENWOQ_CODES_GGUF_Q4_1: break;  // come as nibbles
+    case ZENWOQ_CODES_NIBBLES_HIGH: return pack<ZENWOQ_CODES_NIBBLES_HIGH>(block, steps, count);
+    default: break;  // come as nibbles
   }
   return false;
 }
@@ -167,7 +172,8 @@ void dequantize(const std::uint8_t* nibbles, std::size_t count, const GroupValue
 void dequantize(const std::uint8_t* nibbles, std::size_t count, const GroupValues& group, float* values) {
   switch (group.zero_kind) {
     case ZENWOQ_ZERO_NONE: return dequantize<ZENWOQ_ZERO_NONE>(nibbles, count, group, values);
-    case ZENWOQ_ZERO_INTEGER: return dequantize<ZENWOQ_ZERO_INTEGER>(nibbles, count, group, values);
+    case ZENWOQ_ZERO_INTEGER:
+    case ZENWOQ_ZERO_FLOAT: return dequantize<ZENWOQ_ZERO_INTEGER>(nibbles, count, group, values);
     case ZENWOQ_ZERO_OFFSET: return dequantize<ZENWOQ_ZERO_OFFSET>(nibbles, count, group, values);
   }
 }

@@ -18,7 +18,7 @@ inline constexpr std::size_t kBlockK = kBlockSteps * kStepK;
 
 // Codes of 64 columns x 128 k, one column per row. The 64 bytes of nibbles of a row are one cache line.
 struct CodeBlock {
-  zenwoq_code_layout layout;  // blocks of GGUF come as nibbles
+  zenwoq_code_layout layout;  // nibbles, either first, u8 or s8: others come as nibbles
   const std::uint8_t* rows;
   const std::uint8_t* next_rows;  // the block that is packed next: fetched meanwhile
   std::size_t row_bytes;          // from one row to the next, of both
@@ -29,7 +29,7 @@ struct GroupValues {
   const float* table;  // [16]
   zenwoq_zero_kind zero_kind;
   float scale;
-  float added;  // 8 - zero, or the offset
+  float added;  // 8 - zero, the negative of a zero point that is a fraction, or the offset
 };
 
 struct CodeKernels {

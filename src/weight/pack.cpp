@@ -4,33 +4,20 @@
 // Codes, scales and zeros of [N,K] into panels.
 //
 // A panel is packed in blocks of 64 columns x 128 k (code_kernels.h), then its scales and zeros, 64 columns of a few
-// groups at a time. What is packed is not read soon: it is stored past the caches, which then hold the source. Blocks
-// of GGUF become rows of nibbles on the way, a block of 64 columns at a time.
+// groups at a time. What is packed is not read soon: it is stored past the caches, which then hold the source. Layouts
+// that are no rows of codes become rows of nibbles on the way, a block at a time (code_rows.h).
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "jit/number.h"
 #include "src/weight/code_kernels.h"
+#include "src/weight/code_rows.h"
 #include "src/weight/packed.h"
 #include "src/weight/parameter_tile.h"
 
 namespace zenwoq {
 namespace {
-
-// Blocks of GGUF, each a group: scale, offset if there are offsets, 16 bytes of codes. Byte i has the codes i and i
-// + 16.
-constexpr std::size_t kBlockCodes = 32, kBlockCodeBytes = 16;
-
-bool is_blocks(zenwoq_code_layout layout) {
-  return layout == ZENWOQ_CODES_GGUF_Q4_0 || layout == ZENWOQ_CODES_GGUF_Q4_1;
-}
-
-std::size_t block_codes_at(zenwoq_code_layout layout) { return layout == ZENWOQ_CODES_GGUF_Q4_0 ? 2 : 4; }
-
-std::size_t source_row_bytes(zenwoq_code_layout layout, std::size_t k) {
-  if (is_blocks(layout)) return k / kBlockCodes * (block_codes_at(layout) + kBlockCodeBytes);
-  return layout == ZENWOQ_CODES_NIBBLES ? (k + 1) / 2 : k;
-}
 
 // Scales or zeros, one a group, of some rows.
 struct Parameters {
@@ -44,76 +31,40 @@ struct Parameters {
 
 // One panel and what is read for it.
 struct PanelSource {
-  PanelSource(const PackedHeader& h, const zenwoq_weight_source& source, std::size_t panel)
+  PanelSource(const PackedHeader& h, const zenwoq_weight_source& s, std::size_t panel)
       : header(h),
-        layout(source.code_layout),
-        row_bytes(source.codes_row_bytes != 0 ? source.codes_row_bytes : source_row_bytes(layout, h.k)),
-        first(panel * kPanelColumns),
-        columns(std::min(kPanelColumns, h.n - first)),
-        codes(static_cast<const std::uint8_t*>(source.codes) + first * row_bytes),
-        scales(parameters(source.scales, h.scale_bytes(), 0)),
-        zeros(parameters(source.zeros, h.zero_bytes(), h.scale_bytes())) {}
+        source(s),
+        format(h.format()),
+        block(find_block_format(s.code_layout)),
+        codes(h, s, panel),
+        scales(parameters(s.scales, h.groups(), format.scale_bytes(), block ? block->scales_at : 0)),
+        zeros(parameters(s.zeros, h.groups(), format.zero_bytes(), block ? block->offsets_at : 0)),
+        super_scales(parameters(s.super_scales, h.supers(), 2, 0)),
+        super_offsets(parameters(s.super_offsets, h.supers(), 2, 2)) {}
+
+  std::size_t first() const { return codes.first; }
+  std::size_t columns() const { return codes.columns; }
 
   const PackedHeader& header;
-  const zenwoq_code_layout layout;
-  const std::size_t row_bytes;
-  const std::size_t first, columns;  // rows of the matrix
-  const std::uint8_t* const codes;
-  const Parameters scales, zeros;
+  const zenwoq_weight_source& source;
+  const ParameterFormat format;
+  const BlockFormat* const block;  // NULL unless scales and codes are in blocks
+  const CodeRows codes;
+  const Parameters scales, zeros, super_scales, super_offsets;
 
  private:
-  // Of an array [N,G], or at a place in each block.
-  Parameters parameters(const void* array, std::size_t value_bytes, std::size_t in_block) const {
-    if (is_blocks(layout)) return {codes + in_block, row_bytes, source_row_bytes(layout, kBlockCodes)};
-    const std::size_t array_row_bytes = header.groups() * value_bytes;
-    return {static_cast<const std::uint8_t*>(array) + first * array_row_bytes, array_row_bytes, value_bytes};
+  // Of an array [N,count] or [count,N], or at a place in each block.
+  Parameters parameters(const void* array, std::size_t count, std::size_t bytes, std::size_t in_block) const {
+    if (block != nullptr) return {codes.row(0) + in_block, codes.row_bytes, block->bytes};
+    const std::size_t row = source.parameters_by_group ? bytes : count * bytes;
+    const std::size_t group = source.parameters_by_group ? header.n * bytes : bytes;
+    if (array == nullptr) return {nullptr, row, group};
+    return {static_cast<const std::uint8_t*>(array) + codes.first * row, row, group};
   }
-};
-
-// The codes of a block, two neighbours a byte.
-void copy_block(const std::uint8_t* block_codes, std::uint8_t* nibbles) {
-  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block_codes));
-  const auto pairs = [](__m128i codes) {  // each 16 bits have two codes
-    const __m128i low = _mm_and_si128(codes, _mm_set1_epi8(15));
-    return _mm_and_si128(_mm_or_si128(low, _mm_srli_epi16(low, 4)), _mm_set1_epi16(255));
-  };
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(nibbles),
-                   _mm_packus_epi16(pairs(bytes), pairs(_mm_srli_epi16(bytes, 4))));
-}
-
-// Rows that cannot be read as they lie: where the matrix does not fill them, completed with code 0; blocks of GGUF.
-class CopiedRows {
- public:
-  CodeBlock copy(const PanelSource& source, std::size_t k, std::size_t count) {
-    std::memset(rows_, 0, sizeof rows_);
-    if (is_blocks(source.layout)) return copy_blocks(source, k, count);
-    const std::size_t bytes = source_row_bytes(source.layout, count);
-    for (std::size_t c = 0; c < source.columns; ++c) {
-      std::memcpy(rows_[c], source.codes + c * source.row_bytes + source_row_bytes(source.layout, k), bytes);
-      // The nibble after the last code of a row may be anything.
-      if (source.layout == ZENWOQ_CODES_NIBBLES && count % 2 != 0) rows_[c][bytes - 1] &= 0x0F;
-    }
-    return {source.layout, rows_[0], rows_[0], sizeof rows_[0]};
-  }
-
- private:
-  CodeBlock copy_blocks(const PanelSource& source, std::size_t k, std::size_t count) {
-    const std::size_t block_bytes = source_row_bytes(source.layout, kBlockCodes);
-    for (std::size_t c = 0; c < source.columns; ++c) {
-      const std::uint8_t* blocks = source.codes + c * source.row_bytes + source_row_bytes(source.layout, k);
-      for (std::size_t b = 0; b < count / kBlockCodes; ++b) {
-        copy_block(blocks + b * block_bytes + block_codes_at(source.layout), rows_[c] + b * kBlockCodeBytes);
-      }
-    }
-    return {ZENWOQ_CODES_NIBBLES, rows_[0], rows_[0], sizeof rows_[0]};
-  }
-
-  alignas(64) std::uint8_t rows_[kPanelColumns][kBlockK];
 };
 
 bool pack_codes(const CodeKernels& kernels, const PanelSource& source, std::uint8_t* out) {
   const PanelLayout layout = source.header.layout();
-  const bool another_panel = source.header.n - source.first >= 2 * kPanelColumns;
   CopiedRows copied;
   for (std::size_t first = 0; first < layout.steps(); first += kBlockSteps) {
     const std::size_t k = first * kStepK;
@@ -121,16 +72,8 @@ bool pack_codes(const CodeKernels& kernels, const PanelSource& source, std::uint
     const std::size_t block_steps = std::min(kBlockSteps, layout.steps() - first);
     std::uint8_t* steps[kBlockSteps];
     for (std::size_t i = 0; i < block_steps; ++i) steps[i] = out + layout.step(first + i);
-    CodeBlock block;
-    if (block_k == kBlockK && source.columns == kPanelColumns && !is_blocks(source.layout)) {
-      const std::uint8_t* rows = source.codes + source_row_bytes(source.layout, k);
-      const std::uint8_t* next = k + kBlockK < source.header.k ? rows + source_row_bytes(source.layout, kBlockK)
-                                 : another_panel               ? source.codes + kPanelColumns * source.row_bytes
-                                                               : rows;
-      block = {source.layout, rows, next, source.row_bytes};
-    } else {
-      block = copied.copy(source, k, block_k);
-    }
+    const CodeBlock block =
+        source.codes.can_be_read(block_k) ? source.codes.block(k) : copied.copy(source.codes, k, block_k);
     if (!kernels.pack_block(block, steps, block_steps)) return false;
   }
   return true;
@@ -144,76 +87,162 @@ void stream_row(const void* from, std::uint8_t* to) {
   }
 }
 
-// Values [columns,G] -> a row of 64 of each group. fix(row) converts a row in place and returns whether its values are
-// legal.
-template <typename Word, typename Fix>
-bool pack_parameters(const PanelSource& source, const Parameters& values, RowOffset row_offset, Word padding,
-                     const Fix& fix, std::uint8_t* out) {
+// `count` rows of 64 values -> the panel, from `row(i)` on. read(first, many, tile) reads some; fix(row) converts a row
+// in place and returns whether its values are legal.
+template <typename Word, typename Read, typename Fix>
+bool pack_rows_of_64(const PanelSource& source, std::size_t count, RowOffset row, const Read& read, const Fix& fix,
+                     std::uint8_t* out) {
   constexpr std::size_t kCount = kTileGroups<Word>;
   GroupTile<Word> tile;
   const PanelLayout layout = source.header.layout();
-  const std::size_t groups = layout.groups();
-  // Read below in 64 places at once, which no hardware prefetcher follows.
-  const std::size_t bytes = source.columns * groups * sizeof(Word);
-  for (std::size_t byte = 0; byte < bytes && !is_blocks(source.layout); byte += 64) {
-    __builtin_prefetch(values.first + byte, 0, 2);
-  }
   bool good = true;
-  for (std::size_t first = 0; first < groups; first += kCount) {
-    const std::size_t count = std::min(kCount, groups - first);
-    if (source.columns < kPanelColumns) std::fill_n(tile.rows[0], kCount * kPanelColumns, padding);
-    read_tile(values.at(0, first), values.row_bytes, values.group_bytes, source.columns, count, &tile);
-    for (std::size_t g = 0; g < count; ++g) {
+  for (std::size_t first = 0; first < count; first += kCount) {
+    const std::size_t many = std::min(kCount, count - first);
+    if (source.columns() < kPanelColumns) std::memset(tile.rows, 0, sizeof tile.rows);
+    read(first, many, &tile);
+    for (std::size_t g = 0; g < many; ++g) {
       good &= fix(tile.rows[g]);
-      stream_row<sizeof tile.rows[g]>(tile.rows[g], out + (layout.*row_offset)(first + g));
+      stream_row<sizeof tile.rows[g]>(tile.rows[g], out + (layout.*row)(first + g));
     }
   }
   return good;
 }
 
+// The same, of values that lie in an array or at a place in each block.
+template <typename Word, typename Fix>
+bool pack_parameters(const PanelSource& source, const Parameters& values, std::size_t count, RowOffset row,
+                     const Fix& fix, std::uint8_t* out) {
+  // Read below in 64 places at once, which no hardware prefetcher follows.
+  const bool rows_of_groups = source.block == nullptr && !source.source.parameters_by_group;
+  const std::size_t bytes = source.columns() * count * sizeof(Word);
+  for (std::size_t byte = 0; byte < bytes && rows_of_groups; byte += 64) __builtin_prefetch(values.first + byte, 0, 2);
+  const auto read = [&](std::size_t first, std::size_t many, GroupTile<Word>* tile) {
+    read_tile(values.at(0, first), values.row_bytes, values.group_bytes, source.columns(), many, tile);
+  };
+  return pack_rows_of_64<Word>(source, count, row, read, fix, out);
+}
+
+// fix for floats whose infinities and NaN have these bits set.
 template <typename Word>
-bool pack_floats(const PanelSource& source, const Parameters& values, RowOffset row_offset, Word exponent,
-                 std::uint8_t* out) {
-  const auto all_finite = [exponent](const Word(&row)[kPanelColumns]) {
+auto all_finite(Word exponent) {
+  return [exponent](const Word(&row)[kPanelColumns]) {
     bool infinite = false;
     for (const Word bits : row) infinite |= (bits & exponent) == exponent;
     return !infinite;
   };
-  return pack_parameters<Word>(source, values, row_offset, 0, all_finite, out);
 }
 
-// Scales or offsets, 0 in columns past N. False: one is not finite.
-bool pack_floats(const PanelSource& source, const Parameters& values, RowOffset row_offset, std::uint8_t* out) {
-  switch (source.header.scale_type) {
-    case ZENWOQ_F32: return pack_floats<std::uint32_t>(source, values, row_offset, 0x7F800000u, out);
-    case ZENWOQ_F16: return pack_floats<std::uint16_t>(source, values, row_offset, 0x7C00u, out);
-    case ZENWOQ_BF16: return pack_floats<std::uint16_t>(source, values, row_offset, 0x7F80u, out);
+// Of any type but the bytes of two levels, 0 in columns past N. False: one is not finite.
+bool pack_floats(const PanelSource& source, zenwoq_dtype type, const Parameters& values, RowOffset row,
+                 std::uint8_t* out) {
+  const std::size_t count = source.header.groups();
+  const auto pack = [&]<typename Word>(Word not_finite) {
+    return pack_parameters<Word>(source, values, count, row, all_finite(not_finite), out);
+  };
+  switch (type) {
+    case ZENWOQ_F32: return pack(std::uint32_t{0x7F800000u});
+    case ZENWOQ_F16: return pack(std::uint16_t{0x7C00u});
+    case ZENWOQ_BF16: return pack(std::uint16_t{0x7F80u});
+    case ZENWOQ_E8M0: return pack(std::uint8_t{0xFFu});
+    case ZENWOQ_E4M3: return pack(std::uint8_t{0x7Fu});
+    default: return false;
   }
-  return false;
 }
 
-// False: one is outside 0..16.
+// The six bits of scale (or of minimum, `upper`) of group `i` of a Q4_K block.
+std::uint8_t q4_k_bits(const std::uint8_t* block, std::size_t i, bool upper) {
+  const std::uint8_t* bits = block + 4;
+  if (i < 4) return bits[upper ? i + 4 : i] & 63u;
+  const unsigned low = upper ? bits[i + 4] >> 4 : bits[i + 4] & 15u;
+  return static_cast<std::uint8_t>(low | (bits[upper ? i : i - 4] >> 6) << 4);
+}
+
+// Six bits less 32 of group `i` of an IQ4_XS block.
+std::uint8_t iq4_xs_bits(const std::uint8_t* block, std::size_t i) {
+  const unsigned low = block[4 + i / 2] >> (4 * (i % 2)) & 15u;
+  const unsigned high = block[2 + i / 4] >> (2 * (i % 4)) & 3u;
+  return static_cast<std::uint8_t>((low | high << 4) - 32);
+}
+
+// The bytes of scales (or offsets) with two levels.
+bool pack_bytes(const PanelSource& source, bool offsets, std::uint8_t* out) {
+  const RowOffset row = offsets ? &PanelLayout::zeros : &PanelLayout::scales;
+  const std::size_t count = source.header.groups();
+  const auto any = [](const std::uint8_t(&)[kPanelColumns]) { return true; };
+  if (source.block == nullptr) {
+    return pack_parameters<std::uint8_t>(source, offsets ? source.zeros : source.scales, count, row, any, out);
+  }
+  const bool q4_k = source.block->layout == ZENWOQ_CODES_GGUF_Q4_K;
+  const auto read = [&](std::size_t first, std::size_t many, GroupTile<std::uint8_t>* tile) {
+    for (std::size_t c = 0; c < source.columns(); ++c) {
+      for (std::size_t g = 0; g < many; ++g) {
+        const std::size_t i = (first + g) % PanelLayout::kSuperGroups;
+        const std::uint8_t* block = source.codes.row(c) + (first + g) / PanelLayout::kSuperGroups * source.block->bytes;
+        tile->rows[g][c] = q4_k ? q4_k_bits(block, i, offsets) : iq4_xs_bits(block, i);
+      }
+    }
+  };
+  return pack_rows_of_64<std::uint8_t>(source, count, row, read, any, out);
+}
+
+// The f16 of eight groups. What a block of GGUF subtracts is an offset of the other sign. False: one is not finite.
+bool pack_supers(const PanelSource& source, bool offsets, std::uint8_t* out) {
+  const Parameters& values = offsets ? source.super_offsets : source.super_scales;
+  const RowOffset row = offsets ? &PanelLayout::super_offsets : &PanelLayout::super_scales;
+  const std::uint16_t flip = offsets && source.block != nullptr ? 0x8000 : 0;
+  const auto fix = [flip](std::uint16_t(&of_64)[kPanelColumns]) {
+    for (std::uint16_t& bits : of_64) bits ^= flip;
+    return all_finite<std::uint16_t>(0x7C00u)(of_64);
+  };
+  return pack_parameters<std::uint16_t>(source, values, source.header.supers(), row, fix, out);
+}
+
+// False: one is outside 0..16. Columns past N have a zero point of 8, which adds nothing.
 bool pack_integer_zeros(const PanelSource& source, std::uint8_t* out) {
-  const auto subtract = [](std::uint8_t(&row)[kPanelColumns]) {
+  const std::size_t columns = source.columns();
+  const auto subtract = [columns](std::uint8_t(&row)[kPanelColumns]) {
     bool outside = false;
     for (std::uint8_t& zero : row) {
       outside |= zero > 16;
       zero = static_cast<std::uint8_t>(8 - zero);
     }
+    for (std::size_t c = columns; c < kPanelColumns; ++c) row[c] = 0;
     return !outside;
   };
-  return pack_parameters<std::uint8_t>(source, source.zeros, &PanelLayout::zeros, 8, subtract, out);
+  return pack_parameters<std::uint8_t>(source, source.zeros, source.header.groups(), &PanelLayout::zeros, subtract,
+                                       out);
+}
+
+bool pack_scales(const PanelSource& source, std::uint8_t* out) {
+  if (source.format.has_two_levels()) return pack_bytes(source, false, out) && pack_supers(source, false, out);
+  return pack_floats(source, source.format.scale_type, source.scales, &PanelLayout::scales, out);
+}
+
+bool pack_zeros(const PanelSource& source, std::uint8_t* out) {
+  const ParameterFormat& format = source.format;
+  if (!format.has_zeros()) return true;
+  if (format.has_integer_zeros()) return pack_integer_zeros(source, out);
+  if (format.has_offsets() && format.has_two_levels())
+    return pack_bytes(source, true, out) && pack_supers(source, true, out);
+  return pack_floats(source, format.float_type(), source.zeros, &PanelLayout::zeros, out);
+}
+
+// Permutation and factors of x, after the last panel.
+void write_columns(const PackedHeader& header, const zenwoq_weight_source& source, std::uint8_t* packed) {
+  std::memset(packed + header.permutation_at, 0, header.total_bytes - header.permutation_at);
+  if (header.permuted) std::memcpy(packed + header.permutation_at, source.permutation, header.k * 4);
+  if (header.x_scaled) std::memcpy(packed + header.x_scale_at, source.x_scale, header.k * 4);
 }
 
 Status code_error(const PanelSource& source) {
-  const bool is_signed = source.layout == ZENWOQ_CODES_S8;
-  const bool has_bytes = is_signed || source.layout == ZENWOQ_CODES_U8;  // of which not all are codes
-  for (std::size_t c = 0; has_bytes && c < source.columns; ++c) {
+  const bool is_signed = source.codes.layout == ZENWOQ_CODES_S8;
+  const bool has_bytes = is_signed || source.codes.layout == ZENWOQ_CODES_U8;  // of which not all are codes
+  for (std::size_t c = 0; has_bytes && c < source.columns(); ++c) {
     for (std::size_t k = 0; k < source.header.k; ++k) {
-      const std::uint8_t byte = source.codes[c * source.row_bytes + k];
+      const std::uint8_t byte = source.codes.row(c)[k];
       const int value = is_signed ? static_cast<std::int8_t>(byte) : byte;
       if (is_signed ? value < -8 || value > 7 : value > 15) {
-        return invalid("code {} at row {}, column {}: must be in {}", value, source.first + c, k,
+        return invalid("code {} at row {}, column {}: must be in {}", value, source.first() + c, k,
                        is_signed ? "-8..7" : "0..15");
       }
     }
@@ -221,12 +250,12 @@ Status code_error(const PanelSource& source) {
   return {};
 }
 
-Status float_error(const PanelSource& source, const char* what, const Parameters& values) {
-  const std::size_t groups = source.header.groups();
-  for (std::size_t i = 0; i < source.columns * groups; ++i) {
-    const float value = load_as_f32(source.header.scale_type, values.at(i / groups, i % groups), 0);
+Status float_error(const PanelSource& source, const char* what, zenwoq_dtype type, const Parameters& values,
+                   std::size_t groups) {
+  for (std::size_t i = 0; i < source.columns() * groups; ++i) {
+    const float value = load_as_f32(type, values.at(i / groups, i % groups), 0);
     if (!is_finite(value)) {
-      return invalid("{} {} at row {}, group {}: must be finite", what, value, source.first + i / groups, i % groups);
+      return invalid("{} {} at row {}, group {}: must be finite", what, value, source.first() + i / groups, i % groups);
     }
   }
   return {};
@@ -234,36 +263,113 @@ Status float_error(const PanelSource& source, const char* what, const Parameters
 
 Status zero_error(const PanelSource& source) {
   const std::size_t groups = source.header.groups();
-  for (std::size_t i = 0; i < source.columns * groups; ++i) {
+  for (std::size_t i = 0; i < source.columns() * groups; ++i) {
     const int zero = static_cast<std::int8_t>(*source.zeros.at(i / groups, i % groups));
     if (zero < 0 || zero > 16) {
-      return invalid("zero {} at row {}, group {}: must be in 0..16", zero, source.first + i / groups, i % groups);
+      return invalid("zero {} at row {}, group {}: must be in 0..16", zero, source.first() + i / groups, i % groups);
     }
   }
   return {};
 }
 
+Status scale_error(const PanelSource& source) {
+  if (!source.format.has_two_levels()) {
+    return float_error(source, "scale", source.format.scale_type, source.scales, source.header.groups());
+  }
+  return float_error(source, "scale of eight groups", ZENWOQ_F16, source.super_scales, source.header.supers());
+}
+
+Status added_error(const PanelSource& source) {
+  const ParameterFormat& format = source.format;
+  if (!format.has_zeros()) return {};
+  if (format.has_integer_zeros()) return zero_error(source);
+  if (format.has_offsets() && format.has_two_levels()) {
+    return float_error(source, "offset of eight groups", ZENWOQ_F16, source.super_offsets, source.header.supers());
+  }
+  const char* what = format.has_offsets() ? "offset" : "zero";
+  return float_error(source, what, format.float_type(), source.zeros, source.header.groups());
+}
+
 // What blocks of GGUF have in them must be what the description says.
-Status check_blocks(const PackedHeader& header, const zenwoq_weight_source& source) {
-  const bool q4_0 = source.code_layout == ZENWOQ_CODES_GGUF_Q4_0;
-  const char* name = q4_0 ? "Q4_0" : "Q4_1";
-  if (header.k % kBlockCodes != 0 || header.group() != kBlockCodes) {
-    return invalid("k = {} in groups of {}: blocks of GGUF {} are groups of {}", header.k, header.group(), name,
-                   kBlockCodes);
+Status check_blocks(const PackedHeader& header, const zenwoq_weight_source& source, const BlockFormat& block) {
+  if (header.k % block.codes != 0 || header.group() != kBlockGroup) {
+    return invalid("k = {} in groups of {}: blocks of GGUF {} are {} k in groups of {}", header.k, header.group(),
+                   block.name, block.codes, kBlockGroup);
   }
-  if (header.scale_type != ZENWOQ_F16) return invalid("scale_type must be ZENWOQ_F16 (2) for blocks of GGUF {}", name);
-  if (header.zero_kind != (q4_0 ? ZENWOQ_ZERO_NONE : ZENWOQ_ZERO_OFFSET)) {
-    return invalid("zero_kind must be {} for blocks of GGUF {}",
-                   q4_0 ? "ZENWOQ_ZERO_NONE (0)" : "ZENWOQ_ZERO_OFFSET (2)", name);
+  if (header.scale_type != block.scale_type) {
+    return invalid("scale_type is {}: must be {} ({}) for blocks of GGUF {}", dtype_name(header.scale_type),
+                   dtype_name(block.scale_type), static_cast<int>(block.scale_type), block.name);
   }
-  for (std::size_t code = 0; !q4_0 && code < std::size(header.table); ++code) {
-    const float value = header.table[code];
-    if (value != static_cast<float>(code)) {
-      return invalid("table[{}] is {}: must be {} for blocks of GGUF Q4_1 (ZENWOQ_TABLE_UNSIGNED)", code, value, code);
+  if (header.zero_kind != block.zero_kind) {
+    return invalid("zero_kind is {}: must be {} ({}) for blocks of GGUF {}", zero_kind_name(header.zero_kind),
+                   zero_kind_name(block.zero_kind), static_cast<int>(block.zero_kind), block.name);
+  }
+  for (std::size_t code = 0; block.table && code < std::size(header.table); ++code) {
+    const float right = (*code_table(*block.table))[code];
+    if (header.table[code] != right) {
+      return invalid("table[{}] is {}: must be {} for blocks of GGUF {} (zenwoq_code_table_fill, kind {})", code,
+                     header.table[code], right, block.name, static_cast<int>(*block.table));
     }
   }
-  if (source.scales != nullptr || source.zeros != nullptr) {
-    return invalid("scales or zeros given, but blocks of GGUF {} have their own: they would be ignored", name);
+  for (const void* array : {source.scales, source.zeros, source.super_scales, source.super_offsets}) {
+    if (array == nullptr) continue;
+    return invalid("scales or zeros given, but blocks of GGUF {} have their own: they would be ignored", block.name);
+  }
+  return {};
+}
+
+Status check_array(const char* name, const void* data, std::size_t bytes, std::size_t needed) {
+  if (needed == 0) {
+    if (data == nullptr) return {};
+    return invalid("{} given, but the description says that there are none: they would be ignored", name);
+  }
+  if (data == nullptr) return invalid("{} is NULL, {} bytes are needed", name, needed);
+  if (bytes < needed)
+    return {ZENWOQ_ERROR_BUFFER_TOO_SMALL, fmt::format("{}_bytes is {}, {} are needed", name, bytes, needed)};
+  return {};
+}
+
+Status check_codes(const PackedHeader& header, const zenwoq_weight_source& source) {
+  const CodeArray array = code_array(source.code_layout, header.n, header.k);
+  const std::size_t row = array.row_bytes;
+  const std::size_t stride = source.codes_row_bytes == 0 ? row : source.codes_row_bytes;
+  if (stride < row) return invalid("codes_row_bytes is {}, a row of k = {} has {}", stride, header.k, row);
+  const bool no_stride = source.code_layout == ZENWOQ_CODES_ATEN_64 || source.code_layout == ZENWOQ_CODES_ATEN_32;
+  if (no_stride && stride != row) return invalid("codes_row_bytes is {}: must be 0 for blocks of ATen's", stride);
+  std::size_t needed = 0;
+  if (__builtin_mul_overflow(stride, array.rows - 1, &needed) || __builtin_add_overflow(needed, row, &needed)) {
+    return {ZENWOQ_ERROR_OVERFLOW, fmt::format("{} rows of codes_row_bytes {} overflow", array.rows, stride)};
+  }
+  return check_array("codes", source.codes, source.codes_bytes, needed);
+}
+
+// Permutation and factors of x. May throw bad_alloc.
+Status check_columns(const PackedHeader& header, const zenwoq_weight_source& source) {
+  const std::size_t bytes = header.k * 4;
+  if (Status status =
+          check_array("permutation", source.permutation, source.permutation_bytes, header.permuted ? bytes : 0);
+      !status.ok()) {
+    return status;
+  }
+  if (Status status = check_array("x_scale", source.x_scale, source.x_scale_bytes, header.x_scaled ? bytes : 0);
+      !status.ok()) {
+    return status;
+  }
+  if (header.permuted && !can_be_permuted(source.code_layout)) {
+    return {ZENWOQ_ERROR_UNSUPPORTED,
+            fmt::format("code_layout {} with a permutation: must be nibbles (0), u8 (1), s8 (2) or GPTQ (9)",
+                        static_cast<int>(source.code_layout))};
+  }
+  std::vector<bool> seen(header.permuted ? header.k : 0);
+  for (std::size_t j = 0; j < seen.size(); ++j) {
+    const std::uint32_t column = source.permutation[j];
+    if (column >= header.k || seen[column]) {
+      return invalid("permutation[{}] is {}: must name each of {} columns once", j, column, header.k);
+    }
+    seen[column] = true;
+  }
+  for (std::size_t j = 0; header.x_scaled && j < header.k; ++j) {
+    if (!is_finite(source.x_scale[j])) return invalid("x_scale[{}] is {}: must be finite", j, source.x_scale[j]);
   }
   return {};
 }
@@ -271,42 +377,41 @@ Status check_blocks(const PackedHeader& header, const zenwoq_weight_source& sour
 }  // namespace
 
 Status check_source(const PackedHeader& header, const zenwoq_weight_source& source) {
-  if (static_cast<unsigned>(source.code_layout) > ZENWOQ_CODES_GGUF_Q4_1) {
-    return invalid("code_layout {}: must be nibbles (0), u8 (1), s8 (2), GGUF Q4_0 (3) or GGUF Q4_1 (4)",
-                   static_cast<int>(source.code_layout));
+  const auto layout = static_cast<int>(source.code_layout);
+  if (!is_code_layout(layout)) {
+    return invalid("code_layout {}: must be one of ZENWOQ_CODES_NIBBLES (0) to ZENWOQ_CODES_ATEN_32 (13)", layout);
   }
-  const bool blocks = is_blocks(source.code_layout);
-  if (blocks) {
-    if (Status status = check_blocks(header, source); !status.ok()) return status;
+  if (source.parameters_by_group > 1)
+    return invalid("parameters_by_group is {}: must be 0 or 1", source.parameters_by_group);
+  if (source.reserved != 0) {
+    return invalid("reserved is {}: must be 0, a later version may give it a meaning", source.reserved);
   }
-  const auto check_array = [](const char* name, const void* data, std::size_t bytes, std::size_t needed) -> Status {
-    if (data == nullptr) return invalid("{} is NULL, {} bytes are needed", name, needed);
-    if (bytes < needed)
-      return {ZENWOQ_ERROR_BUFFER_TOO_SMALL, fmt::format("{}_bytes is {}, {} are needed", name, bytes, needed)};
-    return {};
-  };
-  const std::size_t row = source_row_bytes(source.code_layout, header.k);
-  const std::size_t stride = source.codes_row_bytes == 0 ? row : source.codes_row_bytes;
-  if (stride < row) return invalid("codes_row_bytes is {}, a row of k = {} has {}", stride, header.k, row);
-  std::size_t codes_needed = 0;
-  if (__builtin_mul_overflow(stride, header.n - 1, &codes_needed) ||
-      __builtin_add_overflow(codes_needed, row, &codes_needed)) {
-    return {ZENWOQ_ERROR_OVERFLOW, fmt::format("{} rows of codes_row_bytes {} overflow", header.n, stride)};
+  if (std::string reason = why_not_layout(source.code_layout, header.n, header.k); !reason.empty()) {
+    return invalid("{}", reason);
   }
+  const BlockFormat* block = find_block_format(source.code_layout);
+  if (block != nullptr) {
+    if (Status status = check_blocks(header, source, *block); !status.ok()) return status;
+  }
+  if (Status status = check_codes(header, source); !status.ok()) return status;
+  if (Status status = check_columns(header, source); !status.ok() || block != nullptr) return status;
   // n * groups * 4 cannot overflow: make_header has checked the larger packed size.
   const std::size_t parameters = header.n * header.groups();
-  if (Status status = check_array("codes", source.codes, source.codes_bytes, codes_needed); !status.ok()) return status;
-  if (blocks) return {};
-  if (Status status = check_array("scales", source.scales, source.scales_bytes, parameters * header.scale_bytes());
-      !status.ok()) {
-    return status;
+  const std::size_t supers = header.n * header.supers() * 2;
+  const struct {
+    const char* name;
+    const void* data;
+    std::size_t bytes, needed;
+  } arrays[] = {
+      {"scales", source.scales, source.scales_bytes, parameters * header.scale_bytes()},
+      {"zeros", source.zeros, source.zeros_bytes, parameters * header.zero_bytes()},
+      {"super_scales", source.super_scales, source.super_scales_bytes, supers},
+      {"super_offsets", source.super_offsets, source.super_offsets_bytes, header.format().has_offsets() ? supers : 0},
+  };
+  for (const auto& array : arrays) {
+    if (Status status = check_array(array.name, array.data, array.bytes, array.needed); !status.ok()) return status;
   }
-  if (header.zero_kind == ZENWOQ_ZERO_NONE) {
-    if (source.zeros != nullptr)
-      return invalid("zeros given, but zero_kind is ZENWOQ_ZERO_NONE: they would be ignored");
-    return {};
-  }
-  return check_array("zeros", source.zeros, source.zeros_bytes, parameters * header.zero_bytes());
+  return {};
 }
 
 bool pack_panels(const PackedHeader& header, const zenwoq_weight_source& source, std::size_t begin, std::size_t end,
@@ -315,15 +420,12 @@ bool pack_panels(const PackedHeader& header, const zenwoq_weight_source& source,
   for (std::size_t i = begin; good && i < end; ++i) {
     const PanelSource panel(header, source, i);
     std::uint8_t* out = packed + kHeaderBytes + i * header.panel_bytes;
-    good = pack_codes(kernels, panel, out) && pack_floats(panel, panel.scales, &PanelLayout::scales, out);
-    if (good && header.zero_kind == ZENWOQ_ZERO_INTEGER) good = pack_integer_zeros(panel, out);
-    if (good && header.zero_kind == ZENWOQ_ZERO_OFFSET)
-      good = pack_floats(panel, panel.zeros, &PanelLayout::zeros, out);
+    good = pack_codes(kernels, panel, out) && pack_scales(panel, out) && pack_zeros(panel, out);
   }
   _mm_sfence();  // the streaming stores become visible to whoever learns that this range is done
   if (!good) return false;
   if (begin == 0) write_header(header, packed);
-  if (end == header.panels()) std::memset(packed + header.total_bytes - kSpareBytes, 0, kSpareBytes);
+  if (end == header.panels()) write_columns(header, source, packed);
   return true;
 }
 
@@ -332,9 +434,8 @@ Status source_error(const PackedHeader& header, const zenwoq_weight_source& sour
   for (std::size_t i = begin; i < end; ++i) {
     const PanelSource panel(header, source, i);
     Status status = code_error(panel);
-    if (status.ok()) status = float_error(panel, "scale", panel.scales);
-    if (status.ok() && header.zero_kind == ZENWOQ_ZERO_INTEGER) status = zero_error(panel);
-    if (status.ok() && header.zero_kind == ZENWOQ_ZERO_OFFSET) status = float_error(panel, "offset", panel.zeros);
+    if (status.ok()) status = scale_error(panel);
+    if (status.ok()) status = added_error(panel);
     if (!status.ok()) return status;
   }
   return {ZENWOQ_ERROR_INTERNAL, "a value that cannot be packed was reported but not found"};

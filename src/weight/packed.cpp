@@ -63,44 +63,85 @@ struct HeaderBytes {
   std::uint64_t panels_offset;
   std::uint64_t panel_bytes;
   std::uint64_t total_bytes;
-  std::uint8_t reserved[kHeaderBytes - 144];
+  // Zero in version 2, and in all of its weights.
+  std::uint32_t zero_type;  // 0 unless zeros are fractions
+  std::uint32_t tensor_scale_kind;
+  float tensor_scale;  // 0 unless there is one
+  std::uint32_t permuted;
+  std::uint32_t x_scaled;
+  std::uint8_t reserved[kHeaderBytes - 164];
   std::uint64_t checksum;  // FNV-1a of the bytes before it
 };
 static_assert(sizeof(HeaderBytes) == kHeaderBytes);
 
 zenwoq_weight_desc description(const HeaderBytes& bytes) {
-  Quantization q{bytes.n,
-                 bytes.k,
-                 bytes.group_size,
-                 static_cast<zenwoq_dtype>(bytes.scale_type),
-                 static_cast<zenwoq_zero_kind>(bytes.zero_kind),
-                 {}};
-  std::memcpy(q.table.data(), bytes.table, sizeof bytes.table);
-  return q.desc();
+  zenwoq_weight_desc desc;
+  zenwoq_weight_desc_init(&desc);
+  desc.n = bytes.n;
+  desc.k = bytes.k;
+  desc.group_size = bytes.group_size;
+  desc.scale_type = static_cast<zenwoq_dtype>(bytes.scale_type);
+  desc.zero_kind = static_cast<zenwoq_zero_kind>(bytes.zero_kind);
+  std::memcpy(desc.table, bytes.table, sizeof bytes.table);
+  if (bytes.zero_type != 0) desc.zero_type = static_cast<zenwoq_dtype>(bytes.zero_type);
+  desc.tensor_scale_kind = static_cast<zenwoq_tensor_scale_kind>(bytes.tensor_scale_kind);
+  if (bytes.tensor_scale_kind != 0) desc.tensor_scale = bytes.tensor_scale;
+  desc.permuted = bytes.permuted;
+  desc.x_scaled = bytes.x_scaled;
+  return desc;
+}
+
+constexpr std::uint32_t kOldestVersion = 2;
+
+// The oldest version that can say it: what could be packed before is packed as before.
+std::uint32_t version_of(const PackedHeader& header) {
+  const bool old = is_dtype(header.scale_type) && !header.format().has_float_zeros() &&
+                   header.tensor_scale_kind == ZENWOQ_TENSOR_SCALE_NONE && !header.permuted && !header.x_scaled;
+  return old ? kOldestVersion : ZENWOQ_PACKED_VERSION;
+}
+
+// The permutation of opened bytes leads nowhere else than into a row.
+Status check_permutation(const PackedView& view) {
+  const std::uint8_t* permutation = view.permutation();
+  for (std::size_t j = 0; permutation != nullptr && j < view.header.k; ++j) {
+    std::uint32_t column;
+    std::memcpy(&column, permutation + j * sizeof column, sizeof column);
+    if (column >= view.header.k) {
+      return {ZENWOQ_ERROR_BAD_PACKED,
+              fmt::format("packed weight: permutation[{}] is {}, k is {}: damaged", j, column, view.header.k)};
+    }
+  }
+  return {};
 }
 
 }  // namespace
 
 Status make_header(const zenwoq_weight_desc& desc, PackedHeader* header) {
+  if (Status status = check_desc(desc); !status.ok()) return status;
   const Quantization q = quantization_of(desc);
-  if (Status status = check_quantization(q); !status.ok()) return status;
   const auto too_large = [&] {
     return Status(ZENWOQ_ERROR_OVERFLOW,
                   fmt::format("weight of n = {}, k = {}: its packed bytes exceed {}", q.n, q.k, kMaxBytes));
   };
   if (q.n > kMaxBytes / 2 || q.k > kMaxBytes / 2) return too_large();  // the roundings up below cannot wrap
   const CheckedSize parameters = CheckedSize(q.groups()).times(kPanelColumns * (q.scale_bytes() + q.zero_bytes()));
-  const CheckedSize panel = CheckedSize((q.k + kStepK - 1) / kStepK).times(kStepBytes).plus(parameters);
-  const CheckedSize total = panel.times(q.panels()).plus(kHeaderBytes + kSpareBytes);
+  const CheckedSize panel = CheckedSize((q.k + kStepK - 1) / kStepK)
+                                .times(kStepBytes)
+                                .plus(parameters)
+                                .plus(CheckedSize(q.supers()).times(kPanelColumns * q.format().super_bytes()));
+  const CheckedSize permutation_at = panel.times(q.panels()).plus(kHeaderBytes);
+  const CheckedSize column_bytes = CheckedSize((q.k + 15) / 16).times(64);  // four a column, in whole cache lines
+  const CheckedSize x_scale_at = q.permuted ? permutation_at.plus(column_bytes) : permutation_at;
+  const CheckedSize total = (q.x_scaled ? x_scale_at.plus(column_bytes) : x_scale_at).plus(kSpareBytes);
   if (!total.fits()) return too_large();
-  *header = {q, panel.value(), total.value()};
+  *header = {q, panel.value(), permutation_at.value(), x_scale_at.value(), total.value()};
   return {};
 }
 
 void write_header(const PackedHeader& header, std::uint8_t* packed) {
   HeaderBytes bytes{};
   std::memcpy(bytes.magic, kMagic, sizeof kMagic);
-  bytes.format_version = ZENWOQ_PACKED_VERSION;
+  bytes.format_version = version_of(header);
   bytes.arithmetic_version = ZENWOQ_ARITHMETIC_VERSION;
   bytes.n = header.n;
   bytes.k = header.k;
@@ -111,6 +152,11 @@ void write_header(const PackedHeader& header, std::uint8_t* packed) {
   bytes.panels_offset = kHeaderBytes;
   bytes.panel_bytes = header.panel_bytes;
   bytes.total_bytes = header.total_bytes;
+  bytes.zero_type = header.format().has_float_zeros() ? header.zero_type : 0;
+  bytes.tensor_scale_kind = header.tensor_scale_kind;
+  bytes.tensor_scale = header.tensor_scale_kind == ZENWOQ_TENSOR_SCALE_NONE ? 0.0f : header.tensor_scale;
+  bytes.permuted = header.permuted;
+  bytes.x_scaled = header.x_scaled;
   bytes.checksum = fnv1a(&bytes, offsetof(HeaderBytes, checksum));
   std::memcpy(packed, &bytes, sizeof bytes);
 }
@@ -123,8 +169,9 @@ Status open_packed(const void* packed, std::size_t bytes, PackedView* view) {
   HeaderBytes header;
   std::memcpy(&header, packed, sizeof header);
   if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0) return bad("wrong magic, these are not packed weights");
-  if (header.format_version != ZENWOQ_PACKED_VERSION) {
-    return bad(fmt::format("format version {}, this library reads {}", header.format_version, ZENWOQ_PACKED_VERSION));
+  if (header.format_version < kOldestVersion || header.format_version > ZENWOQ_PACKED_VERSION) {
+    return bad(fmt::format("format version {}, this library reads {} to {}", header.format_version, kOldestVersion,
+                           ZENWOQ_PACKED_VERSION));
   }
   if (header.arithmetic_version != ZENWOQ_ARITHMETIC_VERSION) {
     return bad(fmt::format("arithmetic version {}, this library computes {}", header.arithmetic_version,
@@ -143,7 +190,7 @@ Status open_packed(const void* packed, std::size_t bytes, PackedView* view) {
   }
   if (bytes < header.total_bytes) return bad(fmt::format("{} bytes of {}: cut short", bytes, header.total_bytes));
   *view = {expected, static_cast<const std::uint8_t*>(packed)};
-  return {};
+  return check_permutation(*view);
 }
 
 }  // namespace zenwoq

@@ -3,18 +3,22 @@
 //
 // The packed weight: self-describing bytes that kernels of every tier read.
 //
-//   [header 256][N/64 panels][64 spare]     all of it 64-byte aligned, columns padded to panels of 64
+//   [header 256][N/64 panels][permutation][factors of x][64 spare]     all of it 64-byte aligned
 //   panel   for each group (panel_layout.h): codes [g/8 steps][4 strips][64 bytes],
-//           scales [64 columns] in their own type, zeros [64 columns] int8 of 8 - zero, or offsets in the scale's type
+//           scales [64 columns] in their own type, zeros [64 columns]: int8 of 8 - zero; or zero points that are
+//           fractions, or offsets, in their own type; columns padded to panels of 64
+//   permutation [K] u32, of a permuted weight: place j of the codes is column permutation[j] of the matrix and of x
+//   factors     [K] f32, by column of x
 //
 // A strip's 64 bytes are 16 lanes of 32 bits, one a column, eight codes each: nibble i of the low word is k = 2i,
 // nibble i of the high word is k = 2i + 1. Shifting the words by 4i and looking them up in a table of bf16 values gives
-// the pair (2i, 2i+1) that vdpbf16ps takes. Padding (columns past N, k past K) is code 0, scale 0, 8 - zero = 0, offset
-// 0.
+// the pair (2i, 2i+1) that vdpbf16ps takes. Padding (columns past N, k past K) is code 0, scale 0, 8 - zero = 0, all
+// others 0.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "jit/status.h"
 #include "src/weight/code_kernels.h"
@@ -28,6 +32,8 @@ inline constexpr std::size_t kSpareBytes = 64;
 // What the header of packed bytes says: the weight, and how its bytes are laid out.
 struct PackedHeader : Quantization {
   std::uint64_t panel_bytes = 0;
+  std::uint64_t permutation_at = 0;  // bytes from the header's first; where there is none, what follows it
+  std::uint64_t x_scale_at = 0;
   std::uint64_t total_bytes = 0;
 };
 
@@ -39,6 +45,10 @@ struct PackedView {
   const std::uint8_t* base;
 
   const std::uint8_t* panel(std::size_t i) const { return base + kHeaderBytes + i * header.panel_bytes; }
+  // Of any alignment; NULL if there is none. Entries of the permutation are below K when the bytes are opened; whoever
+  // follows them takes care, since bytes that are mapped may change.
+  const std::uint8_t* permutation() const { return header.permuted ? base + header.permutation_at : nullptr; }
+  const std::uint8_t* x_scale() const { return header.x_scaled ? base + header.x_scale_at : nullptr; }
 };
 
 // The header for a description. Errors: INVALID_ARGUMENT, OVERFLOW.
@@ -50,6 +60,11 @@ void write_header(const PackedHeader& header, std::uint8_t* packed);
 
 // Checks hostile bytes; reads at most `bytes`. Errors: BAD_PACKED.
 Status open_packed(const void* packed, std::size_t bytes, PackedView* view);
+
+// Places in which the columns of a group lie side by side: a stable sort by group. *permuted: 0 if they lie so already.
+// Errors: INVALID_ARGUMENT for a group that is no group, or has not the columns that `group` says.
+Status fill_permutation(std::span<const std::int32_t> g_idx, std::size_t group, std::span<std::uint32_t> permutation,
+                        std::uint32_t* permuted);
 
 // Checks that every array of `source` is there and large enough. Errors: INVALID_ARGUMENT, OVERFLOW, BUFFER_TOO_SMALL.
 Status check_source(const PackedHeader& header, const zenwoq_weight_source& source);
@@ -68,9 +83,17 @@ Status source_error(const PackedHeader& header, const zenwoq_weight_source& sour
 Status pack_rows(const PackedHeader& header, const zenwoq_weight_source& source, std::size_t n_begin, std::size_t n_end,
                  std::uint8_t* packed, const CodeKernels& kernels = code_kernels());
 
-// The inverse: what was packed comes back exactly. Null pointers are left out.
-void unpack(const PackedView& view, std::uint8_t* codes, std::uint8_t* scales, std::uint8_t* zeros,
-            const CodeKernels& kernels = code_kernels());
+// Where unpacked arrays go; null pointers are left out.
+struct UnpackedArrays {
+  std::uint8_t* codes = nullptr;   // [N, ceil(K/2)] nibbles, columns in the source's order
+  std::uint8_t* scales = nullptr;  // [N,G]
+  std::uint8_t* zeros = nullptr;
+  std::uint8_t* super_scales = nullptr;  // [N,G/8] f16
+  std::uint8_t* super_offsets = nullptr;
+};
+
+// The inverse: what was packed comes back exactly.
+void unpack(const PackedView& view, const UnpackedArrays& arrays, const CodeKernels& kernels = code_kernels());
 
 // Rows [n_begin, n_end) of W in f32, one rounding a value.
 void dequantize(const PackedView& view, std::size_t n_begin, std::size_t n_end, float* values,

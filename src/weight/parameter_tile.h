@@ -61,6 +61,10 @@ template <typename Word>
 void read_tile(const std::uint8_t* values, std::size_t row_bytes, std::size_t group_bytes, std::size_t columns,
                std::size_t count, GroupTile<Word>* tile) {
   auto& rows = tile->rows;
+  if (row_bytes == sizeof(Word)) {  // columns side by side
+    for (std::size_t g = 0; g < count; ++g) std::memcpy(rows[g], values + g * group_bytes, columns * sizeof(Word));
+    return;
+  }
   std::size_t c = 0;
   for (; group_bytes == sizeof(Word) && count == kTileGroups<Word> && c + count <= columns; c += count) {
     transpose_square<Word>(values + c * row_bytes, row_bytes, &rows[0][c], sizeof rows[0]);

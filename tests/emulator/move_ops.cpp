@@ -206,6 +206,7 @@ std::vector<Entry> shuffle_rows() {
       INT_TWO(VPACKUSWB, 1, _mm256_packus_epi16), INT_TWO(VPACKSSDW, 2, _mm256_packs_epi32),
       INT_TWO(VPACKUSDW, 2, _mm256_packus_epi32), row(M(VPMOVZXBD), 4, widen<std::uint8_t, std::uint32_t>),
       row(M(VPMOVZXWD), 4, widen<std::uint16_t, std::uint32_t>), row(M(VPMOVSXBD), 4, widen<std::int8_t, std::int32_t>),
+      row(M(VPMOVSXBW), 2, widen<std::int8_t, std::int16_t>),
       row(M(VPMOVSXWD), 4, widen<std::int16_t, std::int32_t>),
   };
   // clang-format on

@@ -44,7 +44,8 @@ const VectorCase kVexCases[] = {
     CASE(vpblendw(ymm0, ymm1, ymm2, 0x5C)), CASE(vblendps(ymm0, ymm1, ymm2, 0x35)), CASE(vpandn(ymm0, ymm1, ymm2)),
     CASE(vpcmpeqd(ymm0, ymm1, ymm2)), CASE(vpcmpeqd(xmm0, xmm1, xmm1)), CASE(vpcmpgtd(ymm0, ymm1, ymm2)),
     CASE(vpmovzxbd(ymm0, mem(5))), CASE(vpmovzxwd(xmm0, mem(5))), CASE(vpmovzxwd(ymm0, xmm1)),
-    CASE(vpmovsxbd(ymm0, xmm1)), CASE(vpmovsxwd(ymm0, mem(5))), CASE(vcvtph2ps(ymm0, xmm1)),
+    CASE(vpmovsxbd(ymm0, xmm1)), CASE(vpmovsxwd(ymm0, mem(5))), CASE(vpmovsxbw(xmm0, mem(5))),
+    CASE(vpmovsxbw(ymm0, xmm1)), CASE(vcvtph2ps(ymm0, xmm1)),
     CASE(vcvtph2ps(xmm0, mem(5))), CASE(vaddps(ymm0, ymm1, mem(5))), CASE(vfmadd231ps(ymm0, ymm1, mem(5))),
 };
 
@@ -60,7 +61,7 @@ const VectorCase kEvexCases[] = {
     CASE(vpternlogd(zmm16, zmm17, zmm18, 0xD8)), CASE(vpternlogd(ymm16 | k1, ymm17, mem_b(4), 0x35)),
     CASE(vpsrld(zmm16, mem_b(4), 3)), CASE(vpsrlw(zmm16, mem(0), 4)), CASE(vpaddd(zmm16, zmm17, mem_b(12))),
     CASE(vpandd(zmm16 | k2, zmm17, mem_b(8))), CASE(vpmovzxwd(zmm16, ymm17)), CASE(vpmovsxwd(zmm16, ymm17)),
-    CASE(vpmovsxbd(zmm16, xmm17)), CASE(vpmovzxbd(zmm16 | k1 | T_z, mem(48))), CASE(vpmovdb(xmm16, zmm17)),
+    CASE(vpmovsxbw(zmm16 | k1 | T_z, ymm17)), CASE(vpmovsxbd(zmm16, xmm17)), CASE(vpmovzxbd(zmm16 | k1 | T_z, mem(48))), CASE(vpmovdb(xmm16, zmm17)),
     CASE(vpmovdb(xmm16 | k1, ymm17)), CASE(vpmovdb(mem(8) | k1, zmm17)), CASE(vpmovsdb(xmm16, zmm17)),
     CASE(vcvtph2ps(zmm16, ymm17)), CASE(vcvtdq2ps(zmm16, mem_b(4))), CASE(vdpbf16ps(zmm16, zmm17, mem(0))),
     CASE(vdpbf16ps(zmm16 | k1, zmm17, mem_b(8))), CASE(vdpbf16ps(ymm16 | k1 | T_z, ymm17, ymm18)),
@@ -98,6 +99,7 @@ const FormCase kForms[] = {
     FORM(vpunpckhqdq(d, a, b)), FORM(vpackuswb(d, a, b)), FORM(vpackssdw(d, a, b)), FORM(vpackusdw(d, a, b)),
     FORM(vaddps(d, a, b)), FORM(vsubps(d, a, b)), FORM(vmulps(d, a, b)), FORM(vdivps(d, a, b)), FORM(vminps(d, a, b)),
     FORM(vmaxps(d, a, b)), FORM(vfmadd132ps(d, a, b)), FORM(vfmadd213ps(d, a, b)), FORM(vfmadd231ps(d, a, b)),
+    FORM(vfnmadd231ps(d, a, b)),
     FORM(vcvtdq2ps(d, a)), FORM(vcvtps2dq(d, a)), FORM(vmovups(d, a)), FORM(vmovaps(d, a)),
     TWO(vpxor(d, a, b), vpxord(d, a, b)), TWO(vpand(d, a, b), vpandd(d, a, b)), TWO(vpor(d, a, b), vpord(d, a, b)),
     TWO(vroundps(d, a, 0), vrndscaleps(d, a, 0)), TWO(vroundps(d, a, 4), vrndscaleps(d, a, 4)),
