@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "zenwoq/zenwoq.h"
 
@@ -68,16 +69,13 @@ inline float f16_to_f32(std::uint16_t half) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(bits) | (std::uint32_t{half & 0x8000u} << 16));
 }
 
-inline constexpr std::uint32_t kQuietNan = 0x7FC00000u;
+// 2^(e - 127), exactly: e = 0 is a denormal. 255, which stands for NaN and is never packed, comes out as infinity, as
+// in kernels.
+inline float e8m0_to_f32(std::uint8_t e) { return std::bit_cast<float>(e == 0 ? 0x00400000u : std::uint32_t{e} << 23); }
 
-// 2^(e - 127), exactly: e = 0 is a denormal.
-inline float e8m0_to_f32(std::uint8_t e) {
-  return std::bit_cast<float>(e == 0 ? 0x00400000u : e == 255 ? kQuietNan : std::uint32_t{e} << 23);
-}
-
-// As an f16 whose exponent has a bias of 15 and not of 7.
+// As an f16 whose exponent has a bias of 15 and not of 7. 0x7F and 0xFF, which stand for NaN and are never packed, come
+// out as 480 and -480, as in kernels.
 inline float e4m3_to_f32(std::uint8_t bits) {
-  if ((bits & 0x7Fu) == 0x7Fu) return std::bit_cast<float>(kQuietNan);
   const std::uint32_t half = (bits & 0x80u) << 8 | (bits & 0x7Fu) << 7;
   return f16_to_f32(static_cast<std::uint16_t>(half)) * 256.0f;
 }
@@ -104,5 +102,14 @@ inline float load_as_f32(zenwoq_dtype type, const void* array, std::size_t i) {
 
 // Neither infinite nor NaN. (std::isfinite may be optimised by flags of the including file; this may not.)
 inline bool is_finite(float value) { return (std::bit_cast<std::uint32_t>(value) & 0x7F800000u) != 0x7F800000u; }
+
+// Element i of an array as a number that can be packed; NaN where it cannot be.
+inline float load_packable(zenwoq_dtype type, const void* array, std::size_t i) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  const std::uint8_t byte = static_cast<const std::uint8_t*>(array)[i * dtype_bytes(type)];
+  if (type == ZENWOQ_E8M0 && byte == 255) return kNan;
+  if (type == ZENWOQ_E4M3 && (byte & 0x7Fu) == 0x7Fu) return kNan;
+  return load_as_f32(type, array, i);
+}
 
 }  // namespace zenwoq

@@ -260,6 +260,36 @@ TEST(CodeLayouts, BlocksOfGgufHaveTheValuesOfGgml) {
   }
 }
 
+// All codes of E8M0 and E4M3 but NaN are packed, and NaN is named.
+TEST(CodeLayouts, EveryCodeOfScalesOfAByteIsItsValueOrNamed) {
+  for (const zenwoq_dtype type : {ZENWOQ_E8M0, ZENWOQ_E4M3}) {
+    for (unsigned bits = 0; bits < 256; ++bits) {
+      zenwoq_weight_desc desc;
+      zenwoq_weight_desc_init(&desc);
+      desc.n = 1, desc.k = 8, desc.group_size = 8, desc.scale_type = type;
+      const std::uint8_t scale = static_cast<std::uint8_t>(bits), codes[4] = {0x99, 0x99, 0x99, 0x99};  // 1
+      zenwoq_weight_source source;
+      zenwoq_weight_source_init(&source);
+      source.codes = codes, source.codes_bytes = 4, source.scales = &scale, source.scales_bytes = 1;
+      std::string error;
+      const auto packed = pack(desc, source, &error);
+      const bool nan = type == ZENWOQ_E8M0 ? bits == 255 : (bits & 0x7F) == 0x7F;
+      ASSERT_EQ(error, nan ? "scale nan at row 0, group 0: must be finite" : "") << bits;
+      if (nan) continue;
+      PackedHeader header;
+      ASSERT_TRUE(make_header(desc, &header).ok());
+      float values[8];
+      dequantize({header, packed.data()}, 0, 1, values);
+      const double magnitude = (bits & 0x78) == 0 ? std::ldexp(bits & 7, -9)
+                                                  : std::ldexp(8 + (bits & 7), static_cast<int>(bits >> 3 & 15) - 10);
+      const double expected = type == ZENWOQ_E8M0 ? std::ldexp(1.0, static_cast<int>(bits) - 127)
+                              : bits & 0x80       ? -magnitude
+                                                  : magnitude;
+      EXPECT_EQ(values[0], static_cast<float>(expected)) << bits;
+    }
+  }
+}
+
 // ---- Permutations ----
 
 TEST(Permutation, IsAStableSortByGroup) {

@@ -85,13 +85,20 @@
 #define ZENWOQ_API __attribute__((visibility("default")))
 #endif
 
+/* The type of every enum is int, also where a C++ compiler would choose: a value that has no name yet is still a value. */
+#ifdef __cplusplus
+#define ZENWOQ_ENUM(name) enum name : int
+#else
+#define ZENWOQ_ENUM(name) enum name
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 /* ---- Status ------------------------------------------------------------------------------------------------- */
 
-typedef enum zenwoq_status {
+typedef ZENWOQ_ENUM(zenwoq_status) {
   ZENWOQ_OK = 0,
   ZENWOQ_ERROR_INVALID_ARGUMENT = 1, /* null pointer, unknown enum value, size that does not fit, non-finite scale */
   ZENWOQ_ERROR_OVERFLOW = 2,         /* a shape whose byte size does not fit in memory */
@@ -114,7 +121,7 @@ ZENWOQ_API const char *zenwoq_version(void);
 
 /* ---- Types -------------------------------------------------------------------------------------------------- */
 
-typedef enum zenwoq_dtype {
+typedef ZENWOQ_ENUM(zenwoq_dtype) {
   ZENWOQ_F32 = 1,
   ZENWOQ_F16 = 2,
   ZENWOQ_BF16 = 3,
@@ -127,21 +134,21 @@ typedef enum zenwoq_dtype {
   ZENWOQ_S8_F16 = 7  /* bytes -128..127: IQ4_XS */
 } zenwoq_dtype;
 
-typedef enum zenwoq_zero_kind {
+typedef ZENWOQ_ENUM(zenwoq_zero_kind) {
   ZENWOQ_ZERO_NONE = 0,    /* W = scale * value */
   ZENWOQ_ZERO_INTEGER = 1, /* W = scale * (code - zero), code = value + 8, zero an int8 in 0..16 per group */
   ZENWOQ_ZERO_OFFSET = 2,  /* W = scale * value + offset, offset in the scale's type (f32, f16, bf16, u8 x f16) per group */
   ZENWOQ_ZERO_FLOAT = 3    /* W = scale * (value - zero), zero an f32, f16 or bf16 (zero_type) per group */
 } zenwoq_zero_kind;
 
-typedef enum zenwoq_tensor_scale_kind {
+typedef ZENWOQ_ENUM(zenwoq_tensor_scale_kind) {
   ZENWOQ_TENSOR_SCALE_NONE = 0,
   ZENWOQ_TENSOR_SCALE_TIMES = 1, /* all scales times tensor_scale: NVFP4 of ModelOpt and TorchAO */
   ZENWOQ_TENSOR_SCALE_BY = 2     /* all scales divided by tensor_scale: NVFP4 of compressed-tensors */
 } zenwoq_tensor_scale_kind;
 
 /* What runs a layer. All tiers give the same bits. */
-typedef enum zenwoq_tier {
+typedef ZENWOQ_ENUM(zenwoq_tier) {
   ZENWOQ_TIER_BEST = 0,       /* no cap */
   ZENWOQ_TIER_REFERENCE = 10, /* plain C++, compiled for FMA where the CPU has it; runs everywhere */
   ZENWOQ_TIER_AVX2 = 20,      /* generated kernels: AVX2, FMA, F16C and BMI2 (Zen 1 to 3, Intel since Haswell) */
@@ -152,7 +159,7 @@ typedef enum zenwoq_tier {
  * other value. Static storage. */
 ZENWOQ_API const char *zenwoq_tier_name(zenwoq_tier tier);
 
-typedef enum zenwoq_code_layout {
+typedef ZENWOQ_ENUM(zenwoq_code_layout) {
   ZENWOQ_CODES_NIBBLES = 0, /* two codes a byte along K, even k in the low four bits; rows of ceil(K/2) bytes */
   ZENWOQ_CODES_U8 = 1,      /* one code a byte, 0..15 */
   ZENWOQ_CODES_S8 = 2,      /* one signed value a byte, -8..7; its code is the low four bits (two's complement) */
@@ -176,7 +183,7 @@ typedef enum zenwoq_code_layout {
   ZENWOQ_CODES_ATEN_32 = 13
 } zenwoq_code_layout;
 
-typedef enum zenwoq_code_table {
+typedef ZENWOQ_ENUM(zenwoq_code_table) {
   ZENWOQ_TABLE_MINUS_8 = 0,        /* code - 8: GGUF Q4_0, TorchAO opaque, GPTQ, AWQ */
   ZENWOQ_TABLE_TWOS_COMPLEMENT = 1, /* 0..7, -8..-1: TorchAO IntxWeightOnlyConfig with ZENWOQ_CODES_S8 */
   ZENWOQ_TABLE_UNSIGNED = 2, /* code: GGUF Q4_1 and Q4_K */
@@ -329,7 +336,7 @@ ZENWOQ_API zenwoq_status zenwoq_weight_pack(const zenwoq_weight_desc *desc, cons
 ZENWOQ_API zenwoq_status zenwoq_weight_create(zenwoq_context *context, const zenwoq_weight_desc *desc,
                                               const zenwoq_weight_source *source, zenwoq_weight **weight);
 
-typedef enum zenwoq_ownership {
+typedef ZENWOQ_ENUM(zenwoq_ownership) {
   ZENWOQ_BORROW = 0, /* packed must stay valid and unchanged until the weight and its linears are destroyed */
   ZENWOQ_COPY = 1
 } zenwoq_ownership;

@@ -253,7 +253,7 @@ Status code_error(const PanelSource& source) {
 Status float_error(const PanelSource& source, const char* what, zenwoq_dtype type, const Parameters& values,
                    std::size_t groups) {
   for (std::size_t i = 0; i < source.columns() * groups; ++i) {
-    const float value = load_as_f32(type, values.at(i / groups, i % groups), 0);
+    const float value = load_packable(type, values.at(i / groups, i % groups), 0);
     if (!is_finite(value)) {
       return invalid("{} {} at row {}, group {}: must be finite", what, value, source.first() + i / groups, i % groups);
     }

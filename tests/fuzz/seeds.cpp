@@ -1,0 +1,77 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Writes the seeds of the corpora: seeds FOLDER. Small packed weights of every kind, kernel names of every field,
+// inputs of weight_fuzz.
+#include <cstdio>
+#include <fstream>
+#include <string>
+
+#include "jit/jit.h"
+#include "src/weight/buffer.h"
+#include "src/weight/packed.h"
+#include "tests/support/random_weight.h"
+
+namespace zenwoq::test {
+namespace {
+
+void write(const std::string& path, const void* data, std::size_t bytes) {
+  std::ofstream(path, std::ios::binary).write(static_cast<const char*>(data), static_cast<std::streamsize>(bytes));
+}
+
+void write_packed(Rng& rng, const std::string& folder) {
+  int i = 0;
+  for (const zenwoq_dtype scale : kScaleTypes) {
+    for (const zenwoq_zero_kind zeros : kZeroKinds) {
+      const ParameterFormat format{scale, zeros};
+      RandomWeight weight = random_weight(rng, 3, 64, 8, format);
+      if (i % 3 == 0) permute_columns(rng, &weight);
+      if (i % 3 == 1) scale_columns(rng, &weight);
+      if (i % 4 == 0) weight.tensor_scale_kind = ZENWOQ_TENSOR_SCALE_TIMES, weight.tensor_scale = 2;
+      PackedHeader header;
+      if (!make_header(weight.desc(), &header).ok()) continue;
+      PackedBuffer packed = allocate_packed(header.total_bytes);
+      if (!pack_rows(header, weight.source(), 0, header.n, packed.get()).ok()) continue;
+      write(folder + "/packed/seed" + std::to_string(i++), packed.get(), header.total_bytes);
+    }
+  }
+}
+
+void write_names(Rng& rng, const std::string& folder) {
+  for (int i = 0; i < 40;) {
+    KernelKey key;
+    const ParameterFormat format = random_format(rng);
+    key.scale_type = format.scale_type, key.zero_kind = format.zero_kind, key.zero_type = format.zero_type;
+    key.tier = rng() % 2 ? ZENWOQ_TIER_AVX2 : ZENWOQ_TIER_AVX512BF16;
+    key.codes = static_cast<Codes>(rng() % 2);
+    key.group = 8 * pick(rng, 1, 16), key.k = 8 * key.group;
+    if (rng() % 3 == 0 && !format.has_two_levels()) key.group = key.k;
+    constexpr std::uint32_t kStrips[] = {1, 2, 4, 8};
+    key.tile = {static_cast<std::uint32_t>(pick(rng, 1, kMaxTileRows)), kStrips[rng() % 4], rng() % 2 == 0};
+    key.epilogue = {static_cast<zenwoq_tensor_scale_kind>(rng() % 3), rng() % 2 == 0};
+    key.output_type = rng() % 2 ? ZENWOQ_F32 : ZENWOQ_BF16;
+    if (rng() % 2) key.habits.prefetch = {4096, 2, true};
+    if (!why_not(key).empty()) continue;
+    const std::string name = key.name();
+    write(folder + "/kernel_name/seed" + std::to_string(i++), name.data(), name.size());
+  }
+}
+
+void write_inputs(Rng& rng, const std::string& folder) {
+  for (int i = 0; i < 40; ++i) {
+    std::vector<std::uint8_t> input(200 + rng() % 400);
+    for (std::uint8_t& byte : input) byte = static_cast<std::uint8_t>(rng());
+    write(folder + "/weight/seed" + std::to_string(i), input.data(), input.size());
+  }
+}
+
+}  // namespace
+}  // namespace zenwoq::test
+
+int main(int count, char** arguments) {
+  if (count != 2) return std::fprintf(stderr, "usage: seeds FOLDER\n"), 2;
+  zenwoq::test::Rng rng(1);
+  zenwoq::test::write_packed(rng, arguments[1]);
+  zenwoq::test::write_names(rng, arguments[1]);
+  zenwoq::test::write_inputs(rng, arguments[1]);
+}
