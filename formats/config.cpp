@@ -69,6 +69,15 @@ JsonFields JsonFields::object(const char* key) const {
   return {*value, fmt::format("{}: {}", where_, key)};
 }
 
+std::vector<JsonFields> JsonFields::objects() const {
+  std::vector<JsonFields> all;
+  for (const auto& item : object_.items()) {
+    if (!item.value().is_object()) fail("{}: {} is no JSON object", where_, shown(item.key()));
+    all.emplace_back(item.value(), fmt::format("{}: {}", where_, shown(item.key())));
+  }
+  return all;
+}
+
 JsonFields read_quantization_config(Files& files) {
   JsonFields config = fields_of(files, "config.json", {"quantization_config", "compression_config"});
   if (config.empty()) config = fields_of(files, "quantize_config.json", {});

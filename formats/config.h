@@ -8,6 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "formats/container/files.h"
 
@@ -32,6 +34,9 @@ class JsonFields {
 
   // Without fields where there is no such field, or null.
   JsonFields object(const char* key) const;
+
+  // All fields, which must be objects, whatever their names are.
+  std::vector<JsonFields> objects() const;
 
  private:
   const nlohmann::json* find(const char* key) const;  // nullptr also for null

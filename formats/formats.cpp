@@ -10,6 +10,7 @@ namespace {
 
 constexpr Format kFormats[] = {
     {"gguf", find_gguf},
+    {"compressed-tensors", find_compressed_tensors},
     {"torchao opaque", find_torchao_opaque},
     {"torchao intx", find_torchao_intx},  // after opaque, whose tensors have the same prefix
 };

@@ -12,10 +12,11 @@
 
 namespace zenwoq::formats {
 
-void Prepared::set_codes(zenwoq_code_layout layout, ByteView codes) {
+void Prepared::set_codes(zenwoq_code_layout layout, ByteView codes, std::size_t row_bytes) {
   source.code_layout = layout;
   source.codes = codes.data();
   source.codes_bytes = codes.size();
+  source.codes_row_bytes = row_bytes;
 }
 
 void Prepared::set_scales(ByteView scales) {

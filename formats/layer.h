@@ -26,7 +26,7 @@ struct Prepared {
   Prepared(Prepared&&) = default;  // which leaves the bytes of `owned` where they are
   Prepared& operator=(Prepared&&) = default;
 
-  void set_codes(zenwoq_code_layout layout, ByteView codes);
+  void set_codes(zenwoq_code_layout layout, ByteView codes, std::size_t row_bytes = 0);  // 0: rows without gaps
   void set_scales(ByteView scales);
   void set_zeros(ByteView zeros);
 

@@ -4,6 +4,8 @@
 // Checks of parts and biases, with messages that say what is there and what should be.
 #include "formats/parts.h"
 
+#include <algorithm>
+
 #include "formats/container/text.h"
 
 namespace zenwoq::formats {
@@ -12,6 +14,40 @@ namespace {
 constexpr std::size_t group_multiple = 8;  // of zenwoq_weight_desc.group_size
 
 }  // namespace
+
+std::vector<std::string> names_before(const TensorSet& set, std::string_view suffix) {
+  std::vector<std::string> names;
+  for (const auto& entry : set.tensors) {
+    if (has_suffix(entry.first, suffix)) names.emplace_back(without_suffix(entry.first, suffix));
+  }
+  return names;
+}
+
+TensorMap take_parts(TensorSet& set, const std::string& layer, std::initializer_list<const char*> parts) {
+  TensorMap taken;
+  for (const char* part : parts) {
+    const auto found = set.tensors.find(fmt::format("{}.{}", layer, part));
+    if (found == set.tensors.end()) continue;
+    taken.emplace(part, std::move(found->second));
+    set.tensors.erase(found);
+  }
+  return taken;
+}
+
+std::vector<std::uint8_t> transposed(ByteView matrix, std::size_t rows, std::size_t columns,
+                                     std::size_t element_bytes) {
+  constexpr std::size_t tile = 16;  // rows and columns whose elements share lines of cache
+  std::vector<std::uint8_t> out(matrix.size());
+  for (std::size_t r0 = 0; r0 < rows; r0 += tile) {
+    for (std::size_t c = 0; c < columns; ++c) {
+      for (std::size_t r = r0; r < std::min(rows, r0 + tile); ++r) {
+        std::memcpy(out.data() + (c * rows + r) * element_bytes, matrix.data() + (r * columns + c) * element_bytes,
+                    element_bytes);
+      }
+    }
+  }
+  return out;
+}
 
 const Tensor& require_part(const TensorMap& parts, const std::string& part, const std::string& where) {
   const auto found = parts.find(part);
