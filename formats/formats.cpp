@@ -11,6 +11,7 @@ namespace {
 constexpr Format kFormats[] = {
     {"gguf", find_gguf},
     {"compressed-tensors", find_compressed_tensors},
+    {"awq", find_awq},
     {"gptq", find_gptq},  // after AWQ, whose tensors have the same names
     {"torchao opaque", find_torchao_opaque},
     {"torchao intx", find_torchao_intx},  // after opaque, whose tensors have the same prefix
