@@ -10,6 +10,7 @@ namespace {
 
 constexpr Format kFormats[] = {
     {"gguf", find_gguf},
+    {"bitsandbytes", find_bitsandbytes},
     {"compressed-tensors", find_compressed_tensors},
     {"awq", find_awq},
     {"gptq", find_gptq},  // after AWQ, whose tensors have the same names

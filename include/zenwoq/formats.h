@@ -91,7 +91,7 @@ typedef struct zenwoq_tensor_info {
   const char *name;         /* of a layer: without ".weight"; else the tensor's own, or the weight's that it is a part of */
   const char *reason;       /* why it is left alone: "2-D f32, not quantized"; empty for a layer */
   /* Of layers; empty or 0 for other kinds: */
-  const char *format;       /* "torchao intx", "torchao opaque", "gguf q4_0", "gguf q4_1" */
+  const char *format;       /* "torchao intx", "gptq", "awq gemm", "compressed-tensors", "gguf q4_0", ... */
   const char *quantization; /* as zenwoq_weight_text has it: "int4 sym per-group 128, scale bf16" */
   size_t n, k;              /* of each weight */
   size_t experts;           /* weights of this layer: 1, or as many as a mixture of experts has */
