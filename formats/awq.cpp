@@ -118,6 +118,7 @@ struct AwqConfig {
   std::string reason;            // why none is read; empty if they are
   std::uint64_t group_size = 0;  // 0: a group is a row
   bool gemv = false;
+  bool has_zeros = false;  // each must have them
 };
 
 AwqConfig read_config(const JsonFields& fields) {
@@ -134,16 +135,18 @@ AwqConfig read_config(const JsonFields& fields) {
   }
   config.group_size = group_size < 0 ? 0 : static_cast<std::uint64_t>(group_size);
   config.gemv = version == "gemv";
+  config.has_zeros = fields.flag("zero_point").value_or(false);
   return config;
 }
 
-std::string dtype_reason(const TensorMap& parts, const std::string& where) {
+std::string dtype_reason(const TensorMap& parts, const AwqConfig& config, const std::string& where) {
   const Tensor& qweight = require_part(parts, "qweight", where);
   if (qweight.dtype != "I32") return fmt::format("awq with {} qweight", lower_case(shown(qweight.dtype)));
   if (is_empty(qweight)) return empty_reason(qweight);
   if (qweight.shape.size() != 2) return fmt::format("{}-D, not the weight of a linear", qweight.shape.size());
   const Tensor& scales = require_part(parts, "scales", where);
   if (!float_type(scales.dtype)) return fmt::format("{} scales", lower_case(shown(scales.dtype)));
+  if (config.has_zeros) require_part(parts, "qzeros", where);
   const auto qzeros = parts.find("qzeros");
   if (qzeros == parts.end() || qzeros->second.dtype == "I32") return {};
   return fmt::format("awq with {} qzeros", lower_case(shown(qzeros->second.dtype)));
@@ -198,7 +201,7 @@ std::unique_ptr<LayerSource> make_layer(TensorMap& parts, const AwqConfig& confi
 void import_weight(TensorSet& set, const std::string& name, const AwqConfig& config, FoundLayers& found) {
   const std::string where = fmt::format("{}: weight {}.weight", set.where, name);
   TensorMap parts = take_parts(set, name, {"qweight", "qzeros", "scales"});
-  std::string reason = config.reason.empty() ? dtype_reason(parts, where) : config.reason;
+  std::string reason = config.reason.empty() ? dtype_reason(parts, config, where) : config.reason;
   add_layer(
       set, name, std::move(reason), [&] { return make_layer(parts, config, where); }, found);
 }

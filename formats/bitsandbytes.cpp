@@ -12,6 +12,7 @@
 //   P.weight.quant_state.bitsandbytes__nf4 (or __fp4)   U8, JSON: blocksize, shape [N, K], nested_blocksize,
 //   nested_offset
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <numeric>
 #include <utility>
@@ -118,7 +119,9 @@ State parse_state(const Tensor& tensor, const std::string& where) {
     if (offset == root.end() || !offset->is_number()) {
       fail("{}: nested_offset of its quant_state is missing or no number", where);
     }
-    state.nested_offset = offset->get<float>();
+    const double value = offset->get<double>();
+    if (!(std::fabs(value) <= FLT_MAX)) fail("{}: nested_offset of its quant_state is {}", where, value);
+    state.nested_offset = static_cast<float>(value);
   }
   return state;
 }

@@ -147,27 +147,41 @@ std::unique_ptr<PackedLayer> check_layer(TensorMap& parts, const std::string& wh
   return layer;
 }
 
-// Why no weight of the checkpoint is read: its activations are to be quantized, or its format is another one.
-std::string reason_of_config(const JsonFields& config) {
-  if (const std::optional<std::string> format = config.text("format");
-      format && *format != "pack-quantized" && *format != "mixed-precision") {
-    return fmt::format("compressed-tensors {}, not read", shown(*format));
+// What the configuration says of all weights.
+struct PackedConfig {
+  std::string reason;       // why none is read: activations are to be quantized, or the format is another one
+  bool asymmetric = false;  // each must have zero points
+};
+
+PackedConfig read_config(const JsonFields& fields) {
+  PackedConfig config;
+  const std::string format = fields.text("format").value_or("pack-quantized");
+  if (format != "pack-quantized" && format != "mixed-precision") {
+    config.reason = fmt::format("compressed-tensors {}, not read", shown(format));
+    return config;
   }
-  for (const JsonFields& group : config.object("config_groups").objects()) {
-    if (group.object("weights").integer("num_bits") == 4 && group.has("input_activations")) {
-      return "activations are quantized too (input_activations)";
-    }
+  std::size_t groups = 0, asymmetric = 0;
+  for (const JsonFields& group : fields.object("config_groups").objects()) {
+    const JsonFields weights = group.object("weights");
+    if (weights.integer("num_bits") != 4) continue;
+    if (group.has("input_activations")) config.reason = "activations are quantized too (input_activations)";
+    ++groups;
+    asymmetric += weights.flag("symmetric").value_or(true) ? 0 : 1;
   }
-  return {};
+  config.asymmetric = groups != 0 && asymmetric == groups;
+  return config;
 }
 
-void import_weight(Contents& contents, const std::string& name, const std::string& config_reason, FoundLayers& found) {
+void import_weight(Contents& contents, const std::string& name, const PackedConfig& config, FoundLayers& found) {
   const std::string where = fmt::format("{}: weight {}.weight", contents.where, name);
   TensorMap parts = take_parts(contents.set, name,
                                {"weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx"});
-  std::string reason = config_reason.empty() ? reason_to_leave(parts, where) : config_reason;
+  std::string reason = config.reason.empty() ? reason_to_leave(parts, where) : config.reason;
   std::unique_ptr<PackedLayer> layer;
-  if (reason.empty()) layer = check_layer(parts, where);
+  if (reason.empty()) {
+    if (config.asymmetric) require_part(parts, "weight_zero_point", where);
+    layer = check_layer(parts, where);
+  }
   if (const auto g_idx = parts.find("weight_g_idx"); layer != nullptr && g_idx != parts.end()) {
     require_dtype(g_idx->second, "weight_g_idx", "I32", where);
     require_shape(g_idx->second, "weight_g_idx", {layer->desc.k}, where);
@@ -182,8 +196,8 @@ void import_weight(Contents& contents, const std::string& name, const std::strin
 void find_compressed_tensors(Contents& contents, FoundLayers& found) {
   const std::vector<std::string> names = names_before(contents.set, ".weight_packed");
   if (names.empty()) return;
-  const std::string reason = reason_of_config(contents.quantization_config());
-  for (const std::string& name : names) import_weight(contents, name, reason, found);
+  const PackedConfig config = read_config(contents.quantization_config());
+  for (const std::string& name : names) import_weight(contents, name, config, found);
 }
 
 }  // namespace zenwoq::formats

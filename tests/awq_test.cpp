@@ -53,7 +53,9 @@ TEST(Awq, GoldenWord) {
   SafetensorsBuilder tensors;
   tensors.tensor("m.q.qweight", "I32", {8, 1}, bytes_of(std::vector<std::uint32_t>(8, 0x75316420)));
   tensors.tensor("m.q.scales", "F16", {1, 8}, q.scales_by_group());
-  expect_equal(loaded(tensors, config(8, "gemm")), q);
+  json fields = config(8, "gemm");
+  fields.erase("zero_point");
+  expect_equal(loaded(tensors, fields), q);
 }
 
 TEST(Awq, GemmWeights) {
@@ -65,7 +67,9 @@ TEST(Awq, GemmWeights) {
     expect_equal(layer, q);
   }
   const Quantized symmetric(16, 64, 32, true);
-  const tools::Layer layer = loaded(gemm_file(symmetric, false), config(32, "gemm"));
+  json without_zeros = config(32, "gemm");
+  without_zeros["zero_point"] = false;
+  const tools::Layer layer = loaded(gemm_file(symmetric, false), without_zeros);
   EXPECT_EQ(layer.info.zero_kind, ZENWOQ_ZERO_NONE);
   expect_equal(layer, symmetric);
 }
@@ -92,9 +96,16 @@ TEST(Awq, OtherKindsAreLeftAloneOrRefused) {
   EXPECT_CONTAINS(refusal(gemm, config(48, "gemm")), "rows of 64 values do not divide into groups of 48");
   EXPECT_CONTAINS(refusal(gemm, config(32, "gemv")), "weight m.q.weight: ");
   EXPECT_CONTAINS(refusal(gemv_file(q, 1), config(32, "gemm")), "weight m.q.weight: ");
+  EXPECT_CONTAINS(refusal(gemm_file(q, false), config(32, "gemm")), "weight m.q.weight: its qzeros is missing");
   SafetensorsBuilder shorts;
   shorts.tensor("m.q.qweight", "I16", {4, 64}, Bytes(512));
   EXPECT_EQ(refusal(shorts, config(32, "gemm")), "awq with i16 qweight");
+}
+
+TEST(Awq, DamageIsSurvived) {
+  const Quantized q(16, 64, 32);
+  expect_damage_is_survived(gemm_file(q), config(32, "gemm"));
+  expect_damage_is_survived(gemv_file(q, 4), config(32, "gemv"));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 //
 // Import of bitsandbytes: NF4 and FP4, blocks that cross rows, double quantization, what is left alone, what is
 // refused.
+#include <algorithm>
 #include <cmath>
 
 #include "formats/container/floats.h"
@@ -132,6 +133,34 @@ TEST(Bitsandbytes, ContradictionsAreRefused) {
                   "nested_absmax has shape [2], it should be [1]");
   EXPECT_CONTAINS(nested([](BnbFile& f) { f.state.erase("nested_blocksize"); }),
                   "absmax has type U8, it should be F32");
+}
+
+TEST(Bitsandbytes, DamageIsSurvived) {
+  BnbFile file(4, 96, 64);
+  expect_damage_is_survived(file.builder(), nullptr);
+  file.nest();
+  expect_damage_is_survived(file.builder(), nullptr);
+}
+
+// The state is data, not header.
+TEST(Bitsandbytes, ADamagedStateIsSurvived) {
+  BnbFile file(4, 96, 64);
+  file.nest();
+  Bytes bytes = file.builder().build();
+  const std::string text = file.state.dump();
+  const auto begin = std::search(bytes.begin(), bytes.end(), text.begin(), text.end());
+  ASSERT_NE(begin, bytes.end());
+  for (auto byte = begin; byte != begin + static_cast<std::ptrdiff_t>(text.size()); ++byte) {
+    for (unsigned bit = 0; bit < 8; ++bit) {
+      *byte = static_cast<std::uint8_t>(*byte ^ 1u << bit);
+      error_of([&] {
+        const auto checkpoint = open_bytes(bytes);
+        for (std::size_t i = 0; i < checkpoint->layers().size(); ++i) load(*checkpoint, i);
+      });
+      *byte = static_cast<std::uint8_t>(*byte ^ 1u << bit);
+    }
+  }
+  EXPECT_EQ(load_error(bytes), "");
 }
 
 }  // namespace

@@ -168,6 +168,10 @@ TEST(CompressedTensors, ContradictionsAreRefused) {
   EXPECT_CONTAINS(changed([](PackedFile& f) { f.zero_shape = {2, 1}; }), "weight_zero_point has shape [2, 1]");
   const SafetensorsBuilder alone = SafetensorsBuilder().tensor("m.q.weight_packed", "I32", {1, 1}, Bytes(4));
   EXPECT_CONTAINS(refusal(alone, kConfig), "its weight_shape is missing");
+  json asymmetric = kConfig;
+  asymmetric["config_groups"]["group_0"]["weights"]["symmetric"] = false;
+  EXPECT_CONTAINS(refusal(PackedFile(8, 64, 32, true).builder(), asymmetric), "its weight_zero_point is missing");
+  EXPECT_EQ(refusal(PackedFile(8, 64, 32, false).builder(), asymmetric), "");
 }
 
 TEST(CompressedTensors, WrongConfigurationsAreRefused) {
@@ -180,6 +184,10 @@ TEST(CompressedTensors, WrongConfigurationsAreRefused) {
   EXPECT_CONTAINS(error_of([&] { open_files(files, "model.safetensors"); }), "has 2097152 bytes, the limit is 1048576");
   files["config.json"] = Bytes(3, '[');
   EXPECT_CONTAINS(error_of([&] { open_files(files, "model.safetensors"); }), "config.json: bad JSON");
+}
+
+TEST(CompressedTensors, DamageIsSurvived) {
+  expect_damage_is_survived(PackedFile(16, 64, 32, false).builder(), kConfig);
 }
 
 }  // namespace

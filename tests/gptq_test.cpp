@@ -125,5 +125,10 @@ TEST(Gptq, OtherKindsAreLeftAlone) {
   EXPECT_CONTAINS(refusal(good, {{"quant_method", 4}}), "quant_method is no string");
 }
 
+TEST(Gptq, DamageIsSurvived) {
+  const Quantized q(16, 64, 32);
+  expect_damage_is_survived(gptq_file(q, kOnes, in_order(q)), config(32, "gptq", true));
+}
+
 }  // namespace
 }  // namespace zenwoq::formats::testing

@@ -94,4 +94,29 @@ inline std::string refusal(const SafetensorsBuilder& tensors, const nlohmann::js
   return error.empty() ? reason : error;
 }
 
+// Opens and loads the model with each byte damaged, of its header and of the configuration: it is read or refused by a
+// ReadError, nothing else (the sanitizer builds watch its memory).
+inline void expect_damage_is_survived(const SafetensorsBuilder& tensors, const nlohmann::json& quantization) {
+  FileMap files = model_files(tensors, quantization);
+  const auto error = [&] {
+    return error_of([&] {
+      const auto checkpoint = open_files(files, "model.safetensors");
+      for (std::size_t i = 0; i < checkpoint->layers().size(); ++i) load(*checkpoint, i);
+    });
+  };
+  ASSERT_EQ(error(), "");
+  std::size_t refused = 0;
+  for (auto& [name, bytes] : files) {
+    const std::size_t header = name == "config.json" ? bytes.size() : 8 + view(bytes).read_le<std::uint64_t>(0);
+    for (std::size_t at = 0; at < header; ++at) {
+      for (const unsigned mask : {0xFFu, 1u << at % 8, 1u << (at + 3) % 8}) {
+        bytes[at] = static_cast<std::uint8_t>(bytes[at] ^ mask);
+        refused += error().empty() ? 0 : 1;
+        bytes[at] = static_cast<std::uint8_t>(bytes[at] ^ mask);
+      }
+    }
+  }
+  EXPECT_GT(refused, 100u);
+}
+
 }  // namespace zenwoq::formats::testing
