@@ -12,11 +12,11 @@
 #include <fstream>
 #include <iterator>
 
+#include "formats/container/gguf_file.h"
+#include "formats/container/safetensors.h"
 #include "tests/support/checkpoint_builder.h"
-#include "tools/readers/gguf_file.h"
-#include "tools/readers/safetensors.h"
 
-namespace zenwoq::tools::testing {
+namespace zenwoq::formats::testing {
 namespace {
 
 namespace fs = std::filesystem;
@@ -97,8 +97,8 @@ class CorruptFile : public ::testing::TestWithParam<std::string> {
     const std::string error_of_shard = is_shard ? error_of([this] { parse_safetensors(view(file()), damaged_); }) : "";
     if (!error_of_shard.empty()) return error_of_shard;
     return error_of([this] {
-      const auto checkpoint = open_checkpoint_bytes(view(files_.at(opened_)), opened_, options_, shards_in(files_));
-      for (std::size_t i = 0; i < checkpoint->layers().size(); ++i) checkpoint->load(i);
+      const auto checkpoint = open_files(files_, opened_, options_);
+      for (std::size_t i = 0; i < checkpoint->layers().size(); ++i) load(*checkpoint, i);
     });
   }
 
@@ -120,7 +120,7 @@ class CorruptFile : public ::testing::TestWithParam<std::string> {
 
   std::string damaged_;  // the file that is changed
   std::string opened_;   // the file that is opened: itself or its index
-  Files files_;
+  FileMap files_;
   Borders borders_;
   ReadOptions options_;
 };
@@ -171,4 +171,4 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, CorruptFile, ::testing::ValuesIn(fixture_file
 TEST(CorruptFiles, ThereAreFixtures) { EXPECT_GE(fixture_files().size(), 8u); }
 
 }  // namespace
-}  // namespace zenwoq::tools::testing
+}  // namespace zenwoq::formats::testing

@@ -9,26 +9,21 @@
 #include <cmath>
 #include <tuple>
 
+#include "formats/container/mapped_file.h"
+#include "formats/container/safetensors.h"
 #include "jit/number.h"
-#include "tools/readers/layer.h"
-#include "tools/readers/mapped_file.h"
-#include "tools/readers/safetensors.h"
+#include "tests/support/checkpoint_builder.h"
 
-namespace zenwoq::tools {
+namespace zenwoq::formats::testing {
 namespace {
 
 const std::string fixtures = ZENWOQ_FIXTURES;
 
 using OpaqueLayout = ReadOptions::OpaqueLayout;
 
-unsigned code_at(const Layer& layer, std::size_t n, std::size_t k) {
-  const unsigned byte = layer.codes.at(n * ((layer.info.k + 1) / 2) + k / 2);
-  return k % 2 == 0 ? byte & 15u : byte >> 4;
-}
-
 // The formula of zenwoq.h in f32, with one rounding.
-float value_at(const Layer& layer, std::size_t n, std::size_t k) {
-  const LayerInfo& info = layer.info;
+float value_at(const tools::Layer& layer, std::size_t n, std::size_t k) {
+  const tools::LayerInfo& info = layer.info;
   const std::size_t group = n * info.groups() + k / info.group();
   const float scale = load_as_f32(info.scale_type, layer.scales.data(), group);
   const float code_value = info.table.at(code_at(layer, n, k));
@@ -51,7 +46,7 @@ class Expected {
   std::size_t count() const { return set_.tensors.size(); }
 
   // Expects the same bits of every value, after rounding to bf16 if the expected values are bf16.
-  void compare(const Layer& layer, const std::string& suffix) const {
+  void compare(const tools::Layer& layer, const std::string& suffix) const {
     const Tensor& tensor = set_.tensors.at(layer.info.name + suffix);
     ASSERT_EQ(tensor.shape, (std::vector<std::uint64_t>{layer.info.n, layer.info.k}));
     const zenwoq_dtype type = *float_type(tensor.dtype);
@@ -72,7 +67,7 @@ class Expected {
 
 std::vector<std::string> sorted_names(const Checkpoint& checkpoint) {
   std::vector<std::string> names;
-  for (const LayerInfo& info : checkpoint.layers()) names.push_back(info.name);
+  for (const auto& layer : checkpoint.layers()) names.push_back(layer->name);
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -93,7 +88,7 @@ TEST(Fixtures, TorchaoIntx) {
   const Expected expected("expected_torchao_intx.safetensors");
   ASSERT_EQ(expected.count(), checkpoint->layers().size());
   for (std::size_t i = 0; i < checkpoint->layers().size(); ++i) {
-    const Layer layer = checkpoint->load(i);
+    const tools::Layer layer = load(*checkpoint, i);
     const bool asymmetric = layer.info.name == "asym_group64.down_proj";
     EXPECT_EQ(layer.info.zero_kind, asymmetric ? ZENWOQ_ZERO_INTEGER : ZENWOQ_ZERO_NONE);
     EXPECT_EQ(layer.info.has_bias, asymmetric);
@@ -108,7 +103,7 @@ TEST(Fixtures, ShardedTorchaoIntx) {
   ASSERT_EQ(checkpoint->layers().size(), 7u);
   ASSERT_EQ(expected.count(), 7u);
   for (std::size_t i = 0; i < checkpoint->layers().size(); ++i) {
-    const Layer layer = checkpoint->load(i);
+    const tools::Layer layer = load(*checkpoint, i);
     EXPECT_EQ(layer.info.has_bias, layer.info.name.find("self_attn") != std::string::npos);
     expected.compare(layer, ".dequantized");
   }
@@ -125,7 +120,7 @@ TEST(Fixtures, TorchaoOpaque) {
     const auto checkpoint = open_checkpoint(fixtures + file, {layout});
     EXPECT_EQ(sorted_names(*checkpoint), Lines{"down_proj"});
     EXPECT_EQ(left_alone_lines(*checkpoint), Lines{"norm.weight: 1-D bf16"});
-    const Layer layer = checkpoint->load(0);
+    const tools::Layer layer = load(*checkpoint, 0);
     expected.compare(layer, ".dequantized");
   }
 }
@@ -133,8 +128,8 @@ TEST(Fixtures, TorchaoOpaque) {
 TEST(Fixtures, TheWrongOpaqueLayoutIsNoticed) {
   const auto avx2 = open_checkpoint(fixtures + "/opaque_avx2.safetensors", {OpaqueLayout::avx512});
   const auto avx512 = open_checkpoint(fixtures + "/opaque_avx512.safetensors", {OpaqueLayout::avx2});
-  EXPECT_THROW(avx2->load(0), ReadError);
-  EXPECT_THROW(avx512->load(0), ReadError);
+  EXPECT_THROW(load(*avx2, 0), ReadError);
+  EXPECT_THROW(load(*avx512, 0), ReadError);
 }
 
 // The groups of zeros have one code in the right layout, and are no sign of another. Read in the wrong layout, signs_*
@@ -146,9 +141,9 @@ TEST(Fixtures, OpaqueWeightsWithRowsAndGroupsOfZeros) {
         std::tuple("/opaque_zeros_avx2.safetensors", OpaqueLayout::avx2, OpaqueLayout::avx512)}) {
     const auto checkpoint = open_checkpoint(fixtures + file, {right});
     EXPECT_EQ(sorted_names(*checkpoint), (Lines{"real_groups", "real_rows", "signs_groups", "signs_rows"}));
-    for (std::size_t i = 0; i < 4; ++i) expected.compare(checkpoint->load(i), ".dequantized");
+    for (std::size_t i = 0; i < 4; ++i) expected.compare(load(*checkpoint, i), ".dequantized");
     const auto mistaken = open_checkpoint(fixtures + file, {wrong});
-    for (std::size_t i = 0; i < 4; ++i) EXPECT_THROW(mistaken->load(i), ReadError) << file << " " << i;
+    for (std::size_t i = 0; i < 4; ++i) EXPECT_THROW(load(*mistaken, i), ReadError) << file << " " << i;
   }
 }
 
@@ -159,7 +154,7 @@ TEST(Fixtures, Gguf) {
             (Lines{"token_embd.weight: q8_0, not a 4-bit type", "blk.0.attn_norm.weight: 1-D f32"}));
   const Expected expected("expected_gguf.safetensors");
   for (std::size_t i = 0; i < checkpoint->layers().size(); ++i) {
-    expected.compare(checkpoint->load(i), ".dequantized");
+    expected.compare(load(*checkpoint, i), ".dequantized");
   }
 }
 
@@ -167,8 +162,8 @@ TEST(Fixtures, WholeGgufLayers) {
   const auto checkpoint = open_checkpoint(fixtures + "/attention.gguf");
   EXPECT_EQ(sorted_names(*checkpoint), (Lines{"blk.0.attn_k", "blk.0.attn_q", "blk.0.attn_v"}));
   // The first 48 rows of attn_q are those of mixed.gguf, whose values are expected ones.
-  const auto part = open_checkpoint(fixtures + "/mixed.gguf")->load(0);
-  const Layer whole = checkpoint->load(0);
+  const tools::Layer part = load(*open_checkpoint(fixtures + "/mixed.gguf"), 0);
+  const tools::Layer whole = load(*checkpoint, 0);
   ASSERT_EQ(part.info.name, whole.info.name);
   EXPECT_TRUE(std::equal(part.codes.begin(), part.codes.end(), whole.codes.begin()));
   EXPECT_TRUE(std::equal(part.scales.begin(), part.scales.end(), whole.scales.begin()));
@@ -176,4 +171,4 @@ TEST(Fixtures, WholeGgufLayers) {
 }
 
 }  // namespace
-}  // namespace zenwoq::tools
+}  // namespace zenwoq::formats::testing

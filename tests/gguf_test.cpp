@@ -6,7 +6,7 @@
 
 #include "tests/support/checkpoint_builder.h"
 
-namespace zenwoq::tools::testing {
+namespace zenwoq::formats::testing {
 namespace {
 
 constexpr std::uint32_t f32 = 0, f16 = 1, q4_0 = 2, q4_1 = 3, q8_0 = 8, q4_k = 12, bf16 = 30;
@@ -40,7 +40,7 @@ Bytes repeated(const Bytes& bytes, int times) {
   return all;
 }
 
-void expect_code_pattern(const Layer& layer) {
+void expect_code_pattern(const tools::Layer& layer) {
   for (std::size_t i = 0; i < layer.info.n * layer.info.k; ++i) {
     const std::size_t in_block = i % 32;
     EXPECT_EQ(code_at(layer, i / layer.info.k, i % layer.info.k), in_block < 16 ? in_block : 31 - in_block) << i;
@@ -55,7 +55,7 @@ TEST(Gguf, Q4_0BecomesALayer) {
   const auto checkpoint = open_bytes(file);
   ASSERT_EQ(checkpoint->layers().size(), 1u);
   EXPECT_TRUE(checkpoint->left_alone().empty());
-  const Layer layer = checkpoint->load(0);
+  const tools::Layer layer = load(*checkpoint, 0);
   EXPECT_EQ(layer.info.name, "blk.0.q");
   EXPECT_EQ(layer.info.format, "gguf q4_0");
   EXPECT_EQ(layer.info.n, 3u);
@@ -74,7 +74,7 @@ TEST(Gguf, Q4_1BecomesALayerWithOffsets) {
   const std::vector<std::uint16_t> scales = {1, 2, 3, 4}, minima = {0x101, 0x8102, 0x103, 0x104};
   for (std::size_t i = 0; i < 4; ++i) append(blocks, q4_1_block(scales[i], minima[i]));
   const Bytes file = GgufBuilder().tensor("q", {64, 2}, q4_1, blocks).build();
-  const Layer layer = open_bytes(file)->load(0);
+  const tools::Layer layer = load(*open_bytes(file), 0);
   EXPECT_EQ(layer.info.name, "q");
   EXPECT_EQ(layer.info.format, "gguf q4_1");
   EXPECT_EQ(layer.info.zero_kind, ZENWOQ_ZERO_OFFSET);
@@ -93,7 +93,7 @@ TEST(Gguf, BiasBelongsToTheLayer) {
     const Bytes file = builder.build();
     const auto checkpoint = open_bytes(file);
     EXPECT_TRUE(checkpoint->left_alone().empty());
-    const Layer layer = checkpoint->load(0);
+    const tools::Layer layer = load(*checkpoint, 0);
     EXPECT_TRUE(layer.info.has_bias);
     EXPECT_EQ(layer.info.bias_type, dtype);
     EXPECT_EQ(layer.bias, bias);
@@ -149,7 +149,7 @@ TEST(Gguf, TensorsWithoutValuesAndScalarsStopNothing) {
   const Bytes file = builder.build();
   const auto checkpoint = open_bytes(file);
   ASSERT_EQ(checkpoint->layers().size(), 1u);
-  EXPECT_EQ(checkpoint->load(0).scales, (Bytes{1, 0, 1, 0}));
+  EXPECT_EQ(load(*checkpoint, 0).scales, (Bytes{1, 0, 1, 0}));
   EXPECT_EQ(checkpoint->left_alone().size(), 5u);
   EXPECT_EQ(reason_for(*checkpoint, "before"), "shape [1, 0], no values");
   EXPECT_EQ(reason_for(*checkpoint, "rows"), "shape [0, 32], no values");
@@ -182,14 +182,12 @@ class GgufShards : public ::testing::Test {
   }
 
   static std::string name(int number) { return "m-0000" + std::to_string(number) + "-of-00003.gguf"; }
-  std::unique_ptr<Checkpoint> open(const std::string& file) const {
-    return open_checkpoint_bytes(view(files_.at(file)), file, {}, shards_in(files_));
-  }
+  std::unique_ptr<Checkpoint> open(const std::string& file) const { return open_files(files_, file); }
   std::string error(const std::string& file) const {
     return error_of([&] { open(file); });
   }
 
-  Files files_;
+  FileMap files_;
 };
 
 TEST_F(GgufShards, EachOpensThemAll) {
@@ -198,7 +196,7 @@ TEST_F(GgufShards, EachOpensThemAll) {
     ASSERT_EQ(checkpoint->layers().size(), 2u);
     EXPECT_TRUE(checkpoint->left_alone().empty());
     for (std::size_t j = 0; j < 2; ++j) {
-      const Layer layer = checkpoint->load(j);
+      const tools::Layer layer = load(*checkpoint, j);
       EXPECT_EQ(layer.bias, layer.info.name == "q" ? Bytes(4, 9) : Bytes());
     }
   }
@@ -211,7 +209,7 @@ TEST_F(GgufShards, WhatIsNotWholeIsRefused) {
   EXPECT_CONTAINS(error("m-00001-of-00002.gguf"), "is shard 2 of 3, but not called");
   files_["w-00001-of-00002.gguf"] = GgufBuilder().build();
   EXPECT_CONTAINS(error("w-00001-of-00002.gguf"), "is called shard 1 of 2, but has no split.count");
-  Files whole = files_;
+  FileMap whole = files_;
   files_[name(3)] = files_.at(name(2));
   EXPECT_CONTAINS(error(name(1)), "is shard 1 of 3, but m-00003-of-00003.gguf says that it is shard 2 of 3");
   files_[name(3)] = shard(2, 3, 3, [](GgufBuilder&) {});
@@ -260,7 +258,7 @@ TEST(Gguf, EveryKindOfPairIsSkipped) {
     builder.pair("strings", array_value, strings).pair("nested", array_value, nested);
     builder.tensor("q.weight", {32, 1}, q4_0, q4_0_block(3));
     const Bytes file = builder.build();
-    EXPECT_EQ(open_bytes(file)->load(0).scales, (Bytes{3, 0}));
+    EXPECT_EQ(load(*open_bytes(file), 0).scales, (Bytes{3, 0}));
   }
 }
 
@@ -270,7 +268,7 @@ TEST(Gguf, AlignmentOfTheFileIsUsed) {
   builder.pair("general.alignment", u32_value, bytes_of(std::vector<std::uint32_t>{256}));
   builder.tensor("a.weight", {32, 1}, q4_0, q4_0_block(1)).tensor("b.weight", {32, 1}, q4_0, q4_0_block(2));
   const Bytes file = builder.build();
-  EXPECT_EQ(open_bytes(file)->load(1).scales, (Bytes{2, 0}));
+  EXPECT_EQ(load(*open_bytes(file), 1).scales, (Bytes{2, 0}));
 }
 
 TEST(Gguf, WrongHeadersAreRefused) {
@@ -341,4 +339,4 @@ TEST(Gguf, WrongTensorsAreRefused) {
 }
 
 }  // namespace
-}  // namespace zenwoq::tools::testing
+}  // namespace zenwoq::formats::testing

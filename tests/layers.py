@@ -25,13 +25,16 @@ FLOORS = [
     ["src/plan", "src/activations"],
     ["src/run"],
     ["src/api"],
-    ["tools/readers", "python", "examples"],
+    ["formats/container"],
+    ["formats", "python", "examples"],
     ["tools"],
     ["bench"],
     ["tests/emulator"],
     ["tests/support"],
     ["tests"],
 ]
+# Rooms that know the library by its header alone.
+ON_THE_HEADER = ["formats/container", "formats"]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 
@@ -45,7 +48,7 @@ def room_of(path: str) -> str:
 
 def sources() -> list[Path]:
     """All C and C++ files."""
-    folders = ["include", "jit", "src", "tools", "bench", "python", "examples", "tests"]
+    folders = ["include", "jit", "src", "formats", "tools", "bench", "python", "examples", "tests"]
     return sorted(f for folder in folders for end in ("*.h", "*.cpp") for f in (ROOT / folder).rglob(end))
 
 
@@ -83,6 +86,9 @@ def main() -> int:
                 below = sorted(to for start, to in arrows if start == room)
                 print(f"floor {floor:2}  {room:<16}{lines[room]:6} lines  -> {', '.join(below) or 'nothing'}")
         print(f"{len(arrows)} arrows, {len(upward)} upward")
+    for (start, to), files in arrows.items():
+        if start in ON_THE_HEADER and to not in ["include", *ON_THE_HEADER]:
+            faults += [f"{start} knows the library by its header alone: {file}" for file in files]
     for (start, to), files in upward.items():
         faults += [f"{start} is not above {to}: {file}" for file in files]
     if len(lines) < len(FLOOR_OF):

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ["include", "jit", "src", "python"]
+FOLDERS = ["include", "jit", "src", "formats", "python"]
 MECHANISM = ["src/system/fork_mutex.cpp", "src/system/fork_mutex.h"]
 
 # What no other file may name. Of std::mutex there is left: std::lock_guard on a ForkMutex.

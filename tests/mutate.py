@@ -54,6 +54,42 @@ REFERENCE = ("reference_test",)
 
 # By file, those that many include last: what one mutation restores is compiled together with the next.
 MUTATIONS = [
+    # Formats
+    Mutation(
+        "Zeros of GPTQ lose what version 1 subtracted",
+        "formats/gptq.cpp",
+        "return config.stores_zero_minus_one ? one_in_each : 0;",
+        "return 0;",
+        ("gptq_test",),
+    ),
+    Mutation(
+        "Columns of AWQ are taken in their plain order",
+        "formats/awq.cpp",
+        "gemm_order[word_codes] = {0, 2, 4, 6, 1, 3, 5, 7};",
+        "gemm_order[word_codes] = {0, 1, 2, 3, 4, 5, 6, 7};",
+        ("awq_test",),
+    ),
+    Mutation(
+        "Columns that compressed-tensors has sorted are taken as they are",
+        "formats/compressed_tensors.cpp",
+        "return unused || in_order;",
+        "return true;",
+        ("compressed_tensors_test",),
+    ),
+    Mutation(
+        "Two blocks of bitsandbytes share a scale",
+        "formats/bitsandbytes.cpp",
+        "absmax.at(i * group_of(desc) / blocksize)",
+        "absmax.at(i * group_of(desc) / blocksize / 2)",
+        ("bitsandbytes_test",),
+    ),
+    Mutation(
+        "A layer is found by a name that two have",
+        "formats/api.cpp",
+        "if (found != none) refuse(",
+        "if (false) refuse(",
+        ("formats_api_test",),
+    ),
     # AVX2
     Mutation(
         "Odd k are loaded from one byte further on instead of two",

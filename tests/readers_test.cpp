@@ -10,11 +10,11 @@
 #include <filesystem>
 #include <fstream>
 
+#include "formats/container/safetensors.h"
+#include "formats/container/text.h"
 #include "tests/support/checkpoint_builder.h"
-#include "tools/readers/safetensors.h"
-#include "tools/readers/text.h"
 
-namespace zenwoq::tools::testing {
+namespace zenwoq::formats::testing {
 namespace {
 
 namespace fs = std::filesystem;
@@ -147,14 +147,14 @@ TEST(Safetensors, WrongLengthsAreRefused) {
 
 class Shards : public ::testing::Test {
  protected:
-  Files files_ = {{"one", SafetensorsBuilder().tensor("a", "U8", {1}, {1}).metadata("format", "pt").build()},
-                  {"two", SafetensorsBuilder().tensor("b", "U8", {1}, {2}).tensor("c", "U8", {1}, {3}).build()}};
+  FileMap files_ = {{"one", SafetensorsBuilder().tensor("a", "U8", {1}, {1}).metadata("format", "pt").build()},
+                    {"two", SafetensorsBuilder().tensor("b", "U8", {1}, {2}).tensor("c", "U8", {1}, {3}).build()}};
 
-  std::unique_ptr<Checkpoint> open(const std::string& index) const {
-    const auto* bytes = reinterpret_cast<const std::uint8_t*>(index.data());
-    return open_checkpoint_bytes({bytes, index.size()}, "x.index.json", {}, shards_in(files_));
+  std::unique_ptr<Checkpoint> open(const std::string& index) {
+    files_["x.index.json"] = Bytes(index.begin(), index.end());
+    return open_files(files_, "x.index.json");
   }
-  std::string error(const std::string& index) const {
+  std::string error(const std::string& index) {
     return error_of([&] { open(index); });
   }
 };
@@ -316,4 +316,4 @@ TEST(Text, WhatIsNotPrintableIsEscaped) {
 }
 
 }  // namespace
-}  // namespace zenwoq::tools::testing
+}  // namespace zenwoq::formats::testing

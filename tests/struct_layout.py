@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks the layout of the public structs, by a C program made from the header that prints it.
 
-generate HEADER   prints the program: size and offsets of every struct of the header
+generate HEADER...   prints the program: size and offsets of every struct of the headers
 check PROGRAM BINDING   runs it and compares each ctypes struct of BINDING (python/zenwoq/_library.py) with it; also
     that struct_size comes first and that no struct ends in padding, into which a later field would fall unseen
 """
@@ -35,7 +35,7 @@ def structs_of(header: str) -> dict[str, list[str]]:
 
 def program(header: str) -> str:
     """The text of the C program."""
-    lines = [f"#include <{name}>" for name in ("stddef.h", "stdio.h", "zenwoq/zenwoq.h")]
+    lines = [f"#include <{name}>" for name in ("stddef.h", "stdio.h", "zenwoq/formats.h")]
     lines += ["int main(void) {", '  printf("{");']
     structs = structs_of(header)
     for i, (struct, fields) in enumerate(structs.items()):
@@ -90,7 +90,7 @@ def faults(actual: dict[str, Layout], bound: dict[str, Layout]) -> list[str]:
             found.append(f"{name}: bound, but not in the header")
         elif layout != actual[name]:
             found.append(f"{name}: bound as {layout}, the header has {actual[name]}")
-    if len(actual) < 9 or not bound:
+    if len(actual) < 11 or not bound:
         found.append(f"only {len(actual)} structs in the header and {len(bound)} bound: the test reads too little")
     return found
 
@@ -98,7 +98,7 @@ def faults(actual: dict[str, Layout], bound: dict[str, Layout]) -> list[str]:
 def main() -> int:
     """Runs one of the two commands."""
     if sys.argv[1] == "generate":
-        print(program(Path(sys.argv[2]).read_text()), end="")
+        print(program("".join(Path(header).read_text() for header in sys.argv[2:])), end="")
         return 0
     printed = subprocess.run([sys.argv[2]], check=True, capture_output=True, text=True).stdout
     actual = json.loads(printed)

@@ -8,7 +8,7 @@
 
 #include "tests/support/checkpoint_builder.h"
 
-namespace zenwoq::tools::testing {
+namespace zenwoq::formats::testing {
 namespace {
 
 using OpaqueLayout = ReadOptions::OpaqueLayout;
@@ -64,7 +64,7 @@ TEST(TorchaoOpaque, GoldenBlobsAreUnpacked) {
   append(avx2, blob_of({0xC8, 0xD9, 0xEA, 0xFB}));
   for (const auto& [layout, blob] : {std::pair(OpaqueLayout::avx512, avx512), std::pair(OpaqueLayout::avx2, avx2)}) {
     const Bytes file = opaque_file(blob, 64, 2, 1).build();
-    const Layer layer = open_bytes(file, {layout})->load(0);
+    const tools::Layer layer = load(*open_bytes(file, {layout}), 0);
     for (std::size_t n = 0; n < 64; ++n) EXPECT_EQ(code_at(layer, n, 1), n / 4);
   }
 }
@@ -75,7 +75,7 @@ TEST(TorchaoOpaque, ShortLastBlocksAreUnpacked) {
     for (std::size_t n = 16; n <= 144; n += 16) {
       const std::vector<unsigned> codes = some_codes(n * k);
       const Bytes file = opaque_file(pack_opaque(codes, n, k, layout), n, k, 2).build();
-      const Layer layer = open_bytes(file, {layout})->load(0);
+      const tools::Layer layer = load(*open_bytes(file, {layout}), 0);
       for (std::size_t i = 0; i < codes.size(); ++i) {
         ASSERT_EQ(code_at(layer, i / k, i % k), codes[i]) << n << " " << i;
       }
@@ -87,7 +87,7 @@ TEST(TorchaoOpaque, ScalesAndZerosAreTransposed) {
   const Bytes file = opaque_file(Bytes(16 * 8), 16, 16, 2).tensor("q.bias", "BF16", {16}, Bytes(32, 5)).build();
   const auto checkpoint = open_bytes(file);
   EXPECT_TRUE(checkpoint->left_alone().empty());
-  const Layer layer = checkpoint->load(0);
+  const tools::Layer layer = load(*checkpoint, 0);
   EXPECT_EQ(layer.info.name, "q");
   EXPECT_EQ(layer.info.format, "torchao opaque");
   EXPECT_EQ(layer.info.n, 16u);
@@ -191,4 +191,4 @@ TEST(TorchaoOpaque, ContradictionsAreRefused) {
 }
 
 }  // namespace
-}  // namespace zenwoq::tools::testing
+}  // namespace zenwoq::formats::testing

@@ -51,13 +51,13 @@ LayerCheck check_or_error(const Checkpoint& checkpoint, std::size_t index, zenwo
                           zenwoq_context* reference) {
   LayerCheck failed;
   try {
-    return check_layer(checkpoint.load(index), jit, reference);
+    return check_layer(*checkpoint.layers()[index], jit, reference);
   } catch (const ReadError& error) {
     failed.error = error.what();
   } catch (const ToolError& error) {
     failed.error = error.what();
   }
-  failed.info = checkpoint.layers()[index];
+  failed.info = info_of(*checkpoint.layers()[index]);
   return failed;
 }
 

@@ -131,10 +131,12 @@ double max_error_over_bound(const Layer& layer, const RunRows& runs, zenwoq_cont
 
 }  // namespace
 
-LayerCheck check_layer(const Layer& layer, zenwoq_context* jit, zenwoq_context* reference) {
+LayerCheck check_layer(const LayerSource& source, zenwoq_context* jit, zenwoq_context* reference) {
   LayerCheck check;
+  const formats::Prepared prepared = source.prepare(0);
+  const PackedLayer packed = pack_layer(source, prepared, jit);
+  const Layer layer = read_layer(source, prepared);
   check.info = layer.info;
-  const PackedLayer packed = pack_layer(layer, jit);
   check.quantization = packed.quantization;
   check.packed_bytes = packed.packed_bytes;
   check.pack_seconds = packed.pack_seconds;

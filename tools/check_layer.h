@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "tools/readers/layer.h"
+#include "tools/layer.h"
 
 namespace zenwoq::tools {
 
@@ -42,7 +42,7 @@ struct LayerCheck {
 
 // On `jit`, packs, unpacks, generates kernels, runs M = 1, 4 and 33 with activations from a fixed seed, and takes
 // times. Compares with `reference` (a context that is capped to ZENWOQ_TIER_REFERENCE) and with an f64 product. Throws
-// ToolError if the library refuses the layer.
-LayerCheck check_layer(const Layer& layer, zenwoq_context* jit, zenwoq_context* reference);
+// ReadError if the layer has values that cannot be.
+LayerCheck check_layer(const LayerSource& source, zenwoq_context* jit, zenwoq_context* reference);
 
 }  // namespace zenwoq::tools

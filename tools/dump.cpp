@@ -51,8 +51,8 @@ KernelKey key_of_name(const std::string& name) {
 
 LayerInfo find_layer(const std::string& file, const std::string& name) {
   const auto checkpoint = open_checkpoint(file);
-  for (const LayerInfo& info : checkpoint->layers()) {
-    if (info.name == name) return info;
+  for (const auto& source : checkpoint->layers()) {
+    if (source->name == name) return info_of(*source);
   }
   for (const LeftAlone& left : checkpoint->left_alone()) {
     if (left.name == name) throw ToolError(fmt::format("{}: {} is no 4-bit linear: {}", file, name, left.reason));

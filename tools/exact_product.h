@@ -14,7 +14,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "tools/readers/layer.h"
+#include "tools/layer.h"
 
 namespace zenwoq::tools {
 

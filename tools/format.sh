@@ -9,7 +9,7 @@
 # by hand.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-mapfile -t sources < <(find src jit tools bench tests python examples -type f \( -name '*.cpp' -o -name '*.h' \) | sort)
+mapfile -t sources < <(find src jit formats tools bench tests python examples -type f \( -name '*.cpp' -o -name '*.h' \) | sort)
 [ ${#sources[@]} -gt 0 ] || { echo "format.sh: no C++ found" >&2; exit 1; }
 formatter=$(command -v clang-format-14 || command -v clang-format)
 if [ "${1:-}" = --check ]; then

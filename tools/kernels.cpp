@@ -78,7 +78,7 @@ std::vector<LayerInfo> wanted_layers(const KernelsOptions& options) {
   for (const std::string& shape : options.shapes) layers.push_back(parse_shape(shape, options));
   for (const std::string& file : options.files) {
     const auto checkpoint = open_checkpoint(file);
-    layers.insert(layers.end(), checkpoint->layers().begin(), checkpoint->layers().end());
+    for (const auto& source : checkpoint->layers()) layers.push_back(info_of(*source));
   }
   return layers;
 }

@@ -1,26 +1,17 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Makes the library's weights and linears from the readers' layers.
+// Makes the library's weights and linears from layers of checkpoints.
 #include "tools/packed_layer.h"
 
 #include "tools/stopwatch.h"
 
 namespace zenwoq::tools {
 
-PackedLayer pack_layer(const Layer& layer, zenwoq_context* context) {
-  const zenwoq_weight_desc desc = layer.info.desc();
-  zenwoq_weight_source source;
-  zenwoq_weight_source_init(&source);
-  source.codes = layer.codes.data();
-  source.codes_bytes = layer.codes.size();
-  source.scales = layer.scales.data();
-  source.scales_bytes = layer.scales.size();
-  source.zeros = layer.zeros.empty() ? nullptr : layer.zeros.data();
-  source.zeros_bytes = layer.zeros.size();
+PackedLayer pack_layer(const LayerSource& source, const formats::Prepared& prepared, zenwoq_context* context) {
   PackedLayer packed;
   const Stopwatch watch;
-  packed.weight = make_weight(context, desc, source);
+  packed.weight = formats::pack(context, source, prepared);
   packed.pack_seconds = watch.seconds();
   packed.quantization = zenwoq_weight_text(packed.weight.get());
   const void* bytes = nullptr;

@@ -7,19 +7,19 @@
 #include <string>
 
 #include "tools/api_handles.h"
-#include "tools/readers/layer.h"
+#include "tools/layer.h"
 
 namespace zenwoq::tools {
 
 struct PackedLayer {
-  WeightHandle weight;
+  formats::Weight weight;
   std::string quantization;  // "int4 sym per-group 128, scale bf16"
   std::size_t packed_bytes = 0;
   double pack_seconds = 0;
 };
 
-// Throws ToolError if the library refuses the layer.
-PackedLayer pack_layer(const Layer& layer, zenwoq_context* context);
+// Throws ReadError if the layer has values that cannot be.
+PackedLayer pack_layer(const LayerSource& source, const formats::Prepared& prepared, zenwoq_context* context);
 
 // Whether codes, scales and zeros come back from the packed weight exactly as the layer has them.
 bool unpacks_exactly(const Layer& layer, const zenwoq_weight* weight);

@@ -11,7 +11,7 @@
 
 #include "jit/jit.h"
 #include "src/plan/tuning.h"
-#include "tools/readers/layer.h"
+#include "tools/layer.h"
 
 namespace zenwoq::tools {
 

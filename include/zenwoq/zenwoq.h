@@ -106,7 +106,8 @@ typedef ZENWOQ_ENUM(zenwoq_status) {
   ZENWOQ_ERROR_BAD_PACKED = 4,       /* packed bytes: wrong magic, version, checksum or sizes */
   ZENWOQ_ERROR_UNSUPPORTED = 5,      /* a valid request that this version cannot serve */
   ZENWOQ_ERROR_OUT_OF_MEMORY = 6,
-  ZENWOQ_ERROR_INTERNAL = 7 /* a defect of zenwoq: please report it with the text */
+  ZENWOQ_ERROR_INTERNAL = 7, /* a defect of zenwoq: please report it with the text */
+  ZENWOQ_ERROR_BAD_FILE = 8  /* zenwoq/formats.h: a file that cannot be opened, is damaged, or is of no known kind */
 } zenwoq_status;
 
 /* Name of a status ("ZENWOQ_OK"); "unknown status" for any other value. Static storage. */
@@ -115,6 +116,11 @@ ZENWOQ_API const char *zenwoq_status_name(zenwoq_status status);
 /* What went wrong in the calling thread's last zenwoq call, with the offending values and what would be right; empty
  * after ZENWOQ_OK. Owned by the library, valid until the thread's next zenwoq call. */
 ZENWOQ_API const char *zenwoq_last_error(void);
+
+/* For libraries on top of this one, as zenwoq/formats.h is: what a function of theirs returns, and its sentence for
+ * zenwoq_last_error() and ZENWOQ_VERBOSE. text is copied, and cut after some 700 bytes; NULL is the empty one. Returns
+ * status. */
+ZENWOQ_API zenwoq_status zenwoq_report(zenwoq_status status, const char *text);
 
 /* "0.1.0". Static storage. */
 ZENWOQ_API const char *zenwoq_version(void);
@@ -268,6 +274,10 @@ static inline void zenwoq_weight_desc_init(zenwoq_weight_desc *desc) {
   desc->tensor_scale = 1.0f;
   for (code = 0; code < 16; code++) desc->table[code] = (float)(code - 8);
 }
+/* "int4 sym per-group 128, scale bf16": what zenwoq_weight_text says of such a weight; at most 159 bytes and a NUL.
+ * Errors: INVALID_ARGUMENT, BUFFER_TOO_SMALL. */
+ZENWOQ_API zenwoq_status zenwoq_weight_desc_text(const zenwoq_weight_desc *desc, char *text, size_t text_bytes);
+
 /* Fills one of the usual tables, in f32. Errors: INVALID_ARGUMENT (null, unknown kind). */
 ZENWOQ_API zenwoq_status zenwoq_code_table_fill(zenwoq_code_table kind, float table[16]);
 

@@ -32,6 +32,10 @@ zenwoq_status report(zenwoq_status code, const char* text, const Context* contex
 
 const char* zenwoq_last_error(void) { return last_error; }
 
+zenwoq_status zenwoq_report(zenwoq_status status, const char* text) {
+  return zenwoq::report(status, text == nullptr ? "" : text, nullptr);
+}
+
 const char* zenwoq_status_name(zenwoq_status status) {
   switch (status) {
     case ZENWOQ_OK: return "ZENWOQ_OK";
@@ -42,6 +46,7 @@ const char* zenwoq_status_name(zenwoq_status status) {
     case ZENWOQ_ERROR_UNSUPPORTED: return "ZENWOQ_ERROR_UNSUPPORTED";
     case ZENWOQ_ERROR_OUT_OF_MEMORY: return "ZENWOQ_ERROR_OUT_OF_MEMORY";
     case ZENWOQ_ERROR_INTERNAL: return "ZENWOQ_ERROR_INTERNAL";
+    case ZENWOQ_ERROR_BAD_FILE: return "ZENWOQ_ERROR_BAD_FILE";
   }
   return "unknown status";
 }

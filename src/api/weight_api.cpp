@@ -102,6 +102,18 @@ zenwoq_status zenwoq_permutation_fill(const int32_t* g_idx, size_t g_idx_bytes, 
   });
 }
 
+zenwoq_status zenwoq_weight_desc_text(const zenwoq_weight_desc* desc, char* text, size_t text_bytes) {
+  return at_boundary([&]() -> Status {
+    if (Status status = check_pointer("text", text); !status.ok()) return status;
+    PackedHeader header;
+    if (Status status = read_description(desc, &header); !status.ok()) return status;
+    const std::string words = header.text();
+    if (text_bytes <= words.size()) return too_small("text_bytes", text_bytes, words.size() + 1);
+    std::memcpy(text, words.c_str(), words.size() + 1);
+    return {};
+  });
+}
+
 zenwoq_status zenwoq_weight_packed_bytes(const zenwoq_weight_desc* desc, size_t* bytes) {
   return at_boundary([&]() -> Status {
     if (Status status = check_pointer("bytes", bytes); !status.ok()) return status;

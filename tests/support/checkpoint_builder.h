@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Builds checkpoint files in memory, valid and invalid ones, for the tests of the readers.
+// Builds checkpoint files in memory, valid and invalid ones, for the tests of formats.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,13 +12,16 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "tools/readers/open_checkpoint.h"
+#include "formats/checkpoint.h"
+#include "tools/api_handles.h"
+#include "tools/layer.h"
 
-namespace zenwoq::tools::testing {
+namespace zenwoq::formats::testing {
 
 using Bytes = std::vector<std::uint8_t>;
 using Shape = std::vector<std::uint64_t>;
@@ -126,20 +129,67 @@ class GgufBuilder {
 };
 
 // A directory's files: name -> bytes.
-using Files = std::map<std::string, Bytes>;
+using FileMap = std::map<std::string, Bytes>;
 
-inline ShardSource shards_in(const Files& files) {
-  return [&files](const std::string& name) {
-    const auto found = files.find(name);
-    if (found == files.end()) throw ReadError(name + ": cannot be opened");
-    return view(found->second);
-  };
+// Files in memory, which must outlive the checkpoint.
+class MemoryFiles final : public Files {
+ public:
+  explicit MemoryFiles(const FileMap& files) : files_(files) {}
+
+  ByteView require(const std::string& name) override {
+    const std::optional<ByteView> bytes = find(name);
+    return bytes ? *bytes : throw ReadError(name + ": cannot be opened");
+  }
+  std::optional<ByteView> find(const std::string& name) override {
+    const auto found = files_.find(name);
+    return found == files_.end() ? std::nullopt : std::optional(view(found->second));
+  }
+
+ private:
+  const FileMap& files_;
+};
+
+// One file whose bytes must outlive the checkpoint.
+class OneFile final : public Files {
+ public:
+  explicit OneFile(const Bytes& bytes) : bytes_(bytes) {}
+  ByteView require(const std::string&) override { return view(bytes_); }
+  std::optional<ByteView> find(const std::string&) override { return std::nullopt; }
+
+ private:
+  const Bytes& bytes_;
+};
+
+inline std::unique_ptr<Checkpoint> open_files(const FileMap& files, const std::string& name,
+                                              const ReadOptions& options = {}) {
+  return open_checkpoint(std::make_unique<MemoryFiles>(files), name, name, options);
 }
 
-// Opens bytes; they must outlive the checkpoint.
 inline std::unique_ptr<Checkpoint> open_bytes(const Bytes& bytes, const ReadOptions& options = {}) {
-  const Files no_shards;
-  return open_checkpoint_bytes(view(bytes), "test", options, shards_in(no_shards));
+  return open_checkpoint(std::make_unique<OneFile>(bytes), "test", "test", options);
+}
+
+// A context for packing, for as long as the tests run.
+inline zenwoq_context* packing_context() {
+  static const tools::ContextHandle context = tools::make_context({1, ZENWOQ_TIER_REFERENCE, {}});
+  return context.get();
+}
+
+// A layer's values as they come back from a packed weight. Throws ReadError.
+inline tools::Layer load(const Checkpoint& checkpoint, std::size_t index, std::size_t expert = 0) {
+  const LayerSource& source = *checkpoint.layers().at(index);
+  const Weight weight = pack(packing_context(), source, source.prepare(expert));
+  tools::Layer layer;
+  layer.info = tools::info_of(source);
+  layer.codes.resize(layer.info.n * ((layer.info.k + 1) / 2));
+  layer.scales.resize(layer.info.n * layer.info.groups() * layer.info.scale_bytes());
+  layer.zeros.resize(layer.info.n * layer.info.groups() * layer.info.zero_bytes());
+  tools::require(zenwoq_weight_unpack(weight.get(), layer.codes.data(), layer.codes.size(), layer.scales.data(),
+                                      layer.scales.size(), layer.zeros.empty() ? nullptr : layer.zeros.data(),
+                                      layer.zeros.size()));
+  const ByteView bias = source.has_bias() ? source.bias_of(expert) : ByteView();
+  layer.bias.assign(bias.begin(), bias.end());
+  return layer;
 }
 
 // The message of the ReadError that action throws, which must be one line; "" if it throws none.
@@ -162,7 +212,7 @@ inline std::string open_error(const Bytes& bytes) {
 inline std::string load_error(const Bytes& bytes, const ReadOptions& options = {}) {
   const auto checkpoint = open_bytes(bytes, options);
   return error_of([&] {
-    for (std::size_t i = 0; i < checkpoint->layers().size(); ++i) checkpoint->load(i);
+    for (std::size_t i = 0; i < checkpoint->layers().size(); ++i) load(*checkpoint, i);
   });
 }
 
@@ -174,11 +224,11 @@ inline std::string reason_for(const Checkpoint& checkpoint, const std::string& n
   return "";
 }
 
-inline unsigned code_at(const Layer& layer, std::size_t n, std::size_t k) {
+inline unsigned code_at(const tools::Layer& layer, std::size_t n, std::size_t k) {
   const unsigned byte = layer.codes.at(n * ((layer.info.k + 1) / 2) + k / 2);
   return k % 2 == 0 ? byte & 15u : byte >> 4;
 }
 
 #define EXPECT_CONTAINS(text, part) EXPECT_NE((text).find(part), std::string::npos) << "in: " << (text)
 
-}  // namespace zenwoq::tools::testing
+}  // namespace zenwoq::formats::testing

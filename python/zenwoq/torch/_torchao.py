@@ -200,7 +200,7 @@ def _misfits(codes: torch.Tensor, scale_and_zero: torch.Tensor) -> int:
 
     TorchAO stretches each group over all codes, unless its values are all nearly the same, for example zeros: then it
     sets the scale to 1e-6. Hardly any group is a misfit in the right layout; others mix the codes of two rows.
-    tools/readers/torchao_opaque.cpp has the same rule, and both read the fixtures opaque_zeros_*.
+    formats/torchao_opaque.cpp has the same rule, and both read the fixtures opaque_zeros_*.
     """
     count = min(len(codes), _SAMPLE_ROWS)
     sample = torch.arange(count) * len(codes) // count

@@ -1,0 +1,286 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Checkpoints at the C boundary. Inside errors are exceptions; here they become statuses and sentences.
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <exception>
+#include <new>
+#include <string_view>
+#include <utility>
+
+#include "formats/checkpoint.h"
+#include "formats/container/text.h"
+#include "zenwoq/formats.h"
+
+using namespace zenwoq::formats;
+
+namespace {
+
+// An entry of the list that callers see.
+struct Entry {
+  const LayerSource* layer = nullptr;  // or ...
+  const LeftAlone* left_alone = nullptr;
+  std::string quantization;
+  std::uint64_t packed_bytes = 0;
+
+  const std::string& name() const { return layer != nullptr ? layer->name : left_alone->name; }
+};
+
+Entry entry_of(const LayerSource& layer) {
+  std::array<char, 128> text{};
+  std::size_t bytes = 0;
+  const bool good = zenwoq_weight_desc_text(&layer.desc, text.data(), text.size()) == ZENWOQ_OK &&
+                    zenwoq_weight_packed_bytes(&layer.desc, &bytes) == ZENWOQ_OK;
+  if (!good) fail("{}: {}", layer.where, zenwoq_last_error());
+  return {&layer, nullptr, text.data(), bytes};
+}
+
+}  // namespace
+
+struct zenwoq_checkpoint {
+  explicit zenwoq_checkpoint(std::unique_ptr<Checkpoint> opened) : checkpoint(std::move(opened)) {
+    for (const auto& layer : checkpoint->layers()) entries.push_back(entry_of(*layer));
+    for (const LeftAlone& left : checkpoint->left_alone()) entries.push_back({nullptr, &left, {}, 0});
+    for (std::size_t i = 0; i < entries.size(); ++i) by_name.emplace_back(entries[i].name(), i);
+    std::sort(by_name.begin(), by_name.end());
+  }
+
+  std::unique_ptr<Checkpoint> checkpoint;
+  std::vector<Entry> entries;
+  std::vector<std::pair<std::string_view, std::size_t>> by_name;
+};
+
+namespace {
+
+// What is wrong with a call, not with a file.
+class CallError : public std::runtime_error {
+ public:
+  CallError(zenwoq_status status, const std::string& text) : std::runtime_error(text), status_(status) {}
+  zenwoq_status status() const { return status_; }
+
+ private:
+  zenwoq_status status_;
+};
+
+template <typename... Args>
+[[noreturn]] void refuse(fmt::format_string<Args...> text, Args&&... args) {
+  throw CallError(ZENWOQ_ERROR_INVALID_ARGUMENT, fmt::format(text, std::forward<Args>(args)...));
+}
+
+template <typename Body>
+zenwoq_status at_boundary(Body&& body) noexcept {
+  try {
+    body();
+    return zenwoq_report(ZENWOQ_OK, nullptr);
+  } catch (const CallError& error) {
+    return zenwoq_report(error.status(), error.what());
+  } catch (const ReadError& error) {
+    return zenwoq_report(ZENWOQ_ERROR_BAD_FILE, error.what());
+  } catch (const std::bad_alloc&) {
+    return zenwoq_report(ZENWOQ_ERROR_OUT_OF_MEMORY, "out of memory");
+  } catch (const std::exception& error) {
+    return zenwoq_report(ZENWOQ_ERROR_INTERNAL, error.what());
+  } catch (...) {
+    return zenwoq_report(ZENWOQ_ERROR_INTERNAL, "unknown exception");
+  }
+}
+
+void require_pointer(const char* name, const void* pointer) {
+  if (pointer == nullptr) refuse("{} is NULL", name);
+}
+
+constexpr std::size_t kMaxStructSize = 4096;  // beyond any struct to come: such a size is no size
+
+// How much of a struct its caller knows, which is at least what its first version had.
+template <typename Struct>
+std::size_t struct_size(const char* name, const Struct* caller, std::size_t first_size) {
+  require_pointer(name, caller);
+  std::size_t size = 0;
+  std::memcpy(&size, caller, sizeof size);
+  if (size < first_size || size > kMaxStructSize) {
+    refuse("{0}->struct_size is {1}, must be {2}: call {0}_init first", name, size, sizeof(Struct));
+  }
+  return size;
+}
+
+constexpr std::size_t kFirstOptionsSize = 16;
+constexpr std::size_t kFirstInfoSize = 96;
+static_assert(kFirstOptionsSize <= sizeof(zenwoq_checkpoint_options) && kFirstInfoSize <= sizeof(zenwoq_tensor_info));
+
+// Fields that an older caller lacks have their defaults; those that this library lacks must be zero.
+ReadOptions read_options(const zenwoq_checkpoint_options* caller) {
+  constexpr const char* kName = "zenwoq_checkpoint_options";
+  if (caller == nullptr) return {};
+  const std::size_t size = struct_size(kName, caller, kFirstOptionsSize);
+  const auto* bytes = reinterpret_cast<const unsigned char*>(caller);
+  if (std::any_of(bytes + std::min(size, sizeof *caller), bytes + size, [](unsigned char byte) { return byte != 0; })) {
+    refuse("{} has fields set that this version ({}) does not know", kName, zenwoq_version());
+  }
+  zenwoq_checkpoint_options options;
+  zenwoq_checkpoint_options_init(&options);
+  std::memcpy(&options, caller, std::min(size, sizeof options));
+  if (options.reserved != 0) refuse("{}->reserved is {}: must be 0", kName, options.reserved);
+  switch (options.opaque_layout) {
+    case ZENWOQ_OPAQUE_AVX512: return {ReadOptions::OpaqueLayout::avx512};
+    case ZENWOQ_OPAQUE_AVX2: return {ReadOptions::OpaqueLayout::avx2};
+  }
+  refuse("opaque_layout {}: must be avx512 (0) or avx2 (1)", static_cast<int>(options.opaque_layout));
+}
+
+const Entry& entry_at(const zenwoq_checkpoint* checkpoint, std::size_t index) {
+  require_pointer("checkpoint", checkpoint);
+  if (index >= checkpoint->entries.size()) {
+    refuse("index {}: the checkpoint has {} entries", index, checkpoint->entries.size());
+  }
+  return checkpoint->entries[index];
+}
+
+const LayerSource& layer_at(const zenwoq_checkpoint* checkpoint, std::size_t index) {
+  const Entry& entry = entry_at(checkpoint, index);
+  if (entry.layer == nullptr) refuse("{} is no layer: {}", entry.name(), entry.left_alone->reason);
+  return *entry.layer;
+}
+
+void check_expert(const LayerSource& layer, std::size_t expert) {
+  if (expert >= layer.experts) refuse("expert {}: {} has {} weights", expert, layer.name, layer.experts);
+}
+
+zenwoq_tensor_info info_of(const Entry& entry) {
+  zenwoq_tensor_info info;
+  zenwoq_tensor_info_init(&info);
+  info.name = entry.name().c_str();
+  info.reason = info.format = info.quantization = "";
+  if (entry.layer == nullptr) {
+    info.kind = entry.left_alone->dense ? ZENWOQ_TENSOR_DENSE : ZENWOQ_TENSOR_OTHER;
+    info.reason = entry.left_alone->reason.c_str();
+    return info;
+  }
+  const LayerSource& layer = *entry.layer;
+  info.kind = ZENWOQ_TENSOR_LAYER;
+  info.has_bias = layer.has_bias() ? 1 : 0;
+  info.format = layer.format.c_str();
+  info.quantization = entry.quantization.c_str();
+  info.n = layer.desc.n;
+  info.k = layer.desc.k;
+  info.experts = layer.experts;
+  info.source_bytes = layer.bytes;
+  info.packed_bytes = entry.packed_bytes * layer.experts;
+  info.bias_type = layer.bias_type;
+  return info;
+}
+
+// The only entry with this name for which wanted(entry); the count if there is none.
+template <typename Wanted>
+std::size_t find_entry(const zenwoq_checkpoint& checkpoint, std::string_view name, Wanted wanted) {
+  const std::size_t none = checkpoint.entries.size();
+  std::size_t found = none;
+  const auto first =
+      std::lower_bound(checkpoint.by_name.begin(), checkpoint.by_name.end(), std::pair(name, std::size_t{0}));
+  for (auto next = first; next != checkpoint.by_name.end() && next->first == name; ++next) {
+    if (!wanted(checkpoint.entries[next->second])) continue;
+    if (found != none) refuse("entries {} and {} are both called {}: use the index", found, next->second, shown(name));
+    found = next->second;
+  }
+  return found;
+}
+
+}  // namespace
+
+zenwoq_status zenwoq_checkpoint_open(const char* path, const zenwoq_checkpoint_options* options,
+                                     zenwoq_checkpoint** checkpoint) {
+  return at_boundary([&] {
+    require_pointer("checkpoint", checkpoint);
+    *checkpoint = nullptr;
+    require_pointer("path", path);
+    *checkpoint = new zenwoq_checkpoint(open_checkpoint(path, read_options(options)));
+  });
+}
+
+void zenwoq_checkpoint_destroy(zenwoq_checkpoint* checkpoint) { delete checkpoint; }
+
+zenwoq_status zenwoq_checkpoint_count(const zenwoq_checkpoint* checkpoint, size_t* count) {
+  return at_boundary([&] {
+    require_pointer("checkpoint", checkpoint);
+    require_pointer("count", count);
+    *count = checkpoint->entries.size();
+  });
+}
+
+zenwoq_status zenwoq_checkpoint_info(const zenwoq_checkpoint* checkpoint, size_t index, zenwoq_tensor_info* info) {
+  return at_boundary([&] {
+    zenwoq_tensor_info value = info_of(entry_at(checkpoint, index));
+    const std::size_t size = struct_size("zenwoq_tensor_info", info, kFirstInfoSize);
+    value.struct_size = size;
+    std::memset(static_cast<void*>(info), 0, size);
+    std::memcpy(info, &value, std::min(size, sizeof value));
+  });
+}
+
+zenwoq_status zenwoq_checkpoint_find(const zenwoq_checkpoint* checkpoint, const char* name, size_t* index) {
+  return at_boundary([&] {
+    require_pointer("checkpoint", checkpoint);
+    require_pointer("name", name);
+    require_pointer("index", index);
+    const std::size_t none = checkpoint->entries.size();
+    std::size_t found = find_entry(*checkpoint, name, [](const Entry&) { return true; });
+    if (found == none && has_suffix(name, ".weight")) {
+      const auto is_layer = [](const Entry& entry) { return entry.layer != nullptr; };
+      found = find_entry(*checkpoint, without_suffix(name, ".weight"), is_layer);
+    }
+    if (found == none) refuse("the checkpoint has no tensor {}", shown(name));
+    *index = found;
+  });
+}
+
+zenwoq_status zenwoq_checkpoint_describe(const zenwoq_checkpoint* checkpoint, size_t index, zenwoq_weight_desc* desc) {
+  return at_boundary([&] {
+    const LayerSource& layer = layer_at(checkpoint, index);
+    const std::size_t size = struct_size("zenwoq_weight_desc", desc, sizeof(std::size_t));
+    std::memset(static_cast<void*>(desc), 0, size);
+    std::memcpy(desc, &layer.desc, std::min(size, sizeof layer.desc));
+    desc->struct_size = size;
+  });
+}
+
+zenwoq_status zenwoq_checkpoint_load(const zenwoq_checkpoint* checkpoint, size_t index, size_t expert,
+                                     zenwoq_context* context, zenwoq_weight** weight) {
+  return at_boundary([&] {
+    require_pointer("weight", weight);
+    *weight = nullptr;
+    require_pointer("context", context);
+    const LayerSource& layer = layer_at(checkpoint, index);
+    check_expert(layer, expert);
+    *weight = pack(context, layer, layer.prepare(expert)).release();
+  });
+}
+
+zenwoq_status zenwoq_checkpoint_bias(const zenwoq_checkpoint* checkpoint, size_t index, size_t expert,
+                                     zenwoq_dtype type, void* bias, size_t bias_bytes) {
+  return at_boundary([&] {
+    require_pointer("bias", bias);
+    const LayerSource& layer = layer_at(checkpoint, index);
+    if (!layer.has_bias()) refuse("{} has no bias", layer.name);
+    check_expert(layer, expert);
+    if (type != ZENWOQ_F32 && type != layer.bias_type) {
+      throw CallError(ZENWOQ_ERROR_UNSUPPORTED, fmt::format("bias as type {}: must be ZENWOQ_F32 (1) or the file's, {}",
+                                                            static_cast<int>(type), static_cast<int>(layer.bias_type)));
+    }
+    const std::size_t needed = layer.desc.n * float_bytes(type);
+    if (bias_bytes < needed) {
+      throw CallError(ZENWOQ_ERROR_BUFFER_TOO_SMALL,
+                      fmt::format("bias_bytes is {}, {} are needed", bias_bytes, needed));
+    }
+    const ByteView values = layer.bias_of(expert);
+    if (type == layer.bias_type) {
+      std::memcpy(bias, values.data(), needed);
+      return;
+    }
+    auto* out = static_cast<unsigned char*>(bias);
+    for (std::size_t i = 0; i < layer.desc.n; ++i) {
+      const float value = float_at(layer.bias_type, values.data(), i);
+      std::memcpy(out + i * sizeof value, &value, sizeof value);
+    }
+  });
+}

@@ -1,0 +1,220 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// AWQ, as AutoAWQ writes it: versions gemm and gemv.
+//
+//   W[n,k] = scale[n,g] * (code[n,k] - zero[n,g])
+//
+//   gemm:  P.qweight  I32 [K, N/8], half byte i of word w holds column 8w + {0,2,4,6,1,3,5,7}[i]
+//          P.qzeros   I32 [G, N/8], in the same order
+//          P.scales   [G, N]
+//   gemv:  P.qweight  I32 [N, K/8], half byte i of word w holds k = 8w + i
+//          P.qzeros   I32 [N, W], half byte i of word w is of group 8w + i; W is rounded up
+//          P.scales   [N, 8W], of which G count
+#include <algorithm>
+#include <utility>
+
+#include "formats/container/text.h"
+#include "formats/formats.h"
+#include "formats/parts.h"
+
+namespace zenwoq::formats {
+namespace {
+
+constexpr std::size_t word_codes = 8;
+constexpr std::size_t gemm_order[word_codes] = {0, 2, 4, 6, 1, 3, 5, 7};
+
+struct AwqLayer : LayerSource {
+  Tensor qweight;
+  Tensor qzeros;  // without bytes if there are none
+  Tensor scales;
+};
+
+unsigned half_byte(std::uint32_t word, std::size_t i) { return (word >> (4 * i)) & 15u; }
+
+struct GemmLayer final : AwqLayer {
+  Prepared prepare(std::size_t) const override;
+  std::vector<std::uint8_t> nibbles() const;
+  std::vector<std::uint8_t> unpacked_zeros() const;
+};
+
+// Two codes a byte along K; K is even.
+std::vector<std::uint8_t> GemmLayer::nibbles() const {
+  const std::size_t row_bytes = desc.k / 2;
+  std::vector<std::uint8_t> bytes(desc.n * row_bytes);
+  for (std::size_t w = 0; w < desc.n / word_codes; ++w) {
+    for (std::size_t k = 0; k < desc.k; k += 2) {
+      const std::uint32_t even = word_at(qweight, k, w), odd = word_at(qweight, k + 1, w);
+      for (std::size_t i = 0; i < word_codes; ++i) {
+        bytes[(word_codes * w + gemm_order[i]) * row_bytes + k / 2] =
+            static_cast<std::uint8_t>(half_byte(even, i) | half_byte(odd, i) << 4);
+      }
+    }
+  }
+  return bytes;
+}
+
+std::vector<std::uint8_t> GemmLayer::unpacked_zeros() const {
+  const std::size_t groups = groups_of(desc);
+  std::vector<std::uint8_t> zeros(desc.n * groups);
+  for (std::size_t g = 0; g < groups; ++g) {
+    for (std::size_t w = 0; w < desc.n / word_codes; ++w) {
+      const std::uint32_t word = word_at(qzeros, g, w);
+      for (std::size_t i = 0; i < word_codes; ++i) {
+        zeros[(word_codes * w + gemm_order[i]) * groups + g] = static_cast<std::uint8_t>(half_byte(word, i));
+      }
+    }
+  }
+  return zeros;
+}
+
+Prepared GemmLayer::prepare(std::size_t) const {
+  Prepared prepared;
+  prepared.set_codes(ZENWOQ_CODES_NIBBLES, prepared.own(nibbles()));
+  prepared.set_scales(prepared.own(transposed(scales.data, groups_of(desc), desc.n, float_bytes(desc.scale_type))));
+  if (desc.zero_kind == ZENWOQ_ZERO_INTEGER) prepared.set_zeros(prepared.own(unpacked_zeros()));
+  return prepared;
+}
+
+struct GemvLayer final : AwqLayer {
+  Prepared prepare(std::size_t) const override;
+  std::vector<std::uint8_t> first_scales() const;
+  std::vector<std::uint8_t> unpacked_zeros() const;
+};
+
+// Rows without what they were filled up with.
+std::vector<std::uint8_t> GemvLayer::first_scales() const {
+  const std::size_t bytes = float_bytes(desc.scale_type);
+  std::vector<std::uint8_t> values;
+  values.reserve(desc.n * groups_of(desc) * bytes);
+  for (std::size_t n = 0; n < desc.n; ++n) {
+    const std::uint8_t* row = scales.data.data() + n * scales.shape[1] * bytes;
+    values.insert(values.end(), row, row + groups_of(desc) * bytes);
+  }
+  return values;
+}
+
+std::vector<std::uint8_t> GemvLayer::unpacked_zeros() const {
+  std::vector<std::uint8_t> zeros;
+  zeros.reserve(desc.n * groups_of(desc));
+  for (std::size_t n = 0; n < desc.n; ++n) {
+    for (std::size_t g = 0; g < groups_of(desc); ++g) {
+      zeros.push_back(static_cast<std::uint8_t>(half_byte(word_at(qzeros, n, g / word_codes), g % word_codes)));
+    }
+  }
+  return zeros;
+}
+
+Prepared GemvLayer::prepare(std::size_t) const {
+  Prepared prepared;
+  prepared.set_codes(ZENWOQ_CODES_NIBBLES, qweight.data);
+  prepared.set_scales(prepared.own(first_scales()));
+  if (desc.zero_kind == ZENWOQ_ZERO_INTEGER) prepared.set_zeros(prepared.own(unpacked_zeros()));
+  return prepared;
+}
+
+// What the configuration says of all weights.
+struct AwqConfig {
+  std::string reason;            // why none is read; empty if they are
+  std::uint64_t group_size = 0;  // 0: a group is a row
+  bool gemv = false;
+  bool has_zeros = false;  // each must have them
+};
+
+AwqConfig read_config(const JsonFields& fields) {
+  AwqConfig config;
+  const std::int64_t bits = fields.integer("bits").value_or(0);
+  const std::int64_t group_size = fields.integer("group_size").value_or(0);
+  const std::string version = lower_case(fields.text("version").value_or("gemm"));
+  if (bits != 4) {
+    config.reason = fmt::format("awq of {} bits, only 4 are read", bits);
+  } else if (version != "gemm" && version != "gemv") {
+    config.reason = fmt::format("awq of version {}, only gemm and gemv are read", shown(version));
+  } else if (group_size < -1 || group_size == 0) {
+    config.reason = fmt::format("awq of group_size {}", group_size);
+  }
+  config.group_size = group_size < 0 ? 0 : static_cast<std::uint64_t>(group_size);
+  config.gemv = version == "gemv";
+  config.has_zeros = fields.flag("zero_point").value_or(false);
+  return config;
+}
+
+std::string dtype_reason(const TensorMap& parts, const AwqConfig& config, const std::string& where) {
+  const Tensor& qweight = require_part(parts, "qweight", where);
+  if (qweight.dtype != "I32") return fmt::format("awq with {} qweight", lower_case(shown(qweight.dtype)));
+  if (is_empty(qweight)) return empty_reason(qweight);
+  if (qweight.shape.size() != 2) return fmt::format("{}-D, not the weight of a linear", qweight.shape.size());
+  const Tensor& scales = require_part(parts, "scales", where);
+  if (!float_type(scales.dtype)) return fmt::format("{} scales", lower_case(shown(scales.dtype)));
+  if (config.has_zeros) require_part(parts, "qzeros", where);
+  const auto qzeros = parts.find("qzeros");
+  if (qzeros == parts.end() || qzeros->second.dtype == "I32") return {};
+  return fmt::format("awq with {} qzeros", lower_case(shown(qzeros->second.dtype)));
+}
+
+// Throws ReadError unless the parts have the shapes of the version.
+void check_shapes(const AwqLayer& layer, bool gemv, const std::string& where) {
+  const std::uint64_t n = layer.desc.n, groups = groups_of(layer.desc);
+  if (layer.desc.k % group_of(layer.desc) != 0) {
+    fail("{}: rows of {} values do not divide into groups of {}", where, layer.desc.k, group_of(layer.desc));
+  }
+  const bool has_zeros = layer.desc.zero_kind == ZENWOQ_ZERO_INTEGER;
+  if (!gemv) {
+    require_shape(layer.scales, "scales", {groups, n}, where);
+    if (has_zeros) require_shape(layer.qzeros, "qzeros", {groups, n / word_codes}, where);
+    return;
+  }
+  const std::uint64_t columns = layer.scales.shape.size() == 2 ? layer.scales.shape[1] : 0;
+  if (columns < groups || columns % word_codes != 0) {
+    fail("{}: scales has shape {}, it should be [{}, {} or more eights]", where, shown(layer.scales.shape), n, groups);
+  }
+  require_shape(layer.scales, "scales", {n, columns}, where);
+  if (has_zeros) require_shape(layer.qzeros, "qzeros", {n, columns / word_codes}, where);
+}
+
+std::unique_ptr<LayerSource> make_layer(TensorMap& parts, const AwqConfig& config, const std::string& where) {
+  std::unique_ptr<AwqLayer> layer;
+  if (config.gemv) {
+    layer = std::make_unique<GemvLayer>();
+  } else {
+    layer = std::make_unique<GemmLayer>();
+  }
+  layer->qweight = std::move(parts.at("qweight"));
+  layer->scales = std::move(parts.at("scales"));
+  if (const auto qzeros = parts.find("qzeros"); qzeros != parts.end()) {
+    layer->qzeros = std::move(qzeros->second);
+    layer->desc.zero_kind = ZENWOQ_ZERO_INTEGER;
+  }
+  const std::uint64_t packed = layer->qweight.shape[1] * word_codes;  // fits: half of it is in the file
+  layer->desc.n = config.gemv ? layer->qweight.shape[0] : packed;
+  layer->desc.k = config.gemv ? packed : layer->qweight.shape[0];
+  layer->desc.group_size = group_size_or_channel(config.group_size, layer->desc.k);
+  layer->desc.scale_type = *float_type(layer->scales.dtype);
+  check_shapes(*layer, config.gemv, where);
+  if (layer->desc.k % 2 != 0) fail("{}: rows of {} values, an odd number", where, layer->desc.k);
+  layer->where = where;
+  layer->format = config.gemv ? "awq gemv" : "awq gemm";
+  layer->bytes = layer->qweight.data.size() + layer->qzeros.data.size() + layer->scales.data.size();
+  return layer;
+}
+
+void import_weight(TensorSet& set, const std::string& name, const AwqConfig& config, FoundLayers& found) {
+  const std::string where = fmt::format("{}: weight {}.weight", set.where, name);
+  TensorMap parts = take_parts(set, name, {"qweight", "qzeros", "scales"});
+  std::string reason = config.reason.empty() ? dtype_reason(parts, config, where) : config.reason;
+  add_layer(
+      set, name, std::move(reason), [&] { return make_layer(parts, config, where); }, found);
+}
+
+}  // namespace
+
+void find_awq(Contents& contents, FoundLayers& found) {
+  const std::vector<std::string> names = names_before(contents.set, ".qweight");
+  if (names.empty()) return;
+  const JsonFields& fields = contents.quantization_config();
+  if (lower_case(fields.text("quant_method").value_or("")) != "awq") return;
+  const AwqConfig config = read_config(fields);
+  for (const std::string& name : names) import_weight(contents.set, name, config, found);
+}
+
+}  // namespace zenwoq::formats

@@ -1,0 +1,177 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tells containers apart by content, reads their contents, and asks each format for what it understands.
+#include "formats/checkpoint.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <iterator>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "formats/container/ggml_types.h"
+#include "formats/container/gguf_model.h"
+#include "formats/container/safetensors.h"
+#include "formats/container/sharded.h"
+#include "formats/container/text.h"
+#include "formats/formats.h"
+
+namespace zenwoq::formats {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view index_suffix = ".index.json";
+constexpr std::string_view safetensors_extension = ".safetensors";
+constexpr std::string_view gguf_extension = ".gguf";
+constexpr std::size_t shown_path_bytes = 400;
+
+// What git leaves in place of a large file that was not fetched.
+void refuse_lfs_pointer(ByteView bytes, const std::string& where) {
+  if (bytes.text().starts_with("version https://git-lfs.github.com/spec/")) {
+    fail("{}: is a git-lfs pointer, not the file itself: fetch that with git lfs pull", where);
+  }
+}
+
+// The files of a checkpoint, of which none may be a pointer.
+class FetchedFiles final : public Files {
+ public:
+  explicit FetchedFiles(Files& files) : files_(files) {}
+
+  ByteView require(const std::string& name) override {
+    const ByteView bytes = files_.require(name);
+    refuse_lfs_pointer(bytes, shown(name, shown_path_bytes));
+    return bytes;
+  }
+  std::optional<ByteView> find(const std::string& name) override {
+    const std::optional<ByteView> bytes = files_.find(name);
+    if (bytes) refuse_lfs_pointer(*bytes, shown(name, shown_path_bytes));
+    return bytes;
+  }
+
+ private:
+  Files& files_;
+};
+
+[[noreturn]] void refuse_lone_shard(const std::string& where, const std::string& which) {
+  fail("{}: is {}, and layers may go on in the others: open the {} beside it", where, which, index_suffix);
+}
+
+// Reads the tensors of the file into contents.
+void read_file(ByteView bytes, const std::string& name, Files& files, Contents& contents) {
+  const std::string& where = contents.where;
+  refuse_lfs_pointer(bytes, where);
+  if (has_suffix(name, index_suffix)) {
+    contents.set = read_shards(bytes, where, files);
+  } else if (looks_like_gguf(bytes)) {
+    contents.gguf = read_gguf_model(bytes, where, name, files);
+  } else if (bytes.text().starts_with("PK\x03\x04")) {
+    fail("{}: is a zip file (a PyTorch pickle?), which is not read; save the model as safetensors", where);
+  } else if (looks_like_safetensors(bytes)) {
+    if (const std::optional<ShardName> shard = parse_shard_name(name, safetensors_extension)) {
+      refuse_lone_shard(where, fmt::format("shard {} of {}", shard->number, shard->count));
+    }
+    contents.set = parse_safetensors(bytes, where);
+  } else {
+    fail("{}: is neither a safetensors nor a GGUF file", where);
+  }
+}
+
+std::string rest_reason(const GgufTensor& tensor) {
+  if (is_empty(tensor)) return fmt::format("shape {}, no values", shown(tensor.dimensions));
+  return plain_ggml_reason(tensor.type, tensor.dimensions.size());
+}
+
+// What no format has taken.
+void leave_rest(Contents& contents, FoundLayers& found) {
+  for (const auto& [name, tensor] : contents.set.tensors) {
+    found.left_alone.push_back({name, plain_tensor_reason(tensor), float_type(tensor.dtype).has_value()});
+  }
+  std::move(contents.set.left_alone.begin(), contents.set.left_alone.end(), std::back_inserter(found.left_alone));
+  for (const GgufTensor& tensor : contents.gguf) {
+    found.left_alone.push_back({tensor.name, rest_reason(tensor), float_type_of_ggml(tensor.type).has_value()});
+  }
+}
+
+// error: why the directory cannot be listed.
+std::vector<fs::path> files_in(const fs::path& directory, std::string_view suffix, std::error_code& error) {
+  std::vector<fs::path> files;
+  for (fs::directory_iterator next(directory, error), end; !error && next != end; next.increment(error)) {
+    if (next->path().filename().string().ends_with(suffix)) files.push_back(next->path());
+  }
+  return files;
+}
+
+// The GGUF files of a directory; of a model in several files, the first one. Where there are only later ones, one of
+// them: opening it names the one that is missing.
+std::vector<fs::path> gguf_models_in(const fs::path& directory) {
+  std::error_code error;
+  std::vector<fs::path> files = files_in(directory, gguf_extension, error);
+  if (error) fail("{}: cannot be listed: {}", shown(directory.string(), shown_path_bytes), error.message());
+  const auto is_first = [](const fs::path& file) {
+    const std::optional<ShardName> shard = parse_shard_name(file.filename().string(), gguf_extension);
+    return !shard || shard->number == 1;
+  };
+  const auto later = std::stable_partition(files.begin(), files.end(), is_first);
+  files.erase(later == files.begin() && later != files.end() ? later + 1 : later, files.end());
+  return files;
+}
+
+// Throws ReadError for a safetensors file that an index beside it places among others.
+void refuse_file_of_an_index(const fs::path& file) {
+  const fs::path directory = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  if (!file.filename().string().ends_with(safetensors_extension)) return;
+  const std::string suffix = std::string(safetensors_extension) + std::string(index_suffix);
+  std::error_code error;  // a directory that cannot be listed has no index that is known
+  for (const fs::path& index : files_in(directory, suffix, error)) {
+    bool several = false;
+    try {
+      several = is_one_of_several(MappedFile(index.string()).bytes(), index.string(), file.filename().string());
+    } catch (const ReadError&) {  // an index that cannot be read says nothing about this file
+    }
+    if (several) refuse_lone_shard(shown(file.string(), shown_path_bytes), "one of several shards");
+  }
+}
+
+// The path of a directory's checkpoint, which has one of the file names that Hugging Face uses.
+fs::path checkpoint_in(const fs::path& directory) {
+  std::error_code error;
+  for (const char* name : {"model.safetensors.index.json", "model.safetensors"}) {
+    if (fs::exists(directory / name, error)) return directory / name;
+  }
+  const std::vector<fs::path> gguf_files = gguf_models_in(directory);
+  if (gguf_files.size() == 1) return gguf_files[0];
+  const std::string where = shown(directory.string(), shown_path_bytes);
+  if (gguf_files.empty()) {
+    fail("{}: the directory has no model.safetensors.index.json, no model.safetensors and no .gguf file", where);
+  }
+  fail("{}: the directory has {} .gguf files, name one of them", where, gguf_files.size());
+}
+
+}  // namespace
+
+std::unique_ptr<Checkpoint> open_checkpoint(std::unique_ptr<Files> files, const std::string& name,
+                                            const std::string& where, const ReadOptions& options) {
+  FetchedFiles fetched(*files);
+  Contents contents(where, fetched, options);
+  read_file(files->require(name), name, fetched, contents);
+  FoundLayers found;
+  for (const Format& format : formats()) format.find(contents, found);
+  leave_rest(contents, found);
+  return std::make_unique<Checkpoint>(std::move(found), std::move(files));
+}
+
+std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const ReadOptions& options) {
+  std::error_code error;
+  const fs::path file = fs::is_directory(path, error) ? checkpoint_in(path) : fs::path(path);
+  std::unique_ptr<Checkpoint> checkpoint =
+      open_checkpoint(std::make_unique<FolderFiles>(file.parent_path().string()), file.filename().string(),
+                      shown(file.string(), shown_path_bytes), options);
+  refuse_file_of_an_index(file);
+  return checkpoint;
+}
+
+}  // namespace zenwoq::formats

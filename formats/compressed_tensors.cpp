@@ -1,0 +1,203 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// compressed-tensors "pack-quantized" (llm-compressor): 4-bit integers, symmetric or with zero points, per group, per
+// channel or per tensor.
+//
+//   W[n,k] = scale[n,g] * (code[n,k] - zero[n,g])
+//
+//   P.weight_packed      I32 [N, ceil(K/8)], word w of a row holds the codes of k = 8w (low half byte) to 8w + 7
+//   P.weight_scale       [N, G], [N, 1] or [1]
+//   P.weight_shape       [2] integers: N and K
+//   P.weight_zero_point  I32 [ceil(N/8), G], packed along N in the same order; missing: 8
+//   P.weight_g_idx       I32 [K]: the group of each k, or -1 everywhere
+//
+// Values and zero points are stored with 8 added, which is what makes them codes.
+#include <algorithm>
+#include <utility>
+
+#include "formats/container/text.h"
+#include "formats/formats.h"
+#include "formats/parts.h"
+
+namespace zenwoq::formats {
+namespace {
+
+constexpr std::size_t word_codes = 8;
+
+std::uint64_t words_for(std::uint64_t codes) { return codes / word_codes + (codes % word_codes != 0 ? 1 : 0); }
+
+struct PackedLayer final : LayerSource {
+  Tensor packed;
+  Tensor scale;
+  Tensor zero_point;  // without bytes if there is none
+
+  Prepared prepare(std::size_t) const override;
+  std::vector<std::uint8_t> repeated_scale() const;
+  std::vector<std::uint8_t> unpacked_zero_points() const;
+};
+
+// The one scale of a tensor for each of its rows.
+std::vector<std::uint8_t> PackedLayer::repeated_scale() const {
+  std::vector<std::uint8_t> scales;
+  scales.reserve(desc.n * scale.data.size());
+  for (std::size_t n = 0; n < desc.n; ++n) scales.insert(scales.end(), scale.data.begin(), scale.data.end());
+  return scales;
+}
+
+std::vector<std::uint8_t> PackedLayer::unpacked_zero_points() const {
+  const std::size_t groups = groups_of(desc);
+  std::vector<std::uint8_t> zeros(desc.n * groups);
+  for (std::size_t n = 0; n < desc.n; ++n) {
+    for (std::size_t g = 0; g < groups; ++g) {
+      const std::uint32_t word = word_at(zero_point, n / word_codes, g);
+      zeros[n * groups + g] = static_cast<std::uint8_t>((word >> (4 * (n % word_codes))) & 15u);
+    }
+  }
+  return zeros;
+}
+
+Prepared PackedLayer::prepare(std::size_t) const {
+  Prepared prepared;
+  prepared.set_codes(ZENWOQ_CODES_NIBBLES, packed.data, 4 * packed.shape[1]);
+  const bool one_scale = scale.shape.size() == 1;
+  prepared.set_scales(one_scale ? prepared.own(repeated_scale()) : scale.data);
+  if (desc.zero_kind == ZENWOQ_ZERO_INTEGER) prepared.set_zeros(prepared.own(unpacked_zero_points()));
+  return prepared;
+}
+
+// N and K. Throws ReadError unless weight_shape is two numbers that rows and words of weight_packed can have been made
+// of.
+std::pair<std::uint64_t, std::uint64_t> read_shape(const Tensor& shape, const std::string& where) {
+  const bool wide = shape.dtype == "I64";
+  if (!wide && shape.dtype != "I32") {
+    fail("{}: weight_shape has type {}, it should be I64", where, shown(shape.dtype));
+  }
+  require_shape(shape, "weight_shape", {2}, where);
+  std::int64_t sizes[2];
+  for (std::size_t i = 0; i < 2; ++i) {
+    sizes[i] = wide ? shape.data.read_le<std::int64_t>(8 * i) : shape.data.read_le<std::int32_t>(4 * i);
+    if (sizes[i] <= 0) fail("{}: weight_shape says [{}, ...]: sizes are from 1 on", where, sizes[i]);
+  }
+  return {static_cast<std::uint64_t>(sizes[0]), static_cast<std::uint64_t>(sizes[1])};
+}
+
+// Whether each k is in the group that it lies in, or none is said.
+bool is_in_order(const Tensor& g_idx, std::uint64_t group) {
+  const std::uint64_t count = g_idx.data.size() / 4;
+  bool unused = true, in_order = true;
+  for (std::uint64_t k = 0; k < count; ++k) {
+    const auto index = g_idx.data.read_le<std::int32_t>(4 * k);
+    unused = unused && index == -1;
+    in_order = in_order && index >= 0 && static_cast<std::uint64_t>(index) == k / group;
+  }
+  return unused || in_order;
+}
+
+// Groups in a row; 1 for one scale of all.
+std::uint64_t groups_in(const Tensor& scale) { return scale.shape.size() == 2 ? scale.shape[1] : 1; }
+
+// Why a weight that does not contradict itself cannot be imported; empty if it can.
+std::string reason_to_leave(const TensorMap& parts, const std::string& where) {
+  const Tensor& packed = require_part(parts, "weight_packed", where);
+  if (packed.dtype != "I32") {
+    return fmt::format("compressed-tensors with {} weight_packed, only i32 is read", lower_case(shown(packed.dtype)));
+  }
+  if (is_empty(packed)) return empty_reason(packed);
+  if (packed.shape.size() != 2) return fmt::format("{}-D, not the weight of a linear", packed.shape.size());
+  const auto [n, k] = read_shape(require_part(parts, "weight_shape", where), where);
+  if (packed.shape[1] != words_for(k) && k % packed.shape[1] == 0) {
+    return fmt::format("{} values in a word, only 8 of 4 bits are read", k / packed.shape[1]);
+  }
+  const Tensor& scale = require_part(parts, "weight_scale", where);
+  if (!float_type(scale.dtype)) return fmt::format("{} scales", lower_case(shown(scale.dtype)));
+  const auto zero_point = parts.find("weight_zero_point");
+  if (zero_point != parts.end() && zero_point->second.dtype != "I32") {
+    return fmt::format("{} zero points, only i32 ones are read", lower_case(shown(zero_point->second.dtype)));
+  }
+  return {};
+}
+
+// The layer of a weight without reason_to_leave; throws ReadError if sizes contradict each other.
+std::unique_ptr<PackedLayer> check_layer(TensorMap& parts, const std::string& where) {
+  auto layer = std::make_unique<PackedLayer>();
+  const auto [n, k] = read_shape(parts.at("weight_shape"), where);
+  layer->packed = std::move(parts.at("weight_packed"));
+  require_shape(layer->packed, "weight_packed", {n, words_for(k)}, where);
+  layer->scale = std::move(parts.at("weight_scale"));
+  const std::uint64_t groups = groups_in(layer->scale);
+  if (layer->scale.shape.size() == 1) {
+    require_shape(layer->scale, "weight_scale", {1}, where);
+  } else {
+    require_shape(layer->scale, "weight_scale", {n, groups}, where);
+  }
+  if (groups == 0 || k % groups != 0) fail("{}: rows of {} values do not divide into {} groups", where, k, groups);
+  if (const auto zero_point = parts.find("weight_zero_point"); zero_point != parts.end()) {
+    layer->zero_point = std::move(zero_point->second);
+    require_shape(layer->zero_point, "weight_zero_point", {words_for(n), groups}, where);
+    layer->desc.zero_kind = ZENWOQ_ZERO_INTEGER;
+  }
+  layer->where = where;
+  layer->format = "compressed-tensors";
+  layer->bytes = layer->packed.data.size() + layer->scale.data.size() + layer->zero_point.data.size();
+  layer->desc.n = n;
+  layer->desc.k = k;
+  layer->desc.group_size = group_size_or_channel(k / groups, k);
+  layer->desc.scale_type = *float_type(layer->scale.dtype);
+  return layer;
+}
+
+// What the configuration says of all weights.
+struct PackedConfig {
+  std::string reason;       // why none is read: activations are to be quantized, or the format is another one
+  bool asymmetric = false;  // each must have zero points
+};
+
+PackedConfig read_config(const JsonFields& fields) {
+  PackedConfig config;
+  const std::string format = fields.text("format").value_or("pack-quantized");
+  if (format != "pack-quantized" && format != "mixed-precision") {
+    config.reason = fmt::format("compressed-tensors {}, not read", shown(format));
+    return config;
+  }
+  std::size_t groups = 0, asymmetric = 0;
+  for (const JsonFields& group : fields.object("config_groups").objects()) {
+    const JsonFields weights = group.object("weights");
+    if (weights.integer("num_bits") != 4) continue;
+    if (group.has("input_activations")) config.reason = "activations are quantized too (input_activations)";
+    ++groups;
+    asymmetric += weights.flag("symmetric").value_or(true) ? 0 : 1;
+  }
+  config.asymmetric = groups != 0 && asymmetric == groups;
+  return config;
+}
+
+void import_weight(Contents& contents, const std::string& name, const PackedConfig& config, FoundLayers& found) {
+  const std::string where = fmt::format("{}: weight {}.weight", contents.where, name);
+  TensorMap parts = take_parts(contents.set, name,
+                               {"weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx"});
+  std::string reason = config.reason.empty() ? reason_to_leave(parts, where) : config.reason;
+  std::unique_ptr<PackedLayer> layer;
+  if (reason.empty()) {
+    if (config.asymmetric) require_part(parts, "weight_zero_point", where);
+    layer = check_layer(parts, where);
+  }
+  if (const auto g_idx = parts.find("weight_g_idx"); layer != nullptr && g_idx != parts.end()) {
+    require_dtype(g_idx->second, "weight_g_idx", "I32", where);
+    require_shape(g_idx->second, "weight_g_idx", {layer->desc.k}, where);
+    if (!is_in_order(g_idx->second, group_of(layer->desc))) reason = "columns in the order of weight_g_idx, not read";
+  }
+  add_layer(
+      contents.set, name, std::move(reason), [&] { return std::move(layer); }, found);
+}
+
+}  // namespace
+
+void find_compressed_tensors(Contents& contents, FoundLayers& found) {
+  const std::vector<std::string> names = names_before(contents.set, ".weight_packed");
+  if (names.empty()) return;
+  const PackedConfig config = read_config(contents.quantization_config());
+  for (const std::string& name : names) import_weight(contents, name, config, found);
+}
+
+}  // namespace zenwoq::formats

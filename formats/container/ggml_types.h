@@ -1,0 +1,35 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The element types of GGUF tensors: name and size of each.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "zenwoq/zenwoq.h"
+
+namespace zenwoq::formats {
+
+// The numbers that GGUF files give to the types that are imported.
+constexpr std::uint32_t ggml_q4_0 = 2;
+constexpr std::uint32_t ggml_q4_1 = 3;
+
+struct GgmlType {
+  std::uint32_t number;
+  const char* name;
+  std::uint32_t block_elements;  // a row is a whole number of blocks
+  std::uint32_t block_bytes;
+};
+
+// nullptr for an unknown number.
+const GgmlType* find_ggml_type(std::uint32_t number);
+
+// The zenwoq type of a ggml type, if it has one.
+std::optional<zenwoq_dtype> float_type_of_ggml(std::uint32_t number);
+
+// "q8_0, not a 4-bit type": why a tensor with that many dimensions is left alone.
+std::string plain_ggml_reason(std::uint32_t number, std::size_t dimensions);
+
+}  // namespace zenwoq::formats

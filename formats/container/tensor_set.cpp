@@ -1,0 +1,64 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Types of safetensors elements, and lookup by prefix.
+#include "formats/container/tensor_set.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "formats/container/text.h"
+
+namespace zenwoq::formats {
+
+std::optional<std::uint64_t> element_bits(const std::string& dtype) {
+  struct Type {
+    std::string_view name;
+    std::uint64_t bits;
+  };
+  static constexpr Type types[] = {
+      {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6},     {"BOOL", 8},        {"U8", 8},      {"I8", 8},
+      {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"F8_E8M0", 8}, {"I16", 16},
+      {"U16", 16},    {"F16", 16},    {"BF16", 16},       {"I32", 32},        {"U32", 32},    {"F32", 32},
+      {"I64", 64},    {"U64", 64},    {"F64", 64},        {"C64", 64}};
+  const auto* found =
+      std::find_if(std::begin(types), std::end(types), [&](const Type& type) { return type.name == dtype; });
+  return found == std::end(types) ? std::nullopt : std::optional(found->bits);
+}
+
+std::optional<zenwoq_dtype> float_type(const std::string& dtype) {
+  if (dtype == "F32") return ZENWOQ_F32;
+  if (dtype == "F16") return ZENWOQ_F16;
+  if (dtype == "BF16") return ZENWOQ_BF16;
+  return std::nullopt;
+}
+
+bool is_empty(const Tensor& tensor) {
+  return std::find(tensor.shape.begin(), tensor.shape.end(), 0u) != tensor.shape.end();
+}
+
+std::string empty_reason(const Tensor& tensor) { return fmt::format("shape {}, no values", shown(tensor.shape)); }
+
+std::string plain_tensor_reason(const Tensor& tensor) {
+  const std::string type = lower_case(shown(tensor.dtype, 20));
+  if (!element_bits(tensor.dtype)) return fmt::format("unknown type {}", type);
+  const bool matrix_of_floats = tensor.shape.size() >= 2 && float_type(tensor.dtype);
+  return fmt::format("{}-D {}{}", tensor.shape.size(), type, matrix_of_floats ? ", not quantized" : "");
+}
+
+bool TensorSet::has_prefix(const std::string& prefix) const {
+  const auto first = tensors.lower_bound(prefix);
+  return first != tensors.end() && first->first.starts_with(prefix);
+}
+
+TensorMap TensorSet::take_prefix(const std::string& prefix) {
+  TensorMap taken;
+  auto next = tensors.lower_bound(prefix);
+  while (next != tensors.end() && next->first.starts_with(prefix)) {
+    taken.emplace(next->first.substr(prefix.size()), std::move(next->second));
+    next = tensors.erase(next);
+  }
+  return taken;
+}
+
+}  // namespace zenwoq::formats

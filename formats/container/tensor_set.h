@@ -1,0 +1,64 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The tensors of one safetensors file, or of all its shards, by name; formats take out what they
+// understand.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "formats/container/byte_view.h"
+#include "zenwoq/zenwoq.h"
+
+namespace zenwoq::formats {
+
+struct Tensor {
+  std::string dtype;  // as the file spells it: "BF16"
+  std::vector<std::uint64_t> shape;
+  ByteView data;  // of the size that shape and dtype call for, if dtype is known
+};
+
+// Bits of one element; empty for an unknown dtype.
+std::optional<std::uint64_t> element_bits(const std::string& dtype);
+
+// The zenwoq type of a dtype, if it has one.
+std::optional<zenwoq_dtype> float_type(const std::string& dtype);
+
+// Whether a dimension is 0.
+bool is_empty(const Tensor& tensor);
+
+// "shape [16, 0], no values": why a weight whose codes are empty is left alone.
+std::string empty_reason(const Tensor& tensor);
+
+// "2-D f32, not quantized": why a tensor that belongs to no 4-bit weight is left alone.
+std::string plain_tensor_reason(const Tensor& tensor);
+
+using TensorMap = std::map<std::string, Tensor>;
+
+// A tensor that becomes no layer.
+struct LeftAlone {
+  std::string name;
+  std::string reason;
+  bool dense = false;  // plain numbers, as norms and embeddings are, not a weight in a format that is not read
+};
+
+struct TensorSet {
+  std::string where;  // the file, as messages name it
+  TensorMap tensors;
+  std::map<std::string, std::set<std::string>> metadata;  // shards may disagree: every value that a key has
+  std::vector<LeftAlone> left_alone;                      // seen in a shard, but not part of the checkpoint
+
+  // Whether any name starts with prefix.
+  bool has_prefix(const std::string& prefix) const;
+
+  // Takes out the tensors whose names start with prefix, keyed by the rest of their names.
+  TensorMap take_prefix(const std::string& prefix);
+};
+
+}  // namespace zenwoq::formats

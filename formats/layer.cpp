@@ -1,0 +1,54 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// From a layer's source to a packed weight.
+#include "formats/layer.h"
+
+#include <new>
+#include <stdexcept>
+#include <utility>
+
+#include "formats/container/read_error.h"
+
+namespace zenwoq::formats {
+
+void Prepared::set_codes(zenwoq_code_layout layout, ByteView codes, std::size_t row_bytes) {
+  source.code_layout = layout;
+  source.codes = codes.data();
+  source.codes_bytes = codes.size();
+  source.codes_row_bytes = row_bytes;
+}
+
+void Prepared::set_scales(ByteView scales) {
+  source.scales = scales.data();
+  source.scales_bytes = scales.size();
+}
+
+void Prepared::set_zeros(ByteView zeros) {
+  source.zeros = zeros.data();
+  source.zeros_bytes = zeros.size();
+}
+
+ByteView Prepared::own(std::vector<std::uint8_t> bytes) {
+  owned_.push_back(std::move(bytes));
+  return {owned_.back().data(), owned_.back().size()};
+}
+
+ByteView LayerSource::bias_of(std::size_t expert) const {
+  const std::size_t each = bias.size() / experts;
+  return bias.sub(expert * each, each);
+}
+
+Weight pack(zenwoq_context* context, const LayerSource& layer, const Prepared& prepared) {
+  zenwoq_weight* weight = nullptr;
+  const zenwoq_status status = zenwoq_weight_create(context, &layer.desc, &prepared.source, &weight);
+  switch (status) {
+    case ZENWOQ_OK: return Weight(weight);
+    case ZENWOQ_ERROR_OUT_OF_MEMORY: throw std::bad_alloc();
+    case ZENWOQ_ERROR_INVALID_ARGUMENT:
+    case ZENWOQ_ERROR_OVERFLOW: fail("{}: {}", layer.where, zenwoq_last_error());
+    default: throw std::logic_error(zenwoq_last_error());
+  }
+}
+
+}  // namespace zenwoq::formats

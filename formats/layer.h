@@ -1,0 +1,86 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// What formats find in a checkpoint: layers that can be loaded, and tensors that are left alone, with the reason.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "formats/container/byte_view.h"
+#include "formats/container/floats.h"
+#include "formats/container/tensor_set.h"
+#include "zenwoq/zenwoq.h"
+
+namespace zenwoq::formats {
+
+// A source for zenwoq_weight_create. Its pointers lead into the checkpoint's files, or into `owned` where values had to
+// be converted.
+struct Prepared {
+  Prepared() { zenwoq_weight_source_init(&source); }
+  Prepared(const Prepared&) = delete;
+  Prepared& operator=(const Prepared&) = delete;
+  Prepared(Prepared&&) = default;  // which leaves the bytes of `owned` where they are
+  Prepared& operator=(Prepared&&) = default;
+
+  void set_codes(zenwoq_code_layout layout, ByteView codes, std::size_t row_bytes = 0);  // 0: rows without gaps
+  void set_scales(ByteView scales);
+  void set_zeros(ByteView zeros);
+
+  // Takes the bytes over. The view is for one of the above.
+  ByteView own(std::vector<std::uint8_t> bytes);
+
+  zenwoq_weight_source source;
+
+ private:
+  std::vector<std::vector<std::uint8_t>> owned_;
+};
+
+// A layer with one weight or, of a mixture of experts, with several of the same description. All sizes are checked
+// against the files when it is found; codes, scales and zeros are only looked at when a weight is made.
+struct LayerSource {
+  LayerSource() { zenwoq_weight_desc_init(&desc); }
+  LayerSource(const LayerSource&) = delete;
+  LayerSource& operator=(const LayerSource&) = delete;
+  virtual ~LayerSource() = default;
+
+  // Weight number `expert`, which is below `experts`. Throws ReadError for impossible values (a zero point of 9).
+  virtual Prepared prepare(std::size_t expert) const = 0;
+
+  std::string where;        // file and weight, as messages name them
+  std::string name;         // of the linear, without ".weight"
+  std::string format;       // "torchao intx", "gguf q4_0"
+  zenwoq_weight_desc desc;  // of each weight
+  std::size_t experts = 1;  // weights
+  ByteView bias;            // [experts, N], without bytes if the layer has no bias
+  zenwoq_dtype bias_type = ZENWOQ_F32;
+  std::uint64_t bytes = 0;  // that the weights take in the files, biases not counted
+
+  bool has_bias() const { return bias.size() != 0; }
+  ByteView bias_of(std::size_t expert) const;
+};
+
+struct FoundLayers {
+  std::vector<std::unique_ptr<LayerSource>> layers;
+  std::vector<LeftAlone> left_alone;
+};
+
+// Values that share a scale, and scales in a row.
+inline std::size_t group_of(const zenwoq_weight_desc& desc) {
+  return desc.group_size == 0 || desc.group_size > desc.k ? desc.k : desc.group_size;
+}
+inline std::size_t groups_of(const zenwoq_weight_desc& desc) { return (desc.k + group_of(desc) - 1) / group_of(desc); }
+
+struct WeightDeleter {
+  void operator()(zenwoq_weight* weight) const { zenwoq_weight_destroy(weight); }
+};
+using Weight = std::unique_ptr<zenwoq_weight, WeightDeleter>;
+
+// Packs what layer.prepare() gave on the context's threads. Throws ReadError, which names the layer, for a value that
+// cannot be packed, and std::bad_alloc.
+Weight pack(zenwoq_context* context, const LayerSource& layer, const Prepared& prepared);
+
+}  // namespace zenwoq::formats

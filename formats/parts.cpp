@@ -1,0 +1,101 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Checks of parts and biases, with messages that say what is there and what should be.
+#include "formats/parts.h"
+
+#include <algorithm>
+
+#include "formats/container/text.h"
+
+namespace zenwoq::formats {
+namespace {
+
+constexpr std::size_t group_multiple = 8;  // of zenwoq_weight_desc.group_size
+
+}  // namespace
+
+std::vector<std::string> names_before(const TensorSet& set, std::string_view suffix) {
+  std::vector<std::string> names;
+  for (const auto& entry : set.tensors) {
+    if (has_suffix(entry.first, suffix)) names.emplace_back(without_suffix(entry.first, suffix));
+  }
+  return names;
+}
+
+TensorMap take_parts(TensorSet& set, const std::string& layer, std::initializer_list<const char*> parts) {
+  TensorMap taken;
+  for (const char* part : parts) {
+    const auto found = set.tensors.find(fmt::format("{}.{}", layer, part));
+    if (found == set.tensors.end()) continue;
+    taken.emplace(part, std::move(found->second));
+    set.tensors.erase(found);
+  }
+  return taken;
+}
+
+std::vector<std::uint8_t> transposed(ByteView matrix, std::size_t rows, std::size_t columns,
+                                     std::size_t element_bytes) {
+  constexpr std::size_t tile = 16;  // rows and columns whose elements share lines of cache
+  std::vector<std::uint8_t> out(matrix.size());
+  for (std::size_t r0 = 0; r0 < rows; r0 += tile) {
+    for (std::size_t c = 0; c < columns; ++c) {
+      for (std::size_t r = r0; r < std::min(rows, r0 + tile); ++r) {
+        std::memcpy(out.data() + (c * rows + r) * element_bytes, matrix.data() + (r * columns + c) * element_bytes,
+                    element_bytes);
+      }
+    }
+  }
+  return out;
+}
+
+const Tensor& require_part(const TensorMap& parts, const std::string& part, const std::string& where) {
+  const auto found = parts.find(part);
+  if (found == parts.end()) {
+    fail("{}: its {} is missing (of a checkpoint in several files, open the .index.json)", where, part);
+  }
+  return found->second;
+}
+
+void require_shape(const Tensor& tensor, const std::string& part, const std::vector<std::uint64_t>& shape,
+                   const std::string& where) {
+  if (tensor.shape != shape) {
+    fail("{}: {} has shape {}, it should be {}", where, part, shown(tensor.shape), shown(shape));
+  }
+}
+
+void require_dtype(const Tensor& tensor, const std::string& part, const std::string& dtype, const std::string& where) {
+  if (tensor.dtype != dtype) {
+    fail("{}: {} has type {}, it should be {}", where, part, shown(tensor.dtype), dtype);
+  }
+}
+
+std::string bias_reason(const TensorSet& set, const std::string& bias_name) {
+  const auto found = set.tensors.find(bias_name);
+  if (found == set.tensors.end() || float_type(found->second.dtype)) return {};
+  return fmt::format("its bias is {}", lower_case(shown(found->second.dtype)));
+}
+
+void take_bias(TensorSet& set, const std::string& bias_name, LayerSource& layer) {
+  const auto found = set.tensors.find(bias_name);
+  if (found == set.tensors.end()) {
+    const std::string name(without_suffix(bias_name, ":_data"));
+    if (set.metadata.count(name) != 0) {
+      fail(
+          "{}: its bias is named by the metadata, but missing (of a checkpoint in several files, open the .index.json)",
+          layer.where);
+    }
+    return;
+  }
+  require_shape(found->second, "bias", {layer.desc.n}, layer.where);
+  layer.bias_type = *float_type(found->second.dtype);
+  layer.bias = found->second.data;
+  set.tensors.erase(found);
+}
+
+std::string group_reason(std::uint64_t group, std::uint64_t k) {
+  if (group_size_or_channel(group, k) % group_multiple == 0) return {};
+  return fmt::format("groups of {}, not a multiple of {}", group, group_multiple);
+}
+
+}  // namespace zenwoq::formats

@@ -1,0 +1,81 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// What formats share: the parts of one weight, checked for type and shape, its groups, and the layer's bias.
+#pragma once
+
+#include <cstring>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "formats/container/tensor_set.h"
+#include "formats/layer.h"
+
+namespace zenwoq::formats {
+
+// The part with this name ("qdata"); throws ReadError if it is missing.
+const Tensor& require_part(const TensorMap& parts, const std::string& part, const std::string& where);
+
+// The names P of all tensors P + suffix, in order.
+std::vector<std::string> names_before(const TensorSet& set, std::string_view suffix);
+
+// Takes the tensors that are called layer.PART out of the set, keyed by PART; those that are not there are left out.
+TensorMap take_parts(TensorSet& set, const std::string& layer, std::initializer_list<const char*> parts);
+
+// Whether part has this shape; for parts whose shape tells formats apart.
+inline bool is_matrix(const Tensor& tensor, std::uint64_t rows, std::uint64_t columns) {
+  return tensor.shape == std::vector<std::uint64_t>{rows, columns};
+}
+
+// Element [row, column] of a matrix of 32-bit words; there must be one.
+inline std::uint32_t word_at(const Tensor& words, std::size_t row, std::size_t column) {
+  std::uint32_t word;
+  std::memcpy(&word, words.data.data() + 4 * (row * words.shape[1] + column), sizeof word);
+  return word;
+}
+
+// [rows, columns] elements of so many bytes each -> [columns, rows].
+std::vector<std::uint8_t> transposed(ByteView matrix, std::size_t rows, std::size_t columns, std::size_t element_bytes);
+
+// Throws ReadError unless the part has this shape.
+void require_shape(const Tensor& tensor, const std::string& part, const std::vector<std::uint64_t>& shape,
+                   const std::string& where);
+
+// Throws ReadError unless the part has this dtype.
+void require_dtype(const Tensor& tensor, const std::string& part, const std::string& dtype, const std::string& where);
+
+// Why a layer with this bias cannot be imported, namely its type; empty if it can, or if there is no such tensor.
+std::string bias_reason(const TensorSet& set, const std::string& bias_name);
+
+// Takes the bias, if there is one, out of the set and gives it to the layer. Throws ReadError unless it is [N].
+void take_bias(TensorSet& set, const std::string& bias_name, LayerSource& layer);
+
+// Why weights in groups of this size cannot be imported; empty if they can.
+std::string group_reason(std::uint64_t group, std::uint64_t k);
+
+// Puts the layer into found, with its bias, or why it is left alone. make() gives it or throws ReadError; it is called
+// if there is no reason yet.
+template <typename Make>
+void add_layer(TensorSet& set, const std::string& name, std::string reason, Make make, FoundLayers& found) {
+  const std::string bias_name = name + ".bias";
+  std::unique_ptr<LayerSource> layer;
+  if (reason.empty()) reason = bias_reason(set, bias_name);
+  if (reason.empty()) {
+    layer = make();
+    reason = group_reason(group_of(layer->desc), layer->desc.k);
+  }
+  if (!reason.empty()) {
+    found.left_alone.push_back({name + ".weight", std::move(reason)});
+    return;
+  }
+  layer->name = name;
+  take_bias(set, bias_name, *layer);
+  found.layers.push_back(std::move(layer));
+}
+
+// The group size in zenwoq's terms: 0 if a group is a whole row.
+inline std::size_t group_size_or_channel(std::size_t group, std::size_t k) { return group == k ? 0 : group; }
+
+}  // namespace zenwoq::formats

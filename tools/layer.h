@@ -1,0 +1,45 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// A 4-bit linear as the tool sees it: its quantization and what a checkpoint says, and its values one by one.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "formats/checkpoint.h"
+#include "src/weight/quantization.h"
+
+namespace zenwoq::tools {
+
+using formats::Checkpoint;
+using formats::LayerSource;
+using formats::LeftAlone;
+using formats::open_checkpoint;
+using formats::ReadError;
+using formats::ReadOptions;
+
+// What is known about a layer before its tensors are read.
+struct LayerInfo : Quantization {
+  std::string name;                     // of the linear, without ".weight"
+  std::string format;                   // "torchao intx", "torchao opaque", "gguf q4_0", "gguf q4_1"
+  zenwoq_dtype bias_type = ZENWOQ_F32;  // if the layer has a bias
+  bool has_bias = false;
+};
+
+LayerInfo info_of(const LayerSource& source);
+
+struct Layer {
+  LayerInfo info;
+  std::vector<std::uint8_t> codes;   // [N, ceil(K/2)] nibbles, even k in the low four bits, unused bits 0
+  std::vector<std::uint8_t> scales;  // [N, G] of info.scale_type
+  std::vector<std::uint8_t> zeros;   // [N, G]: int8 in 0..16, or offsets of info.scale_type, or empty
+  std::vector<std::uint8_t> bias;    // [N] of info.bias_type, or empty
+};
+
+// Reads a source value by value, as zenwoq.h describes its layout. Shares no code with packing, so that packed weights
+// can be compared with it. All sizes must fit, as those of a weight that was packed do.
+Layer read_layer(const LayerSource& source, const formats::Prepared& prepared);
+
+}  // namespace zenwoq::tools
