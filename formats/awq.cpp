@@ -11,6 +11,8 @@
 //   gemv:  P.qweight  I32 [N, K/8], half byte i of word w holds k = 8w + i
 //          P.qzeros   I32 [N, W], half byte i of word w is of group 8w + i; W is rounded up
 //          P.scales   [N, 8W], of which G count
+//   gemv_fast:  P.qweight  I16 [N/4, K] in an order of its own (ZENWOQ_CODES_AWQ_FAST)
+//               P.scales, P.qzeros  [8W, N], of which G rows count; W[n,k] = scale * code + qzero
 #include <algorithm>
 #include <utility>
 
@@ -34,26 +36,10 @@ unsigned half_byte(std::uint32_t word, std::size_t i) { return (word >> (4 * i))
 
 struct GemmLayer final : AwqLayer {
   Prepared prepare(std::size_t) const override;
-  std::vector<std::uint8_t> nibbles() const;
   std::vector<std::uint8_t> unpacked_zeros() const;
 };
 
-// Two codes a byte along K; K is even.
-std::vector<std::uint8_t> GemmLayer::nibbles() const {
-  const std::size_t row_bytes = desc.k / 2;
-  std::vector<std::uint8_t> bytes(desc.n * row_bytes);
-  for (std::size_t w = 0; w < desc.n / word_codes; ++w) {
-    for (std::size_t k = 0; k < desc.k; k += 2) {
-      const std::uint32_t even = word_at(qweight, k, w), odd = word_at(qweight, k + 1, w);
-      for (std::size_t i = 0; i < word_codes; ++i) {
-        bytes[(word_codes * w + gemm_order[i]) * row_bytes + k / 2] =
-            static_cast<std::uint8_t>(half_byte(even, i) | half_byte(odd, i) << 4);
-      }
-    }
-  }
-  return bytes;
-}
-
+// [G,N], one a byte.
 std::vector<std::uint8_t> GemmLayer::unpacked_zeros() const {
   const std::size_t groups = groups_of(desc);
   std::vector<std::uint8_t> zeros(desc.n * groups);
@@ -61,7 +47,7 @@ std::vector<std::uint8_t> GemmLayer::unpacked_zeros() const {
     for (std::size_t w = 0; w < desc.n / word_codes; ++w) {
       const std::uint32_t word = word_at(qzeros, g, w);
       for (std::size_t i = 0; i < word_codes; ++i) {
-        zeros[(word_codes * w + gemm_order[i]) * groups + g] = static_cast<std::uint8_t>(half_byte(word, i));
+        zeros[g * desc.n + word_codes * w + gemm_order[i]] = static_cast<std::uint8_t>(half_byte(word, i));
       }
     }
   }
@@ -70,11 +56,25 @@ std::vector<std::uint8_t> GemmLayer::unpacked_zeros() const {
 
 Prepared GemmLayer::prepare(std::size_t) const {
   Prepared prepared;
-  prepared.set_codes(ZENWOQ_CODES_NIBBLES, prepared.own(nibbles()));
-  prepared.set_scales(prepared.own(transposed(scales.data, groups_of(desc), desc.n, float_bytes(desc.scale_type))));
+  prepared.set_codes(ZENWOQ_CODES_AWQ, qweight.data);
+  prepared.by_group();
+  prepared.set_scales(scales.data);
   if (desc.zero_kind == ZENWOQ_ZERO_INTEGER) prepared.set_zeros(prepared.own(unpacked_zeros()));
   return prepared;
 }
+
+// Offsets are what qzeros are called there.
+struct GemvFastLayer final : AwqLayer {
+  Prepared prepare(std::size_t) const override {
+    const std::size_t bytes = groups_of(desc) * desc.n * float_bytes(desc.scale_type);  // the rest is padding
+    Prepared prepared;
+    prepared.set_codes(ZENWOQ_CODES_AWQ_FAST, qweight.data);
+    prepared.by_group();
+    prepared.set_scales(scales.data.sub(0, bytes));
+    prepared.set_zeros(qzeros.data.sub(0, bytes));
+    return prepared;
+  }
+};
 
 struct GemvLayer final : AwqLayer {
   Prepared prepare(std::size_t) const override;
@@ -118,6 +118,7 @@ struct AwqConfig {
   std::string reason;            // why none is read; empty if they are
   std::uint64_t group_size = 0;  // 0: a group is a row
   bool gemv = false;
+  bool fast = false;  // gemv_fast
   bool has_zeros = false;  // each must have them
 };
 
@@ -128,27 +129,28 @@ AwqConfig read_config(const JsonFields& fields) {
   const std::string version = lower_case(fields.text("version").value_or("gemm"));
   if (bits != 4) {
     config.reason = fmt::format("awq of {} bits, only 4 are read", bits);
-  } else if (version != "gemm" && version != "gemv") {
-    config.reason = fmt::format("awq of version {}, only gemm and gemv are read", shown(version));
+  } else if (version != "gemm" && version != "gemv" && version != "gemv_fast") {
+    config.reason = fmt::format("awq of version {}, only gemm, gemv and gemv_fast are read", shown(version));
   } else if (group_size < -1 || group_size == 0) {
     config.reason = fmt::format("awq of group_size {}", group_size);
   }
   config.group_size = group_size < 0 ? 0 : static_cast<std::uint64_t>(group_size);
   config.gemv = version == "gemv";
+  config.fast = version == "gemv_fast";
   config.has_zeros = fields.flag("zero_point").value_or(false);
   return config;
 }
 
 std::string dtype_reason(const TensorMap& parts, const AwqConfig& config, const std::string& where) {
   const Tensor& qweight = require_part(parts, "qweight", where);
-  if (qweight.dtype != "I32") return fmt::format("awq with {} qweight", lower_case(shown(qweight.dtype)));
+  if (qweight.dtype != (config.fast ? "I16" : "I32")) return fmt::format("awq with {} qweight", lower_case(shown(qweight.dtype)));
   if (is_empty(qweight)) return empty_reason(qweight);
   if (qweight.shape.size() != 2) return fmt::format("{}-D, not the weight of a linear", qweight.shape.size());
   const Tensor& scales = require_part(parts, "scales", where);
   if (!float_type(scales.dtype)) return fmt::format("{} scales", lower_case(shown(scales.dtype)));
-  if (config.has_zeros) require_part(parts, "qzeros", where);
+  if (config.has_zeros || config.fast) require_part(parts, "qzeros", where);
   const auto qzeros = parts.find("qzeros");
-  if (qzeros == parts.end() || qzeros->second.dtype == "I32") return {};
+  if (qzeros == parts.end() || qzeros->second.dtype == (config.fast ? scales.dtype : "I32")) return {};
   return fmt::format("awq with {} qzeros", lower_case(shown(qzeros->second.dtype)));
 }
 
@@ -172,7 +174,34 @@ void check_shapes(const AwqLayer& layer, bool gemv, const std::string& where) {
   if (has_zeros) require_shape(layer.qzeros, "qzeros", {n, columns / word_codes}, where);
 }
 
+// Throws ReadError unless the parts have the shapes of gemv_fast.
+std::unique_ptr<LayerSource> make_fast_layer(TensorMap& parts, const AwqConfig& config, const std::string& where) {
+  auto layer = std::make_unique<GemvFastLayer>();
+  layer->qweight = std::move(parts.at("qweight"));
+  layer->scales = std::move(parts.at("scales"));
+  layer->qzeros = std::move(parts.at("qzeros"));
+  layer->desc.n = layer->qweight.shape[0] * 4;  // fits: half of n times k is in the file
+  layer->desc.k = layer->qweight.shape[1];
+  layer->desc.group_size = group_size_or_channel(config.group_size, layer->desc.k);
+  layer->desc.scale_type = *float_type(layer->scales.dtype);
+  layer->desc.zero_kind = ZENWOQ_ZERO_OFFSET;
+  zenwoq_code_table_fill(ZENWOQ_TABLE_UNSIGNED, layer->desc.table);
+  const std::uint64_t groups = groups_of(layer->desc);
+  const std::uint64_t rows = layer->scales.shape.empty() ? 0 : layer->scales.shape[0];
+  if (layer->desc.k % 64 != 0 || layer->desc.k % group_of(layer->desc) != 0) {
+    fail("{}: rows of {} values, must be a multiple of 64 and of the group, {}", where, layer->desc.k, group_of(layer->desc));
+  }
+  if (rows < groups) fail("{}: scales has shape {}, it should be [{} or more, {}]", where, shown(layer->scales.shape), groups, layer->desc.n);
+  require_shape(layer->scales, "scales", {rows, layer->desc.n}, where);
+  require_shape(layer->qzeros, "qzeros", {rows, layer->desc.n}, where);
+  layer->where = where;
+  layer->format = "awq gemv_fast";
+  layer->bytes = layer->qweight.data.size() + layer->qzeros.data.size() + layer->scales.data.size();
+  return layer;
+}
+
 std::unique_ptr<LayerSource> make_layer(TensorMap& parts, const AwqConfig& config, const std::string& where) {
+  if (config.fast) return make_fast_layer(parts, config, where);
   std::unique_ptr<AwqLayer> layer;
   if (config.gemv) {
     layer = std::make_unique<GemvLayer>();

@@ -30,7 +30,8 @@ std::uint64_t words_for(std::uint64_t codes) { return codes / word_codes + (code
 struct PackedLayer final : LayerSource {
   Tensor packed;
   Tensor scale;
-  Tensor zero_point;  // without bytes if there is none
+  Tensor zero_point;                       // without bytes if there is none
+  std::vector<std::uint32_t> permutation;  // empty if columns are in the order of their groups
 
   Prepared prepare(std::size_t) const override;
   std::vector<std::uint8_t> repeated_scale() const;
@@ -63,6 +64,7 @@ Prepared PackedLayer::prepare(std::size_t) const {
   const bool one_scale = scale.shape.size() == 1;
   prepared.set_scales(one_scale ? prepared.own(repeated_scale()) : scale.data);
   if (desc.zero_kind == ZENWOQ_ZERO_INTEGER) prepared.set_zeros(prepared.own(unpacked_zero_points()));
+  if (!permutation.empty()) prepared.set_permutation(permutation);
   return prepared;
 }
 
@@ -82,16 +84,9 @@ std::pair<std::uint64_t, std::uint64_t> read_shape(const Tensor& shape, const st
   return {static_cast<std::uint64_t>(sizes[0]), static_cast<std::uint64_t>(sizes[1])};
 }
 
-// Whether each k is in the group that it lies in, or none is said.
-bool is_in_order(const Tensor& g_idx, std::uint64_t group) {
-  const std::uint64_t count = g_idx.data.size() / 4;
-  bool unused = true, in_order = true;
-  for (std::uint64_t k = 0; k < count; ++k) {
-    const auto index = g_idx.data.read_le<std::int32_t>(4 * k);
-    unused = unused && index == -1;
-    in_order = in_order && index >= 0 && static_cast<std::uint64_t>(index) == k / group;
-  }
-  return unused || in_order;
+// Whether no column has a group, which says that they are in order.
+bool is_unused(const Tensor& g_idx) {
+  return std::all_of(g_idx.data.begin(), g_idx.data.end(), [](std::uint8_t byte) { return byte == 0xFF; });
 }
 
 // Groups in a row; 1 for one scale of all.
@@ -183,9 +178,12 @@ void import_weight(Contents& contents, const std::string& name, const PackedConf
     layer = check_layer(parts, where);
   }
   if (const auto g_idx = parts.find("weight_g_idx"); layer != nullptr && g_idx != parts.end()) {
-    require_dtype(g_idx->second, "weight_g_idx", "I32", where);
-    require_shape(g_idx->second, "weight_g_idx", {layer->desc.k}, where);
-    if (!is_in_order(g_idx->second, group_of(layer->desc))) reason = "columns in the order of weight_g_idx, not read";
+    if (!is_unused(g_idx->second)) {
+      ColumnOrder order = read_order(g_idx->second, layer->desc.k, group_of(layer->desc), "weight_g_idx", where);
+      reason = std::move(order.reason);
+      layer->desc.permuted = order.permutation.empty() ? 0 : 1;
+      layer->permutation = std::move(order.permutation);
+    }
   }
   add_layer(
       contents.set, name, std::move(reason), [&] { return std::move(layer); }, found);

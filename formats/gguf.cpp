@@ -19,36 +19,44 @@ namespace {
 struct BlockType {
   std::uint32_t number;  // in the file
   zenwoq_code_layout layout;
+  zenwoq_dtype scale_type;
   zenwoq_zero_kind zero_kind;
   zenwoq_code_table table;
 };
 
 constexpr BlockType block_types[] = {
-    {ggml_q4_0, ZENWOQ_CODES_GGUF_Q4_0, ZENWOQ_ZERO_NONE, ZENWOQ_TABLE_MINUS_8},
-    {ggml_q4_1, ZENWOQ_CODES_GGUF_Q4_1, ZENWOQ_ZERO_OFFSET, ZENWOQ_TABLE_UNSIGNED},
+    {ggml_q4_0, ZENWOQ_CODES_GGUF_Q4_0, ZENWOQ_F16, ZENWOQ_ZERO_NONE, ZENWOQ_TABLE_MINUS_8},
+    {ggml_q4_1, ZENWOQ_CODES_GGUF_Q4_1, ZENWOQ_F16, ZENWOQ_ZERO_OFFSET, ZENWOQ_TABLE_UNSIGNED},
+    {ggml_iq4_nl, ZENWOQ_CODES_GGUF_Q4_0, ZENWOQ_F16, ZENWOQ_ZERO_NONE, ZENWOQ_TABLE_IQ4_NL},
+    {ggml_mxfp4, ZENWOQ_CODES_GGUF_MXFP4, ZENWOQ_E8M0, ZENWOQ_ZERO_NONE, ZENWOQ_TABLE_E2M1},
+    {ggml_q4_k, ZENWOQ_CODES_GGUF_Q4_K, ZENWOQ_U8_F16, ZENWOQ_ZERO_OFFSET, ZENWOQ_TABLE_UNSIGNED},
+    {ggml_iq4_xs, ZENWOQ_CODES_GGUF_IQ4_XS, ZENWOQ_S8_F16, ZENWOQ_ZERO_NONE, ZENWOQ_TABLE_IQ4_NL},
 };
 
-constexpr std::size_t block_values = 32;
+constexpr std::size_t group_values = 32;  // of all types
 
 struct GgufLayer final : LayerSource {
   zenwoq_code_layout layout = ZENWOQ_CODES_GGUF_Q4_0;
   ByteView blocks;
 
-  Prepared prepare(std::size_t) const override {
+  Prepared prepare(std::size_t expert) const override {
+    const std::size_t each = blocks.size() / experts;
     Prepared prepared;
-    prepared.set_codes(layout, blocks);
+    prepared.set_codes(layout, blocks.sub(expert * each, each));
     return prepared;
   }
 };
 
 // nullptr if the tensor becomes no layer.
 const BlockType* find_block_type(const GgufTensor& tensor) {
-  if (tensor.dimensions.size() != 2 || is_empty(tensor)) return nullptr;
+  const std::size_t dimensions = tensor.dimensions.size();
+  if ((dimensions != 2 && dimensions != 3) || is_empty(tensor)) return nullptr;
   const auto* found = std::find_if(std::begin(block_types), std::end(block_types),
                                    [&](const BlockType& type) { return type.number == tensor.type; });
   return found == std::end(block_types) ? nullptr : found;
 }
 
+// Of a 3-D tensor the last dimension counts experts.
 std::unique_ptr<GgufLayer> make_layer(const GgufTensor& tensor, const BlockType& type, const std::string& where) {
   auto layer = std::make_unique<GgufLayer>();
   layer->where = fmt::format("{}: weight {}", where, tensor.name);
@@ -57,10 +65,11 @@ std::unique_ptr<GgufLayer> make_layer(const GgufTensor& tensor, const BlockType&
   layer->bytes = tensor.data.size();
   layer->name = without_suffix(tensor.name, ".weight");
   layer->format = fmt::format("gguf {}", find_ggml_type(tensor.type)->name);
+  layer->experts = tensor.dimensions.size() == 3 ? tensor.dimensions[2] : 1;
   layer->desc.n = tensor.dimensions[1];
   layer->desc.k = tensor.dimensions[0];
-  layer->desc.group_size = block_values;
-  layer->desc.scale_type = ZENWOQ_F16;
+  layer->desc.group_size = group_values;
+  layer->desc.scale_type = type.scale_type;
   layer->desc.zero_kind = type.zero_kind;
   zenwoq_code_table_fill(type.table, layer->desc.table);
   return layer;
@@ -75,10 +84,12 @@ const GgufTensor* find_bias(const TensorsByName& by_name, const GgufTensor& weig
   return found == by_name.end() ? nullptr : found->second;
 }
 
-// Throws ReadError unless the bias is [N].
+// Throws ReadError unless the bias is [N], of experts [N, E].
 void attach_bias(const GgufTensor& bias, GgufLayer& layer) {
-  if (bias.dimensions != std::vector<std::uint64_t>{layer.desc.n}) {
-    fail("{}: {} has shape {}, it should be [{}]", layer.where, bias.name, shown(bias.dimensions), layer.desc.n);
+  std::vector<std::uint64_t> shape = {layer.desc.n};
+  if (layer.experts != 1) shape.push_back(layer.experts);
+  if (bias.dimensions != shape) {
+    fail("{}: {} has shape {}, it should be {}", layer.where, bias.name, shown(bias.dimensions), shown(shape));
   }
   layer.bias_type = *float_type_of_ggml(bias.type);
   layer.bias = bias.data;

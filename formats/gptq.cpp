@@ -31,20 +31,21 @@ struct GptqLayer final : LayerSource {
   Tensor qweight;
   Tensor qzeros;
   Tensor scales;
-  std::uint32_t added = 0;  // to each word of qzeros
+  std::uint32_t added = 0;                 // to each word of qzeros
+  std::vector<std::uint32_t> permutation;  // empty if columns are in the order of their groups
 
   Prepared prepare(std::size_t) const override;
   std::vector<std::uint8_t> unpacked_zeros() const;
 };
 
-// [N,G], one a byte.
+// [G,N], one a byte.
 std::vector<std::uint8_t> GptqLayer::unpacked_zeros() const {
-  const std::size_t groups = groups_of(desc);
-  std::vector<std::uint8_t> zeros(desc.n * groups);
-  for (std::size_t g = 0; g < groups; ++g) {
+  std::vector<std::uint8_t> zeros;
+  zeros.reserve(desc.n * groups_of(desc));
+  for (std::size_t g = 0; g < groups_of(desc); ++g) {
     for (std::size_t n = 0; n < desc.n; ++n) {
       const std::uint32_t word = word_at(qzeros, g, n / word_codes) + added;
-      zeros[n * groups + g] = static_cast<std::uint8_t>((word >> (4 * (n % word_codes))) & 15u);
+      zeros.push_back(static_cast<std::uint8_t>((word >> (4 * (n % word_codes))) & 15u));
     }
   }
   return zeros;
@@ -52,10 +53,11 @@ std::vector<std::uint8_t> GptqLayer::unpacked_zeros() const {
 
 Prepared GptqLayer::prepare(std::size_t) const {
   Prepared prepared;
-  const std::size_t rows = qweight.shape[0];
-  prepared.set_codes(ZENWOQ_CODES_NIBBLES, prepared.own(transposed(qweight.data, rows, desc.n, 4)), 4 * rows);
-  prepared.set_scales(prepared.own(transposed(scales.data, groups_of(desc), desc.n, float_bytes(desc.scale_type))));
+  prepared.set_codes(ZENWOQ_CODES_GPTQ, qweight.data);
+  prepared.by_group();
+  prepared.set_scales(scales.data);
   if (desc.zero_kind == ZENWOQ_ZERO_INTEGER) prepared.set_zeros(prepared.own(unpacked_zeros()));
+  if (!permutation.empty()) prepared.set_permutation(permutation);
   return prepared;
 }
 
@@ -143,19 +145,11 @@ std::string shape_reason(const TensorMap& parts, std::uint64_t k, std::uint64_t 
                      shown(qzeros.shape), shown(scales.shape), group);
 }
 
-bool is_in_order(const TensorMap& parts, std::uint64_t group) {
-  const auto g_idx = parts.find("g_idx");
-  if (g_idx == parts.end()) return true;
-  const ByteView values = g_idx->second.data;
-  for (std::uint64_t k = 0; k < values.size() / 4; ++k) {
-    if (values.read_le<std::uint32_t>(4 * k) != k / group) return false;
-  }
-  return true;
-}
-
 std::unique_ptr<GptqLayer> make_layer(TensorMap& parts, std::uint64_t k, std::uint64_t group, const GptqConfig& config,
-                                      const std::string& where) {
+                                      std::vector<std::uint32_t> permutation, const std::string& where) {
   auto layer = std::make_unique<GptqLayer>();
+  layer->desc.permuted = permutation.empty() ? 0 : 1;
+  layer->permutation = std::move(permutation);
   layer->qweight = std::move(parts.at("qweight"));
   layer->qzeros = std::move(parts.at("qzeros"));
   layer->scales = std::move(parts.at("scales"));
@@ -183,11 +177,14 @@ void import_weight(TensorSet& set, const std::string& name, const GptqConfig& co
     group = config.group_size == 0 ? k : std::min(config.group_size, k);
     reason = shape_reason(parts, k, group);
   }
-  if (reason.empty() && !is_in_order(parts, group)) {
-    reason = "columns in the order of g_idx (desc_act), not read";
+  ColumnOrder order;
+  if (const auto g_idx = parts.find("g_idx"); reason.empty() && g_idx != parts.end()) {
+    order = read_order(g_idx->second, k, group, "g_idx", where);
+    reason = order.reason;
   }
   add_layer(
-      set, name, std::move(reason), [&] { return make_layer(parts, k, group, config, where); }, found);
+      set, name, std::move(reason),
+      [&] { return make_layer(parts, k, group, config, std::move(order.permutation), where); }, found);
 }
 
 }  // namespace

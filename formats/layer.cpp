@@ -29,6 +29,16 @@ void Prepared::set_zeros(ByteView zeros) {
   source.zeros_bytes = zeros.size();
 }
 
+void Prepared::set_permutation(const std::vector<std::uint32_t>& permutation) {
+  source.permutation = permutation.data();
+  source.permutation_bytes = permutation.size() * sizeof permutation[0];
+}
+
+void Prepared::set_x_scale(const std::vector<float>& x_scale) {
+  source.x_scale = x_scale.data();
+  source.x_scale_bytes = x_scale.size() * sizeof x_scale[0];
+}
+
 ByteView Prepared::own(std::vector<std::uint8_t> bytes) {
   owned_.push_back(std::move(bytes));
   return {owned_.back().data(), owned_.back().size()};

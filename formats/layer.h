@@ -27,8 +27,13 @@ struct Prepared {
   Prepared& operator=(Prepared&&) = default;
 
   void set_codes(zenwoq_code_layout layout, ByteView codes, std::size_t row_bytes = 0);  // 0: rows without gaps
+  // [N,G]; or all of them [G,N], which by_group() says.
   void set_scales(ByteView scales);
   void set_zeros(ByteView zeros);
+  void by_group() { source.parameters_by_group = 1; }
+  // [K] each; kept by the layer.
+  void set_permutation(const std::vector<std::uint32_t>& permutation);
+  void set_x_scale(const std::vector<float>& x_scale);
 
   // Takes the bytes over. The view is for one of the above.
   ByteView own(std::vector<std::uint8_t> bytes);

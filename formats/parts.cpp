@@ -70,6 +70,22 @@ void require_dtype(const Tensor& tensor, const std::string& part, const std::str
   }
 }
 
+ColumnOrder read_order(const Tensor& g_idx, std::uint64_t k, std::uint64_t group, const std::string& part,
+                       const std::string& where) {
+  require_dtype(g_idx, part, "I32", where);
+  require_shape(g_idx, part, {k}, where);
+  std::vector<std::int32_t> groups(k);
+  std::memcpy(groups.data(), g_idx.data.data(), k * sizeof groups[0]);
+  ColumnOrder order;
+  order.permutation.resize(k);
+  std::uint32_t permuted = 0;
+  const zenwoq_status status = zenwoq_permutation_fill(groups.data(), k * 4, k, group, order.permutation.data(), k * 4, &permuted);
+  if (status == ZENWOQ_ERROR_OUT_OF_MEMORY) throw std::bad_alloc();
+  if (status != ZENWOQ_OK) order.reason = fmt::format("{}: {}", part, zenwoq_last_error());
+  if (status != ZENWOQ_OK || permuted == 0) order.permutation.clear();
+  return order;
+}
+
 std::string bias_reason(const TensorSet& set, const std::string& bias_name) {
   const auto found = set.tensors.find(bias_name);
   if (found == set.tensors.end() || float_type(found->second.dtype)) return {};

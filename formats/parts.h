@@ -46,6 +46,16 @@ void require_shape(const Tensor& tensor, const std::string& part, const std::vec
 // Throws ReadError unless the part has this dtype.
 void require_dtype(const Tensor& tensor, const std::string& part, const std::string& dtype, const std::string& where);
 
+// Columns in the order of their groups. Of columns that lie so already it is empty.
+struct ColumnOrder {
+  std::vector<std::uint32_t> permutation;
+  std::string reason;  // why g_idx says no order: groups out of range, or of unequal length
+};
+
+// g_idx: I32 [k], the group of each column. Throws ReadError for another type or shape.
+ColumnOrder read_order(const Tensor& g_idx, std::uint64_t k, std::uint64_t group, const std::string& part,
+                       const std::string& where);
+
 // Why a layer with this bias cannot be imported, namely its type; empty if it can, or if there is no such tensor.
 std::string bias_reason(const TensorSet& set, const std::string& bias_name);
 

@@ -39,11 +39,11 @@ struct OpaqueLayer final : LayerSource {
   OpaqueLayout layout = OpaqueLayout::avx512;
   ByteView qdata;
   ByteView scale_and_zero;
+  std::vector<float> x_scale;  // act_pre_scale, or empty
 
   Prepared prepare(std::size_t) const override;
   RowCodes row_codes(std::size_t n, OpaqueLayout as_layout) const;
-  std::vector<std::uint8_t> nibbles() const;
-  std::vector<std::uint8_t> transposed(std::size_t part) const;
+  std::vector<std::uint8_t> every_other(std::size_t part) const;
   bool is_stretched(std::size_t n, std::size_t group) const;
   std::size_t misfits(OpaqueLayout as_layout) const;
   std::size_t sampled_rows() const { return std::min<std::size_t>(desc.n, 256); }
@@ -100,29 +100,12 @@ void OpaqueLayer::check_layout() const {
       where, layout_name(other), groups, here, layout_name(layout), there, layout_name(other));
 }
 
-// Two codes a byte along K.
-std::vector<std::uint8_t> OpaqueLayer::nibbles() const {
-  std::vector<std::uint8_t> bytes(qdata.size());
-  auto out = bytes.begin();
-  for (std::size_t n = 0; n < desc.n; ++n) {
-    const RowCodes codes = row_codes(n, layout);
-    for (std::size_t k = 0; k < desc.k; k += 2) {
-      *out++ = static_cast<std::uint8_t>(codes.at(k) | codes.at(k + 1) << 4);
-    }
-  }
-  return bytes;
-}
-
-// The first (scales) or second (zeros) parts of the [G,N] pairs as [N,G].
-std::vector<std::uint8_t> OpaqueLayer::transposed(std::size_t part) const {
+// The first (scales) or second (zeros) parts of the [G,N] pairs.
+std::vector<std::uint8_t> OpaqueLayer::every_other(std::size_t part) const {
   const std::size_t bytes = float_bytes(desc.scale_type);
-  const std::size_t groups = groups_of(desc);
-  std::vector<std::uint8_t> values(desc.n * groups * bytes);
-  for (std::size_t g = 0; g < groups; ++g) {
-    for (std::size_t n = 0; n < desc.n; ++n) {
-      const std::uint8_t* from = scale_and_zero.data() + ((g * desc.n + n) * 2 + part) * bytes;
-      std::copy_n(from, bytes, values.data() + (n * groups + g) * bytes);
-    }
+  std::vector<std::uint8_t> values(scale_and_zero.size() / 2);
+  for (std::size_t i = 0; i < values.size() / bytes; ++i) {
+    std::copy_n(scale_and_zero.data() + (2 * i + part) * bytes, bytes, values.data() + i * bytes);
   }
   return values;
 }
@@ -130,15 +113,17 @@ std::vector<std::uint8_t> OpaqueLayer::transposed(std::size_t part) const {
 Prepared OpaqueLayer::prepare(std::size_t) const {
   check_layout();
   Prepared prepared;
-  prepared.set_codes(ZENWOQ_CODES_NIBBLES, prepared.own(nibbles()));
-  prepared.set_scales(prepared.own(transposed(0)));
-  prepared.set_zeros(prepared.own(transposed(1)));
+  prepared.set_codes(layout == OpaqueLayout::avx512 ? ZENWOQ_CODES_ATEN_64 : ZENWOQ_CODES_ATEN_32, qdata);
+  prepared.by_group();
+  prepared.set_scales(prepared.own(every_other(0)));
+  prepared.set_zeros(prepared.own(every_other(1)));
+  if (!x_scale.empty()) prepared.set_x_scale(x_scale);
   return prepared;
 }
 
 // Why a weight that does not contradict itself cannot be imported; empty if it can.
 std::string reason_to_leave(const TensorMap& parts, const std::string& where) {
-  for (const char* part : {"act_pre_scale", "qzeros", "compensation"}) {
+  for (const char* part : {"qzeros", "compensation"}) {
     if (parts.count(part) != 0) {
       return fmt::format("torchao opaque with {}, which zenwoq does not apply", part);
     }
@@ -149,6 +134,10 @@ std::string reason_to_leave(const TensorMap& parts, const std::string& where) {
   const Tensor& scale_and_zero = require_part(parts, "scale_and_zero", where);
   if (!float_type(scale_and_zero.dtype)) {
     return fmt::format("torchao opaque with {} scales", lower_case(shown(scale_and_zero.dtype)));
+  }
+  const auto act_pre_scale = parts.find("act_pre_scale");
+  if (act_pre_scale != parts.end() && !float_type(act_pre_scale->second.dtype)) {
+    return fmt::format("torchao opaque with {} act_pre_scale", lower_case(shown(act_pre_scale->second.dtype)));
   }
   return {};
 }
@@ -172,6 +161,16 @@ std::uint64_t check_shapes(const Tensor& qdata, const Tensor& scale_and_zero, co
   return k / groups;
 }
 
+// What x is multiplied by, a factor a column: [K], or [1, K].
+std::vector<float> read_x_scale(const Tensor& act_pre_scale, std::uint64_t k, const std::string& where) {
+  if (act_pre_scale.shape != std::vector<std::uint64_t>{1, k}) require_shape(act_pre_scale, "act_pre_scale", {k}, where);
+  std::vector<float> factors(k);
+  for (std::size_t i = 0; i < k; ++i) {
+    factors[i] = float_at(*float_type(act_pre_scale.dtype), act_pre_scale.data.data(), i);
+  }
+  return factors;
+}
+
 // The layer of a weight without reason_to_leave; throws ReadError if sizes contradict each other.
 std::unique_ptr<OpaqueLayer> check_layer(const TensorMap& parts, const std::string& where) {
   const Tensor& qdata = require_part(parts, "qdata", where);
@@ -188,6 +187,10 @@ std::unique_ptr<OpaqueLayer> check_layer(const TensorMap& parts, const std::stri
   layer->desc.group_size = group_size_or_channel(group, layer->desc.k);
   layer->desc.scale_type = *float_type(scale_and_zero.dtype);
   layer->desc.zero_kind = ZENWOQ_ZERO_OFFSET;
+  if (const auto act_pre_scale = parts.find("act_pre_scale"); act_pre_scale != parts.end()) {
+    layer->x_scale = read_x_scale(act_pre_scale->second, layer->desc.k, where);
+    layer->desc.x_scaled = 1;
+  }
   zenwoq_code_table_fill(ZENWOQ_TABLE_MINUS_8, layer->desc.table);
   return layer;
 }

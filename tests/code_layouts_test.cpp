@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Every layout of codes is packed to the bytes that the same codes give as nibbles. Where a layout has a code is
-// written down here once more, code by code, from the formulas of its framework. All operands end at pages without
+// written down once more in code_places.h, code by code. All operands end at pages without
 // access.
 #include <gtest/gtest.h>
 
@@ -16,6 +16,7 @@
 #include "src/weight/packed.h"
 #include "tests/support/guard_buffer.h"
 #include "tests/support/random_weight.h"
+#include "tools/code_places.h"
 
 namespace zenwoq::test {
 namespace {
@@ -31,56 +32,16 @@ std::vector<std::uint8_t> pack(const zenwoq_weight_desc& desc, const zenwoq_weig
                      : std::vector<std::uint8_t>();
 }
 
-// Where a layout has the code of row n and column k: a byte, and whether its high four bits.
-struct Place {
-  std::size_t byte;
-  bool high;
-};
-
-Place word_place(std::size_t word, std::size_t nibble) { return {word * 4 + nibble / 2, nibble % 2 != 0}; }
-
-Place aten_place(std::size_t block, std::size_t n, std::size_t k, std::size_t rows, std::size_t columns) {
-  const std::size_t first = n / block * block, r = n - first;
-  const std::size_t size = std::min(block, rows - first);
-  const std::size_t run = first * columns / 2 + k * size / 2;
-  return size == block ? Place{run + r % (block / 2), r >= block / 2} : Place{run + r / 2, r % 2 != 0};
-}
-
 struct Layout {
   const char* name;
   zenwoq_code_layout layout;
   std::size_t of_n, of_k;  // n and k are multiples
-  Place (*place)(std::size_t n, std::size_t k, std::size_t rows, std::size_t columns);
 };
 
-constexpr std::size_t kAwqNibble[8] = {0, 4, 1, 5, 2, 6, 3, 7};
-
 const Layout kLayouts[] = {
-    {"high first", ZENWOQ_CODES_NIBBLES_HIGH, 1, 2,
-     [](std::size_t n, std::size_t k, std::size_t, std::size_t columns) {
-       return Place{(n * columns + k) / 2, k % 2 == 0};
-     }},
-    {"gptq", ZENWOQ_CODES_GPTQ, 1, 1,
-     [](std::size_t n, std::size_t k, std::size_t rows, std::size_t) { return word_place(k / 8 * rows + n, k % 8); }},
-    {"awq", ZENWOQ_CODES_AWQ, 8, 1,
-     [](std::size_t n, std::size_t k, std::size_t rows, std::size_t) {
-       return word_place(k * (rows / 8) + n / 8, kAwqNibble[n % 8]);
-     }},
-    {"awq fast", ZENWOQ_CODES_AWQ_FAST, 4, 64,
-     [](std::size_t n, std::size_t k, std::size_t, std::size_t columns) {
-       const std::size_t o = k % 32, b = k % 64 / 32, i = o / 8, j = o % 8 / 2, l = o % 2;
-       const std::size_t f = 64 * (n % 4) + 32 * b + 8 * j + 4 * l + i;
-       const std::size_t word = n / 4 * columns + k / 64 * 64 + f / 4;  // of 16 bits
-       return Place{word * 2 + f % 4 / 2, f % 2 != 0};
-     }},
-    {"aten 64", ZENWOQ_CODES_ATEN_64, 16, 1,
-     [](std::size_t n, std::size_t k, std::size_t rows, std::size_t columns) {
-       return aten_place(64, n, k, rows, columns);
-     }},
-    {"aten 32", ZENWOQ_CODES_ATEN_32, 16, 1,
-     [](std::size_t n, std::size_t k, std::size_t rows, std::size_t columns) {
-       return aten_place(32, n, k, rows, columns);
-     }},
+    {"high first", ZENWOQ_CODES_NIBBLES_HIGH, 1, 2}, {"gptq", ZENWOQ_CODES_GPTQ, 1, 1},
+    {"awq", ZENWOQ_CODES_AWQ, 8, 1},                 {"awq fast", ZENWOQ_CODES_AWQ_FAST, 4, 64},
+    {"aten 64", ZENWOQ_CODES_ATEN_64, 16, 1},        {"aten 32", ZENWOQ_CODES_ATEN_32, 16, 1},
 };
 
 TEST(CodeLayouts, GiveTheBytesThatNibblesGive) {
@@ -97,7 +58,8 @@ TEST(CodeLayouts, GiveTheBytesThatNibblesGive) {
                         layout.layout == ZENWOQ_CODES_GPTQ ? 0xFF : 0);  // past the last code may be anything
       for (std::size_t row = 0; row < n; ++row) {
         for (std::size_t column = 0; column < k; ++column) {
-          const Place place = layout.place(row, column, n, k);
+          const std::size_t stride = tools::default_stride(layout.layout, n, k);
+          const tools::CodePlace place = tools::code_place(layout.layout, row, column, n, k, stride);
           std::uint8_t& byte = codes.data()[place.byte];
           const unsigned shift = place.high ? 4 : 0;
           byte = static_cast<std::uint8_t>((byte & ~(15u << shift)) | weight.code(row, column) << shift);

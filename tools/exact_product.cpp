@@ -15,9 +15,15 @@ namespace zenwoq::tools {
 namespace {
 
 // The contract reads denormal f32 operands as zero.
-double operand(zenwoq_dtype type, const std::vector<std::uint8_t>& values, std::size_t i) {
-  const float value = load_as_f32(type, values.data(), i);
-  return std::fabs(value) < FLT_MIN ? 0.0 : static_cast<double>(value);
+double operand(float value) { return std::fabs(value) < FLT_MIN ? 0.0 : static_cast<double>(value); }
+
+// Rounded to bf16 as the contract does before anything else.
+double activation(const Layer& layer, const RunRows& runs, std::size_t row, std::size_t place) {
+  const std::size_t column = layer.column(place);
+  const float x = bf16_to_f32(runs.x[row * layer.info.k + column]);
+  if (layer.x_scale.empty()) return x;
+  const double product = static_cast<double>(x) * operand(layer.x_scale[column]);
+  return operand(bf16_to_f32(f32_to_bf16(static_cast<float>(product))));
 }
 
 }  // namespace
@@ -26,7 +32,8 @@ double operand(zenwoq_dtype type, const std::vector<std::uint8_t>& values, std::
 struct ExactProduct::Column {
   std::vector<double> t;         // [K] table values of the codes
   std::vector<double> scale;     // [G]
-  std::vector<double> x_factor;  // [G] what the sum of x is multiplied by: S * (8 - z), or B
+  std::vector<double> x_factor;  // [G] what the sum of x is multiplied by: S * (8 - z), -S * z, or B
+  double tensor_scale = 1;
   double bias = 0;
 };
 
@@ -42,7 +49,7 @@ ExactProduct::ExactProduct(const Layer& layer, const RunRows& runs) : layer_(lay
   for (std::size_t row = 0; row < runs.rows; ++row) {
     const std::size_t block = row / kLanes;
     for (std::size_t k = 0; k < info.k; ++k) {
-      const double x = bf16_to_f32(runs.x[row * info.k + k]);
+      const double x = activation(layer, runs, row, k);
       x_[block * info.k + k].lane[row % kLanes] = x;
       x_sums_[block * groups_ + k / group_].lane[row % kLanes] += x;
       x_sizes_[block * groups_ + k / group_].lane[row % kLanes] += std::fabs(x);
@@ -54,17 +61,19 @@ ExactProduct::Column ExactProduct::read_column(std::size_t n) const {
   const LayerInfo& info = layer_.info;
   Column column;
   column.t.resize(info.k);
-  const std::uint8_t* codes = layer_.codes.data() + n * ((info.k + 1) / 2);
-  for (std::size_t k = 0; k < info.k; ++k) column.t[k] = table_[(codes[k / 2] >> (4 * (k % 2))) & 15u];
+  for (std::size_t k = 0; k < info.k; ++k) column.t[k] = table_[layer_.code(n, layer_.column(k))];
+  if (info.tensor_scale_kind != ZENWOQ_TENSOR_SCALE_NONE) column.tensor_scale = operand(info.tensor_scale);
+  if (info.tensor_scale_kind == ZENWOQ_TENSOR_SCALE_BY) column.tensor_scale = 1 / column.tensor_scale;
   for (std::size_t i = n * groups_; i < (n + 1) * groups_; ++i) {
-    const double scale = operand(info.scale_type, layer_.scales, i);
+    const double scale = operand(layer_.scale(i)) * column.tensor_scale;
     double x_factor = 0;
-    if (info.zero_kind == ZENWOQ_ZERO_INTEGER) x_factor = scale * (8 - static_cast<std::int8_t>(layer_.zeros[i]));
-    if (info.zero_kind == ZENWOQ_ZERO_OFFSET) x_factor = operand(info.scale_type, layer_.zeros, i);
+    if (info.zero_kind == ZENWOQ_ZERO_INTEGER) x_factor = scale * (8.0 - layer_.zero(i));
+    if (info.zero_kind == ZENWOQ_ZERO_FLOAT) x_factor = scale * -operand(layer_.zero(i));
+    if (info.zero_kind == ZENWOQ_ZERO_OFFSET) x_factor = operand(layer_.offset(i)) * column.tensor_scale;
     column.scale.push_back(scale);
     column.x_factor.push_back(x_factor);
   }
-  if (info.has_bias) column.bias = operand(info.bias_type, layer_.bias, n);
+  if (info.has_bias) column.bias = operand(load_as_f32(info.bias_type, layer_.bias.data(), n));
   return column;
 }
 
@@ -91,7 +100,8 @@ void ExactProduct::multiply_group(const Column& column, std::size_t block, std::
 double ExactProduct::block_error(const Column& column, std::size_t n, std::size_t block, const Lanes& exact,
                                  const Lanes& magnitude) const {
   const auto steps = static_cast<double>(layer_.info.k + 2 * groups_ + 8);
-  const auto flushes = static_cast<double>(2 * groups_ + 2);
+  // Of sums before the tensor scale, and of their product with it.
+  const double flushes = static_cast<double>(2 * groups_ + 2) * std::max(1.0, std::fabs(column.tensor_scale)) + 1;
   double worst = 0;
   for (std::size_t row = block * kLanes; row < std::min(runs_.rows, (block + 1) * kLanes); ++row) {
     const double size = magnitude.lane[row % kLanes];

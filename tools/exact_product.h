@@ -3,8 +3,9 @@
 //
 // Compares a layer's result with the f64 product of the codes, scales and zeros as the checkpoint has them.
 //
-//   exact[r,n] = sum over k of x[r,k] * (S * (T[code] + 8 - z) + B)  (+ bias)         S, z, B of the group of k
-//   bound[r,n] = (K + 2G + 8) * 2^-24 * sum over g of (|S| * sum |x t| + |S (8 - z)| * sum |x| + |B| * sum |x|)
+//   exact[r,n] = s * sum over k of x[r,k] * (S * (T[code] + 8 - z) + B)  (+ bias)     S, z, B of the group of k
+//                                              or T[code] - z where zero points are fractions; s the tensor scale
+//   bound[r,n] = |s| (K + 2G + 8) * 2^-24 * sum over g of (|S| * sum |x t| + |S (8 - z)| * sum |x| + |B| * sum |x|)
 //                + |bias| * 2^-23 + (2G + 2) * 2^-126
 //
 // The bound follows from the arithmetic contract; its last term is what flushing denormal results to zero may cost.

@@ -21,7 +21,7 @@ struct PackedLayer {
 // Throws ReadError if the layer has values that cannot be.
 PackedLayer pack_layer(const LayerSource& source, const formats::Prepared& prepared, zenwoq_context* context);
 
-// Whether codes, scales and zeros come back from the packed weight exactly as the layer has them.
+// Whether codes, scales, zeros and all else come back from the packed weight exactly as the layer has them.
 bool unpacks_exactly(const Layer& layer, const zenwoq_weight* weight);
 
 // The layer with its bias, f32 output.

@@ -24,7 +24,7 @@ constexpr GgmlType types[] = {
     {9, "q8_1", 32, 36},
     {10, "q2_k", 256, 84},
     {11, "q3_k", 256, 110},
-    {12, "q4_k", 256, 144},
+    {ggml_q4_k, "q4_k", 256, 144},
     {13, "q5_k", 256, 176},
     {14, "q6_k", 256, 210},
     {15, "q8_k", 256, 292},
@@ -32,10 +32,10 @@ constexpr GgmlType types[] = {
     {17, "iq2_xs", 256, 74},
     {18, "iq3_xxs", 256, 98},
     {19, "iq1_s", 256, 50},
-    {20, "iq4_nl", 32, 18},
+    {ggml_iq4_nl, "iq4_nl", 32, 18},
     {21, "iq3_s", 256, 110},
     {22, "iq2_s", 256, 82},
-    {23, "iq4_xs", 256, 136},
+    {ggml_iq4_xs, "iq4_xs", 256, 136},
     {24, "i8", 1, 1},
     {25, "i16", 1, 2},
     {26, "i32", 1, 4},
@@ -45,7 +45,7 @@ constexpr GgmlType types[] = {
     {30, "bf16", 1, 2},
     {34, "tq1_0", 256, 54},
     {35, "tq2_0", 256, 66},
-    {39, "mxfp4", 32, 17},
+    {ggml_mxfp4, "mxfp4", 32, 17},
     {40, "nvfp4", 64, 36},
     {41, "q1_0", 128, 18},
 };
@@ -61,10 +61,10 @@ constexpr RemovedType removed_types[] = {
     {33, "q4_0_8_8"}, {36, "iq4_nl_4_4"}, {37, "iq4_nl_4_8"}, {38, "iq4_nl_8_8"},
 };
 
-constexpr std::string_view other_4_bit_types[] = {"q4_k", "iq4_nl", "iq4_xs", "mxfp4", "nvfp4"};
+constexpr std::uint32_t read_types[] = {ggml_q4_0, ggml_q4_1, ggml_q4_k, ggml_iq4_nl, ggml_iq4_xs, ggml_mxfp4};
 
-bool is_other_4_bit_type(std::string_view name) {
-  return std::find(std::begin(other_4_bit_types), std::end(other_4_bit_types), name) != std::end(other_4_bit_types);
+bool is_read(std::uint32_t number) {
+  return std::find(std::begin(read_types), std::end(read_types), number) != std::end(read_types);
 }
 
 std::string reason_of_missing_type(std::uint32_t number) {
@@ -94,10 +94,8 @@ std::optional<zenwoq_dtype> float_type_of_ggml(std::uint32_t number) {
 std::string plain_ggml_reason(std::uint32_t number, std::size_t dimensions) {
   const GgmlType* type = find_ggml_type(number);
   if (type == nullptr) return reason_of_missing_type(number);
-  if (number == ggml_q4_0 || number == ggml_q4_1) {
-    return fmt::format("{}-D {}, only 2-D is read", dimensions, type->name);
-  }
-  if (is_other_4_bit_type(type->name)) return fmt::format("{}, a 4-bit type that is not read", type->name);
+  if (is_read(number)) return fmt::format("{}-D {}, only 2-D and 3-D are read", dimensions, type->name);
+  if (type->name == std::string_view("nvfp4")) return fmt::format("{}, a 4-bit type that is not read", type->name);
   if (type->block_elements > 1) return fmt::format("{}, not a 4-bit type", type->name);
   return fmt::format("{}-D {}{}", dimensions, type->name, dimensions > 1 ? ", not quantized" : "");
 }

@@ -15,6 +15,10 @@ namespace zenwoq::formats {
 // The numbers that GGUF files give to the types that are imported.
 constexpr std::uint32_t ggml_q4_0 = 2;
 constexpr std::uint32_t ggml_q4_1 = 3;
+constexpr std::uint32_t ggml_q4_k = 12;
+constexpr std::uint32_t ggml_iq4_nl = 20;
+constexpr std::uint32_t ggml_iq4_xs = 23;
+constexpr std::uint32_t ggml_mxfp4 = 39;
 
 struct GgmlType {
   std::uint32_t number;

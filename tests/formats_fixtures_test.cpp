@@ -1,0 +1,184 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every case of fixtures/formats by the C API: opened as it lies on a disk, each layer loaded and dequantized, each value that of
+// the framework that owns the format (fixtures/formats/README.md), after the framework's own rounding. Cases that are not
+// read yet are listed, and must be left alone.
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include "formats/container/mapped_file.h"
+#include "formats/container/safetensors.h"
+#include "jit/number.h"
+#include "tools/api_handles.h"
+#include "zenwoq/formats.h"
+
+namespace zenwoq::formats {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kCases = fs::path(ZENWOQ_FIXTURES) / "formats";
+
+// No layer of these is read.
+const std::set<std::string> kNotRead = {
+    "auto_round/awq_asym", "auto_round/gptq_asym", "auto_round/gptq_sym", "auto_round/plain_asym",
+    "compressed_tensors/int_asym_g32", "compressed_tensors/int_sym_g32", "compressed_tensors/mxfp4", "compressed_tensors/nvfp4",
+    "gguf/nvfp4", "mlx/affine_g128_f32", "mlx/affine_g32_f16", "mlx/affine_g64", "mlx/mxfp4", "mlx/nvfp4", "modelopt/nvfp4",
+    "mxfp4/gpt_oss", "onnx/dequantize_int4_b32", "onnx/dequantize_int4_zeros_column", "onnx/dequantize_uint4_zeros_b32",
+    "onnx/matmulnbits_bf16", "onnx/matmulnbits_f16", "onnx/matmulnbits_f32", "onnx/matmulnbits_float_zeros",
+    "onnx/matmulnbits_g_idx", "onnx/quantizer_asym_b32", "onnx/quantizer_sym_b32", "torchao/int4_plain",
+};
+
+// Layers that are left alone in cases that are read, and why.
+const std::map<std::string, const char*> kLeftAlone = {
+    {"bitsandbytes/nf4_across_rows_b64/odd", "blocks of 64"},
+    {"gguf/mixed_q4_k_m/q5_k", "q5_k, not a 4-bit type"},
+    {"gguf/mixed_q4_k_m/q6_k", "q6_k, not a 4-bit type"},
+    {"gguf/mixed_q4_k_m/q8_0", "q8_0, not a 4-bit type"},
+};
+
+struct CheckpointDeleter {
+  void operator()(zenwoq_checkpoint* checkpoint) const { zenwoq_checkpoint_destroy(checkpoint); }
+};
+using CheckpointHandle = std::unique_ptr<zenwoq_checkpoint, CheckpointDeleter>;
+
+CheckpointHandle open(const fs::path& path, bool avx2) {
+  zenwoq_checkpoint_options options;
+  zenwoq_checkpoint_options_init(&options);
+  options.opaque_layout = avx2 ? ZENWOQ_OPAQUE_AVX2 : ZENWOQ_OPAQUE_AVX512;
+  zenwoq_checkpoint* checkpoint = nullptr;
+  zenwoq_checkpoint_open(path.c_str(), &options, &checkpoint);
+  return CheckpointHandle(checkpoint);
+}
+
+// How near a value must be to the framework's.
+class Rounding {
+ public:
+  explicit Rounding(const std::string& text)
+      : f16_(text.find("f16") != std::string::npos && text.find("bf16") == std::string::npos),
+        bf16_(text.find("bf16") != std::string::npos),
+        steps_(text.find("steps") != std::string::npos) {}
+
+  bool same(float exact, float expected) const {
+    if (std::isnan(exact) || std::isnan(expected)) return std::isnan(exact) && std::isnan(expected);
+    const float rounded = f16_ ? static_cast<float>(static_cast<_Float16>(exact)) : bf16_ ? bf16_to_f32(f32_to_bf16(exact)) : exact;
+    if (rounded == expected) return true;  // zeros may differ in their sign
+    if (!steps_) return false;
+    // The framework rounds in between: two units in the last place of its type.
+    const float unit = std::ldexp(1.0f, bf16_ ? -7 : f16_ ? -10 : -22);
+    const float least = f16_ ? 0x1p-23f : 0.0f;  // of a subnormal
+    return std::fabs(exact - expected) <= 2 * unit * std::fabs(expected) + least;
+  }
+
+ private:
+  bool f16_, bf16_, steps_;
+};
+
+struct Counts {
+  std::size_t layers = 0, values = 0, left_alone = 0;
+};
+
+// One case. `file`: what is opened, a folder or a file in it.
+void check(const std::string& name, const fs::path& file, zenwoq_context* context, Counts* counts) {
+  SCOPED_TRACE(name + " " + file.filename().string());
+  const MappedFile expected_file((kCases / name / "expected.safetensors").string());
+  const TensorSet expected = parse_safetensors(expected_file.bytes(), name);
+  const Rounding rounding(*expected.metadata.at("rounding").begin());
+  const CheckpointHandle checkpoint = open(file, file.filename() == "avx2.safetensors");
+  ASSERT_NE(checkpoint, nullptr) << zenwoq_last_error();
+  for (const auto& [layer, tensor] : expected.tensors) {
+    if (layer == "activations" || layer == "outputs" || layer.starts_with("own.")) continue;
+    std::size_t index = 0;
+    zenwoq_tensor_info info;
+    zenwoq_tensor_info_init(&info);
+    const bool found = zenwoq_checkpoint_find(checkpoint.get(), layer.c_str(), &index) == ZENWOQ_OK ||
+                       zenwoq_checkpoint_find(checkpoint.get(), (layer + ".weight").c_str(), &index) == ZENWOQ_OK;
+    ASSERT_TRUE(found) << layer << ": " << zenwoq_last_error();
+    ASSERT_EQ(zenwoq_checkpoint_info(checkpoint.get(), index, &info), ZENWOQ_OK);
+    if (const auto reason = kLeftAlone.find(name + "/" + layer); reason != kLeftAlone.end()) {
+      EXPECT_NE(info.kind, ZENWOQ_TENSOR_LAYER) << layer << ": is read now: take it off the list";
+      EXPECT_NE(std::string(info.reason).find(reason->second), std::string::npos) << info.reason;
+      ++counts->left_alone;
+      continue;
+    }
+    ASSERT_EQ(info.kind, ZENWOQ_TENSOR_LAYER) << layer << ": " << info.reason;
+    std::vector<std::uint64_t> shape = {info.n, info.k};
+    if (tensor.shape.size() == 3) shape.insert(shape.begin(), info.experts);
+    ASSERT_EQ(tensor.shape, shape) << layer;
+    for (std::size_t expert = 0; expert < info.experts; ++expert) {
+      zenwoq_weight* weight = nullptr;
+      ASSERT_EQ(zenwoq_checkpoint_load(checkpoint.get(), index, expert, context, &weight), ZENWOQ_OK) << zenwoq_last_error();
+      std::vector<float> values(info.n * info.k);
+      ASSERT_EQ(zenwoq_weight_dequantize(weight, 0, info.n, values.data(), values.size() * 4), ZENWOQ_OK);
+      EXPECT_STREQ(zenwoq_weight_text(weight), info.quantization);
+      std::size_t packed_bytes = 0;
+      const void* packed = nullptr;
+      ASSERT_EQ(zenwoq_weight_packed(weight, &packed, &packed_bytes), ZENWOQ_OK);
+      EXPECT_EQ(packed_bytes * info.experts, info.packed_bytes);
+      zenwoq_weight_destroy(weight);
+      std::size_t different = 0;
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        const float want = load_as_f32(ZENWOQ_F32, tensor.data.data(), expert * values.size() + i);
+        if (rounding.same(values[i], want)) continue;
+        if (different++ == 0) ADD_FAILURE() << layer << " at " << i / info.k << ", " << i % info.k << ": " << values[i] << ", must be " << want;
+      }
+      EXPECT_EQ(different, 0u) << layer << " " << info.quantization << ": of " << values.size() << " values";
+      counts->values += values.size();
+    }
+    ++counts->layers;
+  }
+}
+
+TEST(FormatsFixtures, EveryValueIsTheFrameworks) {
+  zenwoq_context_options options;
+  zenwoq_context_options_init(&options);
+  options.threads = 1;
+  const tools::ContextHandle context = tools::make_context_from(options);
+  Counts counts;
+  std::size_t cases = 0;
+  for (const auto& family : fs::directory_iterator(kCases)) {
+    if (!family.is_directory()) continue;
+    for (const auto& entry : fs::directory_iterator(family.path())) {
+      const std::string name = fs::relative(entry.path(), kCases).string();
+      if (kNotRead.count(name) != 0) continue;
+      ++cases;
+      if (name == "torchao/opaque") {
+        for (const char* file : {"avx2.safetensors", "avx512.safetensors"}) check(name, entry.path() / file, context.get(), &counts);
+      } else {
+        check(name, entry.path(), context.get(), &counts);
+      }
+    }
+  }
+  std::printf("%zu cases, %zu layers, %zu values, %zu layers left alone\n", cases, counts.layers, counts.values, counts.left_alone);
+  EXPECT_GE(cases, 40u);
+  EXPECT_GE(counts.layers, 60u);
+  EXPECT_EQ(counts.left_alone, kLeftAlone.size());
+}
+
+// What is not read is not a layer: nothing is guessed.
+TEST(FormatsFixtures, WhatIsNotReadIsLeftAlone) {
+  for (const std::string& name : kNotRead) {
+    const CheckpointHandle checkpoint = open(kCases / name, false);
+    if (checkpoint == nullptr) {
+      EXPECT_NE(std::string(zenwoq_last_error()), "") << name;
+      continue;
+    }
+    std::size_t count = 0;
+    ASSERT_EQ(zenwoq_checkpoint_count(checkpoint.get(), &count), ZENWOQ_OK);
+    for (std::size_t i = 0; i < count; ++i) {
+      zenwoq_tensor_info info;
+      zenwoq_tensor_info_init(&info);
+      ASSERT_EQ(zenwoq_checkpoint_info(checkpoint.get(), i, &info), ZENWOQ_OK);
+      EXPECT_NE(info.kind, ZENWOQ_TENSOR_LAYER) << name << " " << info.name << ": is read now: take it off the list";
+    }
+  }
+}
+
+}  // namespace
+}  // namespace zenwoq::formats
