@@ -118,7 +118,7 @@ struct AwqConfig {
   std::string reason;            // why none is read; empty if they are
   std::uint64_t group_size = 0;  // 0: a group is a row
   bool gemv = false;
-  bool fast = false;  // gemv_fast
+  bool fast = false;       // gemv_fast
   bool has_zeros = false;  // each must have them
 };
 
@@ -143,7 +143,8 @@ AwqConfig read_config(const JsonFields& fields) {
 
 std::string dtype_reason(const TensorMap& parts, const AwqConfig& config, const std::string& where) {
   const Tensor& qweight = require_part(parts, "qweight", where);
-  if (qweight.dtype != (config.fast ? "I16" : "I32")) return fmt::format("awq with {} qweight", lower_case(shown(qweight.dtype)));
+  if (qweight.dtype != (config.fast ? "I16" : "I32"))
+    return fmt::format("awq with {} qweight", lower_case(shown(qweight.dtype)));
   if (is_empty(qweight)) return empty_reason(qweight);
   if (qweight.shape.size() != 2) return fmt::format("{}-D, not the weight of a linear", qweight.shape.size());
   const Tensor& scales = require_part(parts, "scales", where);
@@ -189,9 +190,12 @@ std::unique_ptr<LayerSource> make_fast_layer(TensorMap& parts, const AwqConfig& 
   const std::uint64_t groups = groups_of(layer->desc);
   const std::uint64_t rows = layer->scales.shape.empty() ? 0 : layer->scales.shape[0];
   if (layer->desc.k % 64 != 0 || layer->desc.k % group_of(layer->desc) != 0) {
-    fail("{}: rows of {} values, must be a multiple of 64 and of the group, {}", where, layer->desc.k, group_of(layer->desc));
+    fail("{}: rows of {} values, must be a multiple of 64 and of the group, {}", where, layer->desc.k,
+         group_of(layer->desc));
   }
-  if (rows < groups) fail("{}: scales has shape {}, it should be [{} or more, {}]", where, shown(layer->scales.shape), groups, layer->desc.n);
+  if (rows < groups)
+    fail("{}: scales has shape {}, it should be [{} or more, {}]", where, shown(layer->scales.shape), groups,
+         layer->desc.n);
   require_shape(layer->scales, "scales", {rows, layer->desc.n}, where);
   require_shape(layer->qzeros, "qzeros", {rows, layer->desc.n}, where);
   layer->where = where;

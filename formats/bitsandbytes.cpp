@@ -57,16 +57,8 @@ struct BitsandbytesLayer final : LayerSource {
   std::uint64_t blocksize = 0;
 
   Prepared prepare(std::size_t) const override;
-  std::vector<std::uint8_t> swapped_codes() const;
   std::vector<std::uint8_t> scales() const;
 };
-
-std::vector<std::uint8_t> BitsandbytesLayer::swapped_codes() const {
-  std::vector<std::uint8_t> bytes(codes.size());
-  std::transform(codes.begin(), codes.end(), bytes.begin(),
-                 [](std::uint8_t byte) { return static_cast<std::uint8_t>(byte << 4 | byte >> 4); });
-  return bytes;
-}
 
 // One for each group of a row, which is a block or a part of one.
 std::vector<std::uint8_t> BitsandbytesLayer::scales() const {
@@ -81,7 +73,7 @@ std::vector<std::uint8_t> BitsandbytesLayer::scales() const {
 
 Prepared BitsandbytesLayer::prepare(std::size_t) const {
   Prepared prepared;
-  prepared.set_codes(ZENWOQ_CODES_NIBBLES, prepared.own(swapped_codes()));
+  prepared.set_codes(ZENWOQ_CODES_NIBBLES_HIGH, codes);
   prepared.set_scales(prepared.own(scales()));
   return prepared;
 }
@@ -167,7 +159,7 @@ std::unique_ptr<BitsandbytesLayer> make_layer(const Tensor& weight, TensorMap& p
     *reason = "not 2-D, or without values";
     return nullptr;
   }
-  if (!values || *values % 2 != 0 || *values / 2 != weight.data.size()) {
+  if (!values || *values / 2 + *values % 2 != weight.data.size()) {
     fail("{}: has {} bytes, but its shape is [{}, {}]", where, weight.data.size(), state.n, state.k);
   }
   const std::uint64_t group = std::gcd(state.k, state.blocksize);

@@ -178,6 +178,7 @@ void import_weight(Contents& contents, const std::string& name, const PackedConf
     layer = check_layer(parts, where);
   }
   if (const auto g_idx = parts.find("weight_g_idx"); layer != nullptr && g_idx != parts.end()) {
+    require_shape(g_idx->second, "weight_g_idx", {layer->desc.k}, where);
     if (!is_unused(g_idx->second)) {
       ColumnOrder order = read_order(g_idx->second, layer->desc.k, group_of(layer->desc), "weight_g_idx", where);
       reason = std::move(order.reason);

@@ -79,9 +79,10 @@ ColumnOrder read_order(const Tensor& g_idx, std::uint64_t k, std::uint64_t group
   ColumnOrder order;
   order.permutation.resize(k);
   std::uint32_t permuted = 0;
-  const zenwoq_status status = zenwoq_permutation_fill(groups.data(), k * 4, k, group, order.permutation.data(), k * 4, &permuted);
+  const zenwoq_status status =
+      zenwoq_permutation_fill(groups.data(), k * 4, k, group, order.permutation.data(), k * 4, &permuted);
   if (status == ZENWOQ_ERROR_OUT_OF_MEMORY) throw std::bad_alloc();
-  if (status != ZENWOQ_OK) order.reason = fmt::format("{}: {}", part, zenwoq_last_error());
+  if (status != ZENWOQ_OK) order.reason = zenwoq_last_error();
   if (status != ZENWOQ_OK || permuted == 0) order.permutation.clear();
   return order;
 }

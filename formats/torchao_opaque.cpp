@@ -163,7 +163,8 @@ std::uint64_t check_shapes(const Tensor& qdata, const Tensor& scale_and_zero, co
 
 // What x is multiplied by, a factor a column: [K], or [1, K].
 std::vector<float> read_x_scale(const Tensor& act_pre_scale, std::uint64_t k, const std::string& where) {
-  if (act_pre_scale.shape != std::vector<std::uint64_t>{1, k}) require_shape(act_pre_scale, "act_pre_scale", {k}, where);
+  if (act_pre_scale.shape != std::vector<std::uint64_t>{1, k})
+    require_shape(act_pre_scale, "act_pre_scale", {k}, where);
   std::vector<float> factors(k);
   for (std::size_t i = 0; i < k; ++i) {
     factors[i] = float_at(*float_type(act_pre_scale.dtype), act_pre_scale.data.data(), i);

@@ -87,7 +87,7 @@ TEST(Awq, GemvWeightsWithFilledUpRows) {
 TEST(Awq, OtherKindsAreLeftAloneOrRefused) {
   const Quantized q(16, 64, 32);
   const SafetensorsBuilder gemm = gemm_file(q);
-  EXPECT_EQ(refusal(gemm, config(32, "gemv_fast")), "awq of version gemv_fast, only gemm and gemv are read");
+  EXPECT_EQ(refusal(gemm, config(32, "gemv_fast")), "awq with i32 qweight");
   json eight = config(32, "gemm");
   eight["bits"] = 8;
   EXPECT_EQ(refusal(gemm, eight), "awq of 8 bits, only 4 are read");

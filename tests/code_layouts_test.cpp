@@ -39,9 +39,12 @@ struct Layout {
 };
 
 const Layout kLayouts[] = {
-    {"high first", ZENWOQ_CODES_NIBBLES_HIGH, 1, 2}, {"gptq", ZENWOQ_CODES_GPTQ, 1, 1},
-    {"awq", ZENWOQ_CODES_AWQ, 8, 1},                 {"awq fast", ZENWOQ_CODES_AWQ_FAST, 4, 64},
-    {"aten 64", ZENWOQ_CODES_ATEN_64, 16, 1},        {"aten 32", ZENWOQ_CODES_ATEN_32, 16, 1},
+    {"high first", ZENWOQ_CODES_NIBBLES_HIGH, 1, 2},
+    {"gptq", ZENWOQ_CODES_GPTQ, 1, 1},
+    {"awq", ZENWOQ_CODES_AWQ, 8, 1},
+    {"awq fast", ZENWOQ_CODES_AWQ_FAST, 4, 64},
+    {"aten 64", ZENWOQ_CODES_ATEN_64, 16, 1},
+    {"aten 32", ZENWOQ_CODES_ATEN_32, 16, 1},
 };
 
 TEST(CodeLayouts, GiveTheBytesThatNibblesGive) {

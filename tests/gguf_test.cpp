@@ -9,7 +9,7 @@
 namespace zenwoq::formats::testing {
 namespace {
 
-constexpr std::uint32_t f32 = 0, f16 = 1, q4_0 = 2, q4_1 = 3, q8_0 = 8, q4_k = 12, bf16 = 30;
+constexpr std::uint32_t f32 = 0, f16 = 1, q4_0 = 2, q4_1 = 3, q8_0 = 8, nvfp4 = 40, bf16 = 30;
 constexpr std::uint32_t u16_value = 2, u32_value = 4, i32_value = 5, string_value = 8, array_value = 9;
 
 // The sixteen bytes of a block whose values j and j + 16 are j and 15 - j.
@@ -115,8 +115,8 @@ TEST(Gguf, WrongBiasIsNotLost) {
 TEST(Gguf, LeftAloneTensorsHaveAReason) {
   GgufBuilder builder;
   builder.tensor("norm.weight", {2}, f32, Bytes(8)).tensor("embed.weight", {2, 2}, f16, Bytes(8));
-  builder.tensor("q8", {32, 1}, q8_0, Bytes(34)).tensor("q4k", {256, 1}, q4_k, Bytes(144));
-  builder.tensor("experts", {32, 1, 2}, q4_0, Bytes(36)).tensor("new", {7}, 99, Bytes(5));
+  builder.tensor("q8", {32, 1}, q8_0, Bytes(34)).tensor("nv", {64, 1}, nvfp4, Bytes(36));
+  builder.tensor("experts", {32, 1, 2, 1}, q4_0, Bytes(36)).tensor("new", {7}, 99, Bytes(5));
   const Bytes file = builder.build();
   const auto checkpoint = open_bytes(file);
   EXPECT_TRUE(checkpoint->layers().empty());
@@ -124,8 +124,8 @@ TEST(Gguf, LeftAloneTensorsHaveAReason) {
   EXPECT_EQ(reason_for(*checkpoint, "norm.weight"), "1-D f32");
   EXPECT_EQ(reason_for(*checkpoint, "embed.weight"), "2-D f16, not quantized");
   EXPECT_EQ(reason_for(*checkpoint, "q8"), "q8_0, not a 4-bit type");
-  EXPECT_EQ(reason_for(*checkpoint, "q4k"), "q4_k, a 4-bit type that is not read");
-  EXPECT_EQ(reason_for(*checkpoint, "experts"), "3-D q4_0, only 2-D is read");
+  EXPECT_EQ(reason_for(*checkpoint, "nv"), "nvfp4, a 4-bit type that is not read");
+  EXPECT_EQ(reason_for(*checkpoint, "experts"), "4-D q4_0, only 2-D and 3-D are read");
   EXPECT_EQ(reason_for(*checkpoint, "new"), "unknown type 99");
 }
 
@@ -155,7 +155,7 @@ TEST(Gguf, TensorsWithoutValuesAndScalarsStopNothing) {
   EXPECT_EQ(reason_for(*checkpoint, "rows"), "shape [0, 32], no values");
   EXPECT_EQ(reason_for(*checkpoint, "own"), "shape [32, 0], no values");
   EXPECT_EQ(reason_for(*checkpoint, "scalar"), "0-D f32");
-  EXPECT_EQ(reason_for(*checkpoint, "blocks"), "0-D q4_0, only 2-D is read");
+  EXPECT_EQ(reason_for(*checkpoint, "blocks"), "0-D q4_0, only 2-D and 3-D are read");
 }
 
 // ---- models in several files ----

@@ -112,11 +112,12 @@ TEST(Gptq, OtherKindsAreLeftAlone) {
             "gptq with qweight [8, 16], qzeros [2, 2], scales [2, 16]: not 4 bits in groups of 64");
   std::vector<std::uint32_t> g_idx = in_order(q);
   std::swap(g_idx.front(), g_idx.back());
-  EXPECT_EQ(refusal(gptq_file(q, kOnes, g_idx), config(32, "gptq")),
-            "columns in the order of g_idx (desc_act), not read");
+  EXPECT_EQ(refusal(gptq_file(q, kOnes, g_idx), config(32, "gptq")), "");  // act-order
   g_idx[3] = 0xFFFFFFFF;
   EXPECT_EQ(refusal(gptq_file(q, kOnes, g_idx), config(32, "gptq")),
-            "columns in the order of g_idx (desc_act), not read");
+            "g_idx[3] is -1: must be in 0..1, k = 64 has 2 groups of 32");
+  g_idx[3] = 1;
+  EXPECT_EQ(refusal(gptq_file(q, kOnes, g_idx), config(32, "gptq")), "group 0 of g_idx has 31 columns: must have 32");
   SafetensorsBuilder bytes;
   bytes.tensor("m.q.qweight", "U8", {8, 8}, Bytes(64));
   EXPECT_EQ(refusal(bytes, config(32, "gptq")), "gptq with u8 qweight");

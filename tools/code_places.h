@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Where each layout has the code of row n and column k, from the formulas of its framework, code by code. For checks: shares
-// nothing with packing.
+// Where each layout has the code of row n and column k, from the formulas of its framework, code by code. For checks:
+// shares nothing with packing.
 #pragma once
 
 #include <algorithm>
@@ -18,12 +18,14 @@ struct CodePlace {
   bool high;
 };
 
-// Of a [rows, columns] matrix whose rows (of codes or of words) are `stride` bytes apart. Layouts of a byte a code have no
-// such place.
-inline CodePlace code_place(zenwoq_code_layout layout, std::size_t n, std::size_t k, std::size_t rows, std::size_t columns,
-                            std::size_t stride) {
+// Of a [rows, columns] matrix whose rows (of codes or of words) are `stride` bytes apart. Layouts of a byte a code have
+// no such place.
+inline CodePlace code_place(zenwoq_code_layout layout, std::size_t n, std::size_t k, std::size_t rows,
+                            std::size_t columns, std::size_t stride) {
   constexpr std::size_t kAwqNibble[8] = {0, 4, 1, 5, 2, 6, 3, 7};
-  const auto in_word = [](std::size_t byte, std::size_t nibble) { return CodePlace{byte + nibble / 2, nibble % 2 != 0}; };
+  const auto in_word = [](std::size_t byte, std::size_t nibble) {
+    return CodePlace{byte + nibble / 2, nibble % 2 != 0};
+  };
   // Blocks of `bytes` with `codes` codes from `at` on; byte i has the codes i and i + half of every 2 * half.
   const auto in_block = [&](std::size_t codes, std::size_t bytes, std::size_t at, std::size_t half) {
     const std::size_t i = k % codes;

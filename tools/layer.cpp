@@ -74,7 +74,8 @@ std::pair<std::size_t, std::size_t> block_size(zenwoq_code_layout layout) {
 unsigned code_of(const zenwoq_weight_source& source, std::size_t n, std::size_t k, const LayerInfo& info,
                  std::size_t stride) {
   const auto* codes = static_cast<const std::uint8_t*>(source.codes);
-  if (source.code_layout == ZENWOQ_CODES_U8 || source.code_layout == ZENWOQ_CODES_S8) return codes[n * stride + k] & 15u;
+  if (source.code_layout == ZENWOQ_CODES_U8 || source.code_layout == ZENWOQ_CODES_S8)
+    return codes[n * stride + k] & 15u;
   const CodePlace place = code_place(source.code_layout, n, k, info.n, info.k, stride);
   return (codes[place.byte] >> (place.high ? 4 : 0)) & 15u;
 }

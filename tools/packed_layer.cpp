@@ -23,7 +23,8 @@ PackedLayer pack_layer(const LayerSource& source, const formats::Prepared& prepa
 
 bool unpacks_exactly(const Layer& layer, const zenwoq_weight* weight) {
   Layer back = layer;  // of the same sizes
-  for (std::vector<std::uint8_t>* bytes : {&back.codes, &back.scales, &back.zeros, &back.super_scales, &back.super_offsets}) {
+  for (std::vector<std::uint8_t>* bytes :
+       {&back.codes, &back.scales, &back.zeros, &back.super_scales, &back.super_offsets}) {
     std::fill(bytes->begin(), bytes->end(), std::uint8_t{0});
   }
   require(zenwoq_weight_unpack(weight, back.codes.data(), back.codes.size(), back.scales.data(), back.scales.size(),

@@ -37,8 +37,10 @@ build_and_test() {
 echo "== format"
 tools/format.sh --check || { echo "tools/format.sh would change C++ files"; failed=1; }
 build_and_test build zenwoq
-build_and_test build-asan hostile -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Ddefault_library=static
-build_and_test build-tsan threads -Dbuildtype=debugoptimized -Db_sanitize=thread -Ddefault_library=static
+# Lightly optimized: that compiles three times as fast, and the tests are small.
+sanitized=(-Dbuildtype=custom -Doptimization=1 -Ddebug=false -Dcpp_args=-g1 -Dc_args=-g1 -Ddefault_library=static)
+build_and_test build-asan hostile "${sanitized[@]}" -Db_sanitize=address,undefined
+build_and_test build-tsan threads "${sanitized[@]}" -Db_sanitize=thread
 
 # Tests the package in its cached environment. The real model is fetched for the tests that generate text with it.
 test_python() {
