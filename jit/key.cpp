@@ -171,11 +171,10 @@ std::uint64_t hash_value(const KernelKey& key) {
   // other.
   const Habits& habits = key.habits;
   const std::uint64_t shape = key.k << 24 ^ key.group;
-  const std::uint64_t types = std::uint64_t{key.zero_type} << 60 | std::uint64_t{key.epilogue.tensor_scale} << 56 |
-                              std::uint64_t{key.scale_type} << 48 | std::uint64_t{key.zero_kind} << 40 |
-                              std::uint64_t{key.output_type} << 32 | static_cast<std::uint64_t>(key.activation) << 24 |
-                              static_cast<std::uint64_t>(key.codes) << 16 | std::uint64_t{key.tier} << 8 |
-                              std::uint64_t{key.epilogue.bias};
+  const auto at = [](auto value, unsigned shift) { return static_cast<std::uint64_t>(value) << shift; };
+  const std::uint64_t types = at(key.zero_type, 60) | at(key.epilogue.tensor_scale, 56) | at(key.scale_type, 48) |
+                              at(key.zero_kind, 40) | at(key.output_type, 32) | at(key.activation, 24) |
+                              at(key.codes, 16) | at(key.tier, 8) | at(key.epilogue.bias, 0);
   const std::uint64_t tile = std::uint64_t{key.tile.rows} << 16 | std::uint64_t{key.tile.strips} << 8 |
                              std::uint64_t{key.tile.scratch} << 2 | std::uint64_t{habits.decode_first} << 1 |
                              std::uint64_t{habits.share_x};
