@@ -245,7 +245,9 @@ void find_awq(Contents& contents, FoundLayers& found) {
   const std::vector<std::string> names = names_before(contents.set, ".qweight");
   if (names.empty()) return;
   const JsonFields& fields = contents.quantization_config();
-  if (lower_case(fields.text("quant_method").value_or("")) != "awq") return;
+  const std::string method = lower_case(fields.text("quant_method").value_or(""));
+  const bool auto_round = method == "auto-round" && fields.text("packing_format") == "auto_round:auto_awq";
+  if (method != "awq" && !auto_round) return;
   const AwqConfig config = read_config(fields);
   for (const std::string& name : names) import_weight(contents.set, name, config, found);
 }

@@ -6,6 +6,7 @@
 //
 //   W[n,k] = scale[n,g] * (code[n,k] - zero[n,g])
 //
+// pack-quantized:
 //   P.weight_packed      I32 [N, ceil(K/8)], word w of a row holds the codes of k = 8w (low half byte) to 8w + 7
 //   P.weight_scale       [N, G], [N, 1] or [1]
 //   P.weight_shape       [2] integers: N and K
@@ -151,7 +152,9 @@ struct PackedConfig {
 PackedConfig read_config(const JsonFields& fields) {
   PackedConfig config;
   const std::string format = fields.text("format").value_or("pack-quantized");
-  if (format != "pack-quantized" && format != "mixed-precision") {
+  constexpr const char* read[] = {"pack-quantized",       "mixed-precision", "nvfp4-pack-quantized",
+                                  "mxfp4-pack-quantized", "int-quantized",   "naive-quantized"};
+  if (std::find(std::begin(read), std::end(read), format) == std::end(read)) {
     config.reason = fmt::format("compressed-tensors {}, not read", shown(format));
     return config;
   }
@@ -167,10 +170,129 @@ PackedConfig read_config(const JsonFields& fields) {
   return config;
 }
 
+// Why a weight of fp4 codes cannot be imported: nvfp4 has scales in E4M3 and a global one, mxfp4 in E8M0.
+std::string fp4_reason(const TensorMap& parts, const std::string& where) {
+  const Tensor& packed = parts.at("weight_packed");
+  const Tensor& scale = require_part(parts, "weight_scale", where);
+  const bool nvfp4 = parts.count("weight_global_scale") != 0;
+  const std::uint64_t group = nvfp4 ? 16 : 32;
+  if (is_empty(packed)) return empty_reason(packed);
+  if (packed.shape.size() != 2) return fmt::format("{}-D, not the weight of a linear", packed.shape.size());
+  if (nvfp4 ? scale.dtype != "F8_E4M3" : scale.dtype != "U8" && scale.dtype != "F8_E8M0") {
+    return fmt::format("fp4 with {} scales{}", lower_case(shown(scale.dtype)), nvfp4 ? " and a global one" : "");
+  }
+  if (packed.shape[1] * 2 % group == 0 && is_matrix(scale, packed.shape[0], packed.shape[1] * 2 / group)) return {};
+  return fmt::format("weight_packed {} with weight_scale {}: not in groups of {} along rows", shown(packed.shape),
+                     shown(scale.shape), group);
+}
+
+std::unique_ptr<LayerSource> make_fp4(const TensorMap& parts, const std::string& where) {
+  const Tensor& packed = parts.at("weight_packed");
+  const Tensor& scale = parts.at("weight_scale");
+  if (const auto global = parts.find("weight_global_scale"); global != parts.end()) {
+    auto layer = make_nvfp4(packed, scale, global->second, ZENWOQ_TENSOR_SCALE_BY, where);
+    layer->format = "compressed-tensors nvfp4";
+    return layer;
+  }
+  auto layer = std::make_unique<PlainLayer>();
+  layer->where = where;
+  layer->format = "compressed-tensors mxfp4";
+  layer->codes = packed.data;
+  layer->scales = scale.data;
+  layer->bytes = packed.data.size() + scale.data.size();
+  layer->desc.n = packed.shape[0];
+  layer->desc.k = packed.shape[1] * 2;  // fits: half of it is in the file
+  layer->desc.group_size = 32;
+  layer->desc.scale_type = ZENWOQ_E8M0;
+  zenwoq_code_table_fill(ZENWOQ_TABLE_E2M1, layer->desc.table);
+  return layer;
+}
+
+// int-quantized: P.weight I8 [N, K] holds values, P.weight_zero_point I8 [N, G] zero points, both as they are.
+struct IntLayer final : LayerSource {
+  Tensor weight, scale, zero_point;
+
+  Prepared prepare(std::size_t) const override {
+    Prepared prepared;
+    prepared.set_codes(ZENWOQ_CODES_S8, weight.data);
+    prepared.set_scales(scale.data);
+    std::vector<std::uint8_t> zeros(zero_point.data.begin(), zero_point.data.end());
+    for (std::uint8_t& zero : zeros) zero = static_cast<std::uint8_t>(zero + 8);  // what is outside -8..8 is refused
+    if (!zeros.empty()) prepared.set_zeros(prepared.own(std::move(zeros)));
+    return prepared;
+  }
+};
+
+std::string int_reason(const TensorMap& parts, const std::string& where) {
+  const Tensor& weight = parts.at("weight");
+  const Tensor& scale = require_part(parts, "weight_scale", where);
+  if (is_empty(weight)) return empty_reason(weight);
+  if (weight.shape.size() != 2) return fmt::format("{}-D, not the weight of a linear", weight.shape.size());
+  if (!float_type(scale.dtype)) return fmt::format("{} scales", lower_case(shown(scale.dtype)));
+  const std::uint64_t groups = groups_in(scale);
+  if (scale.shape.size() != 2 || groups == 0 || weight.shape[1] % groups != 0) {
+    return fmt::format("weight {} with weight_scale {}: not in groups along rows", shown(weight.shape),
+                       shown(scale.shape));
+  }
+  const auto zero_point = parts.find("weight_zero_point");
+  if (zero_point == parts.end() || zero_point->second.dtype == "I8") return {};
+  return fmt::format("{} zero points, only i8 ones are read", lower_case(shown(zero_point->second.dtype)));
+}
+
+std::unique_ptr<LayerSource> make_int(TensorMap& parts, const std::string& where) {
+  auto layer = std::make_unique<IntLayer>();
+  layer->where = where;
+  layer->format = "compressed-tensors int";
+  layer->weight = std::move(parts.at("weight"));
+  layer->scale = std::move(parts.at("weight_scale"));
+  const std::uint64_t n = layer->weight.shape[0], k = layer->weight.shape[1], groups = groups_in(layer->scale);
+  require_shape(layer->scale, "weight_scale", {n, groups}, where);
+  if (const auto zero_point = parts.find("weight_zero_point"); zero_point != parts.end()) {
+    layer->zero_point = std::move(zero_point->second);
+    require_shape(layer->zero_point, "weight_zero_point", {n, groups}, where);
+    layer->desc.zero_kind = ZENWOQ_ZERO_INTEGER;
+  }
+  layer->bytes = layer->weight.data.size() + layer->scale.data.size() + layer->zero_point.data.size();
+  layer->desc.n = n;
+  layer->desc.k = k;
+  layer->desc.group_size = group_size_or_channel(k / groups, k);
+  layer->desc.scale_type = *float_type(layer->scale.dtype);
+  zenwoq_code_table_fill(ZENWOQ_TABLE_TWOS_COMPLEMENT, layer->desc.table);
+  return layer;
+}
+
+// Weights a byte a value, of as many bits as the configuration says: 4, or they are none of ours.
+void import_ints(Contents& contents, FoundLayers& found) {
+  const JsonFields& fields = contents.quantization_config();
+  const std::string format = fields.text("format").value_or("");
+  if (format != "int-quantized" && format != "naive-quantized") return;
+  bool all_of_4_bits = fields.has("config_groups");
+  for (const JsonFields& group : fields.object("config_groups").objects()) {
+    all_of_4_bits = all_of_4_bits && group.object("weights").integer("num_bits") == 4;
+  }
+  const PackedConfig config = read_config(fields);
+  for (const std::string& name : names_before(contents.set, ".weight_scale")) {
+    const auto weight = contents.set.tensors.find(name + ".weight");
+    if (weight == contents.set.tensors.end() || weight->second.dtype != "I8" || !all_of_4_bits) continue;
+    const std::string where = fmt::format("{}: weight {}.weight", contents.where, name);
+    TensorMap parts = take_parts(contents.set, name, {"weight", "weight_scale", "weight_zero_point"});
+    if (config.asymmetric) require_part(parts, "weight_zero_point", where);
+    std::string reason = config.reason.empty() ? int_reason(parts, where) : config.reason;
+    add_layer(
+        contents.set, name, std::move(reason), [&] { return make_int(parts, where); }, found);
+  }
+}
+
 void import_weight(Contents& contents, const std::string& name, const PackedConfig& config, FoundLayers& found) {
   const std::string where = fmt::format("{}: weight {}.weight", contents.where, name);
-  TensorMap parts = take_parts(contents.set, name,
-                               {"weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx"});
+  TensorMap parts = take_parts(
+      contents.set, name,
+      {"weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx", "weight_global_scale"});
+  if (const auto packed = parts.find("weight_packed"); packed != parts.end() && packed->second.dtype == "U8") {
+    std::string reason = config.reason.empty() ? fp4_reason(parts, where) : config.reason;
+    return add_layer(
+        contents.set, name, std::move(reason), [&] { return make_fp4(parts, where); }, found);
+  }
   std::string reason = config.reason.empty() ? reason_to_leave(parts, where) : config.reason;
   std::unique_ptr<PackedLayer> layer;
   if (reason.empty()) {
@@ -193,6 +315,7 @@ void import_weight(Contents& contents, const std::string& name, const PackedConf
 }  // namespace
 
 void find_compressed_tensors(Contents& contents, FoundLayers& found) {
+  if (!names_before(contents.set, ".weight_scale").empty()) import_ints(contents, found);
   const std::vector<std::string> names = names_before(contents.set, ".weight_packed");
   if (names.empty()) return;
   const PackedConfig config = read_config(contents.quantization_config());

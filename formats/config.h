@@ -45,9 +45,9 @@ class JsonFields {
   std::string where_;
 };
 
-// "quantization_config" of config.json (older: "compression_config"); where there is none quantize_config.json, then
-// "quantization" of hf_quant_config.json. Without fields if there is nothing of these. Throws ReadError for a file that
-// is not a JSON object.
+// "quantization_config" of config.json (older: "compression_config"; of MLX: "quantization"); where there is none
+// quantize_config.json, then "quantization" of hf_quant_config.json. Without fields if there is nothing of these.
+// Throws ReadError for a file that is not a JSON object.
 JsonFields read_quantization_config(Files& files);
 
 }  // namespace zenwoq::formats

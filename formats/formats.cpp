@@ -12,9 +12,13 @@ constexpr Format kFormats[] = {
     {"gguf", find_gguf},
     {"bitsandbytes", find_bitsandbytes},
     {"compressed-tensors", find_compressed_tensors},
+    {"modelopt", find_modelopt},
+    {"gpt-oss", find_gpt_oss},
+    {"mlx", find_mlx},
     {"awq", find_awq},
     {"gptq", find_gptq},  // after AWQ, whose tensors have the same names
     {"torchao opaque", find_torchao_opaque},
+    {"torchao int4", find_torchao_int4},
     {"torchao intx", find_torchao_intx},  // after opaque, whose tensors have the same prefix
 };
 

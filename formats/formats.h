@@ -25,6 +25,7 @@ struct Format {
 std::span<const Format> formats();
 
 // Each in the file of its name.
-Find find_awq, find_bitsandbytes, find_compressed_tensors, find_gguf, find_gptq, find_torchao_intx, find_torchao_opaque;
+Find find_awq, find_bitsandbytes, find_compressed_tensors, find_gguf, find_gpt_oss, find_gptq, find_mlx, find_modelopt,
+    find_torchao_int4, find_torchao_intx, find_torchao_opaque;
 
 }  // namespace zenwoq::formats

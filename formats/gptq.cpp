@@ -99,6 +99,16 @@ GptqConfig read_config(const JsonFields& fields) {
   return config;
 }
 
+// AutoRound's own name for itself: what it stores as "auto_round" is asymmetric with zero points as they are.
+void read_auto_round(const JsonFields& fields, GptqConfig* config) {
+  const std::string packing = lower_case(fields.text("packing_format").value_or(""));
+  if (packing == "auto_round" || packing == "auto_round:auto_gptq" || packing == "auto_round:gptq") {
+    config->stores_zero_minus_one = packing != "auto_round";
+  } else if (config->reason.empty()) {
+    config->reason = fmt::format("auto-round of packing_format {}, not read", shown(packing));
+  }
+}
+
 // What is added to the words of qzeros.
 std::uint32_t words_to_zeros(const Tensor& qzeros, const GptqConfig& config) {
   if (config.symmetric && all_words_are(qzeros, eight_in_each)) return 0;
@@ -195,7 +205,10 @@ void find_gptq(Contents& contents, FoundLayers& found) {
   const JsonFields& fields = contents.quantization_config();
   GptqConfig config = read_config(fields);
   const std::string method = lower_case(fields.text("quant_method").value_or("gptq"));
-  if (!fields.empty() && method != "gptq") config.reason = fmt::format("qweight of {}, not read", shown(method));
+  if (method == "auto-round")
+    read_auto_round(fields, &config);
+  else if (!fields.empty() && method != "gptq")
+    config.reason = fmt::format("qweight of {}, not read", shown(method));
   for (const std::string& name : names) import_weight(contents.set, name, config, found);
 }
 

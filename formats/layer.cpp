@@ -44,6 +44,16 @@ ByteView Prepared::own(std::vector<std::uint8_t> bytes) {
   return {owned_.back().data(), owned_.back().size()};
 }
 
+Prepared PlainLayer::prepare(std::size_t expert) const {
+  const auto of_expert = [&](ByteView all) { return all.sub(expert * (all.size() / experts), all.size() / experts); };
+  Prepared prepared;
+  prepared.set_codes(layout, of_expert(codes));
+  prepared.set_scales(of_expert(scales));
+  if (zeros.size() != 0) prepared.set_zeros(of_expert(zeros));
+  if (by_group) prepared.by_group();
+  return prepared;
+}
+
 ByteView LayerSource::bias_of(std::size_t expert) const {
   const std::size_t each = bias.size() / experts;
   return bias.sub(expert * each, each);

@@ -68,6 +68,15 @@ struct LayerSource {
   ByteView bias_of(std::size_t expert) const;
 };
 
+// A layer whose codes, scales and zeros are used as they lie in tensors, experts one after another.
+struct PlainLayer final : LayerSource {
+  Prepared prepare(std::size_t expert) const override;
+
+  zenwoq_code_layout layout = ZENWOQ_CODES_NIBBLES;
+  ByteView codes, scales, zeros;  // zeros without bytes if there are none
+  bool by_group = false;          // scales and zeros are [G,N]
+};
+
 struct FoundLayers {
   std::vector<std::unique_ptr<LayerSource>> layers;
   std::vector<LeftAlone> left_alone;

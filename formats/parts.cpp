@@ -104,7 +104,9 @@ void take_bias(TensorSet& set, const std::string& bias_name, LayerSource& layer)
     }
     return;
   }
-  require_shape(found->second, "bias", {layer.desc.n}, layer.where);
+  std::vector<std::uint64_t> shape = {layer.desc.n};
+  if (layer.experts != 1) shape.insert(shape.begin(), layer.experts);
+  require_shape(found->second, "bias", shape, layer.where);
   layer.bias_type = *float_type(found->second.dtype);
   layer.bias = found->second.data;
   set.tensors.erase(found);

@@ -56,6 +56,11 @@ struct ColumnOrder {
 ColumnOrder read_order(const Tensor& g_idx, std::uint64_t k, std::uint64_t group, const std::string& part,
                        const std::string& where);
 
+// An NVFP4 weight: codes U8 [N, K/2], scales E4M3 [N, K/16], one number by which all scales are multiplied or divided.
+// Throws ReadError unless that is one.
+std::unique_ptr<PlainLayer> make_nvfp4(const Tensor& codes, const Tensor& scales, const Tensor& tensor_scale,
+                                       zenwoq_tensor_scale_kind kind, const std::string& where);
+
 // Why a layer with this bias cannot be imported, namely its type; empty if it can, or if there is no such tensor.
 std::string bias_reason(const TensorSet& set, const std::string& bias_name);
 

@@ -126,7 +126,7 @@ TEST(CompressedTensors, OtherKindsAreLeftAlone) {
   PackedFile fp4(8, 64, 32, true);
   fp4.packed_type = "U8";
   fp4.packed_shape = {8, 32};
-  EXPECT_EQ(fp4.error(), "compressed-tensors with u8 weight_packed, only i32 is read");
+  EXPECT_EQ(fp4.error(), "fp4 with f16 scales");
   PackedFile bytes(8, 64, 32, false);
   bytes.zero_type = "I8";
   bytes.zero_shape = {8, 2};

@@ -162,7 +162,7 @@ TEST(TorchaoIntx, OtherKindsAreLeftAloneByName) {
     intx.entry[json::json_pointer(pointer)] = value;
     return intx.reason();
   };
-  EXPECT_EQ(reason("/_type", "Int4Tensor"), "torchao Int4Tensor, not read");
+  EXPECT_EQ(reason("/_type", "Int4TilePackedTo4dTensor"), "torchao Int4TilePackedTo4dTensor, not read");
   EXPECT_EQ(reason("/_type", "Bad\nType"), R"(torchao Bad\x0aType, not read)");
   EXPECT_EQ(reason("/_data/target_dtype/_data", "int8"), "int8 values, not int4");
   EXPECT_EQ(reason("/_data/activation_quantization", "int8_asym_per_token"),

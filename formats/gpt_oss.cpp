@@ -1,0 +1,82 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// MXFP4 experts as gpt-oss keeps them (transformers' integrations/mxfp4.py).
+//
+//   W[e,n,k] = 2^(scale[e,n,k/32] - 127) * E2M1(code)
+//
+//   P_blocks  U8 [E, N, K/32, 16], two codes a byte, even k in the low half
+//   P_scales  U8 [E, N, K/32]
+//   P_bias    [E, N]
+#include <utility>
+
+#include "formats/container/text.h"
+#include "formats/formats.h"
+#include "formats/parts.h"
+
+namespace zenwoq::formats {
+namespace {
+
+constexpr std::uint64_t group = 32;
+
+std::string reason_to_leave(const Tensor& blocks, const Tensor& scales) {
+  if (blocks.dtype != "U8" || scales.dtype != "U8") {
+    return fmt::format("mxfp4 blocks of {} with {} scales", lower_case(shown(blocks.dtype)),
+                       lower_case(shown(scales.dtype)));
+  }
+  if (is_empty(blocks)) return empty_reason(blocks);
+  if (blocks.shape.size() != 4 || blocks.shape[3] != group / 2) {
+    return fmt::format("mxfp4 blocks {}, must be [experts, N, K/32, 16]", shown(blocks.shape));
+  }
+  return {};
+}
+
+std::unique_ptr<PlainLayer> make_layer(const Tensor& blocks, const Tensor& scales, const std::string& where) {
+  require_shape(scales, "scales", {blocks.shape[0], blocks.shape[1], blocks.shape[2]}, where);
+  auto layer = std::make_unique<PlainLayer>();
+  layer->where = where;
+  layer->format = "mxfp4";
+  layer->codes = blocks.data;
+  layer->scales = scales.data;
+  layer->bytes = blocks.data.size() + scales.data.size();
+  layer->experts = blocks.shape[0];
+  layer->desc.n = blocks.shape[1];
+  layer->desc.k = blocks.shape[2] * group;  // fits: half of it is in the file
+  layer->desc.group_size = group;
+  layer->desc.scale_type = ZENWOQ_E8M0;
+  zenwoq_code_table_fill(ZENWOQ_TABLE_E2M1, layer->desc.table);
+  return layer;
+}
+
+void import_weight(TensorSet& set, const std::string& name, FoundLayers& found) {
+  const std::string where = fmt::format("{}: weight {}", set.where, name);
+  const auto take = [&](const char* suffix) {
+    const auto at = set.tensors.find(name + suffix);
+    if (at == set.tensors.end())
+      fail("{}: its {} is missing (of a checkpoint in several files, open the .index.json)", where, suffix + 1);
+    Tensor tensor = std::move(at->second);
+    set.tensors.erase(at);
+    return tensor;
+  };
+  const Tensor blocks = take("_blocks"), scales = take("_scales");
+  std::string reason = reason_to_leave(blocks, scales);
+  if (reason.empty()) reason = bias_reason(set, name + "_bias");
+  if (!reason.empty()) {
+    found.left_alone.push_back({name, std::move(reason)});
+    return;
+  }
+  std::unique_ptr<PlainLayer> layer = make_layer(blocks, scales, where);
+  layer->name = name;
+  take_bias(set, name + "_bias", *layer);
+  found.layers.push_back(std::move(layer));
+}
+
+}  // namespace
+
+void find_gpt_oss(Contents& contents, FoundLayers& found) {
+  for (const std::string& name : names_before(contents.set, "_blocks")) {
+    if (contents.set.tensors.count(name + "_scales") != 0) import_weight(contents.set, name, found);
+  }
+}
+
+}  // namespace zenwoq::formats
