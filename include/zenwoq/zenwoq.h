@@ -459,8 +459,8 @@ static inline void zenwoq_run_args_init(zenwoq_run_args *args) {
 }
 
 /* Workspace of a run, any alignment; a pure function of the arguments and the context's tier. 0 if none is needed: on the
- * tiers avx512bf16 and reference for bf16 rows of a weight without zeros, on avx2 (whose kernels read rows in f32) only
- * for small products.
+ * tiers avx512bf16 and reference for bf16 rows of a weight without zeros, permutation and factors, on avx2 (whose kernels
+ * read rows in f32) only for small products.
  * Errors: INVALID_ARGUMENT, OVERFLOW. */
 ZENWOQ_API zenwoq_status zenwoq_linear_workspace_bytes(const zenwoq_linear *linear, size_t m, zenwoq_dtype x_type,
                                                        size_t *bytes);
