@@ -23,7 +23,6 @@
 namespace zenwoq::formats {
 namespace {
 
-constexpr std::size_t word_codes = 8;
 constexpr std::size_t gemm_order[word_codes] = {0, 2, 4, 6, 1, 3, 5, 7};
 
 struct AwqLayer : LayerSource {
@@ -31,8 +30,6 @@ struct AwqLayer : LayerSource {
   Tensor qzeros;  // without bytes if there are none
   Tensor scales;
 };
-
-unsigned half_byte(std::uint32_t word, std::size_t i) { return (word >> (4 * i)) & 15u; }
 
 struct GemmLayer final : AwqLayer {
   Prepared prepare(std::size_t) const override;
@@ -47,7 +44,7 @@ std::vector<std::uint8_t> GemmLayer::unpacked_zeros() const {
     for (std::size_t w = 0; w < desc.n / word_codes; ++w) {
       const std::uint32_t word = word_at(qzeros, g, w);
       for (std::size_t i = 0; i < word_codes; ++i) {
-        zeros[g * desc.n + word_codes * w + gemm_order[i]] = static_cast<std::uint8_t>(half_byte(word, i));
+        zeros[g * desc.n + word_codes * w + gemm_order[i]] = half_byte(word, i);
       }
     }
   }
@@ -99,7 +96,7 @@ std::vector<std::uint8_t> GemvLayer::unpacked_zeros() const {
   zeros.reserve(desc.n * groups_of(desc));
   for (std::size_t n = 0; n < desc.n; ++n) {
     for (std::size_t g = 0; g < groups_of(desc); ++g) {
-      zeros.push_back(static_cast<std::uint8_t>(half_byte(word_at(qzeros, n, g / word_codes), g % word_codes)));
+      zeros.push_back(half_byte(word_at(qzeros, n, g / word_codes), g % word_codes));
     }
   }
   return zeros;

@@ -24,10 +24,6 @@
 namespace zenwoq::formats {
 namespace {
 
-constexpr std::size_t word_codes = 8;
-
-std::uint64_t words_for(std::uint64_t codes) { return codes / word_codes + (codes % word_codes != 0 ? 1 : 0); }
-
 struct PackedLayer final : LayerSource {
   Tensor packed;
   Tensor scale;
@@ -52,8 +48,7 @@ std::vector<std::uint8_t> PackedLayer::unpacked_zero_points() const {
   std::vector<std::uint8_t> zeros(desc.n * groups);
   for (std::size_t n = 0; n < desc.n; ++n) {
     for (std::size_t g = 0; g < groups; ++g) {
-      const std::uint32_t word = word_at(zero_point, n / word_codes, g);
-      zeros[n * groups + g] = static_cast<std::uint8_t>((word >> (4 * (n % word_codes))) & 15u);
+      zeros[n * groups + g] = half_byte(word_at(zero_point, n / word_codes, g), n % word_codes);
     }
   }
   return zeros;
@@ -171,40 +166,21 @@ PackedConfig read_config(const JsonFields& fields) {
 }
 
 // Why a weight of fp4 codes cannot be imported: nvfp4 has scales in E4M3 and a global one, mxfp4 in E8M0.
-std::string fp4_reason(const TensorMap& parts, const std::string& where) {
-  const Tensor& packed = parts.at("weight_packed");
+std::string float_reason(const TensorMap& parts, const std::string& where) {
   const Tensor& scale = require_part(parts, "weight_scale", where);
   const bool nvfp4 = parts.count("weight_global_scale") != 0;
-  const std::uint64_t group = nvfp4 ? 16 : 32;
-  if (is_empty(packed)) return empty_reason(packed);
-  if (packed.shape.size() != 2) return fmt::format("{}-D, not the weight of a linear", packed.shape.size());
   if (nvfp4 ? scale.dtype != "F8_E4M3" : scale.dtype != "U8" && scale.dtype != "F8_E8M0") {
     return fmt::format("fp4 with {} scales{}", lower_case(shown(scale.dtype)), nvfp4 ? " and a global one" : "");
   }
-  if (packed.shape[1] * 2 % group == 0 && is_matrix(scale, packed.shape[0], packed.shape[1] * 2 / group)) return {};
-  return fmt::format("weight_packed {} with weight_scale {}: not in groups of {} along rows", shown(packed.shape),
-                     shown(scale.shape), group);
+  return fp4_reason(parts.at("weight_packed"), "weight_packed", scale, nvfp4 ? 16 : 32);
 }
 
-std::unique_ptr<LayerSource> make_fp4(const TensorMap& parts, const std::string& where) {
-  const Tensor& packed = parts.at("weight_packed");
-  const Tensor& scale = parts.at("weight_scale");
-  if (const auto global = parts.find("weight_global_scale"); global != parts.end()) {
-    auto layer = make_nvfp4(packed, scale, global->second, ZENWOQ_TENSOR_SCALE_BY, where);
-    layer->format = "compressed-tensors nvfp4";
-    return layer;
-  }
-  auto layer = std::make_unique<PlainLayer>();
-  layer->where = where;
-  layer->format = "compressed-tensors mxfp4";
-  layer->codes = packed.data;
-  layer->scales = scale.data;
-  layer->bytes = packed.data.size() + scale.data.size();
-  layer->desc.n = packed.shape[0];
-  layer->desc.k = packed.shape[1] * 2;  // fits: half of it is in the file
-  layer->desc.group_size = 32;
-  layer->desc.scale_type = ZENWOQ_E8M0;
-  zenwoq_code_table_fill(ZENWOQ_TABLE_E2M1, layer->desc.table);
+std::unique_ptr<LayerSource> make_float(const TensorMap& parts, const std::string& where) {
+  const auto global = parts.find("weight_global_scale");
+  const bool nvfp4 = global != parts.end();
+  auto layer = make_fp4(parts.at("weight_packed"), parts.at("weight_scale"), nvfp4 ? ZENWOQ_E4M3 : ZENWOQ_E8M0, where);
+  layer->format = nvfp4 ? "compressed-tensors nvfp4" : "compressed-tensors mxfp4";
+  if (nvfp4) set_tensor_scale(global->second, ZENWOQ_TENSOR_SCALE_BY, *layer);
   return layer;
 }
 
@@ -262,18 +238,18 @@ std::unique_ptr<LayerSource> make_int(TensorMap& parts, const std::string& where
 }
 
 // Weights a byte a value, of as many bits as the configuration says: 4, or they are none of ours.
-void import_ints(Contents& contents, FoundLayers& found) {
+void import_ints(Contents& contents, const std::vector<std::string>& names, FoundLayers& found) {
   const JsonFields& fields = contents.quantization_config();
   const std::string format = fields.text("format").value_or("");
   if (format != "int-quantized" && format != "naive-quantized") return;
-  bool all_of_4_bits = fields.has("config_groups");
   for (const JsonFields& group : fields.object("config_groups").objects()) {
-    all_of_4_bits = all_of_4_bits && group.object("weights").integer("num_bits") == 4;
+    if (group.object("weights").integer("num_bits") != 4) return;
   }
+  if (!fields.has("config_groups")) return;
   const PackedConfig config = read_config(fields);
-  for (const std::string& name : names_before(contents.set, ".weight_scale")) {
+  for (const std::string& name : names) {
     const auto weight = contents.set.tensors.find(name + ".weight");
-    if (weight == contents.set.tensors.end() || weight->second.dtype != "I8" || !all_of_4_bits) continue;
+    if (weight == contents.set.tensors.end() || weight->second.dtype != "I8") continue;
     const std::string where = fmt::format("{}: weight {}.weight", contents.where, name);
     TensorMap parts = take_parts(contents.set, name, {"weight", "weight_scale", "weight_zero_point"});
     if (config.asymmetric) require_part(parts, "weight_zero_point", where);
@@ -289,9 +265,9 @@ void import_weight(Contents& contents, const std::string& name, const PackedConf
       contents.set, name,
       {"weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx", "weight_global_scale"});
   if (const auto packed = parts.find("weight_packed"); packed != parts.end() && packed->second.dtype == "U8") {
-    std::string reason = config.reason.empty() ? fp4_reason(parts, where) : config.reason;
+    std::string reason = config.reason.empty() ? float_reason(parts, where) : config.reason;
     return add_layer(
-        contents.set, name, std::move(reason), [&] { return make_fp4(parts, where); }, found);
+        contents.set, name, std::move(reason), [&] { return make_float(parts, where); }, found);
   }
   std::string reason = config.reason.empty() ? reason_to_leave(parts, where) : config.reason;
   std::unique_ptr<PackedLayer> layer;
@@ -315,7 +291,8 @@ void import_weight(Contents& contents, const std::string& name, const PackedConf
 }  // namespace
 
 void find_compressed_tensors(Contents& contents, FoundLayers& found) {
-  if (!names_before(contents.set, ".weight_scale").empty()) import_ints(contents, found);
+  const std::vector<std::string> scaled = names_before(contents.set, ".weight_scale");
+  if (!scaled.empty()) import_ints(contents, scaled, found);
   const std::vector<std::string> names = names_before(contents.set, ".weight_packed");
   if (names.empty()) return;
   const PackedConfig config = read_config(contents.quantization_config());

@@ -18,8 +18,7 @@ constexpr Format kFormats[] = {
     {"awq", find_awq},
     {"gptq", find_gptq},  // after AWQ, whose tensors have the same names
     {"torchao opaque", find_torchao_opaque},
-    {"torchao int4", find_torchao_int4},
-    {"torchao intx", find_torchao_intx},  // after opaque, whose tensors have the same prefix
+    {"torchao", find_torchao},  // after opaque, whose tensors have the same prefix
 };
 
 }  // namespace

@@ -33,32 +33,18 @@ std::string reason_to_leave(const Tensor& blocks, const Tensor& scales) {
 
 std::unique_ptr<PlainLayer> make_layer(const Tensor& blocks, const Tensor& scales, const std::string& where) {
   require_shape(scales, "scales", {blocks.shape[0], blocks.shape[1], blocks.shape[2]}, where);
-  auto layer = std::make_unique<PlainLayer>();
-  layer->where = where;
+  const std::vector<std::uint64_t> rows = {blocks.shape[1], blocks.shape[2] * blocks.shape[3]};  // of an expert
+  auto layer = make_fp4({blocks.dtype, rows, blocks.data}, scales, ZENWOQ_E8M0, where);
   layer->format = "mxfp4";
-  layer->codes = blocks.data;
-  layer->scales = scales.data;
-  layer->bytes = blocks.data.size() + scales.data.size();
   layer->experts = blocks.shape[0];
-  layer->desc.n = blocks.shape[1];
-  layer->desc.k = blocks.shape[2] * group;  // fits: half of it is in the file
-  layer->desc.group_size = group;
-  layer->desc.scale_type = ZENWOQ_E8M0;
-  zenwoq_code_table_fill(ZENWOQ_TABLE_E2M1, layer->desc.table);
   return layer;
 }
 
+// The set has both tensors.
 void import_weight(TensorSet& set, const std::string& name, FoundLayers& found) {
   const std::string where = fmt::format("{}: weight {}", set.where, name);
-  const auto take = [&](const char* suffix) {
-    const auto at = set.tensors.find(name + suffix);
-    if (at == set.tensors.end())
-      fail("{}: its {} is missing (of a checkpoint in several files, open the .index.json)", where, suffix + 1);
-    Tensor tensor = std::move(at->second);
-    set.tensors.erase(at);
-    return tensor;
-  };
-  const Tensor blocks = take("_blocks"), scales = take("_scales");
+  const Tensor blocks = std::move(set.tensors.extract(name + "_blocks").mapped());
+  const Tensor scales = std::move(set.tensors.extract(name + "_scales").mapped());
   std::string reason = reason_to_leave(blocks, scales);
   if (reason.empty()) reason = bias_reason(set, name + "_bias");
   if (!reason.empty()) {

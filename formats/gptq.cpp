@@ -23,7 +23,6 @@
 namespace zenwoq::formats {
 namespace {
 
-constexpr std::size_t word_codes = 8;
 constexpr std::uint32_t one_in_each = 0x11111111u;
 constexpr std::uint32_t eight_in_each = 0x88888888u;
 
@@ -44,8 +43,7 @@ std::vector<std::uint8_t> GptqLayer::unpacked_zeros() const {
   zeros.reserve(desc.n * groups_of(desc));
   for (std::size_t g = 0; g < groups_of(desc); ++g) {
     for (std::size_t n = 0; n < desc.n; ++n) {
-      const std::uint32_t word = word_at(qzeros, g, n / word_codes) + added;
-      zeros.push_back(static_cast<std::uint8_t>((word >> (4 * (n % word_codes))) & 15u));
+      zeros.push_back(half_byte(word_at(qzeros, g, n / word_codes) + added, n % word_codes));
     }
   }
   return zeros;
@@ -148,7 +146,7 @@ std::string shape_reason(const TensorMap& parts, std::uint64_t k, std::uint64_t 
   const Tensor& scales = parts.at("scales");
   const std::uint64_t n = qweight.shape[1];
   const std::uint64_t groups = k / group + (k % group != 0 ? 1 : 0);
-  const bool fits = qweight.shape[0] == k / word_codes + (k % word_codes != 0 ? 1 : 0) && n % word_codes == 0 &&
+  const bool fits = qweight.shape[0] == words_for(k) && n % word_codes == 0 &&
                     is_matrix(qzeros, groups, n / word_codes) && is_matrix(scales, groups, n);
   if (fits) return {};
   return fmt::format("gptq with qweight {}, qzeros {}, scales {}: not 4 bits in groups of {}", shown(qweight.shape),

@@ -20,8 +20,6 @@
 namespace zenwoq::formats {
 namespace {
 
-constexpr std::uint64_t word_codes = 8;
-
 struct Mode {
   const char* name;
   const char* scales_dtype;  // "" for floats

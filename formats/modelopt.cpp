@@ -29,35 +29,10 @@ std::string reason_to_leave(const TensorMap& parts, const std::string& where) {
                        lower_case(shown(weight.dtype)), lower_case(shown(scale.dtype)),
                        lower_case(shown(tensor_scale.dtype)));
   }
-  if (is_empty(weight)) return empty_reason(weight);
-  if (weight.shape.size() != 2) return fmt::format("{}-D, not the weight of a linear", weight.shape.size());
-  if (!is_matrix(scale, weight.shape[0], weight.shape[1] * 2 / group) || weight.shape[1] * 2 % group != 0) {
-    return fmt::format("weight {} with weight_scale {}: not in groups of {} along rows", shown(weight.shape),
-                       shown(scale.shape), group);
-  }
-  return {};
+  return fp4_reason(weight, "weight", scale, group);
 }
 
 }  // namespace
-
-std::unique_ptr<PlainLayer> make_nvfp4(const Tensor& codes, const Tensor& scales, const Tensor& tensor_scale,
-                                       zenwoq_tensor_scale_kind kind, const std::string& where) {
-  if (tensor_scale.data.size() != 4)
-    fail("{}: its tensor scale has shape {}, it should be one number", where, shown(tensor_scale.shape));
-  auto layer = std::make_unique<PlainLayer>();
-  layer->where = where;
-  layer->codes = codes.data;
-  layer->scales = scales.data;
-  layer->bytes = codes.data.size() + scales.data.size();
-  layer->desc.n = codes.shape[0];
-  layer->desc.k = codes.shape[1] * 2;  // fits: half of it is in the file
-  layer->desc.group_size = group;
-  layer->desc.scale_type = ZENWOQ_E4M3;
-  layer->desc.tensor_scale_kind = kind;
-  layer->desc.tensor_scale = float_at(ZENWOQ_F32, tensor_scale.data.data(), 0);
-  zenwoq_code_table_fill(ZENWOQ_TABLE_E2M1, layer->desc.table);
-  return layer;
-}
 
 void find_modelopt(Contents& contents, FoundLayers& found) {
   for (const std::string& name : names_before(contents.set, ".weight_scale_2")) {
@@ -66,9 +41,9 @@ void find_modelopt(Contents& contents, FoundLayers& found) {
     add_layer(
         contents.set, name, reason_to_leave(parts, where),
         [&]() -> std::unique_ptr<LayerSource> {
-          auto layer = make_nvfp4(parts.at("weight"), parts.at("weight_scale"), parts.at("weight_scale_2"),
-                                  ZENWOQ_TENSOR_SCALE_TIMES, where);
+          auto layer = make_fp4(parts.at("weight"), parts.at("weight_scale"), ZENWOQ_E4M3, where);
           layer->format = "modelopt nvfp4";
+          set_tensor_scale(parts.at("weight_scale_2"), ZENWOQ_TENSOR_SCALE_TIMES, *layer);
           return layer;
         },
         found);

@@ -87,6 +87,38 @@ ColumnOrder read_order(const Tensor& g_idx, std::uint64_t k, std::uint64_t group
   return order;
 }
 
+std::string fp4_reason(const Tensor& codes, const char* part, const Tensor& scales, std::uint64_t group) {
+  if (is_empty(codes)) return empty_reason(codes);
+  if (codes.shape.size() != 2) return fmt::format("{}-D, not the weight of a linear", codes.shape.size());
+  const std::uint64_t k = codes.shape[1] * 2;  // fits: half of it is in the file
+  if (k % group == 0 && is_matrix(scales, codes.shape[0], k / group)) return {};
+  return fmt::format("{} {} with weight_scale {}: not in groups of {} along rows", part, shown(codes.shape),
+                     shown(scales.shape), group);
+}
+
+std::unique_ptr<PlainLayer> make_fp4(const Tensor& codes, const Tensor& scales, zenwoq_dtype scale_type,
+                                     const std::string& where) {
+  auto layer = std::make_unique<PlainLayer>();
+  layer->where = where;
+  layer->codes = codes.data;
+  layer->scales = scales.data;
+  layer->bytes = codes.data.size() + scales.data.size();
+  layer->desc.n = codes.shape[0];
+  layer->desc.k = codes.shape[1] * 2;
+  layer->desc.group_size = scale_type == ZENWOQ_E4M3 ? 16 : 32;
+  layer->desc.scale_type = scale_type;
+  zenwoq_code_table_fill(ZENWOQ_TABLE_E2M1, layer->desc.table);
+  return layer;
+}
+
+void set_tensor_scale(const Tensor& tensor_scale, zenwoq_tensor_scale_kind kind, LayerSource& layer) {
+  if (tensor_scale.data.size() != 4) {
+    fail("{}: its tensor scale has shape {}, it should be one number", layer.where, shown(tensor_scale.shape));
+  }
+  layer.desc.tensor_scale_kind = kind;
+  layer.desc.tensor_scale = float_at(ZENWOQ_F32, tensor_scale.data.data(), 0);
+}
+
 std::string bias_reason(const TensorSet& set, const std::string& bias_name) {
   const auto found = set.tensors.find(bias_name);
   if (found == set.tensors.end() || float_type(found->second.dtype)) return {};

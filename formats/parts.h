@@ -36,6 +36,13 @@ inline std::uint32_t word_at(const Tensor& words, std::size_t row, std::size_t c
   return word;
 }
 
+// Codes in words of 32 bits: how many a word has, words for so many, and the code of half byte i.
+inline constexpr std::size_t word_codes = 8;
+inline std::uint64_t words_for(std::uint64_t codes) { return codes / word_codes + (codes % word_codes != 0 ? 1 : 0); }
+inline std::uint8_t half_byte(std::uint32_t word, std::size_t i) {
+  return static_cast<std::uint8_t>((word >> (4 * i)) & 15u);
+}
+
 // [rows, columns] elements of so many bytes each -> [columns, rows].
 std::vector<std::uint8_t> transposed(ByteView matrix, std::size_t rows, std::size_t columns, std::size_t element_bytes);
 
@@ -56,10 +63,17 @@ struct ColumnOrder {
 ColumnOrder read_order(const Tensor& g_idx, std::uint64_t k, std::uint64_t group, const std::string& part,
                        const std::string& where);
 
-// An NVFP4 weight: codes U8 [N, K/2], scales E4M3 [N, K/16], one number by which all scales are multiplied or divided.
-// Throws ReadError unless that is one.
-std::unique_ptr<PlainLayer> make_nvfp4(const Tensor& codes, const Tensor& scales, const Tensor& tensor_scale,
-                                       zenwoq_tensor_scale_kind kind, const std::string& where);
+// Why codes [N, K/2], two a byte, with scales "weight_scale" of groups of this size cannot be imported; empty if they
+// can. part: what the tensor of codes is called.
+std::string fp4_reason(const Tensor& codes, const char* part, const Tensor& scales, std::uint64_t group);
+
+// A layer of E2M1 codes: mxfp4 has scales in E8M0 of groups of 32, nvfp4 in E4M3 of groups of 16. What both are for the
+// shape is the caller's to check.
+std::unique_ptr<PlainLayer> make_fp4(const Tensor& codes, const Tensor& scales, zenwoq_dtype scale_type,
+                                     const std::string& where);
+
+// Gives the layer one number by which all scales are multiplied or divided. Throws ReadError unless it is one.
+void set_tensor_scale(const Tensor& tensor_scale, zenwoq_tensor_scale_kind kind, LayerSource& layer);
 
 // Why a layer with this bias cannot be imported, namely its type; empty if it can, or if there is no such tensor.
 std::string bias_reason(const TensorSet& set, const std::string& bias_name);

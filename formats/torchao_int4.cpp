@@ -5,8 +5,9 @@
 //
 //   W[n,k] = scale[g,n] * q[n,k] + zero_point[g,n]
 //
-//   qdata       I8 [N, K/2] or, of experts, [E, N, K/2]: two values a byte, even k in the low half, each two's
-//   complement scale       [K/g, N], [E, K/g, N] zero_point  the same
+//   qdata       I8 [N, K/2] or, of experts, [E, N, K/2]: two values a byte in two's complement, even k in the low half
+//   scale       [K/g, N], [E, K/g, N]
+//   zero_point  the same
 #include <utility>
 
 #include "formats/container/text.h"
@@ -17,7 +18,7 @@
 namespace zenwoq::formats {
 namespace {
 
-std::string reason_to_leave(const TensorMap& parts, const std::string& where) {
+std::string reason_to_leave(const WeightMetadata&, const TensorMap& parts, const std::string& where) {
   const Tensor& qdata = require_part(parts, "qdata", where);
   const Tensor& scale = require_part(parts, "scale", where);
   const Tensor& zero_point = require_part(parts, "zero_point", where);
@@ -35,7 +36,7 @@ std::string reason_to_leave(const TensorMap& parts, const std::string& where) {
   return {};
 }
 
-std::unique_ptr<PlainLayer> make_layer(const TensorMap& parts, const std::string& where) {
+std::unique_ptr<LayerSource> make_layer(const WeightMetadata&, const TensorMap& parts, const std::string& where) {
   const Tensor& qdata = parts.at("qdata");
   const Tensor& scale = parts.at("scale");
   const bool experts = qdata.shape.size() == 3;
@@ -67,29 +68,6 @@ std::unique_ptr<PlainLayer> make_layer(const TensorMap& parts, const std::string
 
 }  // namespace
 
-void find_torchao_int4(Contents& contents, FoundLayers& found) {
-  TensorSet& set = contents.set;
-  for (const auto& [weight, values] : set.metadata) {
-    const std::optional<WeightNames> names = names_in_set(set, weight);
-    if (!names) continue;
-    const std::string where = fmt::format("{}: weight {}", set.where, weight);
-    if (parse_weight_metadata(values, where).type != "Int4Tensor") continue;
-    const TensorMap parts = set.take_prefix(names->parts_prefix);
-    std::string reason = reason_to_leave(parts, where);
-    if (reason.empty()) reason = bias_reason(set, names->bias);
-    std::unique_ptr<PlainLayer> layer;
-    if (reason.empty()) {
-      layer = make_layer(parts, where);
-      reason = group_reason(group_of(layer->desc), layer->desc.k);
-    }
-    if (!reason.empty()) {
-      found.left_alone.push_back({weight, std::move(reason)});
-      continue;
-    }
-    layer->name = names->layer;
-    take_bias(set, names->bias, *layer);
-    found.layers.push_back(std::move(layer));
-  }
-}
+const TensorClass torchao_int4 = {"Int4Tensor", reason_to_leave, make_layer};
 
 }  // namespace zenwoq::formats

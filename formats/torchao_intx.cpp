@@ -73,7 +73,6 @@ std::string zero_point_reason(const Tensor& zero_point) {
 
 // Why a weight that does not contradict itself cannot be imported; empty if it can.
 std::string reason_to_leave(const WeightMetadata& metadata, const TensorMap& parts, const std::string& where) {
-  if (!metadata.is_intx()) return fmt::format("torchao {}, not read", shown(metadata.type));
   if (metadata.target_dtype != "int4") {
     return fmt::format("{} values, not int4", shown(metadata.target_dtype));
   }
@@ -94,7 +93,9 @@ std::string reason_to_leave(const WeightMetadata& metadata, const TensorMap& par
 }
 
 // The layer of a weight without reason_to_leave; throws ReadError if sizes contradict each other.
-std::unique_ptr<IntxLayer> check_layer(std::uint64_t group, const TensorMap& parts, const std::string& where) {
+std::unique_ptr<LayerSource> make_layer(const WeightMetadata& metadata, const TensorMap& parts,
+                                        const std::string& where) {
+  const std::uint64_t group = metadata.block_size[1];
   const Tensor& qdata = require_part(parts, "qdata", where);
   const Tensor& scale = require_part(parts, "scale", where);
   const Tensor& zero_point = require_part(parts, "zero_point", where);
@@ -122,51 +123,8 @@ std::unique_ptr<IntxLayer> check_layer(std::uint64_t group, const TensorMap& par
   return layer;
 }
 
-void import_weight(TensorSet& set, const std::string& weight, const WeightNames& names,
-                   const std::set<std::string>& values, FoundLayers& found) {
-  const std::string where = fmt::format("{}: weight {}", set.where, weight);
-  const WeightMetadata metadata = parse_weight_metadata(values, where);
-  if (metadata.is_plain_tensor()) return;
-  const TensorMap parts = set.take_prefix(names.parts_prefix);
-  std::string reason = reason_to_leave(metadata, parts, where);
-  if (reason.empty()) reason = bias_reason(set, names.bias);
-  if (!reason.empty()) {
-    found.left_alone.push_back({weight, std::move(reason)});
-    return;
-  }
-  std::unique_ptr<IntxLayer> layer = check_layer(metadata.block_size[1], parts, where);
-  layer->name = names.layer;
-  take_bias(set, names.bias, *layer);
-  found.layers.push_back(std::move(layer));
-}
-
-// Leaves alone tensors that look like a TorchAO weight when no metadata says of which kind.
-void leave_weights_without_metadata(TensorSet& set, FoundLayers& found) {
-  // Names and prefixes, collected before any is taken, because taking changes the set.
-  std::vector<std::pair<std::string, std::string>> weights;
-  for (const auto& entry : set.tensors) {
-    for (const std::string_view prefix_end : {"._weight_", ".weight:"}) {
-      const std::string suffix = fmt::format("{}qdata", prefix_end);
-      if (!has_suffix(entry.first, suffix)) continue;
-      const std::string module(without_suffix(entry.first, suffix));
-      weights.emplace_back(module + ".weight", fmt::format("{}{}", module, prefix_end));
-    }
-  }
-  for (const auto& weight : weights) {
-    set.take_prefix(weight.second);
-    found.left_alone.push_back({weight.first, "no torchao metadata says what it is"});
-  }
-}
-
 }  // namespace
 
-void find_torchao_intx(Contents& contents, FoundLayers& found) {
-  TensorSet& set = contents.set;
-  for (const auto& entry : set.metadata) {
-    const std::optional<WeightNames> names = names_in_set(set, entry.first);
-    if (names) import_weight(set, entry.first, *names, entry.second, found);
-  }
-  leave_weights_without_metadata(set, found);
-}
+const TensorClass torchao_intx = {"IntxUnpackedToInt8Tensor", reason_to_leave, make_layer};
 
 }  // namespace zenwoq::formats

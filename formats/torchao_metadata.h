@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "formats/container/tensor_set.h"
+#include "formats/layer.h"
 
 namespace zenwoq::formats {
 
@@ -37,6 +38,19 @@ struct WeightMetadata {
   bool is_plain_tensor() const { return type == "Tensor"; }
   bool is_intx() const { return type == "IntxUnpackedToInt8Tensor"; }
 };
+
+// A class of TorchAO's tensors that is read.
+struct TensorClass {
+  const char* type;
+  // Why a weight that does not contradict itself cannot be imported; empty if it can.
+  std::string (*reason_to_leave)(const WeightMetadata& metadata, const TensorMap& parts, const std::string& where);
+  // The layer of a weight without reason_to_leave; throws ReadError if sizes contradict each other.
+  std::unique_ptr<LayerSource> (*make)(const WeightMetadata& metadata, const TensorMap& parts,
+                                       const std::string& where);
+};
+
+// Each in the file of its name.
+extern const TensorClass torchao_intx, torchao_int4;
 
 // Throws ReadError if the entry is not JSON, has fields of a wrong type, or differs between shards.
 WeightMetadata parse_weight_metadata(const std::set<std::string>& values, const std::string& where);
