@@ -35,13 +35,7 @@ std::string Gemm::why_not(const KernelKey& key) {
   if (!key.per_channel() && key.group % kStepK != 0) return fmt::format("group {}: must be a multiple of 8", key.group);
   if (key.k > kMaxK) return fmt::format("k = {}: kernels are generated up to {}", key.k, kMaxK);
   if (key.output_type == ZENWOQ_F16) return "output f16: must be f32 or bf16";
-  if (key.format().has_two_levels() && key.k % (PanelLayout::kSuperGroups * key.group) != 0) {
-    return fmt::format("k = {}: must be a multiple of eight groups of {} for scales of two levels", key.k, key.group);
-  }
-  if (key.format().has_offsets() && !is_dtype(key.scale_type) && key.scale_type != ZENWOQ_U8_F16) {
-    return fmt::format("offsets of type {}: must be f32, f16, bf16 or u8f16", dtype_name(key.scale_type));
-  }
-  return {};
+  return key.format().why_not(key.k, key.group);
 }
 
 Gemm::Gemm(const KernelKey& key, const Path& path, std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes)

@@ -24,6 +24,9 @@ inline constexpr zenwoq_zero_kind kZeroKinds[] = {ZENWOQ_ZERO_NONE, ZENWOQ_ZERO_
 inline bool is_dtype(int value) { return value >= ZENWOQ_F32 && value <= ZENWOQ_BF16; }
 inline bool is_scale_type(int value) { return value >= ZENWOQ_F32 && value <= ZENWOQ_S8_F16; }
 
+// A byte a group, times an f16 that eight groups share.
+inline bool is_two_level(zenwoq_dtype type) { return type == ZENWOQ_U8_F16 || type == ZENWOQ_S8_F16; }
+
 // Of one element; of scales with two levels the byte.
 inline std::size_t dtype_bytes(zenwoq_dtype type) { return type == ZENWOQ_F32 ? 4 : is_dtype(type) ? 2 : 1; }
 

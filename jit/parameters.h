@@ -4,8 +4,11 @@
 // What a group has besides its codes: a scale, and perhaps a zero point or an offset.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <array>
 #include <cstdint>
+#include <string>
 
 #include "jit/number.h"
 #include "jit/panel_layout.h"
@@ -22,12 +25,24 @@ struct ParameterFormat {
   bool has_float_zeros() const { return zero_kind == ZENWOQ_ZERO_FLOAT; }
   bool has_offsets() const { return zero_kind == ZENWOQ_ZERO_OFFSET; }
   // Bytes, times an f16 that eight groups share.
-  bool has_two_levels() const { return scale_type == ZENWOQ_U8_F16 || scale_type == ZENWOQ_S8_F16; }
+  bool has_two_levels() const { return is_two_level(scale_type); }
 
   zenwoq_dtype float_type() const { return has_float_zeros() ? zero_type : scale_type; }  // of offsets and float zeros
   std::size_t scale_bytes() const { return dtype_bytes(scale_type); }
   std::size_t zero_bytes() const { return !has_zeros() ? 0 : has_integer_zeros() ? 1 : dtype_bytes(float_type()); }
   std::size_t super_bytes() const { return !has_two_levels() ? 0 : has_offsets() ? 4 : 2; }
+
+  // Why no weight of this length and group has them; empty if one can.
+  std::string why_not(std::uint64_t k, std::uint64_t group) const {
+    if (has_two_levels() && k % (PanelLayout::kSuperGroups * group) != 0) {
+      return fmt::format("k = {} in groups of {}: must be a multiple of eight groups for scales of two levels", k,
+                         group);
+    }
+    if (has_offsets() && !is_dtype(scale_type) && scale_type != ZENWOQ_U8_F16) {
+      return fmt::format("offsets of scale_type {}: must be f32, f16, bf16 or u8f16", dtype_name(scale_type));
+    }
+    return {};
+  }
 
   PanelLayout layout(std::uint64_t k, std::uint64_t group) const {
     return {k, group, scale_bytes(), zero_bytes(), super_bytes()};

@@ -94,10 +94,9 @@ void multiply(const unsigned char* x, std::uint64_t valid, std::uint64_t count, 
 // 64 scales or offsets of a group of one type, widened; of two levels their products, which are exact. As in products
 // of kernels a 2^-127, which is a denormal, is 0.
 void load_parameters(zenwoq_dtype type, const std::uint8_t* values, const std::uint8_t* supers, float* out) {
-  const bool two_levels = type == ZENWOQ_U8_F16 || type == ZENWOQ_S8_F16;
   for (std::uint64_t c = 0; c < kColumns; ++c) {
     out[c] = load_as_f32(type, values, c);
-    if (two_levels) out[c] *= load_as_f32(ZENWOQ_F16, supers, c);
+    if (is_two_level(type)) out[c] *= load_as_f32(ZENWOQ_F16, supers, c);
   }
 }
 

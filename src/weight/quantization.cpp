@@ -133,13 +133,7 @@ Status check_quantization(const Quantization& q) {
     return invalid("zero_kind {}: must be none (0), integer (1), offset (2) or float (3)",
                    static_cast<int>(q.zero_kind));
   }
-  if (q.format().has_two_levels() && q.k % (PanelLayout::kSuperGroups * q.group()) != 0) {
-    return invalid("k = {} in groups of {}: must be a multiple of eight groups for scales of two levels", q.k,
-                   q.group());
-  }
-  if (q.format().has_offsets() && !is_dtype(q.scale_type) && q.scale_type != ZENWOQ_U8_F16) {
-    return invalid("offsets of scale_type {}: must be f32, f16, bf16 or u8f16", dtype_name(q.scale_type));
-  }
+  if (const std::string reason = q.format().why_not(q.k, q.group()); !reason.empty()) return invalid("{}", reason);
   if (!is_dtype(q.zero_type)) {
     return invalid("zero_type {}: must be ZENWOQ_F32 (1), ZENWOQ_F16 (2) or ZENWOQ_BF16 (3)",
                    static_cast<int>(q.zero_type));

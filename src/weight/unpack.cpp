@@ -114,7 +114,7 @@ void unpack_zeros(const PackedView& view, std::size_t panel, std::uint8_t* zeros
 // A scale, or an offset or zero point of that type, of both levels.
 float parameter(zenwoq_dtype type, const std::uint8_t* values, const std::uint8_t* supers, std::size_t column) {
   const float value = load_as_f32(type, values, column);
-  return type == ZENWOQ_U8_F16 || type == ZENWOQ_S8_F16 ? value * load_as_f32(ZENWOQ_F16, supers, column) : value;
+  return is_two_level(type) ? value * load_as_f32(ZENWOQ_F16, supers, column) : value;
 }
 
 float with_tensor_scale(const PackedHeader& header, float value) {
