@@ -62,7 +62,8 @@ def test_values_and_biases(tmp_path, kind):
     values = write_gguf(tmp_path / "tiny.gguf", model, kind)
     loaded = load(tmp_path / "tiny.gguf", model)
     report = zenwoq.torch.optimize(loaded, progress=False)
-    assert len(report.replaced) == 14 and {layer.quantization for layer in report.replaced} == {f"gguf {kind.lower()}"}, report
+    assert len(report.replaced) == 14, report
+    assert {layer.quantization for layer in report.replaced} == {f"gguf {kind.lower()}"}
     put(model, values)
     for name in values:
         layer = loaded.get_submodule(name.removesuffix(".weight"))
