@@ -27,7 +27,7 @@ def write_gguf(
     Args:
         path: of the file.
         model: a model with the parameters of a Llama; a tied head is left out.
-        kind: the type of the blocks, ``"Q4_0"`` or gguf's own enum, or a function of the parameter's name that gives it.
+        kind: the type of the blocks, ``"Q4_0"`` or gguf's own enum, or a function that gives it by a parameter's name.
             Types that gguf cannot quantize to get blocks that have nothing to do with the model's values.
         pure: True puts the embedding and the head into blocks too.
         architecture: what the file says that it is. Only ``"llama"`` has interleaved rows.
