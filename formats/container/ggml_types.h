@@ -20,6 +20,7 @@ constexpr std::uint32_t ggml_q4_k = 12;
 constexpr std::uint32_t ggml_iq4_nl = 20;
 constexpr std::uint32_t ggml_iq4_xs = 23;
 constexpr std::uint32_t ggml_mxfp4 = 39;
+constexpr std::uint32_t ggml_nvfp4 = 40;
 
 struct GgmlType {
   std::uint32_t number;
