@@ -38,6 +38,9 @@ bool is_empty(const Tensor& tensor);
 // that is not known.
 void check_size(const Tensor& tensor, const std::string& where);
 
+// Whether its data are there: of ONNX some are in a form that is not read.
+bool has_values(const Tensor& tensor);
+
 // "shape [16, 0], no values": why a weight whose codes are empty is left alone.
 std::string empty_reason(const Tensor& tensor);
 

@@ -67,7 +67,9 @@ static inline void zenwoq_checkpoint_options_init(zenwoq_checkpoint_options *opt
  *   - a .safetensors file, which must hold whole layers;
  *   - a .safetensors.index.json, with the shards that it names beside it;
  *   - a .gguf file; of a model in several files any one, with the others beside it;
- *   - a folder with one of these: model.safetensors.index.json, else model.safetensors, else its only GGUF model.
+ *   - an .onnx file, which must be called so, with the files of its external data beside it;
+ *   - a folder with one of these: model.safetensors.index.json, else model.safetensors, else its only GGUF model, else
+ *     model.onnx, else its only .onnx file.
  * Of config.json, quantize_config.json and hf_quant_config.json beside them the quantization is read where a format needs
  * it. A file never names another one outside of its folder (symbolic links are followed). Checks sizes and offsets of all
  * tensors, not their values. options may be NULL (all defaults). On success *checkpoint is the caller's, to be given to
@@ -129,7 +131,9 @@ typedef struct zenwoq_tensor_info {
   size_t struct_size;
   zenwoq_tensor_kind kind;
   uint32_t has_bias;        /* 1 = the layer has a bias */
-  const char *name;         /* of a layer: without ".weight"; else the tensor's own, or the weight's that it is a part of */
+  const char *name;         /* of a layer: without ".weight", and in ONNX without what quantizers add to the initializer of
+                               its codes (".MatMul.weight_Q4"), or the node's where that is a number or not unique; else
+                               the tensor's own, or the weight's that it is a part of */
   const char *reason;       /* why it is left alone: "2-D f32, not quantized"; empty for a layer */
   /* Of layers; empty or 0 for other kinds, source_bytes excepted: */
   const char *format;       /* "torchao intx", "gptq", "awq gemm", "compressed-tensors", "gguf q4_0", ... */
@@ -141,8 +145,9 @@ typedef struct zenwoq_tensor_info {
   uint64_t packed_bytes;    /* of all its weights once they are loaded */
   zenwoq_dtype bias_type;   /* of the bias in the file */
   uint32_t reserved;
-  const char *type;         /* of a tensor's elements as the file spells it: "BF16", "I64", "q6_k"; empty for a layer, and
-                               for a weight of several tensors that is not read */
+  const char *type;         /* of a tensor's elements as the file spells it: "BF16", "I64", "q6_k" (those of ONNX, which are
+                               numbers, as safetensors does, or "I4", "U4"); empty for a layer, and for a weight of several
+                               tensors that is not read */
   uint32_t rank;            /* dimensions; 0 for a scalar, and where type is empty but for layers */
   zenwoq_dtype values_type; /* of ZENWOQ_TENSOR_DENSE, else 0: the narrowest type in which all its values are exact */
   uint64_t shape[8];        /* rows first: of a layer n, k, or experts, n, k; of a GGUF file its dimensions from the last to
