@@ -100,7 +100,11 @@ class Finder {
       return;
     }
     if (!seen_.emplace(key_of(node, 1), dequantized_.size()).second) return;
-    add_weight(b, node, {2, 3, 4, 5}, read_onnx_matmulnbits(graph_, node, where_of(b)), node.name);
+    const bool is_first = codes_.emplace(b).second;
+    add_weight(b, node, {2, 3, 4, 5},
+               is_first ? read_onnx_matmulnbits(graph_, node, where_of(b))
+                        : OnnxWeight{nullptr, "its B is that of another weight too"},
+               node.name);
   }
 
   void note_dequantize(const OnnxNode& node, ByteView message) {
@@ -193,6 +197,7 @@ class Finder {
   OnnxGraph graph_;
   FoundLayers& found_;
   std::set<std::string> taken_;
+  std::set<std::string> codes_;              // of MatMulNBits
   std::map<std::string, std::size_t> seen_;  // keys of weights
   std::vector<Dequantized> dequantized_;
   std::map<std::string_view, Result> results_;
@@ -214,6 +219,19 @@ std::string OnnxGraph::floats_reason(const OnnxNode& node, std::size_t input, co
   if (!reason.empty()) return reason;
   const std::string& dtype = find(node.input(input))->dtype;
   return float_type(dtype) ? "" : fmt::format("its {} is {}", what, lower_case(dtype));
+}
+
+std::shared_ptr<const OnnxOrder> OnnxGraph::order(std::string_view g_idx, std::uint64_t k, std::uint64_t group,
+                                                  const std::string& where) {
+  std::shared_ptr<const OnnxOrder>& known = orders_[std::string(g_idx)];
+  if (known) return known->k == k && known->group == group ? known : nullptr;
+  Tensor columns = *find(g_idx);
+  if (columns.dtype == "I32" && columns.shape == std::vector<std::uint64_t>{blocks_for(k, group) * group}) {
+    columns.shape = {k};  // what follows is for columns of padding
+    columns.data = columns.data.sub(0, k * 4);
+  }
+  known = std::make_shared<OnnxOrder>(OnnxOrder{k, group, read_order(columns, k, group, "g_idx", where)});
+  return known;
 }
 
 void find_onnx(Contents& contents, FoundLayers& found) {

@@ -5,14 +5,22 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 
 #include "formats/container/onnx_file.h"
 #include "formats/layer.h"
+#include "formats/parts.h"
 
 namespace zenwoq::formats {
+
+// The order that a g_idx gives to k columns in groups.
+struct OnnxOrder {
+  std::uint64_t k = 0, group = 0;
+  ColumnOrder columns;
+};
 
 class OnnxGraph {
  public:
@@ -32,9 +40,15 @@ class OnnxGraph {
   // The same for one that must be there and have a type of floats.
   std::string floats_reason(const OnnxNode& node, std::size_t input, const char* what) const;
 
+  // Layers share their order, which is made once: there may be many with one g_idx. `where` names the first of them.
+  // Empty where g_idx is used for others already. Throws ReadError for another type or shape.
+  std::shared_ptr<const OnnxOrder> order(std::string_view g_idx, std::uint64_t k, std::uint64_t group,
+                                         const std::string& where);
+
  private:
   const OnnxModel& model_;
   const std::string& where_;
+  std::map<std::string, std::shared_ptr<const OnnxOrder>> orders_;
 };
 
 struct OnnxWeight {
@@ -64,7 +78,7 @@ inline std::uint64_t blocks_for(std::uint64_t count, std::uint64_t block) {
 
 // Each in the file of its name; the first input of the weight is an initializer. `where` names the weight. Throw
 // ReadError if sizes contradict each other.
-OnnxWeight read_onnx_matmulnbits(const OnnxGraph& graph, const OnnxNode& node, const std::string& where);
+OnnxWeight read_onnx_matmulnbits(OnnxGraph& graph, const OnnxNode& node, const std::string& where);
 OnnxWeight read_onnx_dequantize(const OnnxGraph& graph, const OnnxNode& node, const OnnxUse& use,
                                 const std::string& where);
 

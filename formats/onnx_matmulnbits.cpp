@@ -30,7 +30,7 @@ struct MatMulNBitsLayer final : LayerSource {
   std::vector<std::uint8_t> unpacked_zeros() const;
 
   ByteView codes, scales, zeros;
-  std::vector<std::uint32_t> permutation;  // empty if columns are in the order of their groups
+  std::shared_ptr<const OnnxOrder> order;  // nullptr without g_idx
 };
 
 // [N,G], one a byte. Each row is packed on its own.
@@ -50,7 +50,7 @@ Prepared MatMulNBitsLayer::prepare(std::size_t) const {
   prepared.set_scales(scales);
   if (desc.zero_kind == ZENWOQ_ZERO_INTEGER) prepared.set_zeros(prepared.own(unpacked_zeros()));
   if (desc.zero_kind == ZENWOQ_ZERO_FLOAT) prepared.set_zeros(zeros);
-  if (!permutation.empty()) prepared.set_permutation(permutation);
+  if (desc.permuted != 0) prepared.set_permutation(order->columns.permutation);
   return prepared;
 }
 
@@ -107,16 +107,6 @@ void require_rows(const Tensor& tensor, const char* part, std::uint64_t rows, st
   require_shape(tensor, part, {rows, columns}, where);
 }
 
-ColumnOrder order_of(const Tensor* g_idx, const Sizes& sizes, const std::string& where) {
-  if (g_idx == nullptr) return {};
-  Tensor unpadded = *g_idx;
-  if (g_idx->dtype == "I32" && g_idx->shape == std::vector<std::uint64_t>{sizes.blocks * sizes.block}) {
-    unpadded.shape = {sizes.k};
-    unpadded.data = g_idx->data.sub(0, sizes.k * 4);
-  }
-  return read_order(unpadded, sizes.k, sizes.block, "g_idx", where);
-}
-
 void set_zeros(const Tensor& zeros, const Sizes& sizes, MatMulNBitsLayer& layer) {
   const bool packed = zeros.dtype == "U8";
   require_rows(zeros, "zero_points", sizes.n, packed ? blocks_for(sizes.blocks, 2) : sizes.blocks, layer.where);
@@ -155,17 +145,19 @@ std::unique_ptr<MatMulNBitsLayer> make_layer(const OnnxGraph& graph, const OnnxN
 
 }  // namespace
 
-OnnxWeight read_onnx_matmulnbits(const OnnxGraph& graph, const OnnxNode& node, const std::string& where) {
+OnnxWeight read_onnx_matmulnbits(OnnxGraph& graph, const OnnxNode& node, const std::string& where) {
   std::string reason = attributes_reason(node);
   if (reason.empty()) reason = inputs_reason(graph, node);
   if (!reason.empty()) return {nullptr, std::move(reason)};
   const Sizes sizes = sizes_of(node, where);
   require_shape(*graph.find(node.input(b_input)), "B", {sizes.n, sizes.blocks, sizes.block / 2}, where);
-  ColumnOrder order = order_of(graph.find(node.input(g_idx_input)), sizes, where);
-  if (!order.reason.empty()) return {nullptr, std::move(order.reason)};
   std::unique_ptr<MatMulNBitsLayer> layer = make_layer(graph, node, sizes, where);
-  layer->desc.permuted = order.permutation.empty() ? 0 : 1;
-  layer->permutation = std::move(order.permutation);
+  if (!node.input(g_idx_input).empty()) {
+    layer->order = graph.order(node.input(g_idx_input), sizes.k, sizes.block, where);
+    if (!layer->order) return {nullptr, "its g_idx is that of another K or block_size too"};
+    if (!layer->order->columns.reason.empty()) return {nullptr, layer->order->columns.reason};
+    layer->desc.permuted = layer->order->columns.permutation.empty() ? 0 : 1;
+  }
   return {std::move(layer), {}};
 }
 

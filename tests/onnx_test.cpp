@@ -199,6 +199,21 @@ TEST(OnnxMatMulNBits, LayersAreCalledAsTheirInitializers) {
   EXPECT_EQ(names({"_Q4"}, {"/n"}), Lines{"_Q4"});
 }
 
+// What a hostile file could repeat without end is made once.
+TEST(OnnxMatMulNBits, OrdersAreSharedAndCodesAreNot) {
+  OnnxBuilder model = two_rows();
+  model.tensor("g", {16}, onnx_i32, bytes_of(std::vector<std::int32_t>(16))).tensor("s", {2}, onnx_f32, Bytes(8));
+  model.tensor("v_Q4", {2, 1, 8}, onnx_u8, Bytes(16)).tensor("u_Q4", {2, 1, 16}, onnx_u8, Bytes(32));
+  model.node(matmul({"x", "w_Q4", "w_scales", "", "g"}, 2, 16, 16));
+  model.node(matmul({"x", "w_Q4", "s", "", "g"}, 2, 16, 16));
+  model.node(matmul({"x", "v_Q4", "s", "", "g"}, 2, 16, 16)).node(matmul({"x", "u_Q4", "s", "", "g"}, 2, 16, 32));
+  const FileMap files = files_of(model);
+  const auto checkpoint = open_onnx(files);
+  EXPECT_EQ(layer_names(*checkpoint), (Lines{"v", "w"}));
+  EXPECT_EQ(reason_for(*checkpoint, "w_Q4"), "its B is that of another weight too");
+  EXPECT_EQ(reason_for(*checkpoint, "u_Q4"), "its g_idx is that of another K or block_size too");
+}
+
 // ---- DequantizeLinear ----
 
 // A [2, 16] matrix of INT4 with a scale for each row, its result "d".
@@ -364,6 +379,12 @@ TEST(OnnxExternalData, LiesBesideTheModel) {
       EXPECT_CONTAINS(text, "which is no number of bytes");
     }
   }
+  OnnxBuilder model;
+  for (const char* name : {"a", "b", "c", "d", "e"}) {
+    model.tensor(onnx_external(name, {2}, onnx_f16, {{"location", "data"}, {"offset", "0"}}));
+  }
+  EXPECT_CONTAINS(error_of_files({{"m.onnx", model.build()}, {"data", Bytes(8)}}),
+                  "tensor e: tensors take 20 bytes of data, which has 8");
   const std::string pointer = "version https://git-lfs.github.com/spec/v1\n";
   EXPECT_CONTAINS(error({{"location", "data"}}, Bytes(pointer.begin(), pointer.end())), "data: is a git-lfs pointer");
 }

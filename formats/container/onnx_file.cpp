@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <charconv>
 #include <iterator>
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -20,6 +21,7 @@ namespace {
 // A file's entries are kept in more memory than they take in it, so that there is a limit to how many there are.
 constexpr std::uint64_t free_entries = 32768;
 constexpr std::uint64_t least_bytes = 150;  // of each entry beyond, with its name, shape and place
+constexpr std::uint64_t most_uses = 2;      // of a byte of external data, on average: tensors may share some, not all
 constexpr std::size_t max_dimensions = 16;
 constexpr std::size_t max_node_parts = 8;  // inputs, outputs, attributes, integers of one: no node of the list has more
 
@@ -270,6 +272,10 @@ class ModelReader {
     if (!file.contains(offset, length)) {
       fail("{}: needs {} bytes at {} of {}, which has {} (cut off?)", where, length, offset, name, file.size());
     }
+    std::uint64_t& used = used_[name];
+    used += length;  // fits: files have few bytes
+    if (used / most_uses > file.size())
+      fail("{}: tensors take {} bytes of {}, which has {}", where, used, name, file.size());
     return file.sub(offset, length);
   }
 
@@ -295,6 +301,7 @@ class ModelReader {
   const std::string& where_;
   Files& files_;
   std::uint64_t entries_ = 0;
+  std::map<std::string, std::uint64_t> used_;  // bytes of external data, by file
   OnnxModel model_;
 };
 
