@@ -14,6 +14,7 @@
 
 #include "formats/container/ggml_types.h"
 #include "formats/container/gguf_model.h"
+#include "formats/container/onnx_file.h"
 #include "formats/container/safetensors.h"
 #include "formats/container/sharded.h"
 #include "formats/container/strict_json.h"
@@ -28,6 +29,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view index_suffix = ".index.json";
 constexpr std::string_view safetensors_extension = ".safetensors";
 constexpr std::string_view gguf_extension = ".gguf";
+constexpr std::string_view onnx_extension = ".onnx";
 constexpr std::size_t shown_path_bytes = 400;
 
 // What git leaves in place of a large file that was not fetched.
@@ -65,7 +67,9 @@ class FetchedFiles final : public Files {
 void read_file(ByteView bytes, const std::string& name, Files& files, Contents& contents) {
   const std::string& where = contents.where;
   refuse_lfs_pointer(bytes, where);
-  if (has_suffix(name, index_suffix)) {
+  if (has_suffix(name, onnx_extension)) {  // protobuf has nothing to be told by
+    contents.onnx = parse_onnx(bytes, where, files);
+  } else if (has_suffix(name, index_suffix)) {
     contents.set = read_shards(bytes, where, files);
   } else if (looks_like_gguf(bytes)) {
     contents.gguf = read_gguf_model(bytes, where, name, files);
@@ -77,7 +81,7 @@ void read_file(ByteView bytes, const std::string& name, Files& files, Contents& 
     }
     contents.set = parse_safetensors(bytes, where);
   } else {
-    fail("{}: is neither a safetensors nor a GGUF file", where);
+    fail("{}: is neither a safetensors nor a GGUF file, and not called .onnx", where);
   }
 }
 
@@ -88,12 +92,14 @@ std::string rest_reason(const GgufTensor& tensor) {
 
 // What no format has taken.
 void leave_rest(Contents& contents, FoundLayers& found) {
-  for (const auto& [name, tensor] : contents.set.tensors) {
-    found.left_alone.push_back({name, plain_tensor_reason(tensor), float_type(tensor.dtype).has_value()});
+  for (const TensorMap* tensors : {&contents.set.tensors, &contents.onnx.tensors}) {
+    for (const auto& [name, tensor] : *tensors) {
+      found.left_alone.push_back({name, plain_tensor_reason(tensor), stored(tensor)});
+    }
   }
   std::move(contents.set.left_alone.begin(), contents.set.left_alone.end(), std::back_inserter(found.left_alone));
   for (const GgufTensor& tensor : contents.gguf) {
-    found.left_alone.push_back({tensor.name, rest_reason(tensor), float_type_of_ggml(tensor.type).has_value()});
+    found.left_alone.push_back({tensor.name, rest_reason(tensor), stored(tensor)});
   }
 }
 
@@ -209,10 +215,13 @@ fs::path checkpoint_in(const fs::path& directory) {
   const std::vector<fs::path> gguf_files = gguf_models_in(directory);
   if (gguf_files.size() == 1) return gguf_files[0];
   const std::string where = shown(directory.string(), shown_path_bytes);
-  if (gguf_files.empty()) {
-    fail("{}: the directory has no model.safetensors.index.json, no model.safetensors and no .gguf file", where);
-  }
-  fail("{}: the directory has {} .gguf files, name one of them", where, gguf_files.size());
+  if (!gguf_files.empty()) fail("{}: the directory has {} .gguf files, name one of them", where, gguf_files.size());
+  if (fs::exists(directory / "model.onnx", error)) return directory / "model.onnx";
+  const std::vector<fs::path> onnx_files = files_in(directory, onnx_extension, error);
+  if (onnx_files.size() == 1) return onnx_files[0];
+  if (!onnx_files.empty()) fail("{}: the directory has {} .onnx files, name one of them", where, onnx_files.size());
+  fail("{}: the directory has no model.safetensors.index.json, no model.safetensors, no .gguf and no .onnx file",
+       where);
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ class Checkpoint {
 };
 
 // Opens a .safetensors file, a .safetensors.index.json of shards, a GGUF file (one of several opens them all), told
-// apart by content, or the folder of one of these. Checks every size and offset. Throws ReadError.
+// apart by content, an .onnx file, or the folder of one of these. Checks every size and offset. Throws ReadError.
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const ReadOptions& options = {});
 
 // The same for the file `name` among `files`; `where` names it in messages.

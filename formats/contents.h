@@ -11,6 +11,7 @@
 #include "formats/config.h"
 #include "formats/container/files.h"
 #include "formats/container/gguf_file.h"
+#include "formats/container/onnx_file.h"
 #include "formats/container/tensor_set.h"
 
 namespace zenwoq::formats {
@@ -34,6 +35,7 @@ struct Contents {
   ReadOptions options;
   TensorSet set;                 // of safetensors files
   std::vector<GgufTensor> gguf;  // of GGUF files
+  OnnxModel onnx;                // of an ONNX file
 
  private:
   Files& files_;

@@ -10,6 +10,7 @@ namespace {
 
 constexpr Format kFormats[] = {
     {"gguf", find_gguf},
+    {"onnx", find_onnx},
     {"bitsandbytes", find_bitsandbytes},
     {"compressed-tensors", find_compressed_tensors},
     {"modelopt", find_modelopt},

@@ -80,6 +80,7 @@ struct PlainLayer final : LayerSource {
 struct FoundLayers {
   std::vector<std::unique_ptr<LayerSource>> layers;
   std::vector<LeftAlone> left_alone;
+  std::vector<std::vector<std::uint8_t>> owned;  // bytes that both may point into, beside those of the files
 };
 
 // Values that share a scale, and scales in a row.

@@ -108,14 +108,14 @@ TEST(Gguf, WrongBiasIsNotLost) {
   };
   const Bytes quantized = with_bias({32}, q8_0, Bytes(34));
   EXPECT_EQ(reason_for(*open_bytes(quantized), "q.weight"), "its bias is q8_0");
-  EXPECT_EQ(reason_for(*open_bytes(quantized), "q.bias"), "q8_0, not a 4-bit type");
+  EXPECT_EQ(reason_for(*open_bytes(quantized), "q.bias"), "q8_0, unpacked to f32: no kernel for it");
   EXPECT_CONTAINS(open_error(with_bias({2}, f32, Bytes(8))), "weight q.weight: q.bias has shape [2], it should be [1]");
 }
 
 TEST(Gguf, LeftAloneTensorsHaveAReason) {
   GgufBuilder builder;
   builder.tensor("norm.weight", {2}, f32, Bytes(8)).tensor("embed.weight", {2, 2}, f16, Bytes(8));
-  builder.tensor("q8", {32, 1}, q8_0, Bytes(34)).tensor("nv", {64, 1}, nvfp4, Bytes(36));
+  builder.tensor("q8", {32, 1}, q8_0, Bytes(34)).tensor("nv", {64, 1, 1, 1}, nvfp4, Bytes(36));
   builder.tensor("experts", {32, 1, 2, 1}, q4_0, Bytes(36)).tensor("new", {7}, 99, Bytes(5));
   const Bytes file = builder.build();
   const auto checkpoint = open_bytes(file);
@@ -123,10 +123,51 @@ TEST(Gguf, LeftAloneTensorsHaveAReason) {
   EXPECT_EQ(checkpoint->left_alone().size(), 6u);
   EXPECT_EQ(reason_for(*checkpoint, "norm.weight"), "1-D f32");
   EXPECT_EQ(reason_for(*checkpoint, "embed.weight"), "2-D f16, not quantized");
-  EXPECT_EQ(reason_for(*checkpoint, "q8"), "q8_0, not a 4-bit type");
-  EXPECT_EQ(reason_for(*checkpoint, "nv"), "nvfp4, a 4-bit type that is not read");
+  EXPECT_EQ(reason_for(*checkpoint, "q8"), "q8_0, unpacked to f32: no kernel for it");
+  EXPECT_EQ(reason_for(*checkpoint, "nv"), "4-D nvfp4, only 2-D and 3-D are read");
   EXPECT_EQ(reason_for(*checkpoint, "experts"), "4-D q4_0, only 2-D and 3-D are read");
   EXPECT_EQ(reason_for(*checkpoint, "new"), "unknown type 99");
+}
+
+TEST(Gguf, Nvfp4IsSplitIntoCodesAndScales) {
+  Bytes block = {0x38, 0x7F, 0x30, 0x40};  // 1, what stands for 0, 0.5, 2
+  for (std::uint8_t i = 0; i < 32; ++i) block.push_back(static_cast<std::uint8_t>(i % 8 | (8 + i % 8) << 4));
+  const Bytes file = GgufBuilder().tensor("q.weight", {64, 1}, nvfp4, block).build();
+  const tools::Layer layer = load(*open_bytes(file), 0);
+  EXPECT_EQ(layer.info.format, "gguf nvfp4");
+  EXPECT_EQ(layer.scales, (Bytes{0x38, 0, 0x30, 0x40}));
+  for (std::size_t k = 0; k < 64; ++k) EXPECT_EQ(code_at(layer, 0, k), k % 16) << k;
+  block[2] = 0xB0;
+  EXPECT_CONTAINS(load_error(GgufBuilder().tensor("q.weight", {64, 1}, nvfp4, block).build()),
+                  "weight q.weight: scale 0xb0: must be below 0x80, UE4M3 has no sign");
+}
+
+TEST(Gguf, AScaleBesideAWeightMultipliesIt) {
+  const auto file = [](const Shape& weight, std::uint32_t type, const Bytes& data, const Shape& shape,
+                       std::uint32_t scale_type, const std::vector<float>& scale) {
+    Bytes bytes = bytes_of(scale);
+    if (scale_type == f16) bytes.resize(scale.size() * 2);
+    return GgufBuilder().tensor("q.weight", weight, type, data).tensor("q.scale", shape, scale_type, bytes).build();
+  };
+  const Bytes one = q4_0_block(1), two = repeated(one, 2), q4_1_one(20);
+  const Bytes good = file({32, 1}, q4_0, one, {1}, f32, {0.5f});
+  const auto checkpoint = open_bytes(good);
+  ASSERT_EQ(checkpoint->layers().size(), 1u);
+  EXPECT_EQ(checkpoint->layers()[0]->desc.tensor_scale_kind, ZENWOQ_TENSOR_SCALE_TIMES);
+  EXPECT_EQ(checkpoint->layers()[0]->desc.tensor_scale, 0.5f);
+  EXPECT_TRUE(checkpoint->left_alone().empty());
+  const Bytes experts = file({32, 1, 2}, q4_0, two, {2}, f32, {0.5f, 0.5f});
+  EXPECT_EQ(open_bytes(experts)->layers().size(), 1u);
+  const Bytes each = file({32, 1, 2}, q4_0, two, {2}, f32, {0.5f, 0.25f});
+  EXPECT_EQ(reason_for(*open_bytes(each), "q.weight"), "experts with a scale each");
+  EXPECT_EQ(reason_for(*open_bytes(each), "q.scale"), "1-D f32");
+  const Bytes offsets = file({32, 1}, q4_1, q4_1_one, {1}, f32, {0.5f});
+  EXPECT_EQ(reason_for(*open_bytes(offsets), "q.weight"), "has a scale for the weight beside offsets");
+  const Bytes half = file({32, 1}, q4_0, one, {1}, f16, {0.5f});
+  EXPECT_EQ(reason_for(*open_bytes(half), "q.weight"), "its scale is no f32");
+  EXPECT_CONTAINS(open_error(file({32, 1}, q4_0, one, {2}, f32, {1, 1})),
+                  "weight q.weight: q.scale has shape [2], it should be [1]");
+  EXPECT_CONTAINS(open_error(file({32, 1}, q4_0, one, {0}, f32, {})), "q.scale has shape [0], it should be [1]");
 }
 
 TEST(Gguf, TypesThatWereRemovedAreNamed) {

@@ -84,6 +84,27 @@ MUTATIONS = [
         ("bitsandbytes_test",),
     ),
     Mutation(
+        "Packed zero points of ONNX are read as one row",
+        "formats/onnx_matmulnbits.cpp",
+        "(groups + 1) / 2 * 2",
+        "groups",
+        ("formats_fixtures_test",),
+    ),
+    Mutation(
+        "External data of ONNX may lie anywhere",
+        "formats/container/onnx_file.cpp",
+        "if (!is_plain_file_name(name))",
+        "if (false)",
+        ("onnx_test",),
+    ),
+    Mutation(
+        "High bits of Q6_K are those of another value",
+        "formats/container/ggml_blocks.cpp",
+        "i % 128 / 64 * 4",
+        "i % 64 / 32 * 4",
+        ("formats_fixtures_test",),
+    ),
+    Mutation(
         "A layer is found by a name that two have",
         "formats/api.cpp",
         "if (found != none) refuse(",

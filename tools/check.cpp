@@ -111,7 +111,7 @@ void add_check_command(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("check", "Run every 4-bit linear of checkpoint files and compare all bits");
   command->footer(kFooter);
   const auto options = std::make_shared<CheckOptions>();
-  command->add_option("FILE", options->files, "safetensors, .safetensors.index.json or GGUF files")->required();
+  command->add_option("FILE", options->files, "safetensors, .safetensors.index.json, GGUF or .onnx files")->required();
   command->add_option("--threads", options->threads, "threads a run may use; 0 = the CPUs this process may use");
   using Layout = ReadOptions::OpaqueLayout;
   const std::map<std::string, Layout> layouts = {{"avx512", Layout::avx512}, {"avx2", Layout::avx2}};

@@ -172,7 +172,7 @@ void add_kernels_command(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("kernels", "List the kernels of the layers of a file, or of a shape");
   command->footer(kFooter);
   const auto options = std::make_shared<KernelsOptions>();
-  command->add_option("FILE", options->files, "safetensors, .safetensors.index.json or GGUF files");
+  command->add_option("FILE", options->files, "safetensors, .safetensors.index.json, GGUF or .onnx files");
   CLI::Option* shape =
       command->add_option("--shape", options->shapes, "N,K,GROUP; GROUP \"pc\" for one scale a row; may be repeated");
   shape->allow_extra_args(false);

@@ -13,10 +13,13 @@ namespace zenwoq::formats {
 
 namespace fs = std::filesystem;
 
+bool is_plain_file_name(const std::string& name) {
+  return !name.empty() && name != "." && name != ".." && shown(name, name.size()) == name &&
+         name.find_first_of("/\\") == std::string::npos;
+}
+
 void check_file_name(const std::string& name, const std::string& where) {
-  const bool plain = !name.empty() && name != "." && name != ".." && shown(name, name.size()) == name &&
-                     name.find_first_of("/\\") == std::string::npos;
-  if (!plain) fail("{}: shard {} is not a plain file name beside the index", where, shown(name));
+  if (!is_plain_file_name(name)) fail("{}: shard {} is not a plain file name beside the index", where, shown(name));
 }
 
 std::string FolderFiles::path_of(const std::string& name) const { return (fs::path(folder_) / name).string(); }

@@ -14,6 +14,9 @@
 
 namespace zenwoq::formats {
 
+// Whether the name is one of a file in the same folder: it has no folder in it and is printable.
+bool is_plain_file_name(const std::string& name);
+
 // Throws ReadError unless the name, which stands in a file that `where` names, is one of a file beside that: it has no
 // folder in it and is printable.
 void check_file_name(const std::string& name, const std::string& where);

@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "formats/container/ggml_blocks.h"
+
 namespace zenwoq::formats {
 namespace {
 
@@ -45,7 +47,7 @@ constexpr GgmlType types[] = {
     {34, "tq1_0", 256, 54},
     {35, "tq2_0", 256, 66},
     {ggml_mxfp4, "mxfp4", 32, 17},
-    {40, "nvfp4", 64, 36},
+    {ggml_nvfp4, "nvfp4", 64, 36},
     {41, "q1_0", 128, 18},
 };
 
@@ -60,7 +62,8 @@ constexpr RemovedType removed_types[] = {
     {33, "q4_0_8_8"}, {36, "iq4_nl_4_4"}, {37, "iq4_nl_4_8"}, {38, "iq4_nl_8_8"},
 };
 
-constexpr std::uint32_t read_types[] = {ggml_q4_0, ggml_q4_1, ggml_q4_k, ggml_iq4_nl, ggml_iq4_xs, ggml_mxfp4};
+constexpr std::uint32_t read_types[] = {ggml_q4_0,   ggml_q4_1,  ggml_q4_k, ggml_iq4_nl,
+                                        ggml_iq4_xs, ggml_mxfp4, ggml_nvfp4};
 
 bool is_read(std::uint32_t number) {
   return std::find(std::begin(read_types), std::end(read_types), number) != std::end(read_types);
@@ -100,7 +103,9 @@ std::string plain_ggml_reason(std::uint32_t number, std::size_t dimensions) {
   const GgmlType* type = find_ggml_type(number);
   if (type == nullptr) return reason_of_missing_type(number);
   if (is_read(number)) return fmt::format("{}-D {}, only 2-D and 3-D are read", dimensions, type->name);
-  if (type->name == std::string_view("nvfp4")) return fmt::format("{}, a 4-bit type that is not read", type->name);
+  if (find_unpack(number) != nullptr && dimensions > 0) {
+    return fmt::format("{}, unpacked to f32: no kernel for it", type->name);
+  }
   if (type->block_elements > 1) return fmt::format("{}, not a 4-bit type", type->name);
   return fmt::format("{}-D {}{}", dimensions, type->name, dimensions > 1 ? ", not quantized" : "");
 }

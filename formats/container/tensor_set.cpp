@@ -32,6 +32,7 @@ std::optional<std::uint64_t> element_bits(const std::string& dtype) {
     std::uint64_t bits;
   };
   static constexpr Type types[] = {
+      {"I4", 4},      {"U4", 4},  // of ONNX alone
       {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6},     {"BOOL", 8},        {"U8", 8},      {"I8", 8},
       {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"F8_E8M0", 8}, {"I16", 16},
       {"U16", 16},    {"F16", 16},    {"BF16", 16},       {"I32", 32},        {"U32", 32},    {"F32", 32},
@@ -61,13 +62,26 @@ void check_size(const Tensor& tensor, const std::string& where) {
        tensor.data.size(), bytes ? std::to_string(*bytes) : "more than there can be, or a broken number");
 }
 
+bool has_values(const Tensor& tensor) { return tensor.data.size() != 0 || is_empty(tensor); }
+
 std::string empty_reason(const Tensor& tensor) { return fmt::format("shape {}, no values", shown(tensor.shape)); }
 
 std::string plain_tensor_reason(const Tensor& tensor) {
   const std::string type = lower_case(shown(tensor.dtype, 20));
   if (!element_bits(tensor.dtype)) return fmt::format("unknown type {}", type);
+  if (tensor.shape.size() > max_rank) {
+    return fmt::format("{}-D {}, of more than {} dimensions", tensor.shape.size(), type, max_rank);
+  }
+  if (!has_values(tensor)) {
+    return fmt::format("{}-D {}, values in a form that is not read", tensor.shape.size(), type);
+  }
   const bool matrix_of_floats = tensor.shape.size() >= 2 && float_type(tensor.dtype);
   return fmt::format("{}-D {}{}", tensor.shape.size(), type, matrix_of_floats ? ", not quantized" : "");
+}
+
+StoredTensor stored(const Tensor& tensor) {
+  return stored_floats(shown(tensor.dtype, 20), tensor.shape, tensor.data,
+                       has_values(tensor) ? float_type(tensor.dtype) : std::nullopt);
 }
 
 bool TensorSet::has_prefix(const std::string& prefix) const {
