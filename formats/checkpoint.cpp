@@ -17,6 +17,7 @@
 #include "formats/container/safetensors.h"
 #include "formats/container/sharded.h"
 #include "formats/container/text.h"
+#include "formats/container/zwq_file.h"
 #include "formats/formats.h"
 
 namespace zenwoq::formats {
@@ -27,6 +28,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view index_suffix = ".index.json";
 constexpr std::string_view safetensors_extension = ".safetensors";
 constexpr std::string_view gguf_extension = ".gguf";
+constexpr std::string_view zwq_extension = ".zwq";
 constexpr std::size_t shown_path_bytes = 400;
 
 // What git leaves in place of a large file that was not fetched.
@@ -66,6 +68,8 @@ void read_file(ByteView bytes, const std::string& name, Files& files, Contents& 
   refuse_lfs_pointer(bytes, where);
   if (has_suffix(name, index_suffix)) {
     contents.set = read_shards(bytes, where, files);
+  } else if (looks_like_zwq(bytes)) {
+    contents.zwq = bytes;
   } else if (looks_like_gguf(bytes)) {
     contents.gguf = read_gguf_model(bytes, where, name, files);
   } else if (bytes.text().starts_with("PK\x03\x04")) {
@@ -76,7 +80,7 @@ void read_file(ByteView bytes, const std::string& name, Files& files, Contents& 
     }
     contents.set = parse_safetensors(bytes, where);
   } else {
-    fail("{}: is neither a safetensors nor a GGUF file", where);
+    fail("{}: is neither a safetensors nor a GGUF nor a .zwq file", where);
   }
 }
 
@@ -142,16 +146,34 @@ fs::path checkpoint_in(const fs::path& directory) {
   for (const char* name : {"model.safetensors.index.json", "model.safetensors"}) {
     if (fs::exists(directory / name, error)) return directory / name;
   }
-  const std::vector<fs::path> gguf_files = gguf_models_in(directory);
-  if (gguf_files.size() == 1) return gguf_files[0];
   const std::string where = shown(directory.string(), shown_path_bytes);
-  if (gguf_files.empty()) {
-    fail("{}: the directory has no model.safetensors.index.json, no model.safetensors and no .gguf file", where);
+  const std::vector<fs::path> gguf_files = gguf_models_in(directory);
+  if (gguf_files.size() > 1) fail("{}: the directory has {} .gguf files, name one of them", where, gguf_files.size());
+  if (gguf_files.size() == 1) return gguf_files[0];
+  const std::vector<fs::path> zwq_files = files_in(directory, zwq_extension, error);
+  if (zwq_files.size() > 1) fail("{}: the directory has {} .zwq files, name one of them", where, zwq_files.size());
+  if (zwq_files.size() == 1) return zwq_files[0];
+  fail("{}: the directory has no model.safetensors.index.json, no model.safetensors, no .gguf and no .zwq file", where);
+}
+
+// The file's own, else the one beside it.
+Config read_config(const Contents& contents, Files& files) {
+  if (contents.zwq.size() != 0) return {contents.config, {}};
+  try {
+    return {files.find("config.json"), {}};
+  } catch (const ReadError& error) {
+    return {std::nullopt, error.what()};
   }
-  fail("{}: the directory has {} .gguf files, name one of them", where, gguf_files.size());
 }
 
 }  // namespace
+
+std::optional<ByteView> Checkpoint::config() const {
+  if (!config_.error.empty()) throw ReadError(config_.error);
+  return config_.bytes;
+}
+
+void Checkpoint::verify() const { verify_zwq(zwq_, where_); }
 
 std::unique_ptr<Checkpoint> open_checkpoint(std::unique_ptr<Files> files, const std::string& name,
                                             const std::string& where, const ReadOptions& options) {
@@ -161,7 +183,8 @@ std::unique_ptr<Checkpoint> open_checkpoint(std::unique_ptr<Files> files, const 
   FoundLayers found;
   for (const Format& format : formats()) format.find(contents, found);
   leave_rest(contents, found);
-  return std::make_unique<Checkpoint>(std::move(found), std::move(files));
+  Config config = read_config(contents, fetched);
+  return std::make_unique<Checkpoint>(std::move(found), std::move(files), where, contents.zwq, std::move(config));
 }
 
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const ReadOptions& options) {

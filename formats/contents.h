@@ -34,6 +34,8 @@ struct Contents {
   ReadOptions options;
   TensorSet set;                 // of safetensors files
   std::vector<GgufTensor> gguf;  // of GGUF files
+  ByteView zwq;                  // all of a .zwq file
+  std::optional<ByteView> config;  // config.json, where the file itself has it
 
  private:
   Files& files_;

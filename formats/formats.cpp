@@ -9,6 +9,7 @@ namespace zenwoq::formats {
 namespace {
 
 constexpr Format kFormats[] = {
+    {"zwq", find_zwq},
     {"gguf", find_gguf},
     {"bitsandbytes", find_bitsandbytes},
     {"compressed-tensors", find_compressed_tensors},
