@@ -92,11 +92,11 @@ std::string rest_reason(const GgufTensor& tensor) {
 // What no format has taken.
 void leave_rest(Contents& contents, FoundLayers& found) {
   for (const auto& [name, tensor] : contents.set.tensors) {
-    found.left_alone.push_back({name, plain_tensor_reason(tensor), float_type(tensor.dtype).has_value()});
+    found.left_alone.push_back({name, plain_tensor_reason(tensor), stored(tensor)});
   }
   std::move(contents.set.left_alone.begin(), contents.set.left_alone.end(), std::back_inserter(found.left_alone));
   for (const GgufTensor& tensor : contents.gguf) {
-    found.left_alone.push_back({tensor.name, rest_reason(tensor), float_type_of_ggml(tensor.type).has_value()});
+    found.left_alone.push_back({tensor.name, rest_reason(tensor), stored(tensor)});
   }
 }
 

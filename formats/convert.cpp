@@ -131,7 +131,7 @@ Plan plan_of(const Checkpoint& checkpoint) {
   Plan plan;
   for (const auto& layer : checkpoint.layers()) plan.layers.push_back(layer.get());
   for (const LeftAlone& left : checkpoint.left_alone()) {
-    if (!is_lost(left)) plan.tensors.push_back(&left);
+    if (is_written(left)) plan.tensors.push_back(&left);
   }
   plan.config = checkpoint.config();
   return plan;
@@ -139,7 +139,13 @@ Plan plan_of(const Checkpoint& checkpoint) {
 
 }  // namespace
 
-bool is_lost(const LeftAlone& left) { return !left.dense(); }
+bool is_written(const LeftAlone& left) { return left.dense(); }
+
+bool is_lost(const LeftAlone& left) {
+  const std::vector<std::uint64_t>& shape = left.tensor.shape;
+  const bool is_empty = std::find(shape.begin(), shape.end(), 0u) != shape.end();
+  return !is_written(left) && !is_empty;
+}
 
 std::string losses(const Checkpoint& checkpoint) {
   const std::vector<LeftAlone>& left = checkpoint.left_alone();

@@ -11,7 +11,10 @@
 
 namespace zenwoq::formats {
 
-// Whether the tensor would not be in the file.
+// Whether the tensor will be in the file.
+bool is_written(const LeftAlone& left);
+
+// Whether the tensor has values that will not be in the file.
 bool is_lost(const LeftAlone& left);
 
 // "2 of its tensors cannot be in a .zwq file, the first is ..."; empty if none would be lost.
@@ -19,7 +22,7 @@ std::string losses(const Checkpoint& checkpoint);
 
 using ConvertProgress = std::function<void(std::size_t done, std::size_t total)>;  // in entries
 
-// Leaves out what is_lost(). The file appears whole or not at all; what was there is replaced. Packs on the context's
+// Leaves out what is not is_written(). The file appears whole or not at all; what was there is replaced. Packs on the context's
 // threads, a weight at a time. progress may be empty. Throws ReadError for values that cannot be packed and for a file
 // that cannot be written.
 void convert(const Checkpoint& checkpoint, zenwoq_context* context, const std::string& path,

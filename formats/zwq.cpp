@@ -4,11 +4,16 @@
 // The layers of .zwq files: packed weights that are opened where they lie.
 #include "formats/zwq.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <utility>
+#include <vector>
 
+#include "formats/container/ggml_types.h"
 #include "formats/container/text.h"
 #include "formats/container/zwq_file.h"
 #include "formats/formats.h"
@@ -132,6 +137,36 @@ std::unique_ptr<LayerSource> make_layer(ByteView file, const std::string& where,
   return layer;
 }
 
+// Bytes that the tensor needs; empty if there is no such tensor.
+std::optional<std::uint64_t> tensor_bytes(const GgmlType& type, const std::vector<std::uint64_t>& shape) {
+  if (std::find(shape.begin(), shape.end(), 0u) != shape.end()) return 0;
+  const std::uint64_t row = shape.empty() ? 1 : shape.back();
+  if (row % type.block_elements != 0) return std::nullopt;
+  std::optional<std::uint64_t> bytes = checked_product(row / type.block_elements, type.block_bytes);
+  for (std::size_t i = 0; bytes && i + 1 < shape.size(); ++i) bytes = checked_product(*bytes, shape[i]);
+  return bytes;
+}
+
+// Types have the names of GGUF, those of safetensors differ in capitals alone.
+LeftAlone left_alone(ZwqEntry entry, ByteView content, const std::string& where) {
+  const GgmlType* type = find_ggml_type(lower_case(entry.type));
+  LeftAlone left{std::move(entry.name), {}};
+  if (type == nullptr) {
+    left.reason = fmt::format("unknown type {}", entry.type);
+    left.tensor = stored_floats(std::move(entry.type), std::move(entry.shape), content, std::nullopt);
+    return left;
+  }
+  const std::optional<std::uint64_t> bytes = tensor_bytes(*type, entry.shape);
+  if (bytes != content.size()) {
+    fail("{}: tensor {}: {} of shape {} has {} bytes, it should have {}", where, left.name, entry.type,
+         shown(entry.shape), content.size(), bytes ? std::to_string(*bytes) : "rows of whole blocks");
+  }
+  left.reason = plain_ggml_reason(type->number, entry.shape.size());
+  left.tensor = stored({{}, {entry.shape.rbegin(), entry.shape.rend()}, type->number, 0, content});
+  left.tensor.type = std::move(entry.type);
+  return left;
+}
+
 // Refuses a weight that is not what the directory says; the directory's checksum does not know the weight.
 void require_described(const zenwoq_weight* weight, const LayerSource& layer) {
   zenwoq_weight_desc desc;
@@ -183,7 +218,7 @@ void find_zwq(Contents& contents, FoundLayers& found) {
     const ByteView content = file.sub(entry.values.offset, entry.values.bytes);
     switch (entry.kind) {
       case ZwqKind::layer: found.layers.push_back(make_layer(file, contents.where, std::move(entry))); break;
-      case ZwqKind::tensor: found.left_alone.push_back(left_alone(std::move(entry), content)); break;
+      case ZwqKind::tensor: found.left_alone.push_back(left_alone(std::move(entry), content, contents.where)); break;
       case ZwqKind::file:
         if (entry.name == config_name) contents.config = content;
         break;

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -66,7 +65,7 @@ Outcome convert(const ConvertCommand& command, const Checkpoint& checkpoint) {
   outcome.layers = checkpoint.layers().size();
   outcome.tensors = static_cast<std::size_t>(
       std::count_if(checkpoint.left_alone().begin(), checkpoint.left_alone().end(),
-                    [](const LeftAlone& left) { return !formats::is_lost(left); }));
+                    formats::is_written));
   outcome.packed_bytes = packed_bytes_of(checkpoint);
   const Progress bar("converting", outcome.layers + outcome.tensors, !command.no_progress);
   formats::convert(checkpoint, context.get(), command.output,

@@ -10,6 +10,8 @@
 #include <iterator>
 #include <string_view>
 
+#include "formats/container/ggml_blocks.h"
+
 namespace zenwoq::formats {
 namespace {
 
@@ -82,6 +84,12 @@ const GgmlType* find_ggml_type(std::uint32_t number) {
   return found == std::end(types) ? nullptr : found;
 }
 
+const GgmlType* find_ggml_type(std::string_view name) {
+  const auto* found =
+      std::find_if(std::begin(types), std::end(types), [name](const GgmlType& type) { return type.name == name; });
+  return found == std::end(types) ? nullptr : found;
+}
+
 std::optional<zenwoq_dtype> float_type_of_ggml(std::uint32_t number) {
   switch (number) {
     case 0: return ZENWOQ_F32;
@@ -96,6 +104,9 @@ std::string plain_ggml_reason(std::uint32_t number, std::size_t dimensions) {
   if (type == nullptr) return reason_of_missing_type(number);
   if (is_read(number)) return fmt::format("{}-D {}, only 2-D and 3-D are read", dimensions, type->name);
   if (type->name == std::string_view("nvfp4")) return fmt::format("{}, a 4-bit type that is not read", type->name);
+  if (find_unpack(number) != nullptr && dimensions > 0) {
+    return fmt::format("{}, unpacked to f32: no kernel for it", type->name);
+  }
   if (type->block_elements > 1) return fmt::format("{}, not a 4-bit type", type->name);
   return fmt::format("{}-D {}{}", dimensions, type->name, dimensions > 1 ? ", not quantized" : "");
 }

@@ -76,7 +76,10 @@ void add_shard(TensorSet shard, const std::set<std::string>& names, TensorSet& s
     if (names.count(name) != 0) {
       set.tensors[name] = std::move(tensor);
     } else {
-      set.left_alone.push_back({name, fmt::format("in {}, where the index does not look for it", shard.where)});
+      StoredTensor part = stored(tensor);
+      part.values_type.reset();  // it is not part of the checkpoint
+      set.left_alone.push_back(
+          {name, fmt::format("in {}, where the index does not look for it", shard.where), std::move(part)});
     }
   }
   for (auto& [key, values] : shard.metadata) set.metadata[key].merge(values);
