@@ -22,9 +22,9 @@ std::string losses(const Checkpoint& checkpoint);
 
 using ConvertProgress = std::function<void(std::size_t done, std::size_t total)>;  // in entries
 
-// Leaves out what is not is_written(). The file appears whole or not at all; what was there is replaced. Packs on the context's
-// threads, a weight at a time. progress may be empty. Throws ReadError for values that cannot be packed and for a file
-// that cannot be written.
+// Leaves out what is not is_written(). The file appears whole or not at all; what was there is replaced. Packs on the
+// context's threads, a weight at a time. progress may be empty. Throws ReadError for values that cannot be packed and
+// for a file that cannot be written.
 void convert(const Checkpoint& checkpoint, zenwoq_context* context, const std::string& path,
              const ConvertProgress& progress);
 

@@ -61,7 +61,8 @@ class Unpacked {
     const ByteView codes = own(prepared, desc_.n * ((desc_.k + 1) / 2));
     const ByteView scales = own(prepared, parameters * parameter_bytes(desc_.scale_type));
     const ByteView zeros = own(prepared, parameters * zero_bytes(desc_));
-    require(zenwoq_weight_unpack(weight, out(codes), codes.size(), out(scales), scales.size(), out(zeros), zeros.size()));
+    require(
+        zenwoq_weight_unpack(weight, out(codes), codes.size(), out(scales), scales.size(), out(zeros), zeros.size()));
     prepared.set_codes(ZENWOQ_CODES_NIBBLES, codes);
     prepared.set_scales(scales);
     if (zeros.size() != 0) prepared.set_zeros(zeros);

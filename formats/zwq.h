@@ -12,8 +12,8 @@
 
 namespace zenwoq::formats {
 
-// Both for a layer whose packed() has bytes. Throw ReadError, which names the layer, for packed bytes that are damaged or
-// are not what the directory says, and std::bad_alloc.
+// Both for a layer whose packed() has bytes. Throw ReadError, which names the layer, for packed bytes that are damaged
+// or are not what the directory says, and std::bad_alloc.
 Weight copy_packed(const LayerSource& layer, std::size_t expert);
 
 // Borrows the file's bytes, and keeps `files`, which have them, for as long as the weight or a linear needs them.

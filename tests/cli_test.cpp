@@ -127,6 +127,55 @@ TEST_F(Cli, CheckOfAModelInEveryFormat) {
   }
 }
 
+TEST_F(Cli, ConvertCheckAndInfo) {
+  const std::string in = "'" + fixture("mixed.gguf") + "'", out = path("mixed.zwq");
+  const json converted = run_json("convert --json " + in + " -o '" + out + "'");
+  expect_keys(converted, {"file", "output", "layers", "tensors", "packed_bytes", "bytes", "seconds", "left_out"});
+  EXPECT_EQ(converted.at("layers"), 2u);
+  EXPECT_EQ(converted.at("tensors"), 2u);
+  EXPECT_EQ(converted.at("left_out"), json::array());
+  EXPECT_EQ(converted.at("bytes"), fs::file_size(out));
+  EXPECT_EQ(read_file(out), read_file(fixture("zwq/mixed.zwq")));
+  EXPECT_EQ(run_json("check --json --allow-reference '" + out + "'").at("layers").size(), 2u);
+  const json source = run_json("info --json " + in), info = run_json("info --json '" + out + "'");
+  for (const json& file : {source, info}) {
+    expect_keys(file, {"file", "layers", "tensors", "weights", "source_bytes", "packed_bytes", "source_bits",
+                       "packed_bits", "dense_bytes", "other_bytes"});
+    ASSERT_EQ(file.at("layers").size(), 2u);
+    expect_keys(file.at("layers")[0], {"name", "format", "quantization", "n", "k", "experts", "bias", "source_bytes",
+                                       "packed_bytes", "source_bits", "packed_bits"});
+    ASSERT_EQ(file.at("tensors").size(), 2u);
+    expect_keys(file.at("tensors")[0], {"name", "dense", "type", "shape", "bytes", "reason"});
+  }
+  EXPECT_EQ(info.at("tensors"), source.at("tensors"));
+  EXPECT_EQ(info.at("packed_bits"), source.at("packed_bits"));
+  EXPECT_GT(info.at("packed_bits"), 4.0);
+  EXPECT_NE(run("info '" + out + "'").out.find("zwq of gguf q4_0"), std::string::npos);
+  EXPECT_NE(run("convert " + in + " -o '" + out + "'").out.find("2 layers"), std::string::npos);
+}
+
+TEST_F(Cli, ConvertRefusesLossesAndCheckDamage) {
+  const std::string header = R"({"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}})";
+  const std::string length = {static_cast<char>(header.size()), 0, 0, 0, 0, 0, 0, 0};
+  write("lossy.safetensors", length + header + std::string(8, '\0'));
+  const std::string arguments = "convert '" + path("lossy.safetensors") + "' -o '" + path("lossy.zwq") + "'";
+  expect_refusal(arguments, "lossy.safetensors: 1 of its tensors cannot be in a .zwq file, the first is a (1-D i64)");
+  EXPECT_FALSE(fs::exists(path("lossy.zwq")));
+  EXPECT_NE(run(arguments + " --skip").out.find("left out: a: 1-D i64"), std::string::npos);
+  EXPECT_EQ(run_json(arguments + " --skip --json").at("left_out")[0].at("name"), "a");
+  expect_refusal("convert '" + fixture("mixed.gguf") + "' -o '" + path("none/a.zwq") + "'",
+                 "No such file or directory");
+  expect_refusal("convert '" + fixture("mixed.gguf") + "' -o /dev/full", "is not a regular file");
+  expect_refusal("convert '" + fixture("mixed.gguf") + "'", "--output is required");
+  std::string bytes = read_file(fixture("zwq/mixed.zwq"));
+  bytes[bytes.size() - 1000] ^= 1;
+  write("damaged.zwq", bytes);
+  expect_refusal("check '" + path("damaged.zwq") + "'", "damaged");
+  bytes.resize(bytes.size() - 1);
+  write("cut.zwq", bytes);
+  expect_refusal("info '" + path("cut.zwq") + "'", "cut off?");
+}
+
 TEST_F(Cli, CheckWithTheOtherOpaqueLayout) {
   const std::string options = "check --json --allow-reference --opaque-layout avx2 ";
   EXPECT_EQ(run_json(options + "'" + fixture("opaque_avx2.safetensors") + "'").at("layers").size(), 1u);

@@ -64,8 +64,7 @@ Outcome convert(const ConvertCommand& command, const Checkpoint& checkpoint) {
   Outcome outcome;
   outcome.layers = checkpoint.layers().size();
   outcome.tensors = static_cast<std::size_t>(
-      std::count_if(checkpoint.left_alone().begin(), checkpoint.left_alone().end(),
-                    formats::is_written));
+      std::count_if(checkpoint.left_alone().begin(), checkpoint.left_alone().end(), formats::is_written));
   outcome.packed_bytes = packed_bytes_of(checkpoint);
   const Progress bar("converting", outcome.layers + outcome.tensors, !command.no_progress);
   formats::convert(checkpoint, context.get(), command.output,
@@ -79,7 +78,7 @@ void print_text(const ConvertCommand& command, const Checkpoint& checkpoint, con
   for (const LeftAlone& left : checkpoint.left_alone()) {
     if (formats::is_lost(left)) fmt::print("left out: {}: {}\n", left.name, left.reason);
   }
-  fmt::print("{}: {} layers ({:.1f} MB packed), {} tensors, {:.1f} MB in {:.2f} s\n", command.output, outcome.layers,
+  fmt::print("{}: {} layers ({:.2f} MB packed), {} tensors, {:.2f} MB in {:.2f} s\n", command.output, outcome.layers,
              static_cast<double>(outcome.packed_bytes) * 1e-6, outcome.tensors,
              static_cast<double>(outcome.bytes) * 1e-6, outcome.seconds);
 }

@@ -13,8 +13,8 @@ namespace zenwoq::formats {
 
 // Is written beside its place under a name of its own and renamed once it is on the disk, so any number of threads and
 // processes may write one path: one of them wins. What a symbolic link points to is replaced, not the link. The mode of
-// an old file is kept, its owner and group each if this process may set it; ACLs and other attributes are not. All of it
-// throws ReadError, with the system's reason; nothing has changed unless commit() returns.
+// an old file is kept, its owner and group each if this process may set it; ACLs and other attributes are not. All of
+// it throws ReadError, with the system's reason; nothing has changed unless commit() returns.
 class WholeFile {
  public:
   // Refuses what is no regular file: a device or a pipe cannot be written out of order, and a file must not take its

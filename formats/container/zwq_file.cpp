@@ -313,8 +313,8 @@ class Verification {
     }
     const std::uint64_t checksum = checksum_of(file_.sub(extent.offset, extent.bytes));
     if (checksum != extent.checksum) {
-      fail("{}: the {} of {}, {} bytes at {}, has checksum {:016x}, it was {:016x} when it was written: damaged", where_,
-           what, name, extent.bytes, extent.offset, checksum, extent.checksum);
+      fail("{}: the {} of {}, {} bytes at {}, has checksum {:016x}, it was {:016x} when it was written: damaged",
+           where_, what, name, extent.bytes, extent.offset, checksum, extent.checksum);
     }
     at_ = extent.offset + extent.bytes;
   }
@@ -333,9 +333,7 @@ std::uint64_t directory_bytes(const std::vector<ZwqEntry>& entries) {
 
 }  // namespace
 
-bool looks_like_zwq(ByteView file) {
-  return file.size() >= known_by && std::memcmp(file.data(), magic, known_by) == 0;
-}
+bool looks_like_zwq(ByteView file) { return file.size() >= known_by && std::memcmp(file.data(), magic, known_by) == 0; }
 
 void read_zwq(ByteView file, const std::string& where, const std::function<void(ZwqEntry)>& take) {
   const HeaderBytes header = check_header(file, where);

@@ -96,7 +96,8 @@ typedef struct zenwoq_tensor_info {
   const char *name;         /* of a layer: without ".weight"; else the tensor's own, or the weight's that it is a part of */
   const char *reason;       /* why it is left alone: "2-D f32, not quantized"; empty for a layer */
   /* Of layers; empty or 0 for other kinds, source_bytes excepted: */
-  const char *format;       /* "torchao intx", "gptq", "awq gemm", "compressed-tensors", "gguf q4_0", ... */
+  const char *format;       /* "torchao intx", "gptq", "awq gemm", "compressed-tensors", "gguf q4_0", ...;
+                               of a .zwq file "zwq of gguf q4_0" */
   const char *quantization; /* as zenwoq_weight_text has it: "int4 sym per-group 128, scale bf16" */
   size_t n, k;              /* of each weight */
   size_t experts;           /* weights of this layer: 1, or as many as a mixture of experts has */

@@ -180,8 +180,8 @@ zenwoq_status zenwoq_weight_open(const void* packed, size_t packed_bytes, zenwoq
       return invalid("ownership {}: must be borrow (0) or copy (1)", static_cast<int>(ownership));
     }
     PackedView view;
-    Status status = ownership == ZENWOQ_BORROW ? borrow(packed, packed_bytes, &view)
-                                               : open_packed(packed, packed_bytes, &view);
+    Status status =
+        ownership == ZENWOQ_BORROW ? borrow(packed, packed_bytes, &view) : open_packed(packed, packed_bytes, &view);
     if (!status.ok()) return status;
     PackedBuffer owned;
     if (ownership == ZENWOQ_COPY) {
