@@ -512,6 +512,12 @@ std::string mapping_of(const std::string& file) {
   return text;
 }
 
+// Kilobytes of a line of smaps.
+long kilobytes(const std::string& mapping, const std::string& key) {
+  const std::size_t at = mapping.find("\n" + key + ":");
+  return at == std::string::npos ? -1 : std::strtol(mapping.c_str() + at + key.size() + 2, nullptr, 10);
+}
+
 TEST_F(Zwq, MappedWeightsKeepTheirPagesAndCopyNone) {
   const fs::path file = path("mapped.zwq");
   fs::copy_file(kGoldens / "mixed.zwq", file);
@@ -523,7 +529,7 @@ TEST_F(Zwq, MappedWeightsKeepTheirPagesAndCopyNone) {
   checkpoint.reset();
   EXPECT_EQ(values_of(mapped, info), expected);
   const std::string mapping = mapping_of(file.filename().string());
-  EXPECT_CONTAINS(mapping, "Anonymous:             0 kB") << "its pages are those of the file";
+  EXPECT_EQ(kilobytes(mapping, "Anonymous"), 0) << "its pages are those of the file";
   const void* packed = nullptr;
   std::size_t bytes = 0;
   ASSERT_EQ(zenwoq_weight_packed(mapped.get(), &packed, &bytes), ZENWOQ_OK);
@@ -531,6 +537,37 @@ TEST_F(Zwq, MappedWeightsKeepTheirPagesAndCopyNone) {
   const tools::LinearHandle linear = tools::make_linear(packing_context(), mapped.get());
   mapped.reset();
   EXPECT_NE(mapping_of(file.filename().string()), "") << "the linear needs it";
+}
+
+TEST_F(Zwq, ProcessesShareThePages) {
+  const fs::path file = path("shared.zwq");
+  fs::copy_file(kGoldens / "mixed.zwq", file);
+  int to_parent[2], to_child[2];
+  ASSERT_EQ(pipe(to_parent), 0);
+  ASSERT_EQ(pipe(to_child), 0);
+  // Each process opens the file by itself, and reads its weight, while the other has it.
+  const auto use = [&](tools::WeightHandle* weight) {
+    const CheckpointHandle checkpoint = open(file);
+    *weight = map_at(checkpoint, 0);
+    values_of(*weight, info_at(checkpoint, 0));
+  };
+  const pid_t child = test::start_child([&] {
+    tools::WeightHandle weight;
+    use(&weight);
+    char byte = 0;
+    return write(to_parent[1], &byte, 1) == 1 && read(to_child[0], &byte, 1) == 1 ? 0 : 1;
+  });
+  char byte = 0;
+  ASSERT_EQ(read(to_parent[0], &byte, 1), 1);
+  tools::WeightHandle weight;
+  use(&weight);
+  const std::string mapping = mapping_of("shared.zwq");
+  EXPECT_EQ(kilobytes(mapping, "Private_Clean"), 0) << mapping;
+  EXPECT_EQ(kilobytes(mapping, "Private_Dirty"), 0) << mapping;
+  EXPECT_GT(kilobytes(mapping, "Shared_Clean") + kilobytes(mapping, "Shared_Dirty"), 0) << mapping;
+  EXPECT_EQ(write(to_child[1], &byte, 1), 1);
+  EXPECT_EQ(test::wait_for_child(child), 0);
+  for (const int end : {to_parent[0], to_parent[1], to_child[0], to_child[1]}) close(end);
 }
 
 TEST_F(Zwq, TheMappingGoesWithTheLastWeight) {
@@ -694,9 +731,7 @@ TEST_F(Zwq, WithoutRoomNothingChanges) {
   write_file(path("old.zwq"), {1, 2, 3});
   packing_context();
   const pid_t child = test::start_child([&] { return convert_within_limit(source, path("old.zwq")); });
-  int status = -1;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0) << WEXITSTATUS(status);
+  EXPECT_EQ(test::wait_for_child(child), 0);
   EXPECT_EQ(read_file(path("old.zwq")), (Bytes{1, 2, 3}));
   EXPECT_EQ(files(), std::set<std::string>{"old.zwq"});
 }
@@ -716,9 +751,7 @@ TEST_F(Zwq, AnInterruptedWriteChangesNothing) {
     zenwoq_checkpoint_convert(source.get(), packing_context(), to.c_str(), &options);
     return 0;
   });
-  int status = 0;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+  EXPECT_EQ(test::wait_for_child(child), 1000 + SIGKILL);
   EXPECT_EQ(read_file(path("old.zwq")), (Bytes{1, 2, 3}));
 }
 

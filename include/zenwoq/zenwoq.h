@@ -107,7 +107,7 @@ typedef ZENWOQ_ENUM(zenwoq_status) {
   ZENWOQ_ERROR_UNSUPPORTED = 5,      /* a valid request that this version cannot serve */
   ZENWOQ_ERROR_OUT_OF_MEMORY = 6,
   ZENWOQ_ERROR_INTERNAL = 7, /* a defect of zenwoq: please report it with the text */
-  ZENWOQ_ERROR_BAD_FILE = 8  /* zenwoq/formats.h: a file that cannot be opened, is damaged, or is of no known kind */
+  ZENWOQ_ERROR_BAD_FILE = 8  /* zenwoq/formats.h: a file that cannot be opened or written, is damaged, or is of no known kind */
 } zenwoq_status;
 
 /* Name of a status ("ZENWOQ_OK"); "unknown status" for any other value. Static storage. */
