@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// zenwoq info: what this CPU is, which tier runs and why not a higher one; or what a checkpoint holds.
+// zenwoq info: what this CPU is, which tier runs and why not a higher one.
 #include <fmt/format.h>
 
 #include <memory>
@@ -11,20 +11,13 @@
 #include "tools/api_handles.h"
 #include "tools/commands.h"
 #include "tools/cpu_info.h"
-#include "tools/file_info.h"
-#include "tools/opaque_option.h"
 
 namespace zenwoq::tools {
 namespace {
 
 constexpr const char* kFooter =
-    "With a FILE (docs/formats.md), its layers and tensors, bytes and bits a weight, and what is left alone, and why;\n"
-    "otherwise this CPU.\n"
-    "Example: zenwoq info model.zwq\n"
-    "JSON keys of a file: file, layers [{name, format, quantization, n, k, experts, bias, source_bytes, packed_bytes,\n"
-    "source_bits, packed_bits}], tensors [{name, dense, type, shape, bytes, reason}], and of all layers weights,\n"
-    "source_bytes, packed_bytes, source_bits, packed_bits, of all tensors dense_bytes, other_bytes.\n"
-    "JSON keys of the CPU: version, arithmetic_version, packed_version, cpu {vendor, brand, uarch, family, model, stepping,\n"
+    "Example: zenwoq info --json\n"
+    "JSON keys: version, arithmetic_version, packed_version, cpu {vendor, brand, uarch, family, model, stepping,\n"
     "avx2_fma, avx512bf16, l1d_bytes, l2_bytes, l3_bytes, cache_source, threads, tuning, isa (the tier that runs:\n"
     "\"avx512bf16\", \"avx2\" or \"reference\"), isa_reason (why no higher tier runs, or empty), tiers {NAME: why\n"
     "it cannot run, or empty}, code_memory}.\n"
@@ -64,24 +57,12 @@ void run_info(bool json) {
 }  // namespace
 
 void add_info_command(CLI::App& app, int& exit_code) {
-  CLI::App* command = app.add_subcommand(
-      "info", "What this CPU is, which tier runs and why not a higher one; or what a checkpoint holds");
+  CLI::App* command = app.add_subcommand("info", "What this CPU is, which tier runs and why not a higher one");
   command->footer(kFooter);
-  struct InfoOptions {
-    std::string file;
-    formats::ReadOptions read;
-    bool json = false;
-  };
-  const auto options = std::make_shared<InfoOptions>();
-  command->add_option("FILE", options->file, "a checkpoint: a file or a folder");
-  add_opaque_layout_option(*command, options->read);
-  command->add_flag("--json", options->json, "print JSON");
-  command->callback([options, &exit_code] {
-    if (options->file.empty()) {
-      run_info(options->json);
-    } else {
-      print_file_info(options->file, options->read, options->json);
-    }
+  const auto json = std::make_shared<bool>(false);
+  command->add_flag("--json", *json, "print JSON");
+  command->callback([json, &exit_code] {
+    run_info(*json);
     exit_code = kPassed;
   });
 }
