@@ -56,9 +56,9 @@ RowCodes OpaqueLayer::row_codes(std::size_t n, OpaqueLayout as_layout) const {
   const std::size_t here = std::min(rows, desc.n - first);
   const std::size_t row = n - first;
   const std::uint8_t* block = qdata.data() + first * desc.k / 2;
-  const bool full = here == rows;
-  const std::size_t byte = full ? row % (rows / 2) : row / 2;
-  const bool high = full ? row >= rows / 2 : row % 2 != 0;
+  const bool pairs = here < rows;
+  const std::size_t byte = pairs ? row / 2 : row % (rows / 2);
+  const bool high = pairs ? row % 2 != 0 : row >= rows / 2;
   return {block + byte, here / 2, high ? 4u : 0u};
 }
 
@@ -71,7 +71,6 @@ bool OpaqueLayer::is_stretched(std::size_t n, std::size_t group) const {
 
 // Of the groups of sampled rows, those that hold both code 0 and code 15 although they are not stretched, or do not
 // although they are: hardly any with the right layout, many with another, which mixes the codes of two rows.
-// python/zenwoq/torch/_torchao.py has the same rule, and both read the fixtures opaque_zeros_*.
 std::size_t OpaqueLayer::misfits(OpaqueLayout as_layout) const {
   const std::size_t group = group_of(desc);
   std::size_t count = 0;
@@ -95,9 +94,10 @@ void OpaqueLayer::check_layout() const {
   const std::size_t groups = sampled_rows() * groups_of(desc);
   if (there > groups / 20 || here <= 2 * there + 2) return;
   fail(
-      "{}: was packed in the other layout, read it with --opaque-layout {} (of {} groups, {} have codes that do not fit "
-      "their scale if read as {}, {} as {})",
-      where, layout_name(other), groups, here, layout_name(layout), there, layout_name(other));
+      "{}: was packed for {}, not for {}: read it with the opaque layout {} (of {} groups, {} have codes that do not fit "
+      "their scale if read as packed for {}, {} for {})",
+      where, layout_name(other), layout_name(layout), layout_name(other), groups, here, layout_name(layout), there,
+      layout_name(other));
 }
 
 // The first (scales) or second (zeros) parts of the [G,N] pairs.

@@ -138,16 +138,6 @@ std::unique_ptr<LayerSource> make_layer(ByteView file, const std::string& where,
   return layer;
 }
 
-// Bytes that the tensor needs; empty if there is no such tensor.
-std::optional<std::uint64_t> tensor_bytes(const GgmlType& type, const std::vector<std::uint64_t>& shape) {
-  if (std::find(shape.begin(), shape.end(), 0u) != shape.end()) return 0;
-  const std::uint64_t row = shape.empty() ? 1 : shape.back();
-  if (row % type.block_elements != 0) return std::nullopt;
-  std::optional<std::uint64_t> bytes = checked_product(row / type.block_elements, type.block_bytes);
-  for (std::size_t i = 0; bytes && i + 1 < shape.size(); ++i) bytes = checked_product(*bytes, shape[i]);
-  return bytes;
-}
-
 // Types have the names of GGUF, those of safetensors differ in capitals alone.
 LeftAlone left_alone(ZwqEntry entry, ByteView content, const std::string& where) {
   const GgmlType* type = find_ggml_type(lower_case(entry.type));
@@ -157,7 +147,7 @@ LeftAlone left_alone(ZwqEntry entry, ByteView content, const std::string& where)
     left.tensor = stored_floats(std::move(entry.type), std::move(entry.shape), content, std::nullopt);
     return left;
   }
-  const std::optional<std::uint64_t> bytes = tensor_bytes(*type, entry.shape);
+  const std::optional<std::uint64_t> bytes = bytes_of(*type, entry.shape);
   if (bytes != content.size()) {
     fail("{}: tensor {}: {} of shape {} has {} bytes, it should have {}", where, left.name, entry.type,
          shown(entry.shape), content.size(), bytes ? std::to_string(*bytes) : "rows of whole blocks");

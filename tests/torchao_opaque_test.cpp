@@ -132,8 +132,8 @@ TEST(TorchaoOpaque, TheWrongLayoutIsNoticed) {
   const Bytes avx2 = stretched_file(wide_n, OpaqueLayout::avx2);
   EXPECT_EQ(load_error(avx2, {OpaqueLayout::avx2}), "");
   EXPECT_CONTAINS(load_error(avx2),
-                  "test: weight q.weight: was packed in the other layout, read it with "
-                  "--opaque-layout avx2 (of 128 groups, ");
+                  "test: weight q.weight: "
+                  "was packed for avx2, not for avx512: read it with the opaque layout avx2 (of 128 groups, ");
 }
 
 // If neither layout fits, no quantizer stretched the groups, and the advice to read the other one would be a guess.

@@ -62,7 +62,7 @@ def test_values_and_biases(tmp_path, kind):
     values = write_gguf(tmp_path / "tiny.gguf", model, kind)
     loaded = load(tmp_path / "tiny.gguf", model)
     report = zenwoq.torch.optimize(loaded, progress=False)
-    assert len(report.replaced) == 14 and {layer.quantization for layer in report.replaced} == {f"gguf {kind}"}, report
+    assert len(report.replaced) == 14 and {layer.quantization for layer in report.replaced} == {f"gguf {kind.lower()}"}, report
     put(model, values)
     for name in values:
         layer = loaded.get_submodule(name.removesuffix(".weight"))
@@ -123,7 +123,7 @@ def test_experts_in_blocks_run_and_are_reported():
             expected[row] += weight * (dense["down_proj"][expert] @ (torch.nn.functional.silu(gate) * up))
     assert torch.allclose(experts(x, chosen, weights), expected, rtol=1e-4, atol=1e-3)
     (left,) = zenwoq.torch.optimize(torch.nn.ModuleDict({"experts": experts}), progress=False).left
-    assert (left.name, left.quantization) == ("experts", "gguf Q4_0")
+    assert (left.name, left.quantization) == ("experts", "gguf q4_0")
     assert left.result == "experts; slow: the blocks are unpacked at every call"
 
 

@@ -92,7 +92,7 @@ def test_real_model_says_the_same_words(smollm2):
         model = AutoModelForCausalLM.from_pretrained(folder, **options)
     report = zenwoq.torch.optimize(model, progress=False)
     assert len(report.replaced) == 210 and [layer.name for layer in report.left] == ["lm_head"], report
-    assert {layer.quantization for layer in report.replaced} == {"gguf Q4_1"}
+    assert {layer.quantization for layer in report.replaced} == {"gguf q4_1"}
     dense = AutoModelForCausalLM.from_pretrained(folder, **options)
     for name, layer in model.named_modules():
         if isinstance(layer, zenwoq.torch.Linear):

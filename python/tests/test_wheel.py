@@ -31,6 +31,14 @@ mapped = {line.split()[-1] for line in open("/proc/self/maps") if ".so" in line}
 package = zenwoq.__path__[0]
 own = {path for path in mapped if path.startswith(package)}
 assert own == {f"{package}/libzenwoq.so"}, own
+header = b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'
+with open("a.safetensors", "wb") as file:
+    file.write(len(header).to_bytes(8, "little") + header + bytes(4))
+with zenwoq.load("a.safetensors") as checkpoint:
+    assert [left.name for left in checkpoint.left_alone] == ["a"]
+mapped = {line.split()[-1] for line in open("/proc/self/maps") if ".so" in line}
+own = {path for path in mapped if path.startswith(package)}
+assert own == {f"{package}/libzenwoq.so", f"{package}/libzenwoq-formats.so"}, own
 # of the system only what every Linux has, and what Python itself is linked with
 system = {"ld-linux-x86-64", "libc", "libdl", "libgcc_s", "libm", "libpthread", "librt", "libstdc++", "libutil"}
 others = {path.rpartition("/")[2].partition(".so")[0] for path in mapped - own if not path.startswith(sys.base_prefix)}
@@ -71,7 +79,7 @@ def test_holds_the_package_and_nothing_else(wheel):
     top = {name.split("/")[0].split("-")[0] for name in names}
     assert top == {"zenwoq"}
     binaries = {name for name in names if not name.endswith((".py", ".typed")) and "dist-info" not in name}
-    libraries = {"libzenwoq.so", "_torch_ops.so"}
+    libraries = {"libzenwoq.so", "libzenwoq-formats.so", "_torch_ops.so"}
     assert binaries == {f"zenwoq/{name}" for name in libraries}
     assert "zenwoq/py.typed" in names and "zenwoq/torch/__init__.py" in names
 
@@ -84,8 +92,11 @@ def test_exports_only_its_own_symbols(wheel, tmp_path):
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
         return {line.split()[-1].split("@")[0] for line in lines}
 
-    expected = set((ROOT / "tests" / "exported_symbols.txt").read_text().split())
-    assert exported("libzenwoq.so") - {"ZENWOQ_0"} == expected
+    for library, symbols, version in (
+        ("libzenwoq.so", "exported_symbols.txt", "ZENWOQ_0"),
+        ("libzenwoq-formats.so", "exported_symbols_formats.txt", "ZENWOQ_FORMATS_0"),
+    ):
+        assert exported(library) - {version} == set((ROOT / "tests" / symbols).read_text().split())
     assert exported("_torch_ops.so") == set()
 
 

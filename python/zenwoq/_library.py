@@ -254,6 +254,59 @@ class KernelInfo(_Sized):
     ]
 
 
+class CheckpointOptions(_Sized):
+    """``zenwoq_checkpoint_options``."""
+
+    _fields_ = [("struct_size", c_size_t), ("opaque_layout", c_int), ("reserved", c_uint32)]
+
+
+class Tensor(_Sized):
+    """``zenwoq_tensor``."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("name", c_char_p),
+        ("type", c_char_p),
+        ("shape", POINTER(c_uint64)),
+        ("rank", c_size_t),
+        ("data", c_void_p),
+        ("data_bytes", c_size_t),
+    ]
+
+
+class Tensors(_Sized):
+    """``zenwoq_tensors``."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("tensors", POINTER(Tensor)),
+        ("count", c_size_t),
+        ("config", c_char_p),
+        ("metadata", c_char_p),
+    ]
+
+
+class TensorInfo(_Sized):
+    """``zenwoq_tensor_info``."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("kind", c_int),
+        ("has_bias", c_uint32),
+        ("name", c_char_p),
+        ("reason", c_char_p),
+        ("format", c_char_p),
+        ("quantization", c_char_p),
+        ("n", c_size_t),
+        ("k", c_size_t),
+        ("experts", c_size_t),
+        ("source_bytes", c_uint64),
+        ("packed_bytes", c_uint64),
+        ("bias_type", c_int),
+        ("reserved", c_uint32),
+    ]
+
+
 _SIGNATURES: dict[str, list[Any]] = {
     "zenwoq_code_table_fill": [c_int, POINTER(c_float)],
     "zenwoq_context_create": [POINTER(ContextOptions), POINTER(c_void_p)],
@@ -261,10 +314,21 @@ _SIGNATURES: dict[str, list[Any]] = {
     "zenwoq_packed_describe": [POINTER(Packed), POINTER(WeightDesc)],
     "zenwoq_packed_run": [c_void_p, POINTER(Packed), POINTER(LinearDesc), POINTER(RunArgs)],
     "zenwoq_weight_dequantize": [c_void_p, c_size_t, c_size_t, c_void_p, c_size_t],
+    "zenwoq_weight_packed": [c_void_p, POINTER(c_void_p), POINTER(c_size_t)],
     "zenwoq_weight_open": [c_void_p, c_size_t, c_int, POINTER(c_void_p)],
     "zenwoq_weight_pack": [POINTER(WeightDesc), POINTER(WeightSource), c_size_t, c_size_t, c_void_p, c_size_t],
     "zenwoq_weight_packed_bytes": [POINTER(WeightDesc), POINTER(c_size_t)],
     "zenwoq_weight_unpack": [c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p, c_size_t],
+}
+
+_FORMATS_SIGNATURES: dict[str, list[Any]] = {
+    "zenwoq_checkpoint_bias": [c_void_p, c_size_t, c_size_t, c_int, c_void_p, c_size_t],
+    "zenwoq_checkpoint_count": [c_void_p, POINTER(c_size_t)],
+    "zenwoq_checkpoint_find": [c_void_p, c_char_p, POINTER(c_size_t)],
+    "zenwoq_checkpoint_info": [c_void_p, c_size_t, POINTER(TensorInfo)],
+    "zenwoq_checkpoint_load": [c_void_p, c_size_t, c_size_t, c_void_p, POINTER(c_void_p)],
+    "zenwoq_checkpoint_open": [c_char_p, POINTER(CheckpointOptions), POINTER(c_void_p)],
+    "zenwoq_checkpoint_open_tensors": [POINTER(Tensors), POINTER(CheckpointOptions), POINTER(c_void_p)],
 }
 
 
@@ -281,10 +345,7 @@ def library_path() -> Path:
 @functools.cache
 def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(library_path()))
-    for name, arguments in _SIGNATURES.items():
-        function = getattr(library, name)
-        function.restype = c_int
-        function.argtypes = arguments
+    _declare(library, _SIGNATURES)
     for name in ("zenwoq_last_error", "zenwoq_version"):
         getattr(library, name).restype = c_char_p
     for name in ("zenwoq_status_name", "zenwoq_tier_name", "zenwoq_weight_text"):
@@ -294,6 +355,26 @@ def _library() -> ctypes.CDLL:
     library.zenwoq_weight_text.argtypes = [c_void_p]
     library.zenwoq_weight_destroy.argtypes = [c_void_p]
     library.zenwoq_weight_destroy.restype = None
+    return library
+
+
+def _declare(library: ctypes.CDLL, signatures: dict[str, list[Any]]) -> None:
+    for name, arguments in signatures.items():
+        function = getattr(library, name)
+        function.restype = c_int
+        function.argtypes = arguments
+
+
+@functools.cache
+def _formats() -> ctypes.CDLL:
+    """The library of formats, beside the C library; in a build folder, in the folder of its own."""
+    _library()  # which it needs, and which is found by where it lies
+    name = "libzenwoq-formats.so"
+    path = library_path().with_name(name)
+    library = ctypes.CDLL(str(path if path.exists() else path.parent.parent / "formats" / name))
+    _declare(library, _FORMATS_SIGNATURES)
+    library.zenwoq_checkpoint_destroy.argtypes = [c_void_p]
+    library.zenwoq_checkpoint_destroy.restype = None
     return library
 
 
@@ -308,11 +389,16 @@ def tier_name(tier: int) -> str:
 
 
 # Statuses that mean what Python's ValueError means.
-_VALUE_ERRORS = ("ZENWOQ_ERROR_INVALID_ARGUMENT", "ZENWOQ_ERROR_BUFFER_TOO_SMALL", "ZENWOQ_ERROR_OVERFLOW")
+_VALUE_ERRORS = (
+    "ZENWOQ_ERROR_BAD_FILE",
+    "ZENWOQ_ERROR_BUFFER_TOO_SMALL",
+    "ZENWOQ_ERROR_INVALID_ARGUMENT",
+    "ZENWOQ_ERROR_OVERFLOW",
+)
 
 
 class InvalidArgumentError(Error, ValueError):
-    """An argument that the C library refuses; also a ``ValueError``."""
+    """An argument or a file that the C library refuses; also a ``ValueError``."""
 
 
 def call(function: str, *arguments: Any) -> None:
@@ -323,7 +409,15 @@ def call(function: str, *arguments: Any) -> None:
         MemoryError: there is no memory.
         Error: for any other status; ``status`` has its name.
     """
-    status = getattr(_library(), function)(*arguments)
+    _check(getattr(_library(), function)(*arguments))
+
+
+def call_formats(function: str, *arguments: Any) -> None:
+    """The same for a function of the library of formats."""
+    _check(getattr(_formats(), function)(*arguments))
+
+
+def _check(status: int) -> None:
     if status == 0:
         return
     name = _library().zenwoq_status_name(status).decode()
@@ -334,10 +428,10 @@ def call(function: str, *arguments: Any) -> None:
 
 
 @functools.cache
-def context() -> c_void_p:
-    """The process's context, made at its first use with all threads that the process may use, and never destroyed."""
+def context(threads: int = 0) -> c_void_p:
+    """The process's context with so many threads (0: all that it may use), made at its first use and never destroyed."""
     handle = c_void_p()
-    call("zenwoq_context_create", byref(ContextOptions()), byref(handle))
+    call("zenwoq_context_create", byref(ContextOptions(threads=threads)), byref(handle))
     return handle
 
 
@@ -387,3 +481,51 @@ class OpenWeight:
     def unpack(self, codes: tuple[int, int], scales: tuple[int, int], zeros: tuple[int, int]) -> None:
         """Writes codes, scales and zeros, each given as (address, bytes); (0, 0) is left out."""
         call("zenwoq_weight_unpack", self._handle, *codes, *scales, *zeros)
+
+
+class LoadedWeight:
+    """A ``zenwoq_weight`` that owns its packed bytes; they are there for as long as this lives."""
+
+    def __init__(self, handle: c_void_p):
+        self._handle = handle
+        self._destroy = _library().zenwoq_weight_destroy
+
+    def __del__(self) -> None:
+        self._destroy(self._handle)
+
+    def packed(self) -> memoryview:
+        """The bytes, which keep the weight alive."""
+        address, size = c_void_p(), c_size_t()
+        call("zenwoq_weight_packed", self._handle, byref(address), byref(size))
+        memory = (ctypes.c_uint8 * size.value).from_address(address.value or 0)
+        memory._owner = self  # type: ignore[attr-defined]
+        return memoryview(memory).cast("B")
+
+
+def open_checkpoint(path: bytes, avx2: bool) -> c_void_p:
+    """A ``zenwoq_checkpoint`` of a path, to be given to destroy_checkpoint. avx2: ``ZENWOQ_OPAQUE_AVX2``."""
+    handle = c_void_p()
+    call_formats("zenwoq_checkpoint_open", path, byref(CheckpointOptions(opaque_layout=int(avx2))), byref(handle))
+    return handle
+
+
+def open_tensors(tensors: list[Tensor], config: bytes | None, metadata: bytes | None, avx2: bool) -> c_void_p:
+    """A ``zenwoq_checkpoint`` of tensors in memory, which must stay, to be given to destroy_checkpoint."""
+    array = (Tensor * max(1, len(tensors)))(*tensors)
+    given = Tensors(tensors=array, count=len(tensors), config=config, metadata=metadata)
+    handle = c_void_p()
+    options = CheckpointOptions(opaque_layout=int(avx2))
+    call_formats("zenwoq_checkpoint_open_tensors", byref(given), byref(options), byref(handle))
+    return handle
+
+
+def destroy_checkpoint(handle: c_void_p) -> None:
+    """Closes a checkpoint. Weights that were loaded stay."""
+    _formats().zenwoq_checkpoint_destroy(handle)
+
+
+def load_weight(checkpoint: c_void_p, index: int, expert: int, threads: int) -> LoadedWeight:
+    """Packs a weight of a checkpoint, on so many threads; 0: all that the process may use."""
+    handle = c_void_p()
+    call_formats("zenwoq_checkpoint_load", checkpoint, index, expert, context(threads), byref(handle))
+    return LoadedWeight(handle)

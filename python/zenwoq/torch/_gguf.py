@@ -1,27 +1,27 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""transformers' linears that keep the blocks of a GGUF file.
-
-    Q4_0   18 bytes per block of 32: f16 d, 16 bytes of codes              W = d * (code - 8)
-    Q4_1   20 bytes per block of 32: f16 d, f16 m, 16 bytes of codes       W = d * code + m
-
-The low halves of the bytes are the codes 0..15 of a block, the high halves the codes 16..31.
-"""
+"""transformers' linears that keep the blocks of a GGUF file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from zenwoq._weight import WeightParts
+from zenwoq.torch._given import Given, Unsupported
 from zenwoq.torch._report import LayerReport
 
-_BLOCK = 32
-_Q4_0, _Q4_1 = 2, 3
-BLOCK_BYTES = {_Q4_0: 18, _Q4_1: 20}
-_NAMES = {_Q4_0: "Q4_0", _Q4_1: "Q4_1"}
+# The types that files of 4 bits have: their numbers in GGUF.
+_NAMES = {
+    2: "q4_0", 3: "q4_1", 6: "q5_0", 7: "q5_1", 8: "q8_0", 10: "q2_k", 11: "q3_k", 12: "q4_k", 13: "q5_k", 14: "q6_k",
+    20: "iq4_nl", 23: "iq4_xs",
+}  # fmt: skip
+PACKED = frozenset((2, 3, 12, 20, 23))  # that transformers keeps in blocks and that are read
+
+
+def name_of(kind: Any) -> str:
+    """``"q4_k"``; ``"type 99"`` of a type that has no name here."""
+    return _NAMES.get(int(kind), f"type {int(kind)}")
 
 
 def _is_a(module: torch.nn.Module, name: str) -> bool:
@@ -51,9 +51,7 @@ def experts_in_blocks(model: torch.nn.Module) -> list[LayerReport]:
     reports = []
     for name, module in model.named_modules():
         if _is_a(module, "GgufExperts"):
-            kinds = {
-                _NAMES.get(int(kind), f"type {int(kind)}"): None for kind in (module.gate_up_type, module.down_type)
-            }
+            kinds = dict.fromkeys(name_of(kind) for kind in (module.gate_up_type, module.down_type))
             size = sum(parameter.nbytes for parameter in module.parameters())
             reports.append(LayerReport(name, None, f"gguf {', '.join(kinds)}", size, size, False, f"experts; {_SLOW}"))
     return reports
@@ -71,38 +69,11 @@ def values_of_embedding(module: Any) -> torch.Tensor:
         return values
 
 
-def describe(module: Any) -> str:
-    """For example ``"gguf Q4_1"``."""
-    return f"gguf {_NAMES.get(int(module.ggml_type), f'type {int(module.ggml_type)}')}"
-
-
-def open_linear(module: Any) -> tuple[str, Callable[[], WeightParts] | None]:
-    """The reason why it is left alone, or the function that reads it."""
+def given(module: Any) -> Given:
+    """The blocks of a linear. Raises Unsupported with the reason if they are not read."""
     kind = int(module.ggml_type)
-    if kind not in BLOCK_BYTES:
-        return f"gguf type {kind}, only Q4_0 and Q4_1 are supported", None
+    if kind not in PACKED:
+        raise Unsupported(f"gguf {name_of(kind)} is not read")
     if getattr(module, "input_permutation", None) is not None:
-        return "its input is permuted", None
-    n, k = module.out_features, module.in_features
-    blocks = module.weight.detach()
-    if k % _BLOCK != 0 or blocks.shape != (n, k // _BLOCK * BLOCK_BYTES[kind]):
-        return f"blocks of shape {list(blocks.shape)} for {n} x {k}", None
-    return "", lambda: _read(blocks, n, k, kind)
-
-
-def _read(blocks: torch.Tensor, n: int, k: int, kind: int) -> WeightParts:
-    block = blocks.reshape(n, k // _BLOCK, BLOCK_BYTES[kind])
-    halves = 1 if kind == _Q4_0 else 2
-    numbers = block[:, :, : 2 * halves].contiguous().view(torch.float16)
-    packed = block[:, :, 2 * halves :]
-    codes = torch.empty((n, k // _BLOCK, 2, _BLOCK // 2), dtype=torch.uint8)
-    codes[:, :, 0] = packed & 15
-    codes[:, :, 1] = packed >> 4
-    return WeightParts(
-        codes.view(n, k),
-        numbers[:, :, 0].contiguous(),
-        numbers[:, :, 1].contiguous() if kind == _Q4_1 else None,
-        layout="u8",
-        table="minus_8" if kind == _Q4_0 else "unsigned",
-        group_size=_BLOCK,
-    )
+        raise Unsupported("its input is permuted")
+    return Given({"weight": module.weight}, block_type=name_of(kind), shape=(module.out_features, module.in_features))

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from zenwoq.torch._gguf import BLOCK_BYTES
+from zenwoq.torch._gguf import PACKED, name_of
 from zenwoq.torch._lfs import refuse_pointer
 
 _REMOVED = {
@@ -38,7 +38,7 @@ class _BlocksOnCpu:
         return self.active
 
     def supports(self, ggml_type: int) -> bool:
-        return int(ggml_type) in BLOCK_BYTES
+        return int(ggml_type) in PACKED
 
     def mul_mat_vec(self, weight: torch.Tensor, x: torch.Tensor, ggml_type: int, out_features: int) -> torch.Tensor:
         from transformers.integrations.gguf.kernels import dequantize_blocks
@@ -150,6 +150,15 @@ def _check_filled(model: Any, path: str, info: Any, without_place: Collection[st
         raise ValueError(f"{path} does not fill a {type(model).__name__} of this config: {'; '.join(problems)}")
 
 
+def _mark_unpacked(model: Any, quantizer: Any) -> None:
+    """Lets the linears that transformers has unpacked say what they were."""
+    modules = dict(model.named_modules())
+    for name, kind in quantizer.quantized.items():
+        module = modules.get(name.removesuffix(".weight"))
+        if kind not in PACKED and isinstance(module, torch.nn.Linear):
+            module.unpacked_from = f"gguf {name_of(kind)}"
+
+
 def _is_for_another_head(model: Any, name: str) -> bool:
     """Whether the tensor is the output projection, and the user chose a class that has none."""
     return re.match(r"output\.", name) is not None and model.get_output_embeddings() is None
@@ -172,9 +181,12 @@ def _replaced(place: Any, name: str, value: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def keep_gguf_packed() -> Iterator[None]:
-    """While it is active, transformers keeps Q4_0 and Q4_1 weights of a GGUF file in their blocks.
+    """While it is active, transformers keeps 4-bit weights of a GGUF file in their blocks.
 
-    transformers unpacks them at load if it finds no kernel for the device, as on CPUs, or does not know how to keep
+    These are Q4_0, Q4_1, Q4_K, IQ4_NL and IQ4_XS. The Q5, Q6 and Q8 layers that files such as Q4_K_M have beside them are
+    unpacked once, and the report of :func:`optimize` names them.
+
+    transformers unpacks all of them at load if it finds no kernel for the device, as on CPUs, or does not know how to keep
     them for the architecture (Llama is added here); then there is nothing left for :func:`optimize` to take over
     exactly::
 
@@ -235,6 +247,7 @@ def keep_gguf_packed() -> Iterator[None]:
         _check_filled(model, path, info, without_place, scaled.get(path, False))
         for module in quantizer.packed_modules.values():
             module.compute_dtype = quantizer.dtype  # as GgufEmbedding has it
+        _mark_unpacked(model, quantizer)
         return info
 
     kernel = _BlocksOnCpu()

@@ -19,18 +19,10 @@ import torch
 from zenwoq import _library
 from zenwoq.torch import _pretrained
 from zenwoq.torch._gguf import cost, experts_in_blocks, is_gguf_embedding, values_of_embedding
-from zenwoq.torch._memory import WeightMemory
+from zenwoq.torch._given import Unsupported
 from zenwoq.torch._module import Linear
 from zenwoq.torch._report import LayerReport, Report
-from zenwoq.torch._sources import (
-    Source,
-    Unsupported,
-    bytes_of,
-    find_source,
-    is_linear,
-    quantization_of,
-    weight_of,
-)
+from zenwoq.torch._sources import Source, bytes_of, find_source, is_linear, quantization_of, weight_of
 
 _ModelT = TypeVar("_ModelT", bound=torch.nn.Module)
 _Places = list[tuple[torch.nn.Module, str]]  # parents, and the names of the layer in them
@@ -123,7 +115,6 @@ class _SharedWeights:
         self._others: dict[int, str] = {}  # weight -> its name in a module that is not a linear
         self._keep: dict[int, torch.Tensor] = {}  # shared weights, kept so that no id is used again
         self._packed: dict[int, torch.Tensor] = {}
-        self._memory = WeightMemory()
         seen: set[int] = set()
         for name, module in model.named_modules():
             for own, parameter in module.named_parameters(recurse=False):
@@ -141,7 +132,7 @@ class _SharedWeights:
         """The packed form, made once for each weight."""
         made = self._packed.get(id(weight)) if id(weight) in self._keep else None
         if made is None:
-            made = pack(source, self._memory)
+            made = source.pack()
             if id(weight) in self._keep:
                 self._packed[id(weight)] = made
         return made
@@ -154,6 +145,7 @@ def _replace(module: torch.nn.Module, name: str, places: _Places, sharing: _Shar
         weight = weight_of(module)
         was, size = quantization_of(module, weight), bytes_of(weight)
         source = find_source(module)
+        was, size = source.layer.format, source.layer.source_nbytes
         if not places:
             raise Unsupported("it is the model itself: put it into a module")
         if sharing.elsewhere(weight):
@@ -229,14 +221,6 @@ def _recompiled(compiled: Any, made: torch.nn.Module) -> Any:
     return torch.compile(made._call_impl)
 
 
-def pack(source: Source, memory: WeightMemory) -> torch.Tensor:
-    """Packs the weight, on as many threads as torch uses."""
-    parts = source.read()
-    packed = memory.empty(parts.packed_bytes())
-    parts.pack_into(packed.data_ptr(), packed.nbytes, torch.get_num_threads())
-    return packed
-
-
 def _copy_but_for_weights(model: _ModelT) -> _ModelT:
     """A deep copy that shares with the model the weights of the linears to replace, which are only read."""
     shared: dict[int, Any] = {}
@@ -245,7 +229,8 @@ def _copy_but_for_weights(model: _ModelT) -> _ModelT:
             find_source(module)
         except Unsupported:
             continue
-        shared[id(module.weight)] = module.weight
+        weight = weight_of(module)
+        shared[id(weight)] = weight
     return copy.deepcopy(model, shared)
 
 

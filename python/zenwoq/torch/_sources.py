@@ -1,22 +1,22 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""Quantized linears of other libraries as codes, scales and zeros.
+"""Quantized linears of other libraries as layers of the library of formats.
 
-A source looks at a module and either leaves it alone with a reason, or returns its
-:class:`~zenwoq._weight.WeightParts`. Classes are recognised by name, so that nothing is imported that the model does
-not use, and classes that moved are still found.
+A source looks at a module and either leaves it alone with a reason, or has its :class:`zenwoq.Layer`. Classes are
+recognised by name, so that nothing is imported that the model does not use, and classes that moved are still found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from zenwoq._weight import WeightParts
-from zenwoq.torch import _gguf, _torchao
+from zenwoq import Weight
+from zenwoq._formats import Layer
+from zenwoq.torch import _gguf, _quantizers, _torchao
+from zenwoq.torch._given import NAME, Given, Unsupported
 
 
 @dataclass
@@ -24,31 +24,45 @@ class Source:
     """A linear that zenwoq understands.
 
     Attributes:
-        read: returns the parts; may take as much memory as the layer itself.
-        bias: the layer's bias.
-        in_features: K.
-        out_features: N.
+        given: what its weight consists of.
+        layer: the same, understood.
+        bias: the linear's bias.
     """
 
-    read: Callable[[], WeightParts]
+    given: Given
+    layer: Layer
     bias: torch.Tensor | None
-    in_features: int
-    out_features: int
 
+    def pack(self) -> torch.Tensor:
+        """The packed weight ``[bytes]`` uint8, made on as many threads as torch uses.
 
-class Unsupported(Exception):  # noqa: N818 - a verdict, not an error
-    """Why a layer stays as it is."""
+        Raises:
+            ValueError: a value cannot be (an infinite scale), or the values are not those that the owner computes with.
+            MemoryError: there is no memory for it.
+        """
+        try:
+            packed = torch.frombuffer(self.layer.packed(threads=torch.get_num_threads()), dtype=torch.uint8)
+        except ValueError as error:  # without the name that the weight has here alone
+            raise ValueError(str(error).removeprefix(f"tensors in memory: weight {NAME}.weight: ")) from error
+        if self.given.check is not None:
+            self.given.check(Weight.from_packed(packed))
+        return packed
 
 
 def is_linear(module: torch.nn.Module) -> bool:
     """Whether a module is a linear layer, dense or quantized, of one of the kinds that the report lists."""
-    return isinstance(module, torch.nn.Linear) or _gguf.is_gguf_linear(module)
+    return (
+        isinstance(module, torch.nn.Linear)
+        or _gguf.is_gguf_linear(module)
+        or _quantizers.is_gptqmodel_linear(module)
+    )
 
 
 def weight_of(module: torch.nn.Module) -> torch.Tensor:
-    """The module's weight. Raises Unsupported with the reason why it cannot be looked at."""
+    """The module's weight, or its codes. Raises Unsupported with the reason why it cannot be looked at."""
     try:
-        weight: Any = module.weight
+        codes = _quantizers.weight_of(module)
+        weight: Any = module.weight if codes is None else codes
     except Exception as error:
         kind = "" if isinstance(error, AttributeError) else f" ({type(error).__name__}: {error})"
         raise Unsupported(f"it has no weight{kind}") from error
@@ -59,40 +73,65 @@ def weight_of(module: torch.nn.Module) -> torch.Tensor:
     return weight
 
 
+def _given_of(module: torch.nn.Module, weight: torch.Tensor) -> Given:
+    if _gguf.is_gguf_linear(module):
+        return _gguf.given(module)
+    if _is_of_quantizer(module):
+        return _quantizers.given(module)
+    unpacked = getattr(module, "unpacked_from", None)
+    if unpacked is not None:
+        raise Unsupported(f"{unpacked}, unpacked at load: there is no kernel for it")
+    return _torchao.given(weight.detach())
+
+
+def _is_of_quantizer(module: torch.nn.Module) -> bool:
+    return (
+        _quantizers.is_gptqmodel_linear(module)
+        or _quantizers.is_compressed_linear(module)
+        or _quantizers.is_bitsandbytes_linear(module)
+    )
+
+
 def find_source(module: torch.nn.Module) -> Source:
-    """Finds the module's source. Raises Unsupported with the reason why it stays as it is."""
+    """Finds the module's source.
+
+    Raises:
+        Unsupported: the module stays as it is, with the reason.
+        ValueError: its tensors contradict each other.
+    """
     weight = weight_of(module)
     try:
         reason = _reason_of_module(module, weight)
         if reason:
             raise Unsupported(reason)
-        if _gguf.is_gguf_linear(module):
-            reason, read = _gguf.open_linear(module)
-            k = int(module.in_features)  # type: ignore[arg-type]
-        else:
-            reason, read = _torchao.open_weight(weight.detach())
-            k = int(weight.shape[1]) if read else 0
-        if read is None:
-            raise Unsupported(reason)
+        given = _given_of(module, weight)
+        checkpoint = given.open()
+        layer = checkpoint.get(NAME)
+        if layer is None:
+            raise Unsupported(checkpoint.left_alone[0].reason)
         bias: Any = module.bias
-        if bias is not None and bias.shape != weight.shape[:1]:
-            raise Unsupported(f"bias has shape {list(bias.shape)}, must be [{weight.shape[0]}]")
+        if bias is not None and bias.shape != layer.shape[:1]:
+            raise Unsupported(f"bias has shape {list(bias.shape)}, must be [{layer.shape[0]}]")
+        expected = (getattr(module, "out_features", layer.shape[0]), getattr(module, "in_features", layer.shape[1]))
+        if layer.shape != expected:
+            raise Unsupported(f"its weight is {layer.shape[0]} x {layer.shape[1]}, it is {expected[0]} x {expected[1]}")
     except (Unsupported, MemoryError):
         raise
     except Exception as error:  # whatever an odd module or a tensor of another library does when it is asked
         raise Unsupported(f"cannot be looked at ({type(error).__name__}: {error})") from error
-    return Source(read, bias, k, int(weight.shape[0]))
+    return Source(given, layer, bias)
 
 
 def _reason_of_module(module: torch.nn.Module, weight: torch.Tensor) -> str:
-    if not _gguf.is_gguf_linear(module) and type(module).forward is not torch.nn.Linear.forward:
-        return f"{type(module).__name__} has a forward of its own"
     if isinstance(module, torch.nn.modules.linear.NonDynamicallyQuantizableLinear):
         return "its weight is used by the module around it (MultiheadAttention)"
-    forward: Any = vars(module).get("forward")
-    # accelerate leaves the class's own forward there when it takes its hooks off.
-    if forward is not None and getattr(forward, "__func__", None) is not type(module).forward:
-        return "its forward is replaced (an accelerate hook?)"
+    if not _quantizers.has_forward_of_library(module):
+        if not _gguf.is_gguf_linear(module) and type(module).forward is not torch.nn.Linear.forward:
+            return f"{type(module).__name__} has a forward of its own"
+        forward: Any = vars(module).get("forward")
+        # accelerate leaves the class's own forward there when it takes its hooks off.
+        if forward is not None and getattr(forward, "__func__", None) is not type(module).forward:
+            return "its forward is replaced (an accelerate hook?)"
     if weight.device.type != "cpu":
         return f"on {weight.device}"
     bias: Any = getattr(module, "bias", weight)
@@ -110,7 +149,9 @@ def _reason_of_module(module: torch.nn.Module, weight: torch.Tensor) -> str:
 def quantization_of(module: torch.nn.Module, weight: torch.Tensor) -> str:
     """Describes a layer's weight in a few words."""
     try:
-        return _gguf.describe(module) if _gguf.is_gguf_linear(module) else _torchao.describe(weight)
+        if _gguf.is_gguf_linear(module):
+            return f"gguf {_gguf.name_of(module.ggml_type)}"
+        return type(module).__name__ if _is_of_quantizer(module) else _torchao.describe(weight)
     except Exception:
         return type(weight).__name__
 

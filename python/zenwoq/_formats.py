@@ -1,0 +1,310 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints: files, folders, or tensors in memory, as layers with 4-bit weights.
+
+What formats are read is in docs/formats.md; all are read by the C library of formats (zenwoq/formats.h).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import json
+import os
+import weakref
+from collections.abc import Iterator, Mapping
+from ctypes import byref, c_size_t
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zenwoq import _arrays, _library
+from zenwoq._library import Dtype, TensorInfo
+from zenwoq._weight import Weight
+
+
+class Kind(enum.IntEnum):
+    """What an entry of a checkpoint is: ``zenwoq_tensor_kind``."""
+
+    LAYER = 1
+    DENSE = 2
+    OTHER = 3
+
+
+@dataclass(frozen=True)
+class LeftAlone:
+    """A tensor of a checkpoint that is no 4-bit layer.
+
+    Attributes:
+        name: of the tensor, or of the weight that it is a part of.
+        reason: why it is left alone: ``"2-D bf16, not quantized"``.
+        is_dense: whether it is a tensor of plain numbers, not a quantized one that is not read.
+    """
+
+    name: str
+    reason: str
+    is_dense: bool
+
+
+@dataclass(frozen=True)
+class GivenTensor:
+    """A tensor in memory, for :func:`open_tensors`.
+
+    Attributes:
+        type: its element type as safetensors spells it (``"I32"``), or a block type of GGUF's (``"q4_k"``).
+        shape: in values.
+        address: of the first byte; there are no gaps.
+        nbytes: its size.
+        owner: what keeps the memory alive.
+    """
+
+    type: str
+    shape: tuple[int, ...]
+    address: int
+    nbytes: int
+    owner: object
+
+
+@dataclass(frozen=True)
+class _LayerInfo:
+    index: int
+    name: str
+    shape: tuple[int, int]
+    experts: int
+    format: str
+    text: str
+    bias_type: Dtype | None
+    source_nbytes: int
+    nbytes: int
+
+
+class Layer:
+    """A layer of a checkpoint: a 4-bit weight, or as many of one shape as a mixture of experts has.
+
+    Nothing is read before it is asked for. It keeps the checkpoint open.
+
+    Attributes:
+        name: without ``".weight"``.
+        shape: ``(n, k)``: output and input features of each weight.
+        experts: the number of weights; 1 unless it is a mixture of experts.
+        format: as the checkpoint keeps it: ``"gptq"``, ``"gguf q4_k"``.
+        text: what it is: ``"int4 sym per-group 128, scale bf16"``.
+        has_bias: whether there is a bias.
+        source_nbytes: the bytes of all its weights in the checkpoint.
+        nbytes: the bytes of all its weights once they are packed.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, info: _LayerInfo):
+        self._checkpoint = checkpoint
+        self._info = info
+        self.name = info.name
+        self.shape = info.shape
+        self.experts = info.experts
+        self.format = info.format
+        self.text = info.text
+        self.has_bias = info.bias_type is not None
+        self.source_nbytes = info.source_nbytes
+        self.nbytes = info.nbytes
+
+    def weight(self, expert: int = 0) -> Weight:
+        """Packs a weight, in memory of its own: it needs the checkpoint no longer.
+
+        Args:
+            expert: which, from 0 on.
+
+        Raises:
+            ValueError: there is no such expert, or the file has a value that cannot be (an infinite scale).
+            MemoryError: there is no memory for it.
+        """
+        return Weight.from_packed(self.packed(expert))
+
+    def packed(self, expert: int = 0, threads: int = 0) -> memoryview:
+        """The packed bytes of a weight, in memory that lives as long as any view of it.
+
+        Args:
+            expert: which, from 0 on.
+            threads: the most threads to pack on; 0 is as many as the process may use.
+
+        Raises:
+            As :meth:`weight`.
+        """
+        return _library.load_weight(*self._place(expert), threads).packed()
+
+    def bias(self, expert: int = 0) -> Any:
+        """The bias of a weight ``[n]`` as a float32 array, or None. Raises ValueError, or ImportError without NumPy."""
+        if self._info.bias_type is None:
+            return None
+        values = _arrays.empty_like(None, self.shape[:1], "float32")
+        array = _arrays.as_array("bias", values)
+        place = self._place(expert)
+        _library.call_formats("zenwoq_checkpoint_bias", *place, Dtype.FLOAT32, array.address, array.nbytes)
+        return values
+
+    def dequantize(self, expert: int | None = None) -> Any:
+        """The values as a float32 array, with the checkpoint's order of columns.
+
+        Args:
+            expert: which weight; None is all of them.
+
+        Returns:
+            ``[n, k]``; for all weights of a layer that has several ``[experts, n, k]``.
+
+        Raises:
+            As :meth:`weight`; ImportError: NumPy is not installed.
+        """
+        if expert is not None or self.experts == 1:
+            return self.weight(expert or 0).dequantize()
+        values = _arrays.empty_like(None, (self.experts, *self.shape), "float32")
+        for each in range(self.experts):
+            self.weight(each).dequantize(out=values[each])
+        return values
+
+    def _place(self, expert: int) -> tuple[ctypes.c_void_p, int, int]:
+        if not 0 <= expert < self.experts:
+            raise ValueError(f"expert {expert} of {self.name}, which has {self.experts}")
+        return self._checkpoint._open(), self._info.index, expert
+
+    def __repr__(self) -> str:
+        experts = f", experts={self.experts}" if self.experts != 1 else ""
+        return f"zenwoq.Layer({self.name!r}, {self.shape[0]} x {self.shape[1]}{experts}, {self.format}: {self.text!r})"
+
+
+def _layer_info(index: int, info: TensorInfo) -> _LayerInfo:
+    return _LayerInfo(
+        index=index,
+        name=info.name.decode(),
+        shape=(int(info.n), int(info.k)),
+        experts=int(info.experts),
+        format=info.format.decode(),
+        text=info.quantization.decode(),
+        bias_type=Dtype(info.bias_type) if info.has_bias else None,
+        source_nbytes=int(info.source_bytes),
+        nbytes=int(info.packed_bytes),
+    )
+
+
+class Checkpoint(Mapping[str, Layer]):
+    """The 4-bit layers of a checkpoint by their names, and what else it has; what :func:`zenwoq.load` returns.
+
+    A mapping in the checkpoint's order, and a context manager that closes it; it closes with its last layer, too. A
+    layer is found by its weight's name as well (``"blk.0.attn_q.weight"``). Any number of threads may use it.
+
+    Attributes:
+        left_alone: the tensors that are no 4-bit layers, with the reasons.
+    """
+
+    left_alone: list[LeftAlone]
+
+    def __init__(self, handle: ctypes.c_void_p, owner: object = None):
+        self._handle: ctypes.c_void_p | None = handle
+        self._owner = owner  # of tensors in memory
+        self._close = weakref.finalize(self, _library.destroy_checkpoint, handle)
+        self._close.atexit = False  # the process's memory goes by itself
+        self._layers: dict[str, _LayerInfo] = {}
+        self.left_alone = []
+        count = c_size_t()
+        _library.call_formats("zenwoq_checkpoint_count", handle, byref(count))
+        for index in range(count.value):
+            info = TensorInfo()
+            _library.call_formats("zenwoq_checkpoint_info", handle, index, byref(info))
+            name = info.name.decode()
+            if info.kind == Kind.LAYER:
+                self._layers[name] = _layer_info(index, info)
+            else:
+                self.left_alone.append(LeftAlone(name, info.reason.decode(), info.kind == Kind.DENSE))
+
+    def __getitem__(self, name: str) -> Layer:
+        info = self._layers.get(name) or self._layers.get(name.removesuffix(".weight"))
+        if info is not None:
+            return Layer(self, info)
+        reasons = [left.reason for left in self.left_alone if left.name in (name, f"{name}.weight")]
+        raise KeyError(f"{name} is no 4-bit layer: {reasons[0]}" if reasons else f"no layer {name}")
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and (name in self._layers or name.removesuffix(".weight") in self._layers)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Unmaps the files. Weights that were packed stay; layers can pack no more."""
+        self._handle = None
+        self._close()
+
+    def _open(self) -> ctypes.c_void_p:
+        if self._handle is None:
+            raise ValueError("the checkpoint is closed")
+        return self._handle
+
+    def __repr__(self) -> str:
+        return f"zenwoq.Checkpoint({len(self)} layers, {len(self.left_alone)} other tensors)"
+
+
+def load(path: str | os.PathLike[str], *, opaque_layout: str = "avx512") -> Checkpoint:
+    """Opens a checkpoint: its 4-bit layers as a mapping by name.
+
+        layers = zenwoq.load("model/")
+        layers["model.layers.3.self_attn.k_proj"].dequantize()     # float32 [n, k]
+
+    Files are mapped, not read: that takes milliseconds, and they must not change while the checkpoint is open.
+
+    Args:
+        path: a ``.safetensors`` file, a ``.safetensors.index.json``, a ``.gguf`` file, or a folder with one of them and
+            its ``config.json``.
+        opaque_layout: the CPU that packed weights of TorchAO's ``Int4OpaqueTensor``: ``"avx512"`` or ``"avx2"``.
+
+    Raises:
+        ValueError: the file cannot be opened, is of no known kind, is damaged or contradicts itself.
+        MemoryError: there is no memory.
+    """
+    if opaque_layout not in ("avx512", "avx2"):
+        raise ValueError(f"opaque_layout {opaque_layout!r}: must be 'avx512' or 'avx2'")
+    return Checkpoint(_library.open_checkpoint(os.fsencode(Path(path)), opaque_layout == "avx2"))
+
+
+def open_tensors(
+    tensors: Mapping[str, GivenTensor],
+    *,
+    config: object = None,
+    metadata: Mapping[str, object] | None = None,
+    avx2: bool = False,
+) -> Checkpoint:
+    """Opens tensors in memory, under the names that a file of their format has.
+
+    Args:
+        tensors: by name.
+        config: what stands in the config.json beside them.
+        metadata: TorchAO's metadata by the names of weights.
+        avx2: whether opaque weights were packed for AVX2.
+
+    Raises:
+        ValueError: the tensors contradict each other.
+    """
+    structs, kept = [], []
+    for name, tensor in tensors.items():
+        shape = (ctypes.c_uint64 * max(1, len(tensor.shape)))(*tensor.shape)
+        kept.append(tensor.owner)
+        structs.append(
+            _library.Tensor(
+                name=name.encode(),
+                type=tensor.type.encode(),
+                shape=shape,
+                rank=len(tensor.shape),
+                data=tensor.address,
+                data_bytes=tensor.nbytes,
+            )
+        )
+    texts = [
+        None if value is None else json.dumps(value).encode()
+        for value in (config, metadata and {key: json.dumps(value) for key, value in metadata.items()})
+    ]
+    return Checkpoint(_library.open_tensors(structs, texts[0], texts[1], avx2), kept)
