@@ -125,8 +125,10 @@ constexpr std::size_t kFirstConvertOptionsSize = 32;
 constexpr std::size_t kFirstInfoSize = 96;
 constexpr std::size_t kFirstTensorSize = 56;
 constexpr std::size_t kFirstTensorsSize = 40;
-static_assert(kFirstOptionsSize <= sizeof(zenwoq_checkpoint_options) && kFirstInfoSize <= sizeof(zenwoq_tensor_info) &&
-              kFirstTensorSize <= sizeof(zenwoq_tensor) && kFirstTensorsSize <= sizeof(zenwoq_tensors));
+static_assert(kFirstOptionsSize <= sizeof(zenwoq_checkpoint_options) &&
+              kFirstConvertOptionsSize <= sizeof(zenwoq_convert_options) &&
+              kFirstInfoSize <= sizeof(zenwoq_tensor_info) && kFirstTensorSize <= sizeof(zenwoq_tensor) &&
+              kFirstTensorsSize <= sizeof(zenwoq_tensors));
 
 zenwoq_convert_options read_options(const zenwoq_convert_options* caller) {
   constexpr const char* kName = "zenwoq_convert_options";

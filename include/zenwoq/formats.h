@@ -211,8 +211,8 @@ ZENWOQ_API zenwoq_status zenwoq_checkpoint_map(const zenwoq_checkpoint *checkpoi
  * and the directory.) Errors: INVALID_ARGUMENT, UNSUPPORTED (another file, which has none), BAD_FILE (damage: names the entry). */
 ZENWOQ_API zenwoq_status zenwoq_checkpoint_verify(const zenwoq_checkpoint *checkpoint);
 
-/* The model's config.json: what a .zwq file holds of it, else the file beside the checkpoint. *text, *text_bytes long and not
- * ended by a NUL, is the checkpoint's; NULL and 0 if there is none. It is not looked at, and may be anything.
+/* The model's config.json: what a .zwq file holds of it, zenwoq_tensors.config, or the file beside the checkpoint. *text,
+ * *text_bytes long and not ended by a NUL, is the checkpoint's; NULL and 0 if there is none. It is not looked at, and may be anything.
  * Errors: INVALID_ARGUMENT, BAD_FILE (it is there and cannot be read). */
 ZENWOQ_API zenwoq_status zenwoq_checkpoint_config(const zenwoq_checkpoint *checkpoint, const char **text, size_t *text_bytes);
 
