@@ -17,6 +17,7 @@ number of them.
 from zenwoq.torch import _operator as _operator
 from zenwoq.torch import _pretrained
 from zenwoq.torch._checkpoint import load, save
+from zenwoq.torch._from_checkpoint import from_checkpoint
 from zenwoq.torch._gguf_loading import keep_gguf_packed
 from zenwoq.torch._module import Linear
 from zenwoq.torch._optimize import optimize, restore
@@ -24,4 +25,14 @@ from zenwoq.torch._report import LayerReport, Report
 
 _pretrained.announce()
 
-__all__ = ["LayerReport", "Linear", "Report", "keep_gguf_packed", "load", "optimize", "restore", "save"]
+__all__ = [
+    "LayerReport",
+    "Linear",
+    "Report",
+    "from_checkpoint",
+    "keep_gguf_packed",
+    "load",
+    "optimize",
+    "restore",
+    "save",
+]

@@ -8,11 +8,8 @@ This goes layer by layer: the old weight is freed before the next is packed, so 
 from __future__ import annotations
 
 import copy
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Literal, Protocol, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 import torch
 
@@ -21,15 +18,12 @@ from zenwoq.torch import _pretrained
 from zenwoq.torch._gguf import cost, experts_in_blocks, is_gguf_embedding, values_of_embedding
 from zenwoq.torch._given import Unsupported
 from zenwoq.torch._module import Linear
+from zenwoq.torch._progress import progress_bar
 from zenwoq.torch._report import LayerReport, Report
 from zenwoq.torch._sources import Source, bytes_of, find_source, is_linear, quantization_of, weight_of
 
 _ModelT = TypeVar("_ModelT", bound=torch.nn.Module)
 _Places = list[tuple[torch.nn.Module, str]]  # parents, and the names of the layer in them
-
-
-class _Bar(Protocol):
-    def update(self, n: int) -> object: ...
 
 
 @overload
@@ -75,7 +69,7 @@ def optimize(model: _ModelT, *, inplace: bool = True, progress: bool | None = No
     layers = _layers(target)
     sharing = _SharedWeights(target, layers)
     total = sum(_weight_bytes(module) for module, _, _ in layers)
-    with _progress_bar(total, progress) as bar:
+    with progress_bar(total, progress) as bar:
         while layers:
             module, names, places = layers.pop(0)
             size = _weight_bytes(module)
@@ -288,23 +282,3 @@ def dense_embedding(module: Any, values: torch.Tensor) -> torch.nn.Embedding:
     made: torch.nn.Embedding = torch.nn.Embedding.from_pretrained(values, freeze=not values.is_floating_point())
     take_over(made, module)
     return made
-
-
-@contextmanager
-def _progress_bar(total: int, show: bool | None) -> Iterator[_Bar]:
-    if show is None:
-        show = sys.stderr.isatty()
-    try:
-        if not show:
-            raise ImportError
-        from tqdm import tqdm
-    except ImportError:
-        yield _NoBar()
-        return
-    with tqdm(total=total, desc="zenwoq: packing", unit="B", unit_scale=True, leave=False) as bar:
-        yield bar
-
-
-class _NoBar:
-    def update(self, n: int) -> None:
-        """Shows nothing."""

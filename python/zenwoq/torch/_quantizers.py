@@ -51,8 +51,11 @@ def has_forward_of_library(module: torch.nn.Module) -> bool:
     """Whether the module's forward is its library's way to compute the same product."""
     if is_gptqmodel_linear(module) or is_bitsandbytes_linear(module):
         return "forward" not in vars(module)
+    if not is_compressed_linear(module):
+        return False
+    # A wrapper that calls itself by the name and module of what it wraps.
     forward = getattr(vars(module).get("forward"), "__func__", None)
-    return is_compressed_linear(module) and (forward is None or forward.__module__.startswith("compressed_tensors."))
+    return forward is not None and str(forward.__globals__.get("__name__")).startswith("compressed_tensors.")
 
 
 def given(module: Any) -> Given:

@@ -83,7 +83,7 @@ class ZenwoqQuantizer(HfQuantizer):
         packed, names = _packed_in(checkpoint_files or [])
         dtypes = getattr(self.quantization_config, "dtypes", {})
         for file, name, size in packed:
-            own = _own_name(model, name)
+            own = own_name(model, name)
             if own is None and _lacks(model, name):
                 continue
             if own is None:
@@ -95,20 +95,12 @@ class ZenwoqQuantizer(HfQuantizer):
             if has_bias != (linear.bias is not None):
                 which = "the files and not in the model" if has_bias else "the model and not in the files"
                 raise ValueError(f"{file}: {name}.bias, of a layer with a packed weight, is in {which}")
-            made = Linear(
-                torch.empty(size, dtype=torch.uint8, device="meta"),
-                linear.bias,
-                in_features=linear.in_features,
-                out_features=linear.out_features,
-                dtype=dtype_of(dtypes[name]) if name in dtypes else linear.weight.dtype,
-            )
-            take_over(made, linear)
-            parent, _, last = own.rpartition(".")
-            put(model.get_submodule(parent), last, made)
+            dtype = dtype_of(dtypes[name]) if name in dtypes else linear.weight.dtype
+            replace_linear(model, own, torch.empty(size, dtype=torch.uint8, device="meta"), dtype)
             self.packed_names[name] = own
         if not self.packed_names:
             raise ValueError(f"{(checkpoint_files or ['the checkpoint'])[0]} has no packed weight of zenwoq")
-        model.all_tied_weights_keys = _tied_without(model, self.packed_names.values())
+        model.all_tied_weights_keys = tied_without(model, self.packed_names.values())
         return model
 
     def update_weight_conversions(self, weight_conversions: list[Any], model: Any) -> list[Any]:
@@ -181,7 +173,7 @@ def marked(model: Any) -> Iterator[None]:
         marks["hf_quantizer"] = ZenwoqQuantizer(quantization, pre_quantized=True)
         # Packed weights can be neither cut nor joined, so files have the model's own names.
         marks["_weight_conversions"] = []
-        marks["all_tied_weights_keys"] = _tied_without(model, layers)
+        marks["all_tied_weights_keys"] = tied_without(model, layers)
     elif _method_of(config) == METHOD:  # the config is from a folder with packed weights, the model is not
         del config.quantization_config
     else:
@@ -196,6 +188,17 @@ def marked(model: Any) -> Iterator[None]:
         vars(model).update(before)
 
 
+def replace_linear(model: Any, name: str, packed: torch.Tensor, dtype: torch.dtype) -> None:
+    """Puts a layer with this packed weight, which may have no values yet, into the place of a dense linear."""
+    linear = model.get_submodule(name)
+    made = Linear(
+        packed, linear.bias, in_features=linear.in_features, out_features=linear.out_features, dtype=dtype
+    )
+    take_over(made, linear)
+    parent, _, last = name.rpartition(".")
+    put(model.get_submodule(parent), last, made)
+
+
 def _method_of(config: Any) -> Any:
     quantization = getattr(config, "quantization_config", None)
     if isinstance(quantization, dict):
@@ -203,7 +206,7 @@ def _method_of(config: Any) -> Any:
     return getattr(quantization, "quant_method", None)
 
 
-def _tied_without(model: Any, layers: Collection[str]) -> dict[str, str]:
+def tied_without(model: Any, layers: Collection[str]) -> dict[str, str]:
     """Which weights of a model are tied to which, without those of packed layers."""
     packed = {f"{name}{_DENSE}" for name in layers}
     tied = getattr(model, "all_tied_weights_keys", None) or {}
@@ -233,7 +236,7 @@ def _lacks(model: Any, name: str) -> bool:
     return part == name.partition(".")[0] and not hasattr(model, part) and model.get_output_embeddings() is None
 
 
-def _own_name(model: Any, name: str) -> str | None:
+def own_name(model: Any, name: str) -> str | None:
     """A layer's name in this model: the file may be of the base model, or of one that contains this one."""
     prefix = f"{model.base_model_prefix}."
     for own in (name, prefix + name, name.removeprefix(prefix)):

@@ -1,0 +1,55 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""Models of transformers straight from 4-bit checkpoints: what needs no transformers to be imported."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def from_checkpoint(
+    path: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    model_class: Any = None,
+    progress: bool | None = None,
+    opaque_layout: str = "avx512",
+    **kwargs: Any,
+) -> Any:
+    """Makes a model of transformers from a folder with a 4-bit checkpoint in safetensors files.
+
+    For formats whose own loaders need a GPU or packages that are not there: GPTQ, AWQ, compressed-tensors, bitsandbytes,
+    AutoRound, ModelOpt, MLX, TorchAO (docs/formats.md). Only config.json and the files are read: no code of the folder
+    runs. Weights keep their exact values in packed layers, scales in the files' own types. Quantized weights that are no
+    linear of the model (the experts of transformers' mixtures of experts) are unpacked, and the report names them.
+    No other thread should load a model meanwhile.
+
+    Args:
+        path: the folder.
+        dtype: of everything that is not packed.
+        model_class: a class of transformers; None is the one that config.json names.
+        progress: as :func:`optimize` has it.
+        opaque_layout: as :func:`zenwoq.load` has it.
+        kwargs: what else ``from_pretrained`` takes, as ``attn_implementation``.
+
+    Returns:
+        The model, in evaluation mode; ``model.zenwoq_report`` is the :class:`Report`.
+
+    Raises:
+        ValueError: a file is damaged; a weight is in a format that is not read; a tensor of the model is not in the
+            files, or one of the files has no place in the model; all are named.
+        MemoryError: there is no memory for it.
+    """
+    folder = Path(path)
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder}: there is no config.json, which says what the model is (of a GGUF file's model: "
+                         f"zenwoq.torch.keep_gguf_packed)")  # fmt: skip
+    from zenwoq.torch._checkpoint_model import make_model
+
+    return make_model(
+        folder, dtype=dtype, model_class=model_class, progress=progress, opaque_layout=opaque_layout, **kwargs
+    )
