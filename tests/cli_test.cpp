@@ -219,7 +219,7 @@ TEST_F(Cli, BadUsage) {
   expect_refusal("dump gemm_bf16_t4_g128_k4096_sbf16_z0_m6x8_yf32_avx512bf16_p4096", "m6x8");
   expect_refusal("dump --layer nothing '" + fixture("attention.gguf") + "'", "nothing");
   EXPECT_EQ(run("--help").exit_code, 0);
-  for (const char* command : {"info", "check", "kernels", "dump"}) {
+  for (const char* command : {"info", "check", "convert", "kernels", "dump"}) {
     const Outcome help = run(std::string(command) + " --help");
     EXPECT_EQ(help.exit_code, 0);
     EXPECT_NE(help.out.find("Example: zenwoq " + std::string(command)), std::string::npos);

@@ -304,6 +304,10 @@ class TensorInfo(_Sized):
         ("packed_bytes", c_uint64),
         ("bias_type", c_int),
         ("reserved", c_uint32),
+        ("type", c_char_p),
+        ("rank", c_uint32),
+        ("values_type", c_int),
+        ("shape", c_uint64 * 8),
     ]
 
 
