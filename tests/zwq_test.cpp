@@ -598,10 +598,13 @@ TEST_F(Zwq, WhatWouldBeLostIsNamed) {
 
 TEST_F(Zwq, EmptyTensorsAndEmptyCheckpointsAreFiles) {
   SafetensorsBuilder builder;
-  builder.tensor("empty", "F16", {16, 0}, {});
+  builder.tensor("empty", "F16", {16, 0}, {}).tensor("nothing", "I64", {0}, {});  // of which nothing is lost
   write_file(path("a.safetensors"), builder.build());
   ASSERT_EQ(convert(open(path("a.safetensors")), path("a.zwq"), false), ZENWOQ_OK) << zenwoq_last_error();
-  const zenwoq_tensor_info info = info_at(open(path("a.zwq")), 0);
+  const CheckpointHandle zwq = open(path("a.zwq"));
+  ASSERT_EQ(count_of(zwq), 1u);
+  const zenwoq_tensor_info info = info_at(zwq, 0);
+  EXPECT_STREQ(info.name, "empty");
   EXPECT_EQ(info.shape[0], 16u);
   EXPECT_EQ(info.shape[1], 0u);
   write_file(path("none.safetensors"), safetensors_of("{}"));

@@ -222,7 +222,8 @@ typedef void (*zenwoq_progress_fn)(void *user, size_t done, size_t total);
 
 typedef struct zenwoq_convert_options {
   size_t struct_size;
-  uint32_t skip;     /* 1: what cannot be written (ZENWOQ_TENSOR_OTHER) is left out, in place of failing */
+  uint32_t skip;     /* 1: what cannot be written (ZENWOQ_TENSOR_OTHER) is left out, in place of failing. Without values it
+                        always is */
   uint32_t reserved; /* 0 */
   zenwoq_progress_fn progress; /* NULL = none */
   void *progress_user;
