@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <numeric>
 #include <random>
 
 #include "jit/number.h"
@@ -89,6 +90,11 @@ Source::Source(const Format& format, zenwoq_code_layout layout) : layout_(layout
   codes_.resize(array.rows * array.row_bytes);
   Random random(1);
   fill_codes(random, layout, &codes_);
+  if (format.permuted) {
+    permutation_.resize(format.k);
+    std::iota(permutation_.begin(), permutation_.end(), 0u);
+    std::shuffle(permutation_.begin(), permutation_.end(), random);
+  }
   if (const BlockFormat* block = find_block_format(layout)) {
     for (std::size_t at = 0; at < codes_.size(); at += block->bytes) {
       for (const std::size_t i : {0, 1, 3}) codes_[at + i] &= 0x3B;  // finite scales, also where they are f16
@@ -124,6 +130,8 @@ zenwoq_weight_source Source::view() const {
   give(zeros_, &source.zeros, &source.zeros_bytes);
   give(super_scales_, &source.super_scales, &source.super_scales_bytes);
   give(super_offsets_, &source.super_offsets, &source.super_offsets_bytes);
+  source.permutation = permutation_.empty() ? nullptr : permutation_.data();
+  source.permutation_bytes = permutation_.size() * sizeof permutation_[0];
   return source;
 }
 

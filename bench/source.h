@@ -45,6 +45,7 @@ class Source {
  private:
   zenwoq_code_layout layout_;
   std::vector<std::uint8_t> codes_, scales_, zeros_, super_scales_, super_offsets_;
+  std::vector<std::uint32_t> permutation_;  // empty: columns are in order
 };
 
 // `count` finite bf16 numbers, 1 <= |x| < 2.

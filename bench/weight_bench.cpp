@@ -47,8 +47,10 @@ void measure(benchmark::State& state, std::size_t bytes, const Body& body) {
 }
 
 // Packs into memory that is already there, so that only packing is timed. Threads share the work as a caller's would.
-void pack_row(benchmark::State& state, Session& session, zenwoq_code_layout layout, unsigned threads) {
-  const Format format = large_format(session, layout);
+void pack_row(benchmark::State& state, Session& session, zenwoq_code_layout layout, unsigned threads,
+              bool permuted = false) {
+  Format format = large_format(session, layout);
+  format.permuted = permuted;
   const Source source(format, layout);
   struct Job {
     zenwoq_weight_desc desc;
@@ -145,6 +147,10 @@ void register_weight_benchmarks(Session& session) {
       add_threads(name, [layout = layout](auto& state, Session& s, unsigned t) { pack_row(state, s, layout, t); });
     }
     add_threads("weight/create", [](auto& state, Session& s, unsigned t) { create_row(state, s, t); });
+  }
+  for (const auto& [name, layout] : {std::pair("nibbles", ZENWOQ_CODES_NIBBLES), std::pair("gptq", ZENWOQ_CODES_GPTQ)}) {
+    add(fmt::format("weight/pack/{}/act_order/t1", name),
+        [&session, layout = layout](benchmark::State& state) { pack_row(state, session, layout, 1, true); });
   }
   add("weight/unpack/t1", [&session](benchmark::State& state) { unpack_row(state, session); });
   add("weight/dequantize/t1", [&session](benchmark::State& state) { dequantize_row(state, session); });

@@ -135,7 +135,10 @@ def random_packed(n: int, k: int, group: int = 32):
 
 
 def bound_of(weight: object, x: object):
-    """The f64 product of a weight and bf16 rows, and the bound that src/reference/arithmetic.md derives for f32."""
+    """The f64 product of a weight and bf16 rows, and the bound that src/reference/arithmetic.md derives for f32.
+
+    The weight is made from arrays: scales of floats, columns in order.
+    """
     import numpy as np
     import torch
 
@@ -157,3 +160,14 @@ def bound_of(weight: object, x: object):
     groups = -(-k // group)
     bound = (k + 2 * groups + 8) * 2.0**-24 * (np.abs(rows) @ size.T)
     return torch.from_numpy(rows @ dense.T), torch.from_numpy(bound)
+
+
+def expected_of(case: str):
+    """What a framework computed of a case of fixtures/formats, in float32, and the type that it had rounded it to."""
+    import torch
+    from safetensors import safe_open
+
+    with safe_open(FIXTURES / "formats" / case / "expected.safetensors", framework="pt") as file:
+        rounding = file.metadata()["rounding"]
+        dtype = torch.bfloat16 if "bf16" in rounding else torch.float16 if "f16" in rounding else torch.float32
+        return {name: file.get_tensor(name) for name in file.keys()}, dtype  # noqa: SIM118

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ def write_gguf(
     Args:
         path: of the file.
         model: a model with the parameters of a Llama; a tied head is left out.
-        kind: the type of the blocks, ``"Q4_0"`` or gguf's own enum.
+        kind: the type of the blocks, ``"Q4_0"`` or gguf's own enum, or a function that gives it by a parameter's name.
+            Types that gguf cannot quantize to get blocks that have nothing to do with the model's values.
         pure: True puts the embedding and the head into blocks too.
         architecture: what the file says that it is. Only ``"llama"`` has interleaved rows.
         without: names of the model's parameters to leave out.
@@ -37,7 +39,10 @@ def write_gguf(
     """
     import gguf
 
-    kind = gguf.GGMLQuantizationType[kind] if isinstance(kind, str) else kind
+    def kind_of(name: str) -> Any:
+        of_it = kind(name) if callable(kind) else kind
+        return gguf.GGMLQuantizationType[of_it] if isinstance(of_it, str) else of_it
+
     config = model.config
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_block_count(config.num_hidden_layers)
@@ -60,12 +65,12 @@ def write_gguf(
         data = tensor.float().numpy()
         in_blocks = data.ndim == 2 and ("proj" in name or pure)
         if in_blocks:
-            values[name] = torch.from_numpy(gguf.dequantize(gguf.quantize(data, kind), kind))
+            values[name] = torch.from_numpy(gguf.dequantize(_blocks(data, kind_of(name)), kind_of(name)))
         count = heads.get(name.split(".")[-2]) if architecture == "llama" else None
         if count:  # each head's halves are interleaved row by row
             data = data.reshape(count, 2, -1, *data.shape[1:]).swapaxes(1, 2).reshape(data.shape)
         if in_blocks:
-            writer.add_tensor(to, gguf.quantize(data, kind), raw_dtype=kind)
+            writer.add_tensor(to, _blocks(data, kind_of(name)), raw_dtype=kind_of(name))
         else:
             writer.add_tensor(to, data)
     more(writer)
@@ -74,3 +79,24 @@ def write_gguf(
     writer.write_tensors_to_file()
     writer.close()
     return values
+
+
+_SCALES = {"Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,), "IQ4_NL": (0,), "IQ4_XS": (0,)}  # where blocks have an f16
+
+
+def _blocks(data: Any, kind: Any) -> Any:
+    """Rows in blocks; of a type that gguf cannot quantize to, ones that are made of a hash of the row."""
+    import gguf
+    import numpy as np
+
+    if kind.name not in _SCALES:
+        return gguf.quantize(data, kind)
+    elements, size = gguf.GGML_QUANT_SIZES[kind]
+    rows = []
+    for row in data:
+        random = np.random.default_rng(zlib.crc32(row.tobytes()))
+        blocks = random.integers(0, 256, (row.size // elements, size), dtype=np.uint8)
+        for at in _SCALES[kind.name]:
+            blocks[:, at : at + 2] = random.uniform(1e-5, 2e-5, (len(blocks), 1)).astype(np.float16).view(np.uint8)
+        rows.append(blocks.reshape(-1))
+    return np.stack(rows)

@@ -62,13 +62,41 @@ def test_values_and_biases(tmp_path, kind):
     values = write_gguf(tmp_path / "tiny.gguf", model, kind)
     loaded = load(tmp_path / "tiny.gguf", model)
     report = zenwoq.torch.optimize(loaded, progress=False)
-    assert len(report.replaced) == 14 and {layer.quantization for layer in report.replaced} == {f"gguf {kind.lower()}"}, report
+    assert len(report.replaced) == 14, report
+    assert {layer.quantization for layer in report.replaced} == {f"gguf {kind.lower()}"}
     put(model, values)
     for name in values:
         layer = loaded.get_submodule(name.removesuffix(".weight"))
         bias = model.get_submodule(name.removesuffix(".weight")).bias
         assert torch.equal(layer.dequantize(torch.float32), values[name]), name
         assert bias is None or torch.equal(layer.bias, bias), name
+    assert relative_error(logits_of(loaded), logits_of(model)) < 2**-7
+
+
+def mixed(name: str) -> str:
+    """As Q4_K_M files have it: some layers in Q6_K and Q8_0; blocks of 256 only where rows are long enough."""
+    if "layers.1.mlp" in name:
+        return {"down_proj": "Q6_K", "up_proj": "Q8_0", "gate_proj": "IQ4_NL"}[name.split(".")[-2]]
+    return "Q4_K" if "down_proj" in name else "IQ4_NL" if "v_proj" in name else "Q4_0"
+
+
+def test_a_mixed_file_runs_whole(tmp_path):
+    model = llama()
+    values = write_gguf(tmp_path / "tiny.gguf", model, mixed)
+    loaded = load(tmp_path / "tiny.gguf", model)
+    report = zenwoq.torch.optimize(loaded, progress=False)
+    for layer in report.replaced:
+        assert layer.quantization == f"gguf {mixed(layer.name + '.weight').lower()}"
+    assert {layer.name: layer.result for layer in report.left} == {
+        "model.layers.1.mlp.down_proj": "gguf q6_k, unpacked at load: there is no kernel for it",
+        "model.layers.1.mlp.up_proj": "gguf q8_0, unpacked at load: there is no kernel for it",
+        "lm_head": "not quantized (float32)",
+    }
+    put(model, values)
+    for name in values:
+        layer = loaded.get_submodule(name.removesuffix(".weight"))
+        found = layer.dequantize(torch.float32) if isinstance(layer, zenwoq.torch.Linear) else layer.weight
+        assert torch.equal(found, values[name]), name
     assert relative_error(logits_of(loaded), logits_of(model)) < 2**-7
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import zenwoq.torch
-from conftest import FIXTURES, FLOWS, bound_of, configs, dense_of, model_of_real_layers
+from conftest import FLOWS, bound_of, configs, dense_of, model_of_real_layers
 from torchao.quantization import (
     Float8WeightOnlyConfig,
     Int8DynamicActivationIntxWeightConfig,

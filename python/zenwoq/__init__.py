@@ -13,4 +13,15 @@ from zenwoq._linear import linear
 from zenwoq._weight import Weight
 
 __version__ = version()
-__all__ = ["Checkpoint", "CpuInfo", "Error", "Layer", "LeftAlone", "Weight", "__version__", "cpu_info", "linear", "load"]
+__all__ = [
+    "Checkpoint",
+    "CpuInfo",
+    "Error",
+    "Layer",
+    "LeftAlone",
+    "Weight",
+    "__version__",
+    "cpu_info",
+    "linear",
+    "load",
+]

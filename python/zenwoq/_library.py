@@ -50,8 +50,13 @@ class Dtype(enum.IntEnum):
 
     @property
     def text(self) -> str:
-        """The name that NumPy and torch give it: ``"bfloat16"``."""
+        """The name that NumPy and torch give it: ``"bfloat16"``; of scales alone, ours: ``"e8m0"``."""
         return self.name.lower()
+
+    @property
+    def array_text(self) -> str:
+        """The type of an array that holds it: of scales alone, ``"uint8"``."""
+        return self.text if self <= Dtype.BFLOAT16 else "uint8"
 
 
 class ZeroKind(enum.IntEnum):
@@ -158,6 +163,22 @@ class WeightSource(_Sized):
         ("zeros_bytes", c_size_t),
         ("parameters_by_group", c_uint32),
         ("reserved", c_uint32),
+        ("super_scales", c_void_p),
+        ("super_scales_bytes", c_size_t),
+        ("super_offsets", c_void_p),
+        ("super_offsets_bytes", c_size_t),
+        ("permutation", c_void_p),
+        ("permutation_bytes", c_size_t),
+        ("x_scale", c_void_p),
+        ("x_scale_bytes", c_size_t),
+    ]
+
+
+class WeightExtras(_Sized):
+    """``zenwoq_weight_extras``."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
         ("super_scales", c_void_p),
         ("super_scales_bytes", c_size_t),
         ("super_offsets", c_void_p),
@@ -322,6 +343,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "zenwoq_weight_open": [c_void_p, c_size_t, c_int, POINTER(c_void_p)],
     "zenwoq_weight_pack": [POINTER(WeightDesc), POINTER(WeightSource), c_size_t, c_size_t, c_void_p, c_size_t],
     "zenwoq_weight_packed_bytes": [POINTER(WeightDesc), POINTER(c_size_t)],
+    "zenwoq_weight_unpack_extras": [c_void_p, POINTER(WeightExtras)],
     "zenwoq_weight_unpack": [c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p, c_size_t],
 }
 
@@ -433,7 +455,7 @@ def _check(status: int) -> None:
 
 @functools.cache
 def context(threads: int = 0) -> c_void_p:
-    """The process's context with so many threads (0: all that it may use), made at its first use and never destroyed."""
+    """The process's context with so many threads, made at its first use and never destroyed; 0: all that it may use."""
     handle = c_void_p()
     call("zenwoq_context_create", byref(ContextOptions(threads=threads)), byref(handle))
     return handle
@@ -485,6 +507,11 @@ class OpenWeight:
     def unpack(self, codes: tuple[int, int], scales: tuple[int, int], zeros: tuple[int, int]) -> None:
         """Writes codes, scales and zeros, each given as (address, bytes); (0, 0) is left out."""
         call("zenwoq_weight_unpack", self._handle, *codes, *scales, *zeros)
+
+    def unpack_extra(self, name: str, address: int, size: int) -> None:
+        """Writes one of the arrays of ``zenwoq_weight_extras``."""
+        extras = WeightExtras(**{name: address, f"{name}_bytes": size})
+        call("zenwoq_weight_unpack_extras", self._handle, byref(extras))
 
 
 class LoadedWeight:

@@ -167,6 +167,9 @@ def _check_groups(name: str, array: Array, desc: WeightDesc) -> None:
 class Weight:
     """A 4-bit weight in packed form: ``W[n, k] = scale[n, g] * (table[code[n, k]] + 8 - zero[n, g])``.
 
+    Made from arrays, or by :func:`zenwoq.load` from a checkpoint, whose weights may have more: scales of E8M0, E4M3 or
+    two levels, a scale of the whole tensor, columns in act-order, factors of x (zenwoq.h says how they compute).
+
     The bytes are the same on every CPU; they may be saved, mapped and opened again with :meth:`from_packed`. Weights
     can be copied and pickled, and used by any number of threads at once.
 
@@ -275,7 +278,7 @@ class Weight:
 
     @property
     def scale_dtype(self) -> str:
-        """The scales' type: ``"float32"``, ``"float16"`` or ``"bfloat16"``."""
+        """The scales' type: ``"float32"``, ``"bfloat16"``, ``"float16"``, ``"e8m0"``, ``"e4m3"``, ``"u8_f16"`` ..."""
         return Dtype(self._desc.scale_type).text
 
     @property
@@ -316,24 +319,60 @@ class Weight:
         """Codes, scales and zeros exactly as they were packed, as NumPy arrays.
 
         Returns:
-            codes ``[n, ceil(k / 2)]`` uint8 nibbles; scales ``[n, groups]`` (bfloat16 as ml_dtypes' type where that is
-            installed, else as uint16); zeros ``[n, groups]`` int8 or in the scales' type, or None.
+            codes ``[n, ceil(k / 2)]`` uint8 nibbles, columns in the source's order; scales ``[n, groups]`` (bfloat16 as
+            ml_dtypes' type where that is installed, else as uint16; ``"e8m0"`` and ``"e4m3"`` as their bytes; of two
+            levels the bytes, see :attr:`super_scales`); zeros ``[n, groups]`` int8, in the scales' type or one of their
+            own, or None.
 
         Raises:
             ImportError: NumPy is not installed.
         """
         shape = (self.n, self._desc.groups)
         codes = _arrays.empty_like(None, (self.n, (self.k + 1) // 2), "uint8")
-        scales = _arrays.empty_like(None, shape, self.scale_dtype)
+        scales = _arrays.empty_like(None, shape, Dtype(self._desc.scale_type).array_text)
         kind = ZeroKind(self._desc.zero_kind)
-        zero_type = "int8" if kind is ZeroKind.INTEGER else self.scale_dtype
-        zeros = None if kind is ZeroKind.NONE else _arrays.empty_like(None, shape, zero_type)
+        types = {
+            ZeroKind.INTEGER: "int8",
+            ZeroKind.OFFSET: Dtype(self._desc.scale_type).array_text,
+            ZeroKind.FLOAT: Dtype(self._desc.zero_type).array_text,
+        }
+        zeros = None if kind is ZeroKind.NONE else _arrays.empty_like(None, shape, types[kind])
         places = []
         for name, part in (("codes", codes), ("scales", scales), ("zeros", zeros)):
             array = None if part is None else _arrays.as_array(name, part)
             places.append((0, 0) if array is None else (array.address, array.nbytes))
         self._with_handle(lambda handle: handle.unpack(*places))
         return codes, scales, zeros
+
+    @property
+    def permutation(self) -> Any:
+        """Of columns in act-order: which of x each packed column meets, uint32 ``[k]``; None if they are not."""
+        return self._extra("permutation", (self.k,), "uint32") if self._desc.permuted else None
+
+    @property
+    def x_scale(self) -> Any:
+        """The factors of x's columns, float32 ``[k]``, which :meth:`dequantize` leaves out; None if there are none."""
+        return self._extra("x_scale", (self.k,), "float32") if self._desc.x_scaled else None
+
+    @property
+    def super_scales(self) -> Any:
+        """Of scales of two levels: ``[n, groups / 8]`` float16, by which the bytes of eight groups are multiplied."""
+        return self._supers("super_scales")
+
+    @property
+    def super_offsets(self) -> Any:
+        """The same of offsets."""
+        return self._supers("super_offsets") if self._desc.zero_kind == ZeroKind.OFFSET else None
+
+    def _supers(self, name: str) -> Any:
+        has_two = self._desc.scale_type in (Dtype.U8_F16, Dtype.S8_F16)
+        return self._extra(name, (self.n, -(-self._desc.groups // 8)), "float16") if has_two else None
+
+    def _extra(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
+        values = _arrays.empty_like(None, shape, dtype)
+        address, size = values.ctypes.data, values.nbytes
+        self._with_handle(lambda handle: handle.unpack_extra(name, address, size))
+        return values
 
     def __repr__(self) -> str:
         return f"zenwoq.Weight(n={self.n}, k={self.k}, {self.text!r}, {self._size} bytes)"

@@ -24,14 +24,16 @@ constexpr BlockFormat kBlockFormats[] = {
 
 constexpr std::size_t kWordCodes = 8;
 
-// Nibble i of word k becomes nibble k of word i: halves, bytes and nibbles change places across the diagonal.
-void transpose_nibbles(std::uint32_t (&w)[kWordCodes]) {
-  const auto swap = [&](std::size_t distance, unsigned shift, std::uint32_t mask) {
+// Four matrices side by side: nibble i of word k becomes nibble k of word i; halves, bytes and nibbles change places across
+// the diagonal.
+void transpose_nibbles(__m128i (&w)[kWordCodes]) {
+  const auto swap = [&](std::size_t distance, int shift, std::uint32_t mask) {
     for (std::size_t i = 0; i < kWordCodes; ++i) {
       if ((i & distance) != 0) continue;
-      const std::uint32_t swapped = ((w[i] >> shift) ^ w[i + distance]) & mask;
-      w[i + distance] ^= swapped;
-      w[i] ^= swapped << shift;
+      const __m128i changed = _mm_xor_si128(_mm_srli_epi32(w[i], shift), w[i + distance]);
+      const __m128i swapped = _mm_and_si128(changed, _mm_set1_epi32(static_cast<int>(mask)));
+      w[i + distance] = _mm_xor_si128(w[i + distance], swapped);
+      w[i] = _mm_xor_si128(w[i], _mm_slli_epi32(swapped, shift));
     }
   };
   swap(4, 16, 0x0000FFFFu);
@@ -39,16 +41,38 @@ void transpose_nibbles(std::uint32_t (&w)[kWordCodes]) {
   swap(1, 4, 0x0F0F0F0Fu);
 }
 
+// Byte i of row j becomes byte j of row i: four times the first half of the rows is shuffled into the second.
+void transpose_bytes(__m128i (&rows)[16]) {
+  for (int step = 0; step < 4; ++step) {
+    __m128i shuffled[16];
+    for (std::size_t i = 0; i < 8; ++i) {
+      shuffled[2 * i] = _mm_unpacklo_epi8(rows[i], rows[i + 8]);
+      shuffled[2 * i + 1] = _mm_unpackhi_epi8(rows[i], rows[i + 8]);
+    }
+    std::copy_n(shuffled, 16, rows);
+  }
+}
+
+__m128i load(const std::uint8_t* bytes) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)); }
+
+// The first of them; zeros for the rest.
+__m128i load(const std::uint8_t* bytes, std::size_t count) {
+  if (count >= 16) return load(bytes);
+  alignas(16) std::uint8_t some[16] = {};
+  std::memcpy(some, bytes, count);
+  return load(some);
+}
+
+void store(__m128i bytes, std::uint8_t* to) { _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes); }
+
 // 16 pairs of neighbouring codes, one a byte, from the low four bits of 32 bytes.
 void store_pairs(__m128i codes_0_15, __m128i codes_16_31, std::uint8_t* nibbles) {
   const auto pairs = [](__m128i codes) {  // each 16 bits have two codes
     const __m128i low = _mm_and_si128(codes, _mm_set1_epi8(15));
     return _mm_and_si128(_mm_or_si128(low, _mm_srli_epi16(low, 4)), _mm_set1_epi16(255));
   };
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(nibbles), _mm_packus_epi16(pairs(codes_0_15), pairs(codes_16_31)));
+  store(_mm_packus_epi16(pairs(codes_0_15), pairs(codes_16_31)), nibbles);
 }
-
-__m128i load(const std::uint8_t* bytes) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)); }
 
 // A byte has the codes i and i + half of every 2 * half; half is 16 or 32.
 void copy_block_codes(const std::uint8_t* codes, std::size_t count, std::size_t half, std::uint8_t* nibbles) {
@@ -176,27 +200,84 @@ void CopiedRows::copy_blocks(const CodeRows& source, std::size_t k, std::size_t 
   }
 }
 
+// Which codes of a row make a byte of a permuted one. Each of the four ways in which two codes lie in their bytes has a
+// loop without a branch.
+class PairsOfCodes {
+ public:
+  PairsOfCodes(const std::uint32_t* columns, std::size_t count) {
+    for (std::size_t j = 0; j < count; j += 2) {
+      const std::uint32_t low = columns[j], high = j + 1 < count ? columns[j + 1] : low;
+      const std::size_t way = low % 2 + 2 * (high % 2);
+      pairs_[way][counts_[way]++] = {low / 2, high / 2, static_cast<std::uint32_t>(j / 2)};
+    }
+  }
+
+  void copy(const std::uint8_t* from, std::uint8_t* to) const {
+    copy(0, from, to, [](unsigned low, unsigned high) { return (low & 15u) | high << 4; });
+    copy(1, from, to, [](unsigned low, unsigned high) { return low >> 4 | high << 4; });
+    copy(2, from, to, [](unsigned low, unsigned high) { return (low & 15u) | (high & 0xF0u); });
+    copy(3, from, to, [](unsigned low, unsigned high) { return low >> 4 | (high & 0xF0u); });
+  }
+
+ private:
+  template <typename Join>
+  void copy(std::size_t way, const std::uint8_t* from, std::uint8_t* to, Join join) const {
+    for (std::size_t i = 0; i < counts_[way]; ++i) {
+      const Pair& pair = pairs_[way][i];
+      to[pair.to] = static_cast<std::uint8_t>(join(from[pair.low], from[pair.high]));
+    }
+  }
+
+  struct Pair {
+    std::uint32_t low, high, to;  // bytes of both rows
+  };
+  Pair pairs_[4][kBlockK / 2];
+  std::size_t counts_[4] = {};
+};
+
 void CopiedRows::copy_permuted(const CodeRows& source, std::size_t k, std::size_t count) {
   const std::uint32_t* columns = source.permutation + k;
-  const auto gather_nibbles = [&](auto&& code) {  // code(c, column): in the low four bits
+  if (source.layout == ZENWOQ_CODES_GPTQ) return copy_permuted_gptq(source, columns, count);
+  if (source.layout == ZENWOQ_CODES_NIBBLES) {
+    const PairsOfCodes pairs(columns, count);
     for (std::size_t c = 0; c < source.columns; ++c) {
-      for (std::size_t j = 0; j < count; ++j) {
-        rows_[c][j / 2] = static_cast<std::uint8_t>(rows_[c][j / 2] | (code(c, columns[j]) & 15u) << (4 * (j % 2)));
-      }
+      pairs.copy(source.row(c), rows_[c]);
+      if (count % 2 != 0) rows_[c][count / 2] &= 15;  // a code that stands alone
     }
-  };
-  switch (source.layout) {
-    case ZENWOQ_CODES_NIBBLES:
-      return gather_nibbles([&](std::size_t c, std::size_t at) { return source.row(c)[at / 2] >> (4 * (at % 2)); });
-    case ZENWOQ_CODES_GPTQ:
-      return gather_nibbles([&](std::size_t c, std::size_t at) -> unsigned {
-        const std::uint8_t* word = source.codes + at / kWordCodes * source.row_bytes + (source.first + c) * 4;
-        return word[at % kWordCodes / 2] >> (4 * (at % 2));
-      });
-    default:  // a byte a code
-      for (std::size_t c = 0; c < source.columns; ++c) {
-        for (std::size_t j = 0; j < count; ++j) rows_[c][j] = source.row(c)[columns[j]];
+    return;
+  }
+  for (std::size_t c = 0; c < source.columns; ++c) {  // a byte a code
+    for (std::size_t j = 0; j < count; ++j) rows_[c][j] = source.row(c)[columns[j]];
+  }
+}
+
+// A row of words has one k of all columns in the same nibble. Each is read as a whole: it may come from far away.
+void CopiedRows::copy_permuted_gptq(const CodeRows& source, const std::uint32_t* columns, std::size_t count) {
+  alignas(64) std::uint8_t codes[kBlockK][kPanelColumns];  // one a byte, in the low four bits
+  std::memset(codes[0], 0, sizeof codes);
+  for (std::size_t j = 0; j < count; ++j) {
+    const std::uint8_t* words = source.codes + columns[j] / kWordCodes * source.row_bytes + source.first * 4;
+    const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(4 * (columns[j] % kWordCodes)));
+    for (std::size_t c = 0; c < source.columns; c += 16) {
+      __m128i part[4];
+      for (std::size_t i = 0; i < 4; ++i) {
+        const std::size_t from = std::min(c + 4 * i, source.columns);
+        const __m128i four = load(words + from * 4, (source.columns - from) * 4);
+        part[i] = _mm_and_si128(_mm_srl_epi32(four, shift), _mm_set1_epi32(15));
       }
+      store(_mm_packus_epi16(_mm_packs_epi32(part[0], part[1]), _mm_packs_epi32(part[2], part[3])), codes[j] + c);
+    }
+  }
+  for (std::size_t c = 0; c < source.columns; c += 16) {
+    for (std::size_t done = 0; done < count; done += 32) {
+      __m128i pairs[16];  // of k: a byte for each column
+      for (std::size_t i = 0; i < 16; ++i) {
+        const std::uint8_t* even = codes[done + 2 * i] + c;
+        pairs[i] = _mm_or_si128(load(even), _mm_slli_epi16(load(even + kPanelColumns), 4));
+      }
+      transpose_bytes(pairs);
+      for (std::size_t i = 0; i < 16; ++i) store(pairs[i], rows_[c + i] + done / 2);
+    }
   }
 }
 
@@ -214,18 +295,33 @@ void CopiedRows::copy_gptq(const CodeRows& source, std::size_t k, std::size_t co
   }
 }
 
+// 32 columns and 32 k at a time: a row of words has one k of them.
 void CopiedRows::copy_awq(const CodeRows& source, std::size_t k, std::size_t count) {
   constexpr std::size_t kNibbleOfRow[kWordCodes] = {0, 4, 1, 5, 2, 6, 3, 7};
-  for (std::size_t done = 0; done < count; done += kWordCodes) {
-    const std::size_t left = std::min(kWordCodes, count - done);
-    for (std::size_t c = 0; c < source.columns; c += kWordCodes) {
-      std::uint32_t words[kWordCodes] = {};  // one a k; eight rows each
-      for (std::size_t i = 0; i < left; ++i) {
-        std::memcpy(&words[i], source.codes + (k + done + i) * source.row_bytes + (source.first + c) / 2, 4);
+  constexpr std::size_t kWords = 4;
+  for (std::size_t c = 0; c < source.columns; c += kWords * kWordCodes) {
+    const std::uint8_t* from = source.codes + k * source.row_bytes + (source.first + c) / 2;
+    const std::size_t bytes = (source.columns - c) / 2;  // at least, that may be read
+    for (std::size_t done = 0; done < count; done += kWords * kWordCodes) {
+      __m128i words[kWords][kWordCodes];  // [k / 8][k % 8], then [k / 8][nibble]
+      for (std::size_t i = 0; i < kWords * kWordCodes; ++i) {
+        words[i / kWordCodes][i % kWordCodes] =
+            done + i < count ? load(from + (done + i) * source.row_bytes, bytes) : _mm_setzero_si128();
       }
-      transpose_nibbles(words);
+      for (auto& eight : words) transpose_nibbles(eight);
       for (std::size_t row = 0; row < kWordCodes; ++row) {
-        std::memcpy(rows_[c + row] + done / 2, &words[kNibbleOfRow[row]], 4);
+        const std::size_t nibble = kNibbleOfRow[row];
+        const __m128i low_01 = _mm_unpacklo_epi32(words[0][nibble], words[1][nibble]);
+        const __m128i low_23 = _mm_unpacklo_epi32(words[2][nibble], words[3][nibble]);
+        const __m128i high_01 = _mm_unpackhi_epi32(words[0][nibble], words[1][nibble]);
+        const __m128i high_23 = _mm_unpackhi_epi32(words[2][nibble], words[3][nibble]);
+        const auto put = [&](std::size_t word, __m128i codes) {
+          store(codes, rows_[c + word * kWordCodes + row] + done / 2);
+        };
+        put(0, _mm_unpacklo_epi64(low_01, low_23));
+        put(1, _mm_unpackhi_epi64(low_01, low_23));
+        put(2, _mm_unpacklo_epi64(high_01, high_23));
+        put(3, _mm_unpackhi_epi64(high_01, high_23));
       }
     }
   }
@@ -237,29 +333,45 @@ void CopiedRows::copy_awq_fast(const CodeRows& source, std::size_t k, std::size_
     const std::size_t row = source.first + c;
     for (std::size_t done = 0; done < count; done += 32) {
       const std::size_t at = k + done;
-      const std::uint8_t* from = source.codes + row / 4 * source.row_bytes + at / 64 * 128 + row % 4 * 32 + at % 64 / 2;
-      std::uint32_t words[kWordCodes] = {};
-      for (std::size_t m = 0; m < kWordCodes; ++m) std::memcpy(&words[m], from + m * 2, 2);
-      transpose_nibbles(words);
-      std::memcpy(rows_[c] + done / 2, words, 16);
+      const __m128i words =
+          load(source.codes + row / 4 * source.row_bytes + at / 64 * 128 + row % 4 * 32 + at % 64 / 2);
+      const auto pairs = [&](int nibble) {  // k = 8 * nibble + 0 to 7: two codes in each 32 bits
+        const __m128i codes = _mm_and_si128(_mm_srli_epi16(words, 4 * nibble), _mm_set1_epi16(15));
+        return _mm_and_si128(_mm_or_si128(codes, _mm_srli_epi32(codes, 12)), _mm_set1_epi32(255));
+      };
+      const __m128i low = _mm_packs_epi32(pairs(0), pairs(1)), high = _mm_packs_epi32(pairs(2), pairs(3));
+      store(_mm_packus_epi16(low, high), rows_[c] + done / 2);
     }
   }
 }
 
+// 32 k of 16 bytes at a time.
 void CopiedRows::copy_aten(const CodeRows& source, std::size_t k, std::size_t count) {
   const std::size_t block = aten_block(source.layout);
+  const __m128i low_halves = _mm_set1_epi8(15);
   for (std::size_t c = 0; c < source.columns; c += block) {
     const std::size_t rows = std::min(block, source.n - source.first - c);  // of this block of ATen's
-    const bool whole = rows == block;
-    const std::size_t bytes = rows / 2;  // a k
+    const std::size_t bytes = rows / 2;                                     // a k
+    const std::size_t apart = rows == block ? bytes : 1;                    // the two rows of a byte ...
+    const std::size_t step = rows == block ? 1 : 2;                         // ... and those of two bytes
     const std::uint8_t* from = source.codes + (source.first + c) * source.k / 2 + k * bytes;
-    for (std::size_t done = 0; done < count; ++done, from += bytes) {
-      for (std::size_t i = 0; i < bytes; ++i) {
-        const std::size_t low = c + (whole ? i : 2 * i);
-        const std::size_t high = c + (whole ? i + bytes : 2 * i + 1);
-        const unsigned shift = 4 * (done % 2);
-        rows_[low][done / 2] = static_cast<std::uint8_t>(rows_[low][done / 2] | (from[i] & 15u) << shift);
-        rows_[high][done / 2] = static_cast<std::uint8_t>(rows_[high][done / 2] | (from[i] >> 4) << shift);
+    for (std::size_t done = 0; done < count; done += 32) {
+      for (std::size_t byte = 0; byte < bytes; byte += 16) {
+        const auto at = [&](std::size_t i) {
+          return done + i < count ? load(from + (done + i) * bytes + byte, bytes - byte) : _mm_setzero_si128();
+        };
+        __m128i low[16], high[16];  // a byte for each row
+        for (std::size_t i = 0; i < 16; ++i) {
+          const __m128i even = at(2 * i), odd = at(2 * i + 1);
+          low[i] = _mm_or_si128(_mm_and_si128(even, low_halves), _mm_slli_epi16(_mm_and_si128(odd, low_halves), 4));
+          high[i] = _mm_or_si128(_mm_and_si128(_mm_srli_epi16(even, 4), low_halves), _mm_andnot_si128(low_halves, odd));
+        }
+        transpose_bytes(low);
+        transpose_bytes(high);
+        for (std::size_t i = 0; i < std::min<std::size_t>(16, bytes - byte); ++i) {
+          store(low[i], rows_[c + (byte + i) * step] + done / 2);
+          store(high[i], rows_[c + (byte + i) * step + apart] + done / 2);
+        }
       }
     }
   }

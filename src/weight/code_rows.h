@@ -73,6 +73,7 @@ class CopiedRows {
   void copy_rows(const CodeRows& source, std::size_t k, std::size_t count);
   void copy_blocks(const CodeRows& source, std::size_t k, std::size_t count);
   void copy_permuted(const CodeRows& source, std::size_t k, std::size_t count);
+  void copy_permuted_gptq(const CodeRows& source, const std::uint32_t* columns, std::size_t count);
   void copy_gptq(const CodeRows& source, std::size_t k, std::size_t count);
   void copy_awq(const CodeRows& source, std::size_t k, std::size_t count);
   void copy_awq_fast(const CodeRows& source, std::size_t k, std::size_t count);

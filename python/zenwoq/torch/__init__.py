@@ -3,7 +3,8 @@
 """4-bit layers of torch models on zenwoq.
 
     import zenwoq.torch
-    print(zenwoq.torch.optimize(model))        # in place; the model is quantized by TorchAO or has packed GGUF layers
+    print(zenwoq.torch.optimize(model))        # in place; quantized by TorchAO, GPTQ, ..., or in GGUF blocks
+    model = zenwoq.torch.from_checkpoint(folder)   # straight from the files of a 4-bit checkpoint
 
 A model of transformers (5.24) that was optimized is kept with ``model.save_pretrained(folder)`` and comes back, in a
 program that has imported this module, with ``from_pretrained(folder)``: packed weights are mapped from the files, as

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING, register_quantization_config, register_quantizer
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
@@ -161,6 +162,7 @@ def make_model(
             quantization_config=_Config(loading),
             dtype=dtype,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # which are errors below
             **kwargs,
         )
     _check_filled(folder, info)
@@ -175,7 +177,10 @@ def _class_of(config: Any, model_class: Any) -> Any:
     if model_class is not None:
         return model_class
     names = getattr(config, "architectures", None) or []
-    return next((getattr(transformers, name) for name in names if hasattr(transformers, name)), AutoModelForCausalLM)
+    known = [getattr(transformers, name) for name in names if hasattr(transformers, name)]
+    if not known and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ValueError(f"config.json names no model of this transformers ({', '.join(names)}): give model_class")
+    return known[0] if known else MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
 
 
 def _dense(checkpoint: Checkpoint, folder: Path, files: ExitStack) -> Iterator[tuple[str, torch.Tensor]]:
@@ -213,4 +218,3 @@ def _check_filled(folder: Path, info: Any) -> None:
 def _listed(names: list[str]) -> str:
     more = len(names) - _MOST_NAMES
     return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
-

@@ -22,10 +22,11 @@ def from_checkpoint(
 ) -> Any:
     """Makes a model of transformers from a folder with a 4-bit checkpoint in safetensors files.
 
-    For formats whose own loaders need a GPU or packages that are not there: GPTQ, AWQ, compressed-tensors, bitsandbytes,
-    AutoRound, ModelOpt, MLX, TorchAO (docs/formats.md). Only config.json and the files are read: no code of the folder
-    runs. Weights keep their exact values in packed layers, scales in the files' own types. Quantized weights that are no
-    linear of the model (the experts of transformers' mixtures of experts) are unpacked, and the report names them.
+    For formats whose own loaders need a GPU or packages that are not there: GPTQ, AWQ, compressed-tensors,
+    bitsandbytes, AutoRound, ModelOpt, MLX, TorchAO (docs/formats.md). Only config.json and the files are read: no code
+    of the folder runs. Weights keep their exact values in packed layers, scales in the files' own types. Quantized
+    weights that are no linear of the model (the experts of transformers' mixtures of experts) are unpacked, and the
+    report names them.
     No other thread should load a model meanwhile.
 
     Args:

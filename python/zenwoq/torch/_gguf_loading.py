@@ -150,13 +150,15 @@ def _check_filled(model: Any, path: str, info: Any, without_place: Collection[st
         raise ValueError(f"{path} does not fill a {type(model).__name__} of this config: {'; '.join(problems)}")
 
 
-def _mark_unpacked(model: Any, quantizer: Any) -> None:
-    """Lets the linears that transformers has unpacked say what they were."""
+def _mark(model: Any, quantizer: Any) -> None:
+    """Lets linears say what they compute in, as GgufEmbedding does, or what they were before they were unpacked."""
+    for module in quantizer.packed_modules.values():
+        module.compute_dtype = quantizer.dtype
     modules = dict(model.named_modules())
     for name, kind in quantizer.quantized.items():
         module = modules.get(name.removesuffix(".weight"))
         if kind not in PACKED and isinstance(module, torch.nn.Linear):
-            module.unpacked_from = f"gguf {name_of(kind)}"
+            vars(module)["unpacked_from"] = f"gguf {name_of(kind)}"
 
 
 def _is_for_another_head(model: Any, name: str) -> bool:
@@ -183,11 +185,11 @@ def _replaced(place: Any, name: str, value: Any) -> Iterator[None]:
 def keep_gguf_packed() -> Iterator[None]:
     """While it is active, transformers keeps 4-bit weights of a GGUF file in their blocks.
 
-    These are Q4_0, Q4_1, Q4_K, IQ4_NL and IQ4_XS. The Q5, Q6 and Q8 layers that files such as Q4_K_M have beside them are
-    unpacked once, and the report of :func:`optimize` names them.
+    These are Q4_0, Q4_1, Q4_K, IQ4_NL and IQ4_XS. The Q5, Q6 and Q8 layers that files such as Q4_K_M have beside them
+    are unpacked once, and the report of :func:`optimize` names them.
 
-    transformers unpacks all of them at load if it finds no kernel for the device, as on CPUs, or does not know how to keep
-    them for the architecture (Llama is added here); then there is nothing left for :func:`optimize` to take over
+    transformers unpacks all of them at load if it finds no kernel for the device, as on CPUs, or does not know how to
+    keep them for the architecture (Llama is added here); then there is nothing left for :func:`optimize` to take over
     exactly::
 
         with zenwoq.torch.keep_gguf_packed():
@@ -245,9 +247,7 @@ def keep_gguf_packed() -> Iterator[None]:
         else:
             path, without_place = str(quantizer.quantization_config.gguf_file), asked.without_place
         _check_filled(model, path, info, without_place, scaled.get(path, False))
-        for module in quantizer.packed_modules.values():
-            module.compute_dtype = quantizer.dtype  # as GgufEmbedding has it
-        _mark_unpacked(model, quantizer)
+        _mark(model, quantizer)
         return info
 
     kernel = _BlocksOnCpu()

@@ -59,7 +59,7 @@ class Given:
     check: Callable[[Any], None] | None = field(default=None, repr=False)
 
     def open(self) -> Checkpoint:
-        """Opens it; the tensors are borrowed, not copied. Raises Unsupported, or ValueError if it contradicts itself."""
+        """Opens it; tensors are borrowed, not copied. Raises Unsupported, or ValueError if it contradicts itself."""
         tensors = {}
         for part, tensor in self.parts.items():
             if tensor is None:

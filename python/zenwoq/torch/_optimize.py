@@ -38,13 +38,15 @@ def optimize(model: _ModelT, *, inplace: bool = True, progress: bool | None = No
     """Replaces every linear whose 4-bit weights zenwoq understands by a :class:`zenwoq.torch.Linear`.
 
     Understood are TorchAO's ``IntxWeightOnlyConfig(torch.int4)`` (per group and per channel, symmetric and
-    asymmetric) and ``Int4WeightOnlyOpaqueTensorConfig``, and transformers' packed GGUF layers (Q4_0, Q4_1; see
-    :func:`keep_gguf_packed`). Weights keep their exact values. Anything else stays as it is and is named in the
-    report with the reason, however odd it is (without a weight or a bias, or with a property that raises). A layer or
-    model that was compiled stays compiled. A model of transformers (5.24) keeps its packed layers in
-    ``save_pretrained``, under names of the model's own. Linears that share a weight, or are one module in several
-    places, share the packed one. A replaced layer's bias gets no gradients from then on. No other thread may use the
-    model meanwhile; afterwards any number may.
+    asymmetric), ``Int4WeightOnlyOpaqueTensorConfig`` and ``Int4Tensor``; transformers' packed GGUF layers (see
+    :func:`keep_gguf_packed`); and the linears by which transformers loads GPTQ and AWQ (gptqmodel), compressed-tensors
+    and 4-bit bitsandbytes models, before their first forward, which rewrites them. Weights keep their exact values
+    (transformers may have rounded scales when it loaded them, as compressed-tensors' to the model's dtype:
+    :func:`from_checkpoint` does not). Anything else stays as it is and is named in the report with the reason, however
+    odd it is (without a weight or a bias, or with a property that raises). A layer or model that was compiled stays
+    compiled. A model of transformers (5.24) keeps its packed layers in ``save_pretrained``, under names of the model's
+    own. Linears that share a weight, or are one module in several places, share the packed one. A replaced layer's bias
+    gets no gradients from then on. No other thread may use the model meanwhile; afterwards any number may.
 
     Args:
         model: a model on the CPU. One that is itself a linear cannot be replaced in place.

@@ -17,7 +17,6 @@ import torch
 
 from zenwoq.torch._given import Given, Unsupported
 
-_AWQ_VERSIONS = {"AwqGEMVLinear": "gemv", "AwqGEMVFastLinear": "gemv_fast"}  # the others have gemm's order
 _REWRITTEN = "its first forward has rewritten it: optimize the model before it runs"
 
 
@@ -72,15 +71,10 @@ def _gptqmodel(module: Any) -> Given:
         raise Unsupported("it has an adapter")
     parts = {name: getattr(module, name, None) for name in ("qweight", "qzeros", "scales", "g_idx")}
     config: dict[str, object] = {"bits": module.bits, "group_size": module.group_size}
-    if _is_a(module, "AWQuantLinear"):
-        version = next((v for name, v in _AWQ_VERSIONS.items() if _is_a(module, name)), "gemm")
-        config |= {"quant_method": "awq", "version": version, "zero_point": True}
-        del parts["g_idx"]
-    else:
-        form = "gptq_v2" if module.qzero_format() == 2 else "gptq"
-        config |= {"quant_method": "gptq", "checkpoint_format": form, "sym": bool(module.sym), "desc_act": False}
-        config["desc_act"] = bool(module.desc_act)
-    return Given(parts, config=config)
+    if _is_a(module, "AWQuantLinear"):  # those for CPUs have gemm's order
+        return Given(parts, config={**config, "quant_method": "awq", "version": "gemm", "zero_point": True})
+    form = "gptq_v2" if module.qzero_format() == 2 else "gptq"
+    return Given(parts, config={**config, "quant_method": "gptq", "checkpoint_format": form})
 
 
 def _compressed(module: Any) -> Given:

@@ -52,9 +52,7 @@ class Source:
 def is_linear(module: torch.nn.Module) -> bool:
     """Whether a module is a linear layer, dense or quantized, of one of the kinds that the report lists."""
     return (
-        isinstance(module, torch.nn.Linear)
-        or _gguf.is_gguf_linear(module)
-        or _quantizers.is_gptqmodel_linear(module)
+        isinstance(module, torch.nn.Linear) or _gguf.is_gguf_linear(module) or _quantizers.is_gptqmodel_linear(module)
     )
 
 

@@ -93,8 +93,9 @@ def _affine(weight: Any) -> Given:
 def _opaque(weight: Any) -> Given:
     """A weight that ATen packed on this kind of CPU: the bytes depend on it and do not say what it was.
 
-    So the layout is that which ATen's own kernel reads here. That it is the one which we take it for is checked by a few
-    columns; that it was packed for another CPU, of which ATen would compute nonsense, the library of formats notices.
+    So the layout is that which ATen's own kernel reads here. That it is the one which we take it for is checked by a
+    few columns; that it was packed for another CPU, of which ATen would compute nonsense, the library of formats
+    notices.
     """
     if getattr(weight, "act_mapping_type", None) is not None:
         raise Unsupported(f"activations are quantized too ({weight.act_mapping_type})")

@@ -191,9 +191,7 @@ def marked(model: Any) -> Iterator[None]:
 def replace_linear(model: Any, name: str, packed: torch.Tensor, dtype: torch.dtype) -> None:
     """Puts a layer with this packed weight, which may have no values yet, into the place of a dense linear."""
     linear = model.get_submodule(name)
-    made = Linear(
-        packed, linear.bias, in_features=linear.in_features, out_features=linear.out_features, dtype=dtype
-    )
+    made = Linear(packed, linear.bias, in_features=linear.in_features, out_features=linear.out_features, dtype=dtype)
     take_over(made, linear)
     parent, _, last = name.rpartition(".")
     put(model.get_submodule(parent), last, made)
