@@ -12,6 +12,8 @@
 
 #include "formats/checkpoint.h"
 #include "formats/container/text.h"
+#include "formats/convert.h"
+#include "formats/zwq.h"
 #include "zenwoq/formats.h"
 
 using namespace zenwoq::formats;
@@ -119,11 +121,23 @@ Struct read_struct(const char* name, const Struct* caller, std::size_t first_siz
 }
 
 constexpr std::size_t kFirstOptionsSize = 16;
+constexpr std::size_t kFirstConvertOptionsSize = 32;
 constexpr std::size_t kFirstInfoSize = 96;
 constexpr std::size_t kFirstTensorSize = 56;
 constexpr std::size_t kFirstTensorsSize = 40;
-static_assert(kFirstOptionsSize <= sizeof(zenwoq_checkpoint_options) && kFirstInfoSize <= sizeof(zenwoq_tensor_info) &&
-              kFirstTensorSize <= sizeof(zenwoq_tensor) && kFirstTensorsSize <= sizeof(zenwoq_tensors));
+static_assert(kFirstOptionsSize <= sizeof(zenwoq_checkpoint_options) &&
+              kFirstConvertOptionsSize <= sizeof(zenwoq_convert_options) &&
+              kFirstInfoSize <= sizeof(zenwoq_tensor_info) && kFirstTensorSize <= sizeof(zenwoq_tensor) &&
+              kFirstTensorsSize <= sizeof(zenwoq_tensors));
+
+zenwoq_convert_options read_options(const zenwoq_convert_options* caller) {
+  constexpr const char* kName = "zenwoq_convert_options";
+  if (caller == nullptr) return {};
+  const zenwoq_convert_options options = read_struct(kName, caller, kFirstConvertOptionsSize);
+  if (options.reserved != 0) refuse("{}->reserved is {}: must be 0", kName, options.reserved);
+  if (options.skip > 1) refuse("skip is {}: must be 0 or 1", options.skip);
+  return options;
+}
 
 ReadOptions read_options(const zenwoq_checkpoint_options* caller) {
   constexpr const char* kName = "zenwoq_checkpoint_options";
@@ -339,7 +353,60 @@ zenwoq_status zenwoq_checkpoint_load(const zenwoq_checkpoint* checkpoint, size_t
     require_pointer("context", context);
     const LayerSource& layer = layer_at(checkpoint, index);
     check_expert(layer, expert);
-    *weight = pack(context, layer, layer.prepare(expert)).release();
+    *weight = load(context, layer, expert).release();
+  });
+}
+
+zenwoq_status zenwoq_checkpoint_map(const zenwoq_checkpoint* checkpoint, size_t index, size_t expert,
+                                    zenwoq_weight** weight) {
+  return at_boundary([&] {
+    require_pointer("weight", weight);
+    *weight = nullptr;
+    const LayerSource& layer = layer_at(checkpoint, index);
+    check_expert(layer, expert);
+    if (layer.packed(expert).size() == 0) {
+      throw CallError(ZENWOQ_ERROR_UNSUPPORTED,
+                      fmt::format("{} is {} in its file, only packed weights of .zwq files can be mapped: load it, or "
+                                  "convert the file",
+                                  layer.name, layer.format));
+    }
+    *weight = map_packed(layer, expert, checkpoint->checkpoint->files()).release();
+  });
+}
+
+zenwoq_status zenwoq_checkpoint_verify(const zenwoq_checkpoint* checkpoint) {
+  return at_boundary([&] {
+    require_pointer("checkpoint", checkpoint);
+    if (!checkpoint->checkpoint->has_checksums()) {
+      throw CallError(ZENWOQ_ERROR_UNSUPPORTED, "only .zwq files have checksums to compare with");
+    }
+    checkpoint->checkpoint->verify();
+  });
+}
+
+zenwoq_status zenwoq_checkpoint_config(const zenwoq_checkpoint* checkpoint, const char** text, size_t* text_bytes) {
+  return at_boundary([&] {
+    require_pointer("checkpoint", checkpoint);
+    require_pointer("text", text);
+    require_pointer("text_bytes", text_bytes);
+    const ByteView config = checkpoint->checkpoint->config().value_or(ByteView());
+    *text = config.size() != 0 ? config.text().data() : nullptr;
+    *text_bytes = config.size();
+  });
+}
+
+zenwoq_status zenwoq_checkpoint_convert(const zenwoq_checkpoint* checkpoint, zenwoq_context* context, const char* path,
+                                        const zenwoq_convert_options* options) {
+  return at_boundary([&] {
+    require_pointer("checkpoint", checkpoint);
+    require_pointer("context", context);
+    require_pointer("path", path);
+    const zenwoq_convert_options chosen = read_options(options);
+    const std::string lost = chosen.skip != 0 ? std::string() : losses(*checkpoint->checkpoint);
+    if (!lost.empty()) throw CallError(ZENWOQ_ERROR_UNSUPPORTED, lost);
+    convert(*checkpoint->checkpoint, context, path, [&](std::size_t done, std::size_t total) {
+      if (chosen.progress != nullptr) chosen.progress(chosen.progress_user, done, total);
+    });
   });
 }
 

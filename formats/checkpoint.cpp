@@ -19,6 +19,7 @@
 #include "formats/container/sharded.h"
 #include "formats/container/strict_json.h"
 #include "formats/container/text.h"
+#include "formats/container/zwq_file.h"
 #include "formats/formats.h"
 
 namespace zenwoq::formats {
@@ -30,6 +31,7 @@ constexpr std::string_view index_suffix = ".index.json";
 constexpr std::string_view safetensors_extension = ".safetensors";
 constexpr std::string_view gguf_extension = ".gguf";
 constexpr std::string_view onnx_extension = ".onnx";
+constexpr std::string_view zwq_extension = ".zwq";
 constexpr std::size_t shown_path_bytes = 400;
 
 // What git leaves in place of a large file that was not fetched.
@@ -71,6 +73,8 @@ void read_file(ByteView bytes, const std::string& name, Files& files, Contents& 
     contents.onnx = parse_onnx(bytes, where, files);
   } else if (has_suffix(name, index_suffix)) {
     contents.set = read_shards(bytes, where, files);
+  } else if (looks_like_zwq(bytes)) {
+    contents.zwq = bytes;
   } else if (looks_like_gguf(bytes)) {
     contents.gguf = read_gguf_model(bytes, where, name, files);
   } else if (bytes.text().starts_with("PK\x03\x04")) {
@@ -81,7 +85,7 @@ void read_file(ByteView bytes, const std::string& name, Files& files, Contents& 
     }
     contents.set = parse_safetensors(bytes, where);
   } else {
-    fail("{}: is neither a safetensors nor a GGUF file, and not called .onnx", where);
+    fail("{}: is neither a safetensors nor a GGUF nor a .zwq file, and not called .onnx", where);
   }
 }
 
@@ -135,8 +139,7 @@ void check_blocks(const GivenTensor& given, const GgmlType& type, const std::str
   if (columns % type.block_elements != 0) {
     fail("{}: rows of {} values are no whole number of blocks of {}", where, columns, type.block_elements);
   }
-  std::optional<std::uint64_t> bytes = checked_product(columns / type.block_elements, type.block_bytes);
-  for (std::size_t i = 0; i + 1 < given.shape.size() && bytes; ++i) bytes = checked_product(*bytes, given.shape[i]);
+  const std::optional<std::uint64_t> bytes = bytes_of(type, given.shape);
   if (bytes == given.data.size()) return;
   fail("{}: {} of shape {} has {} bytes, it should have {}", where, type.name, shown(given.shape), given.data.size(),
        bytes ? std::to_string(*bytes) : "more than there can be");
@@ -212,26 +215,53 @@ fs::path checkpoint_in(const fs::path& directory) {
   for (const char* name : {"model.safetensors.index.json", "model.safetensors"}) {
     if (fs::exists(directory / name, error)) return directory / name;
   }
-  const std::vector<fs::path> gguf_files = gguf_models_in(directory);
-  if (gguf_files.size() == 1) return gguf_files[0];
   const std::string where = shown(directory.string(), shown_path_bytes);
-  if (!gguf_files.empty()) fail("{}: the directory has {} .gguf files, name one of them", where, gguf_files.size());
+  const std::vector<fs::path> gguf_files = gguf_models_in(directory);
+  if (gguf_files.size() > 1) fail("{}: the directory has {} .gguf files, name one of them", where, gguf_files.size());
+  if (gguf_files.size() == 1) return gguf_files[0];
   if (fs::exists(directory / "model.onnx", error)) return directory / "model.onnx";
-  const std::vector<fs::path> onnx_files = files_in(directory, onnx_extension, error);
-  if (onnx_files.size() == 1) return onnx_files[0];
-  if (!onnx_files.empty()) fail("{}: the directory has {} .onnx files, name one of them", where, onnx_files.size());
-  fail("{}: the directory has no model.safetensors.index.json, no model.safetensors, no .gguf and no .onnx file",
+  for (const std::string_view extension : {onnx_extension, zwq_extension}) {
+    const std::vector<fs::path> files = files_in(directory, extension, error);
+    if (files.size() > 1) fail("{}: the directory has {} {} files, name one of them", where, files.size(), extension);
+    if (files.size() == 1) return files[0];
+  }
+  fail("{}: the directory has no model.safetensors.index.json, no model.safetensors, no .gguf, no .onnx and no .zwq file",
        where);
 }
 
+// The file's own, else the one beside it.
+Config read_config(const Contents& contents, Files& files) {
+  if (contents.zwq.size() != 0) return {contents.config, {}};
+  try {
+    return {files.find("config.json"), {}};
+  } catch (const ReadError& error) {
+    return {std::nullopt, error.what()};
+  }
+}
+
+// readable: `files`, or what checks them.
+std::unique_ptr<Checkpoint> checkpoint_of(Contents& contents, Files& readable, std::unique_ptr<Files> files) {
+  FoundLayers found = find_layers(contents);
+  Config config = read_config(contents, readable);
+  return std::make_unique<Checkpoint>(std::move(found), std::move(files), contents.where, contents.zwq,
+                                      std::move(config));
+}
+
 }  // namespace
+
+std::optional<ByteView> Checkpoint::config() const {
+  if (!config_.error.empty()) throw ReadError(config_.error);
+  return config_.bytes;
+}
+
+void Checkpoint::verify() const { verify_zwq(zwq_, where_); }
 
 std::unique_ptr<Checkpoint> open_checkpoint(std::unique_ptr<Files> files, const std::string& name,
                                             const std::string& where, const ReadOptions& options) {
   FetchedFiles fetched(*files);
   Contents contents(where, fetched, options);
   read_file(files->require(name), name, fetched, contents);
-  return std::make_unique<Checkpoint>(find_layers(contents), std::move(files));
+  return checkpoint_of(contents, fetched, std::move(files));
 }
 
 std::unique_ptr<Checkpoint> open_tensors(const std::vector<GivenTensor>& tensors, std::string config,
@@ -241,7 +271,8 @@ std::unique_ptr<Checkpoint> open_tensors(const std::vector<GivenTensor>& tensors
   contents.set.where = contents.where;
   for (const GivenTensor& tensor : tensors) add_given(tensor, contents);
   if (!metadata.empty()) add_metadata(metadata, contents.set);
-  return std::make_unique<Checkpoint>(find_layers(contents), std::move(files));
+  Files& given = *files;
+  return checkpoint_of(contents, given, std::move(files));
 }
 
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const ReadOptions& options) {

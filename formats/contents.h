@@ -33,9 +33,11 @@ struct Contents {
 
   std::string where;  // the file that was opened, as messages name it
   ReadOptions options;
-  TensorSet set;                 // of safetensors files
-  std::vector<GgufTensor> gguf;  // of GGUF files
-  OnnxModel onnx;                // of an ONNX file
+  TensorSet set;                   // of safetensors files
+  std::vector<GgufTensor> gguf;    // of GGUF files
+  OnnxModel onnx;                  // of an ONNX file
+  ByteView zwq;                    // all of a .zwq file
+  std::optional<ByteView> config;  // config.json, where the file itself has it
 
  private:
   Files& files_;

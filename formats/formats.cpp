@@ -9,6 +9,7 @@ namespace zenwoq::formats {
 namespace {
 
 constexpr Format kFormats[] = {
+    {"zwq", find_zwq},
     {"gguf", find_gguf},
     {"onnx", find_onnx},
     {"bitsandbytes", find_bitsandbytes},

@@ -26,6 +26,6 @@ std::span<const Format> formats();
 
 // Each in the file of its name.
 Find find_awq, find_bitsandbytes, find_compressed_tensors, find_gguf, find_gpt_oss, find_gptq, find_mlx, find_modelopt,
-    find_onnx, find_torchao, find_torchao_opaque;
+    find_onnx, find_torchao, find_torchao_opaque, find_zwq;
 
 }  // namespace zenwoq::formats

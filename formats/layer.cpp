@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "formats/container/read_error.h"
+#include "formats/zwq.h"
 
 namespace zenwoq::formats {
 
@@ -54,6 +55,8 @@ Prepared PlainLayer::prepare(std::size_t expert) const {
   return prepared;
 }
 
+ByteView LayerSource::packed(std::size_t) const { return {}; }
+
 ByteView LayerSource::bias_of(std::size_t expert) const {
   const std::size_t each = bias.size() / experts;
   return bias.sub(expert * each, each);
@@ -69,6 +72,11 @@ Weight pack(zenwoq_context* context, const LayerSource& layer, const Prepared& p
     case ZENWOQ_ERROR_OVERFLOW: fail("{}: {}", layer.where, zenwoq_last_error());
     default: throw std::logic_error(zenwoq_last_error());
   }
+}
+
+Weight load(zenwoq_context* context, const LayerSource& layer, std::size_t expert) {
+  if (layer.packed(expert).size() != 0) return copy_packed(layer, expert);
+  return pack(context, layer, layer.prepare(expert));
 }
 
 }  // namespace zenwoq::formats

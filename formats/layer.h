@@ -55,6 +55,9 @@ struct LayerSource {
   // Weight number `expert`, which is below `experts`. Throws ReadError for impossible values (a zero point of 9).
   virtual Prepared prepare(std::size_t expert) const = 0;
 
+  // Weight number `expert` as it lies packed in the file; without bytes where it does not.
+  virtual ByteView packed(std::size_t expert) const;
+
   std::string where;        // file and weight, as messages name them
   std::string name;         // of the linear, without ".weight"
   std::string format;       // "torchao intx", "gguf q4_0"
@@ -97,5 +100,8 @@ using Weight = std::unique_ptr<zenwoq_weight, WeightDeleter>;
 // Packs what layer.prepare() gave on the context's threads. Throws ReadError, which names the layer, for a value that
 // cannot be packed, and std::bad_alloc.
 Weight pack(zenwoq_context* context, const LayerSource& layer, const Prepared& prepared);
+
+// Weight number `expert`: packed, or a copy of what is packed already. Throws as pack() does.
+Weight load(zenwoq_context* context, const LayerSource& layer, std::size_t expert);
 
 }  // namespace zenwoq::formats

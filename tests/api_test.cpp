@@ -531,6 +531,37 @@ TEST_F(Api, OpenErrors) {
   zenwoq_weight_destroy(weight);
 }
 
+// Who keeps the bytes hears once that nothing needs them any longer, and never after an error.
+TEST_F(Api, KeptBytesAreReleasedOnce) {
+  const void* packed = nullptr;
+  size_t bytes = 0;
+  ASSERT_EQ(zenwoq_weight_packed(weight_, &packed, &bytes), ZENWOQ_OK);
+  int released = 0;
+  const auto release = [](void* user) { ++*static_cast<int*>(user); };
+  const auto* unaligned = static_cast<const uint8_t*>(packed) + 1;
+  zenwoq_weight* weight = nullptr;
+  EXPECT_ERROR(zenwoq_weight_open_kept(packed, bytes, nullptr, &released, &weight), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "release is NULL");
+  EXPECT_ERROR(zenwoq_weight_open_kept(nullptr, bytes, release, &released, &weight), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "packed is NULL");
+  EXPECT_ERROR(zenwoq_weight_open_kept(unaligned, bytes - 1, release, &released, &weight),
+               ZENWOQ_ERROR_INVALID_ARGUMENT, "must be 64-byte aligned");
+  EXPECT_ERROR(zenwoq_weight_open_kept(packed, bytes - 1, release, &released, &weight), ZENWOQ_ERROR_BAD_PACKED,
+               "cut short");
+  EXPECT_EQ(weight, nullptr);
+  EXPECT_EQ(released, 0);
+  ASSERT_EQ(zenwoq_weight_open_kept(packed, bytes, release, &released, &weight), ZENWOQ_OK) << zenwoq_last_error();
+  const void* borrowed = nullptr;
+  ASSERT_EQ(zenwoq_weight_packed(weight, &borrowed, &bytes), ZENWOQ_OK);
+  EXPECT_EQ(borrowed, packed);
+  zenwoq_linear* linear = nullptr;
+  ASSERT_EQ(zenwoq_linear_create(context_, weight, nullptr, &linear), ZENWOQ_OK) << zenwoq_last_error();
+  zenwoq_weight_destroy(weight);
+  EXPECT_EQ(released, 0);
+  zenwoq_linear_destroy(linear);
+  EXPECT_EQ(released, 1);
+}
+
 TEST_F(Api, LinearErrors) {
   zenwoq_linear* linear = nullptr;
   zenwoq_linear_desc desc;

@@ -127,6 +127,41 @@ TEST_F(Cli, CheckOfAModelInEveryFormat) {
   }
 }
 
+TEST_F(Cli, ConvertAndCheck) {
+  const std::string in = "'" + fixture("mixed.gguf") + "'", out = path("mixed.zwq");
+  const json converted = run_json("convert --json " + in + " -o '" + out + "'");
+  expect_keys(converted, {"file", "output", "layers", "tensors", "packed_bytes", "bytes", "seconds", "left_out"});
+  EXPECT_EQ(converted.at("layers"), 2u);
+  EXPECT_EQ(converted.at("tensors"), 2u);
+  EXPECT_EQ(converted.at("left_out"), json::array());
+  EXPECT_EQ(converted.at("bytes"), fs::file_size(out));
+  EXPECT_EQ(read_file(out), read_file(fixture("zwq/mixed.zwq")));
+  EXPECT_EQ(run_json("check --json --allow-reference '" + out + "'").at("layers").size(), 2u);
+  EXPECT_NE(run("convert " + in + " -o '" + out + "'").out.find("2 layers"), std::string::npos);
+}
+
+TEST_F(Cli, ConvertRefusesLossesAndCheckDamage) {
+  const std::string header = R"({"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}})";
+  const std::string length = {static_cast<char>(header.size()), 0, 0, 0, 0, 0, 0, 0};
+  write("lossy.safetensors", length + header + std::string(8, '\0'));
+  const std::string arguments = "convert '" + path("lossy.safetensors") + "' -o '" + path("lossy.zwq") + "'";
+  expect_refusal(arguments, "lossy.safetensors: 1 of its tensors cannot be in a .zwq file, the first is a (1-D i64)");
+  EXPECT_FALSE(fs::exists(path("lossy.zwq")));
+  EXPECT_NE(run(arguments + " --skip").out.find("left out: a: 1-D i64"), std::string::npos);
+  EXPECT_EQ(run_json(arguments + " --skip --json").at("left_out")[0].at("name"), "a");
+  expect_refusal("convert '" + fixture("mixed.gguf") + "' -o '" + path("none/a.zwq") + "'",
+                 "No such file or directory");
+  expect_refusal("convert '" + fixture("mixed.gguf") + "' -o /dev/full", "is not a regular file");
+  expect_refusal("convert '" + fixture("mixed.gguf") + "'", "--output is required");
+  std::string bytes = read_file(fixture("zwq/mixed.zwq"));
+  bytes[bytes.size() - 1000] ^= 1;
+  write("damaged.zwq", bytes);
+  expect_refusal("check '" + path("damaged.zwq") + "'", "damaged");
+  bytes.resize(bytes.size() - 1);
+  write("cut.zwq", bytes);
+  expect_refusal("check '" + path("cut.zwq") + "'", "cut off?");
+}
+
 TEST_F(Cli, CheckWithTheOtherOpaqueLayout) {
   const std::string options = "check --json --allow-reference --opaque-layout avx2 ";
   EXPECT_EQ(run_json(options + "'" + fixture("opaque_avx2.safetensors") + "'").at("layers").size(), 1u);
@@ -184,7 +219,7 @@ TEST_F(Cli, BadUsage) {
   expect_refusal("dump gemm_bf16_t4_g128_k4096_sbf16_z0_m6x8_yf32_avx512bf16_p4096", "m6x8");
   expect_refusal("dump --layer nothing '" + fixture("attention.gguf") + "'", "nothing");
   EXPECT_EQ(run("--help").exit_code, 0);
-  for (const char* command : {"info", "check", "kernels", "dump"}) {
+  for (const char* command : {"info", "check", "convert", "kernels", "dump"}) {
     const Outcome help = run(std::string(command) + " --help");
     EXPECT_EQ(help.exit_code, 0);
     EXPECT_NE(help.out.find("Example: zenwoq " + std::string(command)), std::string::npos);

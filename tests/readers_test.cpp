@@ -139,7 +139,7 @@ TEST(Safetensors, WrongLengthsAreRefused) {
   file[4] = 1;
   EXPECT_CONTAINS(open_error(file), "the limit is 100000000");
   file.assign(8, 0xFF);
-  EXPECT_CONTAINS(open_error(file), "neither a safetensors nor a GGUF file");
+  EXPECT_CONTAINS(open_error(file), "neither a safetensors nor a GGUF nor a .zwq file");
   EXPECT_CONTAINS(error_of([] { parse_safetensors(ByteView(), "test"); }), "too few for a header");
 }
 
@@ -212,9 +212,9 @@ class ReaderFiles : public ::testing::Test {
 TEST_F(ReaderFiles, WhatIsNoCheckpointIsNamed) {
   EXPECT_CONTAINS(error((folder_ / "missing").string()), "missing: cannot be opened: No such file");
   EXPECT_CONTAINS(error(write("empty", {})), "empty: is empty");
-  EXPECT_CONTAINS(error(write("text", Bytes(100, 'x'))), "is neither a safetensors nor a GGUF file");
+  EXPECT_CONTAINS(error(write("text", Bytes(100, 'x'))), "is neither a safetensors nor a GGUF nor a .zwq file");
   EXPECT_CONTAINS(error(write("model.bin", {'P', 'K', 3, 4, 0, 0})), "save the model as safetensors");
-  EXPECT_CONTAINS(error(write("short", {1})), "is neither a safetensors nor a GGUF file");
+  EXPECT_CONTAINS(error(write("short", {1})), "is neither a safetensors nor a GGUF nor a .zwq file");
   ASSERT_EQ(mkfifo((folder_ / "pipe").c_str(), 0600), 0);
   EXPECT_CONTAINS(error((folder_ / "pipe").string()), "is not a regular file");
   EXPECT_CONTAINS(error((folder_ / "new\nline").string()), R"(new\x0aline: cannot be opened)");

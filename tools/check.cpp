@@ -6,13 +6,13 @@
 #include "tools/check.h"
 
 #include <cstdio>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "tools/api_handles.h"
 #include "tools/commands.h"
 #include "tools/cpu_info.h"
+#include "tools/opaque_option.h"
 #include "tools/progress.h"
 #include "tools/stopwatch.h"
 
@@ -21,7 +21,8 @@ namespace {
 
 constexpr const char* kFooter =
     "For every layer: imports, packs, unpacks and compares, generates kernels, runs M = 1, 4 and 33 rows, compares\n"
-    "all bits with the reference and the values with an f64 product (error/bound at most 1), and times M = 1.\n"
+    "all bits with the reference and the values with an f64 product (error/bound at most 1), and times M = 1. Of .zwq\n"
+    "files all bytes are compared with their checksums first.\n"
     "Example: zenwoq check --json model.safetensors.index.json > report.json\n"
     "JSON keys: files, cpu (as in info), passed, verdict, bits_equal (null where the reference ran),\n"
     "max_error_over_bound, kernels_generated, jit_us_total, pack_gb_per_s, seconds, layers [{file, name, format,\n"
@@ -89,6 +90,7 @@ CheckReport check_files(const std::vector<std::string>& paths, const ReadOptions
   std::size_t total = 0;
   for (const std::string& path : paths) {
     checkpoints.push_back(open_checkpoint(path, options));
+    if (checkpoints.back()->has_checksums()) checkpoints.back()->verify();
     total += checkpoints.back()->layers().size();
   }
   const Progress bar("checking", total, progress);
@@ -111,12 +113,10 @@ void add_check_command(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("check", "Run every 4-bit linear of checkpoint files and compare all bits");
   command->footer(kFooter);
   const auto options = std::make_shared<CheckOptions>();
-  command->add_option("FILE", options->files, "safetensors, .safetensors.index.json, GGUF or .onnx files")->required();
+  command->add_option("FILE", options->files, "safetensors, .safetensors.index.json, GGUF, .onnx or .zwq files")
+      ->required();
   command->add_option("--threads", options->threads, "threads a run may use; 0 = the CPUs this process may use");
-  using Layout = ReadOptions::OpaqueLayout;
-  const std::map<std::string, Layout> layouts = {{"avx512", Layout::avx512}, {"avx2", Layout::avx2}};
-  command->add_option("--opaque-layout", options->read.opaque_layout, "what wrote TorchAO opaque weights: avx512, avx2")
-      ->transform(CLI::CheckedTransformer(layouts));
+  add_opaque_layout_option(*command, options->read);
   command->add_flag("--allow-reference", options->allow_reference,
                     "accept that no generated kernels run on this machine");
   command->add_flag("--no-progress", options->no_progress, "no progress bar, not even on a terminal");

@@ -10,7 +10,8 @@ set -euo pipefail
 packages=(
   gcc g++ meson ninja-build pkg-config python3
   libfmt-dev libxbyak-dev                         # the library
-  libcli11-dev libzydis-dev nlohmann-json3-dev    # the tool
+  nlohmann-json3-dev libxxhash-dev                # the library of formats
+  libcli11-dev libzydis-dev                       # the tool
   libbenchmark-dev libgtest-dev libgmock-dev      # bench and tests
 )
 

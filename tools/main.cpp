@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// zenwoq: looks at this CPU, checks checkpoints, lists and dumps kernels.
+// zenwoq: looks at this CPU, checks and converts checkpoints, lists and dumps kernels.
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
@@ -34,6 +34,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(0, 1);
   add_info_command(app, exit_code);
   add_check_command(app, exit_code);
+  add_convert_command(app, exit_code);
   add_kernels_command(app, exit_code);
   add_dump_command(app, exit_code);
   try {

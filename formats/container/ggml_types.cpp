@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "formats/container/byte_view.h"
 #include "formats/container/ggml_blocks.h"
 
 namespace zenwoq::formats {
@@ -88,6 +89,15 @@ const GgmlType* find_ggml_type(std::string_view name) {
   const auto* found =
       std::find_if(std::begin(types), std::end(types), [name](const GgmlType& type) { return type.name == name; });
   return found == std::end(types) ? nullptr : found;
+}
+
+std::optional<std::uint64_t> bytes_of(const GgmlType& type, const std::vector<std::uint64_t>& shape) {
+  const std::uint64_t row = shape.empty() ? 1 : shape.back();
+  if (row % type.block_elements != 0) return std::nullopt;
+  if (std::find(shape.begin(), shape.end(), 0u) != shape.end()) return 0;
+  std::optional<std::uint64_t> bytes = checked_product(row / type.block_elements, type.block_bytes);
+  for (std::size_t i = 0; bytes && i + 1 < shape.size(); ++i) bytes = checked_product(*bytes, shape[i]);
+  return bytes;
 }
 
 std::optional<zenwoq_dtype> float_type_of_ggml(std::uint32_t number) {

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "zenwoq/zenwoq.h"
 
@@ -32,8 +33,12 @@ struct GgmlType {
 // nullptr for an unknown number.
 const GgmlType* find_ggml_type(std::uint32_t number);
 
-// nullptr for an unknown name, such as "q4_k" is not.
+// nullptr for an unknown name, which is in small letters.
 const GgmlType* find_ggml_type(std::string_view name);
+
+// Bytes of a tensor of this shape, rows first; empty if rows are no whole blocks, or if there are more bytes than there
+// can be.
+std::optional<std::uint64_t> bytes_of(const GgmlType& type, const std::vector<std::uint64_t>& shape);
 
 // The zenwoq type of a ggml type, if it has one.
 std::optional<zenwoq_dtype> float_type_of_ggml(std::uint32_t number);

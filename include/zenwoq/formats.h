@@ -26,11 +26,12 @@
  * is wrong with a file.
  *
  * Threads. All functions may be called from any thread, and any number of threads may use a checkpoint at once, loading
- * included; destroying it while another thread uses it is the caller's error. Weights outlive their checkpoint.
+ * included; destroying it while another thread uses it is the caller's error. Weights outlive their checkpoint, mapped ones
+ * too.
  *
  * Files may be hostile: every size, offset and count is checked before it is used. They are mapped, not read: they must not be
  * cut or changed by others while the checkpoint is open, or the system answers with SIGBUS. A weight that was loaded
- * needs them no longer.
+ * needs them no longer, one that was mapped (zenwoq_checkpoint_map) does.
  */
 #ifndef ZENWOQ_FORMATS_H
 #define ZENWOQ_FORMATS_H
@@ -68,8 +69,10 @@ static inline void zenwoq_checkpoint_options_init(zenwoq_checkpoint_options *opt
  *   - a .safetensors.index.json, with the shards that it names beside it;
  *   - a .gguf file; of a model in several files any one, with the others beside it;
  *   - an .onnx file, which must be called so, with the files of its external data beside it;
+ *   - a .zwq file, which takes the time of mapping it: header and directory are compared with their checksums, nothing else
+ *     is read;
  *   - a folder with one of these: model.safetensors.index.json, else model.safetensors, else its only GGUF model, else
- *     model.onnx, else its only .onnx file.
+ *     model.onnx, else its only .onnx file, else its only .zwq file.
  * Of config.json, quantize_config.json and hf_quant_config.json beside them the quantization is read where a format needs
  * it. A file never names another one outside of its folder (symbolic links are followed). Checks sizes and offsets of all
  * tensors, not their values. options may be NULL (all defaults). On success *checkpoint is the caller's, to be given to
@@ -136,7 +139,8 @@ typedef struct zenwoq_tensor_info {
                                the tensor's own, or the weight's that it is a part of */
   const char *reason;       /* why it is left alone: "2-D f32, not quantized"; empty for a layer */
   /* Of layers; empty or 0 for other kinds, source_bytes excepted: */
-  const char *format;       /* "torchao intx", "gptq", "awq gemm", "compressed-tensors", "gguf q4_0", ... */
+  const char *format;       /* "torchao intx", "gptq", "awq gemm", "compressed-tensors", "gguf q4_0", ...;
+                               of a .zwq file "zwq of gguf q4_0" */
   const char *quantization; /* as zenwoq_weight_text has it: "int4 sym per-group 128, scale bf16" */
   size_t n, k;              /* of each weight */
   size_t experts;           /* weights of this layer: 1, or as many as a mixture of experts has */
@@ -196,6 +200,54 @@ ZENWOQ_API zenwoq_status zenwoq_checkpoint_bias(const zenwoq_checkpoint *checkpo
  * INVALID_ARGUMENT (index not below the count, not a dense tensor), UNSUPPORTED, BUFFER_TOO_SMALL. */
 ZENWOQ_API zenwoq_status zenwoq_checkpoint_values(const zenwoq_checkpoint *checkpoint, size_t index, zenwoq_dtype type,
                                                   void *values, size_t values_bytes);
+
+/* ---- .zwq: packed weights in one file (docs/zwq.md) ----------------------------------------------------------- */
+
+/* The weight as zenwoq_checkpoint_load has it, in the pages of the .zwq file: nothing is read before it is needed, and
+ * processes that map one file share its pages. The file stays mapped until the weight and its linears are destroyed, whether the
+ * checkpoint still is or not, and must not be cut or changed by others meanwhile. A loaded weight, which is a copy in huge pages,
+ * runs few rows faster. On success *weight is the caller's, on an error NULL. Errors: INVALID_ARGUMENT (not a layer, expert not
+ * below info.experts), UNSUPPORTED (not of a .zwq file), BAD_FILE (the packed weight is damaged), OUT_OF_MEMORY. */
+ZENWOQ_API zenwoq_status zenwoq_checkpoint_map(const zenwoq_checkpoint *checkpoint, size_t index, size_t expert,
+                                               zenwoq_weight **weight);
+
+/* Reads all of a .zwq file and compares it with the checksums that it was written with. (Opening has compared those of the header
+ * and the directory.) Errors: INVALID_ARGUMENT, UNSUPPORTED (another file, which has none), BAD_FILE (damage: names the entry). */
+ZENWOQ_API zenwoq_status zenwoq_checkpoint_verify(const zenwoq_checkpoint *checkpoint);
+
+/* The model's config.json: what a .zwq file holds of it, zenwoq_tensors.config, or the file beside the checkpoint. *text,
+ * *text_bytes long and not ended by a NUL, is the checkpoint's; NULL and 0 if there is none. It is not looked at, and may be anything.
+ * Errors: INVALID_ARGUMENT, BAD_FILE (it is there and cannot be read). */
+ZENWOQ_API zenwoq_status zenwoq_checkpoint_config(const zenwoq_checkpoint *checkpoint, const char **text, size_t *text_bytes);
+
+/* Called by zenwoq_checkpoint_convert, on its thread, before each of `total` entries, and at last with done == total. Must
+ * not throw. */
+typedef void (*zenwoq_progress_fn)(void *user, size_t done, size_t total);
+
+typedef struct zenwoq_convert_options {
+  size_t struct_size;
+  uint32_t skip;     /* 1: what cannot be written (ZENWOQ_TENSOR_OTHER) is left out, in place of failing. Without values it
+                        always is */
+  uint32_t reserved; /* 0 */
+  zenwoq_progress_fn progress; /* NULL = none */
+  void *progress_user;
+} zenwoq_convert_options;
+
+/* Zeroes, then struct_size. */
+static inline void zenwoq_convert_options_init(zenwoq_convert_options *options) {
+  if (options == NULL) return;
+  memset(options, 0, sizeof *options);
+  options->struct_size = sizeof *options;
+}
+
+/* Writes all layers (packed on the context's threads, one weight at a time), biases, dense tensors (as they lie in their file) and
+ * config.json of an open checkpoint to a .zwq file; the same checkpoint gives the same bytes. The file appears under its name whole
+ * or not at all: it is written beside it and renamed once it is on the disk. A symbolic link is followed; mode, owner and group of
+ * an old file are kept; what is no regular file is refused. It may be the file that the checkpoint was opened from. options may be
+ * NULL (all defaults). Errors: INVALID_ARGUMENT, UNSUPPORTED (a tensor cannot be written, and skip is not set), BAD_FILE (a value
+ * that cannot be; two layers or tensors of one name; the file cannot be written, with the system's reason), OUT_OF_MEMORY. */
+ZENWOQ_API zenwoq_status zenwoq_checkpoint_convert(const zenwoq_checkpoint *checkpoint, zenwoq_context *context, const char *path,
+                                                   const zenwoq_convert_options *options);
 
 #ifdef __cplusplus
 }

@@ -107,7 +107,7 @@ typedef ZENWOQ_ENUM(zenwoq_status) {
   ZENWOQ_ERROR_UNSUPPORTED = 5,      /* a valid request that this version cannot serve */
   ZENWOQ_ERROR_OUT_OF_MEMORY = 6,
   ZENWOQ_ERROR_INTERNAL = 7, /* a defect of zenwoq: please report it with the text */
-  ZENWOQ_ERROR_BAD_FILE = 8  /* zenwoq/formats.h: a file that cannot be opened, is damaged, or is of no known kind */
+  ZENWOQ_ERROR_BAD_FILE = 8  /* zenwoq/formats.h: a file that cannot be opened or written, is damaged, or is of no known kind */
 } zenwoq_status;
 
 /* Name of a status ("ZENWOQ_OK"); "unknown status" for any other value. Static storage. */
@@ -356,6 +356,16 @@ typedef ZENWOQ_ENUM(zenwoq_ownership) {
  * Errors: INVALID_ARGUMENT, BAD_PACKED, OUT_OF_MEMORY. */
 ZENWOQ_API zenwoq_status zenwoq_weight_open(const void *packed, size_t packed_bytes, zenwoq_ownership ownership,
                                             zenwoq_weight **weight);
+
+/* Whatever keeps borrowed bytes may go: called once, by the thread that destroys the last of a weight and its linears. Must
+ * not throw. */
+typedef void (*zenwoq_release_fn)(void *user);
+
+/* As zenwoq_weight_open with ZENWOQ_BORROW, and release(user) is called when nothing needs the bytes any longer: how a weight
+ * keeps a mapping of a file that several weights share. After an error it is not called. Errors: INVALID_ARGUMENT (also:
+ * release is NULL), BAD_PACKED, OUT_OF_MEMORY. */
+ZENWOQ_API zenwoq_status zenwoq_weight_open_kept(const void *packed, size_t packed_bytes, zenwoq_release_fn release, void *user,
+                                                 zenwoq_weight **weight);
 ZENWOQ_API void zenwoq_weight_destroy(zenwoq_weight *weight); /* NULL is allowed */
 
 /* Shape and types of a weight; desc->struct_size must be set (zenwoq_weight_desc_init). Errors: INVALID_ARGUMENT. */

@@ -19,12 +19,22 @@ struct zenwoq_weight {
   struct Owned {
     zenwoq::PackedView view;
     zenwoq::PackedBuffer bytes;  // NULL where the caller owns them
+    // Where it wants to know that they are needed no longer:
+    zenwoq_release_fn release = nullptr;
+    void* user = nullptr;
+
+    Owned(const zenwoq::PackedView& of, zenwoq::PackedBuffer own) : view(of), bytes(std::move(own)) {}
+    Owned(const Owned&) = delete;
+    Owned& operator=(const Owned&) = delete;
+    ~Owned() {
+      if (release != nullptr) release(user);
+    }
   };
-  std::shared_ptr<const Owned> owned;
+  std::shared_ptr<Owned> owned;
   std::string text;
 
   explicit zenwoq_weight(const zenwoq::PackedView& view, zenwoq::PackedBuffer bytes)
-      : owned(std::make_shared<const Owned>(Owned{view, std::move(bytes)})), text(view.header.text()) {}
+      : owned(std::make_shared<Owned>(view, std::move(bytes))), text(view.header.text()) {}
   const zenwoq::PackedHeader& header() const { return owned->view.header; }
 };
 

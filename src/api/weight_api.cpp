@@ -42,6 +42,14 @@ Status check_output(const char* name, const void* buffer, std::size_t bytes, std
   return {};
 }
 
+Status borrow(const void* packed, std::size_t bytes, PackedView* view) {
+  if (Status status = check_pointer("packed", packed); !status.ok()) return status;
+  if (reinterpret_cast<std::uintptr_t>(packed) % ZENWOQ_PACKED_ALIGNMENT != 0) {
+    return invalid("packed at {}: borrowed bytes must be 64-byte aligned (or ask for a copy)", fmt::ptr(packed));
+  }
+  return open_packed(packed, bytes, view);
+}
+
 // Packs on the context's threads. The error is the one that a single thread would find first.
 Status pack_parallel(Context& context, const PackedHeader& header, const zenwoq_weight_source& source,
                      std::uint8_t* packed) {
@@ -171,11 +179,10 @@ zenwoq_status zenwoq_weight_open(const void* packed, size_t packed_bytes, zenwoq
     if (ownership != ZENWOQ_BORROW && ownership != ZENWOQ_COPY) {
       return invalid("ownership {}: must be borrow (0) or copy (1)", static_cast<int>(ownership));
     }
-    if (ownership == ZENWOQ_BORROW && reinterpret_cast<std::uintptr_t>(packed) % ZENWOQ_PACKED_ALIGNMENT != 0) {
-      return invalid("packed at {}: borrowed bytes must be 64-byte aligned (or ask for a copy)", fmt::ptr(packed));
-    }
     PackedView view;
-    if (Status status = open_packed(packed, packed_bytes, &view); !status.ok()) return status;
+    Status status =
+        ownership == ZENWOQ_BORROW ? borrow(packed, packed_bytes, &view) : open_packed(packed, packed_bytes, &view);
+    if (!status.ok()) return status;
     PackedBuffer owned;
     if (ownership == ZENWOQ_COPY) {
       owned = allocate_packed(view.header.total_bytes);
@@ -187,6 +194,22 @@ zenwoq_status zenwoq_weight_open(const void* packed, size_t packed_bytes, zenwoq
       view.base = owned.get();
     }
     *weight = new zenwoq_weight(view, std::move(owned));
+    return {};
+  });
+}
+
+zenwoq_status zenwoq_weight_open_kept(const void* packed, size_t packed_bytes, zenwoq_release_fn release, void* user,
+                                      zenwoq_weight** weight) {
+  return at_boundary([&]() -> Status {
+    if (Status status = check_pointer("weight", weight); !status.ok()) return status;
+    *weight = nullptr;
+    if (release == nullptr) return invalid("release is NULL");
+    PackedView view;
+    if (Status status = borrow(packed, packed_bytes, &view); !status.ok()) return status;
+    auto opened = std::make_unique<zenwoq_weight>(view, nullptr);
+    opened->owned->release = release;  // only now: after an error the bytes are still the caller's
+    opened->owned->user = user;
+    *weight = opened.release();
     return {};
   });
 }
