@@ -148,7 +148,8 @@ void register_weight_benchmarks(Session& session) {
     }
     add_threads("weight/create", [](auto& state, Session& s, unsigned t) { create_row(state, s, t); });
   }
-  for (const auto& [name, layout] : {std::pair("nibbles", ZENWOQ_CODES_NIBBLES), std::pair("gptq", ZENWOQ_CODES_GPTQ)}) {
+  for (const auto& [name, layout] :
+       {std::pair("nibbles", ZENWOQ_CODES_NIBBLES), std::pair("gptq", ZENWOQ_CODES_GPTQ)}) {
     add(fmt::format("weight/pack/{}/act_order/t1", name),
         [&session, layout = layout](benchmark::State& state) { pack_row(state, session, layout, 1, true); });
   }

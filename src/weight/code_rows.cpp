@@ -24,8 +24,8 @@ constexpr BlockFormat kBlockFormats[] = {
 
 constexpr std::size_t kWordCodes = 8;
 
-// Four matrices side by side: nibble i of word k becomes nibble k of word i; halves, bytes and nibbles change places across
-// the diagonal.
+// Four matrices side by side: nibble i of word k becomes nibble k of word i; halves, bytes and nibbles change places
+// across the diagonal.
 void transpose_nibbles(__m128i (&w)[kWordCodes]) {
   const auto swap = [&](std::size_t distance, int shift, std::uint32_t mask) {
     for (std::size_t i = 0; i < kWordCodes; ++i) {
