@@ -11,6 +11,7 @@ import threading
 import weakref
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,7 @@ import zenwoq
 import zenwoq.torch
 from conftest import FIXTURES, expected_of
 from safetensors.numpy import save_file
+from safetensors.torch import load_file
 
 CASES = FIXTURES / "formats"
 
@@ -116,6 +118,62 @@ def test_what_is_unpacked_of_scales_of_two_levels():
     assert np.array_equal(values.astype(np.float32), layer.dequantize())
     e8m0 = next(iter(zenwoq.load(CASES / "gguf" / "mxfp4").values())).weight()
     assert e8m0.unpack()[1].dtype == np.uint8 and e8m0.scale_dtype == "e8m0"
+
+
+def test_tensors_of_plain_numbers(tmp_path):
+    checkpoint = zenwoq.load(FIXTURES / "torchao_intx.safetensors")
+    expected = load_file(FIXTURES / "torchao_intx.safetensors")["norm.weight"]
+    values = checkpoint.tensor("norm.weight")
+    assert values.dtype == ml_dtypes.bfloat16 and np.array_equal(values.astype(np.float32), expected.float().numpy())
+    assert np.array_equal(checkpoint.tensor("norm.weight", dtype="float32"), expected.float().numpy())
+    out = torch.empty(expected.shape, dtype=torch.bfloat16)
+    assert checkpoint.tensor("norm.weight", out=out) is out and torch.equal(out, expected)
+    (left,) = checkpoint.left_alone
+    assert (left.type, left.shape, left.nbytes) == ("BF16", tuple(expected.shape), expected.nbytes)
+    for wrong in (torch.empty(3, dtype=torch.bfloat16), torch.empty(expected.shape, dtype=torch.float16)):
+        with pytest.raises(ValueError, match=r"out (has shape|holds)"):
+            checkpoint.tensor("norm.weight", out=wrong)
+    with pytest.raises(zenwoq.Error, match="must be"):
+        checkpoint.tensor("norm.weight", dtype="float16")
+    with pytest.raises(KeyError, match="nothing is no tensor"):
+        checkpoint.tensor("nothing")
+    (q6, *_) = (t for t in zenwoq.load(CASES / "gguf" / "mixed_q4_k_m").left_alone if t.type == "q6_k")
+    unpacked = zenwoq.load(CASES / "gguf" / "mixed_q4_k_m").tensor(q6.name)
+    assert unpacked.dtype == np.float32 and unpacked.shape == q6.shape and unpacked.any()
+
+
+def test_a_zwq_file(tmp_path):
+    path = tmp_path / "model.zwq"
+    source = zenwoq.load(CASES / "gptq" / "v1_act_order_g32")
+    source.convert(path)
+    assert source.config["model_type"] == "llama"
+    with pytest.raises(zenwoq.Error) as caught:
+        source.verify()
+    assert caught.value.status == "ZENWOQ_ERROR_UNSUPPORTED"
+    checkpoint = zenwoq.load(path)
+    checkpoint.verify()
+    assert checkpoint.config == source.config and list(checkpoint) == list(source)
+    for name, layer in checkpoint.items():
+        assert layer.format == f"zwq of {source[name].format}"
+        weight = layer.mapped()
+        assert weight.packed == layer.weight().packed == source[name].weight().packed
+    assert np.array_equal(checkpoint.tensor("model.norm.weight"), source.tensor("model.norm.weight"))
+    mapped = [line for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(str(path))]
+    assert mapped
+    expected = layer.dequantize()
+    checkpoint.close()
+    del checkpoint, layer
+    assert np.array_equal(weight.dequantize(), expected)  # the file stays mapped
+    damaged = bytearray(path.read_bytes())
+    damaged[-70] ^= 1
+    path.with_name("damaged.zwq").write_bytes(damaged)
+    with pytest.raises(ValueError, match="damaged"):
+        zenwoq.load(path.with_name("damaged.zwq")).verify()
+    with pytest.raises(ValueError, match="nowhere"):
+        source.convert(tmp_path / "nowhere" / "x.zwq")
+    with pytest.raises(zenwoq.Error) as caught:
+        next(iter(source.values())).mapped()
+    assert caught.value.status == "ZENWOQ_ERROR_UNSUPPORTED"
 
 
 def test_weights_outlive_their_checkpoint_and_memory_goes_with_the_last():

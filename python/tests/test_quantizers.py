@@ -284,6 +284,27 @@ def test_from_checkpoint_saves_compiles_and_generates(gptq, tmp_path):
     assert (compiled - expected).abs().max() <= 0.05 * expected.abs().max()
 
 
+def test_from_checkpoint_of_a_zwq_file(gptq, tmp_path):
+    path = tmp_path / "model.zwq"
+    zenwoq.load(gptq).convert(path)
+    expected = zenwoq.torch.from_checkpoint(gptq, progress=False)
+    for opened in (path, tmp_path):  # the file, or the folder that has no other
+        model = zenwoq.torch.from_checkpoint(opened, progress=False)
+        assert len(model.zenwoq_report.replaced) == 14
+        assert torch.equal(logits(model), logits(expected))
+        address = model.model.layers[0].mlp.down_proj.packed.data_ptr()
+        places = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+        files = [
+            place[-1]
+            for place in places
+            if int(place[0].split("-")[0], 16) <= address < int(place[0].split("-")[1], 16)
+        ]
+        assert files == [str(path)]
+        model.save_pretrained(tmp_path / "saved")
+        assert torch.equal(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "saved")), logits(expected))
+        shutil.rmtree(tmp_path / "saved")
+
+
 def test_from_checkpoint_refuses_what_does_not_fill_the_model(gptq, tmp_path):
     def changed(change) -> Path:
         folder = tmp_path / str(len(list(tmp_path.iterdir())))

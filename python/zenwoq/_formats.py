@@ -38,12 +38,19 @@ class LeftAlone:
     Attributes:
         name: of the tensor, or of the weight that it is a part of.
         reason: why it is left alone: ``"2-D bf16, not quantized"``.
-        is_dense: whether it is a tensor of plain numbers, not a quantized one that is not read.
+        is_dense: whether it has numbers that :meth:`Checkpoint.tensor` gives: floats, or blocks of GGUF's that are
+            unpacked to them (Q5, Q6, Q8).
+        type: of its elements, as the file spells it: ``"BF16"``, ``"q6_k"``; empty if it is no single tensor.
+        shape: rows first; empty if it is no single tensor.
+        nbytes: its bytes in the file.
     """
 
     name: str
     reason: str
     is_dense: bool
+    type: str
+    shape: tuple[int, ...]
+    nbytes: int
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,22 @@ class Layer:
         """
         return Weight.from_packed(self.packed(expert))
 
+    def mapped(self, expert: int = 0) -> Weight:
+        """The weight of a .zwq file in the file's pages, which processes share: nothing is read before it is needed.
+
+        The file stays mapped while the weight lives, whether the checkpoint is open or not. (:meth:`weight` copies into
+        huge pages, from which products of few rows are faster.)
+
+        Raises:
+            ValueError: there is no such expert, or the packed weight is damaged.
+            Error: the checkpoint is no .zwq file (``ZENWOQ_ERROR_UNSUPPORTED``).
+        """
+        return Weight.from_packed(self.mapped_bytes(expert))
+
+    def mapped_bytes(self, expert: int = 0) -> memoryview:
+        """The packed bytes of :meth:`mapped`. They must not be written to: the system answers with SIGSEGV."""
+        return _library.map_weight(*self._place(expert)).packed()
+
     def packed(self, expert: int = 0, threads: int = 0) -> memoryview:
         """The packed bytes of a weight, in memory that lives as long as any view of it.
 
@@ -169,6 +192,17 @@ class Layer:
         return f"zenwoq.Layer({self.name!r}, {self.shape[0]} x {self.shape[1]}{experts}, {self.format}: {self.text!r})"
 
 
+def _left_alone(name: str, info: TensorInfo) -> LeftAlone:
+    return LeftAlone(
+        name=name,
+        reason=info.reason.decode(),
+        is_dense=info.kind == Kind.DENSE,
+        type=info.type.decode(),
+        shape=tuple(info.shape[: info.rank]),
+        nbytes=int(info.source_bytes),
+    )
+
+
 def _layer_info(index: int, info: TensorInfo) -> _LayerInfo:
     return _LayerInfo(
         index=index,
@@ -201,6 +235,7 @@ class Checkpoint(Mapping[str, Layer]):
         self._close = weakref.finalize(self, _library.destroy_checkpoint, handle)
         self._close.atexit = False  # the process's memory goes by itself
         self._layers: dict[str, _LayerInfo] = {}
+        self._tensors: dict[str, tuple[int, LeftAlone, int]] = {}  # dense ones: index, itself, type of its values
         self.left_alone = []
         count = c_size_t()
         _library.call_formats("zenwoq_checkpoint_count", handle, byref(count))
@@ -211,7 +246,10 @@ class Checkpoint(Mapping[str, Layer]):
             if info.kind == Kind.LAYER:
                 self._layers[name] = _layer_info(index, info)
             else:
-                self.left_alone.append(LeftAlone(name, info.reason.decode(), info.kind == Kind.DENSE))
+                left = _left_alone(name, info)
+                self.left_alone.append(left)
+                if left.is_dense:
+                    self._tensors[name] = (index, left, info.values_type)
 
     def __getitem__(self, name: str) -> Layer:
         info = self._layers.get(name) or self._layers.get(name.removesuffix(".weight"))
@@ -240,6 +278,73 @@ class Checkpoint(Mapping[str, Layer]):
         self._handle = None
         self._close()
 
+    @property
+    def config(self) -> Any:
+        """The config.json of the model: what a .zwq file holds of it, or the file beside the checkpoint; or None.
+
+        Raises ValueError if it is no JSON.
+        """
+        text = _library.config_of(self._open())
+        return None if text is None else json.loads(text)
+
+    def tensor(self, name: str, *, dtype: str | None = None, out: Any = None) -> Any:
+        """A tensor of plain numbers, such as a norm or an embedding.
+
+        Args:
+            name: as in `left_alone`.
+            dtype: ``"float32"``, or the type in which its values are exact; None is that type.
+            out: an array of that type and the tensor's shape, contiguous, writable; None makes a NumPy array.
+
+        Returns:
+            out, or the new array.
+
+        Raises:
+            KeyError: there is no such tensor, or it is of another kind (`left_alone` says of which).
+            ValueError: `out` does not fit, or the type would lose bits.
+        """
+        if name not in self._tensors:
+            raise KeyError(f"{name} is no tensor of plain numbers")
+        index, left, values_type = self._tensors[name]
+        kind = Dtype(values_type) if dtype is None else Dtype[dtype.upper()]
+        values = _arrays.empty_like(None, left.shape, kind.text) if out is None else out
+        array = _arrays.as_array("out", values)
+        if array.dtype not in (kind.text, "uint16" if kind is Dtype.BFLOAT16 else kind.text) or not array.writable:
+            raise ValueError(f"out holds {array.dtype}: must be writable {kind.text}")
+        if array.shape != left.shape or not array.is_contiguous():
+            raise ValueError(f"out has shape {array.shape}, must be contiguous {left.shape}")
+        _library.call_formats("zenwoq_checkpoint_values", self._open(), index, kind, array.address, array.nbytes)
+        return values
+
+    def tensor_dtype(self, name: str) -> str:
+        """The type in which the values of a tensor of plain numbers are exact: ``"bfloat16"``. Raises KeyError."""
+        return Dtype(self._tensors[name][2]).text
+
+    def verify(self) -> None:
+        """Reads all of a .zwq file and compares it with its checksums.
+
+        Raises:
+            ValueError: it is damaged; names what is.
+            Error: the checkpoint is no .zwq file (``ZENWOQ_ERROR_UNSUPPORTED``).
+        """
+        _library.call_formats("zenwoq_checkpoint_verify", self._open())
+
+    def convert(self, path: str | os.PathLike[str], *, skip: bool = False) -> None:
+        """Writes layers, biases, tensors of plain numbers and config.json to a .zwq file, whole or not at all.
+
+        Args:
+            path: of the file.
+            skip: whether to leave out what cannot be written, in place of failing.
+
+        Raises:
+            Error: a tensor cannot be written, and skip is not set (``ZENWOQ_ERROR_UNSUPPORTED``).
+            ValueError: the file cannot be written, or the checkpoint has a value that cannot be.
+            MemoryError: there is no memory for a weight.
+        """
+        options = ctypes.byref(_library.ConvertOptions(skip=int(skip)))
+        _library.call_formats(
+            "zenwoq_checkpoint_convert", self._open(), _library.context(), os.fsencode(Path(path)), options
+        )
+
     def _open(self) -> ctypes.c_void_p:
         if self._handle is None:
             raise ValueError("the checkpoint is closed")
@@ -258,8 +363,8 @@ def load(path: str | os.PathLike[str], *, opaque_layout: str = "avx512") -> Chec
     Files are mapped, not read: that takes milliseconds, and they must not change while the checkpoint is open.
 
     Args:
-        path: a ``.safetensors`` file, a ``.safetensors.index.json``, a ``.gguf`` file, or a folder with one of them and
-            its ``config.json``.
+        path: a ``.safetensors`` file, a ``.safetensors.index.json``, a ``.gguf``, ``.onnx`` or ``.zwq`` file, or a
+            folder with one of them and its ``config.json``.
         opaque_layout: the CPU that packed weights of TorchAO's ``Int4OpaqueTensor``: ``"avx512"`` or ``"avx2"``.
 
     Raises:

@@ -332,6 +332,18 @@ class TensorInfo(_Sized):
     ]
 
 
+class ConvertOptions(_Sized):
+    """``zenwoq_convert_options``."""
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("skip", c_uint32),
+        ("reserved", c_uint32),
+        ("progress", c_void_p),
+        ("progress_user", c_void_p),
+    ]
+
+
 _SIGNATURES: dict[str, list[Any]] = {
     "zenwoq_code_table_fill": [c_int, POINTER(c_float)],
     "zenwoq_context_create": [POINTER(ContextOptions), POINTER(c_void_p)],
@@ -349,12 +361,17 @@ _SIGNATURES: dict[str, list[Any]] = {
 
 _FORMATS_SIGNATURES: dict[str, list[Any]] = {
     "zenwoq_checkpoint_bias": [c_void_p, c_size_t, c_size_t, c_int, c_void_p, c_size_t],
+    "zenwoq_checkpoint_config": [c_void_p, POINTER(c_void_p), POINTER(c_size_t)],
+    "zenwoq_checkpoint_convert": [c_void_p, c_void_p, c_char_p, POINTER(ConvertOptions)],
     "zenwoq_checkpoint_count": [c_void_p, POINTER(c_size_t)],
     "zenwoq_checkpoint_find": [c_void_p, c_char_p, POINTER(c_size_t)],
     "zenwoq_checkpoint_info": [c_void_p, c_size_t, POINTER(TensorInfo)],
     "zenwoq_checkpoint_load": [c_void_p, c_size_t, c_size_t, c_void_p, POINTER(c_void_p)],
+    "zenwoq_checkpoint_map": [c_void_p, c_size_t, c_size_t, POINTER(c_void_p)],
     "zenwoq_checkpoint_open": [c_char_p, POINTER(CheckpointOptions), POINTER(c_void_p)],
     "zenwoq_checkpoint_open_tensors": [POINTER(Tensors), POINTER(CheckpointOptions), POINTER(c_void_p)],
+    "zenwoq_checkpoint_values": [c_void_p, c_size_t, c_int, c_void_p, c_size_t],
+    "zenwoq_checkpoint_verify": [c_void_p],
 }
 
 
@@ -553,6 +570,20 @@ def open_tensors(tensors: list[Tensor], config: bytes | None, metadata: bytes | 
 def destroy_checkpoint(handle: c_void_p) -> None:
     """Closes a checkpoint. Weights that were loaded stay."""
     _formats().zenwoq_checkpoint_destroy(handle)
+
+
+def config_of(checkpoint: c_void_p) -> bytes | None:
+    """The text of a checkpoint's config.json; None if there is none."""
+    text, size = c_void_p(), c_size_t()
+    call_formats("zenwoq_checkpoint_config", checkpoint, byref(text), byref(size))
+    return ctypes.string_at(text.value, size.value) if text.value else None
+
+
+def map_weight(checkpoint: c_void_p, index: int, expert: int) -> LoadedWeight:
+    """A weight of a .zwq file, in the file's pages."""
+    handle = c_void_p()
+    call_formats("zenwoq_checkpoint_map", checkpoint, index, expert, byref(handle))
+    return LoadedWeight(handle)
 
 
 def load_weight(checkpoint: c_void_p, index: int, expert: int, threads: int) -> LoadedWeight:

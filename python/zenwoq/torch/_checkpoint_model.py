@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING, register_quantization_config, register_quantizer
 from transformers.quantizers.base import HfQuantizer
@@ -67,7 +66,9 @@ class _Loading:
         if layer.has_bias != (linear.bias is not None):
             which = "the file and not in the model" if layer.has_bias else "the model and not in the file"
             raise ValueError(f"{layer.name}: its bias is in {which}")
-        packed = torch.frombuffer(layer.packed(threads=torch.get_num_threads()), dtype=torch.uint8)
+        is_mapped = layer.format.startswith("zwq ")
+        memory = layer.mapped_bytes() if is_mapped else layer.packed(threads=torch.get_num_threads())
+        packed = torch.frombuffer(memory, dtype=torch.uint8)
         replace_linear(model, own, torch.empty_like(packed, device="meta"), linear.weight.dtype)
         self.state[f"{layer.name}.packed"] = packed
         if layer.has_bias:
@@ -138,7 +139,7 @@ def _register() -> None:
 
 
 def make_model(
-    folder: Path,
+    path: Path,
     *,
     dtype: torch.dtype,
     model_class: Any,
@@ -148,13 +149,11 @@ def make_model(
 ) -> Any:
     """What :func:`zenwoq.torch.from_checkpoint` does."""
     _register()
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    with zenwoq.load(folder, opaque_layout=opaque_layout) as checkpoint, ExitStack() as files:
+    with zenwoq.load(path, opaque_layout=opaque_layout) as checkpoint:
+        config = _config_of(path, checkpoint)
         if not len(checkpoint):
-            raise ValueError(f"{folder} has no 4-bit layer: load it with transformers")
-        loading = _Loading(checkpoint, dict(_dense(checkpoint, folder, files)), progress)
-        if hasattr(config, "quantization_config"):
-            del config.quantization_config  # which would ask for the format's own loader
+            raise ValueError(f"{path} has no 4-bit layer: load it with transformers")
+        loading = _Loading(checkpoint, dict(_dense(path, checkpoint)), progress)
         model, info = _class_of(config, model_class).from_pretrained(
             None,
             config=config,
@@ -165,12 +164,27 @@ def make_model(
             ignore_mismatched_sizes=True,  # which are errors below
             **kwargs,
         )
-    _check_filled(folder, info)
-    if model.can_generate() and (folder / "generation_config.json").is_file():
-        model.generation_config = transformers.GenerationConfig.from_pretrained(folder, local_files_only=True)
-    model.config.name_or_path = str(folder)
+    _check_filled(path, info)
+    generation = (path if path.is_dir() else path.parent) / "generation_config.json"
+    if model.can_generate() and generation.is_file():
+        model.generation_config = transformers.GenerationConfig.from_pretrained(
+            generation.parent, local_files_only=True
+        )
+    model.config.name_or_path = str(path)
     model.zenwoq_report = loading.report
     return model
+
+
+def _config_of(path: Path, checkpoint: Checkpoint) -> Any:
+    """The config of transformers, without the quantization, which would ask for the format's own loader."""
+    text = checkpoint.config
+    if not isinstance(text, dict):
+        raise ValueError(f"{path}: there is no config.json, which says what the model is (of a GGUF file's model: "
+                         f"zenwoq.torch.keep_gguf_packed)")  # fmt: skip
+    kind = text.get("model_type")
+    if kind not in CONFIG_MAPPING:
+        raise ValueError(f"{path}: config.json has model_type {kind!r}, which this transformers does not know")
+    return CONFIG_MAPPING[kind].from_dict({key: value for key, value in text.items() if "quantization" not in key})
 
 
 def _class_of(config: Any, model_class: Any) -> Any:
@@ -183,25 +197,23 @@ def _class_of(config: Any, model_class: Any) -> Any:
     return known[0] if known else MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
 
 
-def _dense(checkpoint: Checkpoint, folder: Path, files: ExitStack) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors that are no part of a quantized weight, mapped. Raises ValueError for a weight that is not read."""
-    from safetensors import safe_open
-
-    opened = [files.enter_context(safe_open(file, framework="pt")) for file in sorted(folder.glob("*.safetensors"))]
-    owners = {name: file for file in opened for name in file.keys()}  # noqa: SIM118
-    refused = []
-    for left in checkpoint.left_alone:
-        owner = owners.get(left.name)
-        plain = owner is not None and (left.is_dense or len(owner.get_slice(left.name).get_shape()) < 2)
-        if owner is not None and plain:
-            yield left.name, owner.get_tensor(left.name)
-        else:
-            refused.append(f"{left.name} ({left.reason})")
+def _dense(path: Path, checkpoint: Checkpoint) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of plain numbers. Raises ValueError for a weight that is not read."""
+    # Tables of integers, which a model may not need, are missed below if it does.
+    refused = [
+        f"{left.name} ({left.reason})"
+        for left in checkpoint.left_alone
+        if not left.is_dense and not (left.type and len(left.shape) < 2)
+    ]
     if refused:
-        raise ValueError(f"{folder}: not read: {_listed(refused)}")
+        raise ValueError(f"{path}: not read: {_listed(refused)}")
+    for left in checkpoint.left_alone:
+        if left.is_dense:
+            values = torch.empty(left.shape, dtype=getattr(torch, checkpoint.tensor_dtype(left.name)))
+            yield left.name, checkpoint.tensor(left.name, out=values)
 
 
-def _check_filled(folder: Path, info: Any) -> None:
+def _check_filled(path: Path, info: Any) -> None:
     problems = []
     for key, text in (
         ("missing_keys", "no tensor in the files for"),
@@ -212,7 +224,7 @@ def _check_filled(folder: Path, info: Any) -> None:
         if names:
             problems.append(f"{text} {_listed(names)}")
     if problems:
-        raise ValueError(f"{folder} does not fill the model of its config: {'; '.join(problems)}")
+        raise ValueError(f"{path} does not fill the model of its config: {'; '.join(problems)}")
 
 
 def _listed(names: list[str]) -> str:

@@ -20,7 +20,7 @@ def from_checkpoint(
     opaque_layout: str = "avx512",
     **kwargs: Any,
 ) -> Any:
-    """Makes a model of transformers from a folder with a 4-bit checkpoint in safetensors files.
+    """Makes a model of transformers from a 4-bit checkpoint: a folder with safetensors files, or a .zwq file.
 
     For formats whose own loaders need a GPU or packages that are not there: GPTQ, AWQ, compressed-tensors,
     bitsandbytes, AutoRound, ModelOpt, MLX, TorchAO (docs/formats.md). Only config.json and the files are read: no code
@@ -30,7 +30,7 @@ def from_checkpoint(
     No other thread should load a model meanwhile.
 
     Args:
-        path: the folder.
+        path: the folder, or the file; of a .zwq file packed weights are mapped, in pages that processes share.
         dtype: of everything that is not packed.
         model_class: a class of transformers; None is the one that config.json names.
         progress: as :func:`optimize` has it.
@@ -45,12 +45,8 @@ def from_checkpoint(
             files, or one of the files has no place in the model; all are named.
         MemoryError: there is no memory for it.
     """
-    folder = Path(path)
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder}: there is no config.json, which says what the model is (of a GGUF file's model: "
-                         f"zenwoq.torch.keep_gguf_packed)")  # fmt: skip
     from zenwoq.torch._checkpoint_model import make_model
 
     return make_model(
-        folder, dtype=dtype, model_class=model_class, progress=progress, opaque_layout=opaque_layout, **kwargs
+        Path(path), dtype=dtype, model_class=model_class, progress=progress, opaque_layout=opaque_layout, **kwargs
     )
