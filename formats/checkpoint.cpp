@@ -225,8 +225,9 @@ fs::path checkpoint_in(const fs::path& directory) {
     if (files.size() > 1) fail("{}: the directory has {} {} files, name one of them", where, files.size(), extension);
     if (files.size() == 1) return files[0];
   }
-  fail("{}: the directory has no model.safetensors.index.json, no model.safetensors, no .gguf, no .onnx and no .zwq file",
-       where);
+  fail(
+      "{}: the directory has no model.safetensors.index.json, no model.safetensors, no .gguf, no .onnx and no .zwq file",
+      where);
 }
 
 // The file's own, else the one beside it.
