@@ -87,6 +87,8 @@ std::string rest_reason(const GgufTensor& tensor) {
 
 // What no format has taken.
 void leave_rest(Contents& contents, FoundLayers& found) {
+  found.left_alone.reserve(found.left_alone.size() + contents.set.tensors.size() + contents.set.left_alone.size() +
+                           contents.gguf.size());
   for (const auto& [name, tensor] : contents.set.tensors) {
     found.left_alone.push_back({name, plain_tensor_reason(tensor), float_type(tensor.dtype).has_value()});
   }
