@@ -81,7 +81,7 @@ void change_tensor(json& header, Random& random) {
       "a_blocks", "a_scales", "a_bias", "a._weight_qdata", "a._weight_scale", "a._weight_zero_point", "a._weight_scale_and_zero",
       "a._weight_act_pre_scale", "a.weight:qdata", "a.weight:scale", "a.bias:_data", "a.weight.absmax", "a.weight.quant_map",
       "a.weight.nested_absmax", "a.weight.nested_quant_map", "a.weight.quant_state.bitsandbytes__nf4"};
-  const std::string name = any_of(header, random).is_object() ? std::next(header.begin(), static_cast<std::ptrdiff_t>(random() % header.size())).key() : "";
+  const std::string name = std::next(header.begin(), static_cast<std::ptrdiff_t>(random() % header.size())).key();
   json& tensor = header.at(name);
   if (name == "__metadata__" || !tensor.is_object()) return;
   json& shape = tensor.at("shape");
@@ -108,7 +108,7 @@ bool set_offsets(json& header, FileBytes* data) {
   FileBytes moved;
   for (auto& [name, tensor] : header.items()) {
     if (name == "__metadata__") continue;
-    const json& offsets = tensor.at("data_offsets");
+    const json offsets = tensor.at("data_offsets");
     const auto begin = offsets.at(0).get<std::uint64_t>(), end = offsets.at(1).get<std::uint64_t>();
     if (begin > end || end > data->size()) return false;
     const std::size_t bytes = formats::element_bits(tensor.at("dtype").get<std::string>()) ? bytes_of(tensor) : end - begin;
