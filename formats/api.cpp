@@ -107,28 +107,67 @@ std::size_t struct_size(const char* name, const Struct* caller, std::size_t firs
   return size;
 }
 
+// A struct that the caller fills: fields that an older caller lacks are zero; those that this library lacks must be.
+template <typename Struct>
+Struct read_struct(const char* name, const Struct* caller, std::size_t first_size) {
+  const std::size_t size = struct_size(name, caller, first_size);
+  const auto* bytes = reinterpret_cast<const unsigned char*>(caller);
+  if (std::any_of(bytes + std::min(size, sizeof *caller), bytes + size, [](unsigned char byte) { return byte != 0; })) {
+    refuse("{} has fields set that this version ({}) does not know", name, zenwoq_version());
+  }
+  Struct own{};
+  std::memcpy(static_cast<void*>(&own), caller, std::min(size, sizeof own));
+  return own;
+}
+
 constexpr std::size_t kFirstOptionsSize = 16;
 constexpr std::size_t kFirstInfoSize = 96;
-static_assert(kFirstOptionsSize <= sizeof(zenwoq_checkpoint_options) && kFirstInfoSize <= sizeof(zenwoq_tensor_info));
+constexpr std::size_t kFirstTensorSize = 56;
+constexpr std::size_t kFirstTensorsSize = 40;
+static_assert(kFirstOptionsSize <= sizeof(zenwoq_checkpoint_options) && kFirstInfoSize <= sizeof(zenwoq_tensor_info) &&
+              kFirstTensorSize <= sizeof(zenwoq_tensor) && kFirstTensorsSize <= sizeof(zenwoq_tensors));
 
-// Fields that an older caller lacks have their defaults; those that this library lacks must be zero.
 ReadOptions read_options(const zenwoq_checkpoint_options* caller) {
   constexpr const char* kName = "zenwoq_checkpoint_options";
   if (caller == nullptr) return {};
-  const std::size_t size = struct_size(kName, caller, kFirstOptionsSize);
-  const auto* bytes = reinterpret_cast<const unsigned char*>(caller);
-  if (std::any_of(bytes + std::min(size, sizeof *caller), bytes + size, [](unsigned char byte) { return byte != 0; })) {
-    refuse("{} has fields set that this version ({}) does not know", kName, zenwoq_version());
-  }
-  zenwoq_checkpoint_options options;
-  zenwoq_checkpoint_options_init(&options);
-  std::memcpy(&options, caller, std::min(size, sizeof options));
+  const zenwoq_checkpoint_options options = read_struct(kName, caller, kFirstOptionsSize);
   if (options.reserved != 0) refuse("{}->reserved is {}: must be 0", kName, options.reserved);
   switch (options.opaque_layout) {
     case ZENWOQ_OPAQUE_AVX512: return {ReadOptions::OpaqueLayout::avx512};
     case ZENWOQ_OPAQUE_AVX2: return {ReadOptions::OpaqueLayout::avx2};
   }
   refuse("opaque_layout {}: must be avx512 (0) or avx2 (1)", static_cast<int>(options.opaque_layout));
+}
+
+constexpr std::size_t kMaxRank = 8;
+
+GivenTensor read_tensor(const zenwoq_tensor& tensor, std::size_t index) {
+  if (tensor.name == nullptr || tensor.type == nullptr) refuse("tensors[{}] has no name, or no type", index);
+  if (tensor.rank > kMaxRank) refuse("tensors[{}].rank is {}: must be at most {}", index, tensor.rank, kMaxRank);
+  if (tensor.rank != 0 && tensor.shape == nullptr) refuse("tensors[{}].shape is NULL", index);
+  if (tensor.data_bytes != 0 && tensor.data == nullptr) refuse("tensors[{}].data is NULL", index);
+  GivenTensor given{tensor.name, tensor.type, {}, {}};
+  if (tensor.rank != 0) given.shape.assign(tensor.shape, tensor.shape + tensor.rank);
+  given.data = {static_cast<const std::uint8_t*>(tensor.data), tensor.data_bytes};
+  return given;
+}
+
+// The tensors lie as far apart as the caller's struct is large.
+std::vector<GivenTensor> read_tensors(const zenwoq_tensors& tensors) {
+  std::vector<GivenTensor> given;
+  if (tensors.count == 0) return given;
+  require_pointer("tensors", tensors.tensors);
+  const std::size_t distance = struct_size("zenwoq_tensor", tensors.tensors, kFirstTensorSize);
+  const auto* next = reinterpret_cast<const unsigned char*>(tensors.tensors);
+  for (std::size_t i = 0; i < tensors.count; ++i, next += distance) {
+    const zenwoq_tensor tensor =
+        read_struct("zenwoq_tensor", reinterpret_cast<const zenwoq_tensor*>(next), kFirstTensorSize);
+    if (tensor.struct_size != distance) {
+      refuse("tensors[{}].struct_size is {}, that of the first {}", i, tensor.struct_size, distance);
+    }
+    given.push_back(read_tensor(tensor, i));
+  }
+  return given;
 }
 
 const Entry& entry_at(const zenwoq_checkpoint* checkpoint, std::size_t index) {
@@ -197,6 +236,18 @@ zenwoq_status zenwoq_checkpoint_open(const char* path, const zenwoq_checkpoint_o
     *checkpoint = nullptr;
     require_pointer("path", path);
     *checkpoint = new zenwoq_checkpoint(open_checkpoint(path, read_options(options)));
+  });
+}
+
+zenwoq_status zenwoq_checkpoint_open_tensors(const zenwoq_tensors* tensors, const zenwoq_checkpoint_options* options,
+                                             zenwoq_checkpoint** checkpoint) {
+  return at_boundary([&] {
+    require_pointer("checkpoint", checkpoint);
+    *checkpoint = nullptr;
+    const zenwoq_tensors given = read_struct("zenwoq_tensors", tensors, kFirstTensorsSize);
+    const auto text = [](const char* optional) { return std::string(optional == nullptr ? "" : optional); };
+    *checkpoint = new zenwoq_checkpoint(
+        open_tensors(read_tensors(given), text(given.config), text(given.metadata), read_options(options)));
   });
 }
 

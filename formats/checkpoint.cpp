@@ -16,6 +16,7 @@
 #include "formats/container/gguf_model.h"
 #include "formats/container/safetensors.h"
 #include "formats/container/sharded.h"
+#include "formats/container/strict_json.h"
 #include "formats/container/text.h"
 #include "formats/formats.h"
 
@@ -98,6 +99,69 @@ void leave_rest(Contents& contents, FoundLayers& found) {
   }
 }
 
+FoundLayers find_layers(Contents& contents) {
+  FoundLayers found;
+  for (const Format& format : formats()) format.find(contents, found);
+  leave_rest(contents, found);
+  return found;
+}
+
+// What lies beside tensors in memory.
+class GivenConfig final : public Files {
+ public:
+  explicit GivenConfig(std::string text) : text_(std::move(text)) {}
+
+  ByteView require(const std::string& name) override {
+    const std::optional<ByteView> bytes = find(name);
+    if (!bytes) fail("there is no {} beside tensors in memory", shown(name));
+    return *bytes;
+  }
+  std::optional<ByteView> find(const std::string& name) override {
+    if (text_.empty() || name != "config.json") return std::nullopt;
+    return ByteView(reinterpret_cast<const std::uint8_t*>(text_.data()), text_.size());
+  }
+
+ private:
+  std::string text_;
+};
+
+// Of the bytes of a tensor of blocks; throws ReadError unless rows are whole blocks, and all bytes are there.
+void check_blocks(const GivenTensor& given, const GgmlType& type, const std::string& where) {
+  const std::uint64_t columns = given.shape.empty() ? 1 : given.shape.back();
+  if (columns % type.block_elements != 0) {
+    fail("{}: rows of {} values are no whole number of blocks of {}", where, columns, type.block_elements);
+  }
+  std::optional<std::uint64_t> bytes = checked_product(columns / type.block_elements, type.block_bytes);
+  for (std::size_t i = 0; i + 1 < given.shape.size() && bytes; ++i) bytes = checked_product(*bytes, given.shape[i]);
+  if (bytes == given.data.size()) return;
+  fail("{}: {} of shape {} has {} bytes, it should have {}", where, type.name, shown(given.shape), given.data.size(),
+       bytes ? std::to_string(*bytes) : "more than there can be");
+}
+
+void add_given(const GivenTensor& given, Contents& contents) {
+  check_name(given.name, contents.where);
+  const std::string where = fmt::format("{}: tensor {}", contents.where, given.name);
+  if (const GgmlType* type = find_ggml_type(given.type)) {
+    check_blocks(given, *type, where);
+    contents.gguf.push_back({given.name, {given.shape.rbegin(), given.shape.rend()}, type->number, 0, given.data});
+    return;
+  }
+  if (!element_bits(given.type)) fail("{}: is of the unknown type {}", where, shown(given.type));
+  const Tensor tensor{given.type, given.shape, given.data};
+  check_size(tensor, where);
+  if (!contents.set.tensors.emplace(given.name, tensor).second) fail("{}: is there twice", where);
+}
+
+void add_metadata(const std::string& text, TensorSet& set) {
+  const std::string where = set.where + ": metadata";
+  const nlohmann::json entries = parse_strict_json(text, where);
+  if (!entries.is_object()) fail("{}: is no JSON object", where);
+  for (const auto& entry : entries.items()) {
+    if (!entry.value().is_string()) fail("{} of {} is no string", where, shown(entry.key()));
+    set.metadata[entry.key()].insert(entry.value().get<std::string>());
+  }
+}
+
 // error: why the directory cannot be listed.
 std::vector<fs::path> files_in(const fs::path& directory, std::string_view suffix, std::error_code& error) {
   std::vector<fs::path> files;
@@ -160,10 +224,17 @@ std::unique_ptr<Checkpoint> open_checkpoint(std::unique_ptr<Files> files, const 
   FetchedFiles fetched(*files);
   Contents contents(where, fetched, options);
   read_file(files->require(name), name, fetched, contents);
-  FoundLayers found;
-  for (const Format& format : formats()) format.find(contents, found);
-  leave_rest(contents, found);
-  return std::make_unique<Checkpoint>(std::move(found), std::move(files));
+  return std::make_unique<Checkpoint>(find_layers(contents), std::move(files));
+}
+
+std::unique_ptr<Checkpoint> open_tensors(const std::vector<GivenTensor>& tensors, std::string config,
+                                         const std::string& metadata, const ReadOptions& options) {
+  auto files = std::make_unique<GivenConfig>(std::move(config));
+  Contents contents("tensors in memory", *files, options);
+  contents.set.where = contents.where;
+  for (const GivenTensor& tensor : tensors) add_given(tensor, contents);
+  if (!metadata.empty()) add_metadata(metadata, contents.set);
+  return std::make_unique<Checkpoint>(find_layers(contents), std::move(files));
 }
 
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const ReadOptions& options) {

@@ -35,4 +35,17 @@ std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const ReadO
 std::unique_ptr<Checkpoint> open_checkpoint(std::unique_ptr<Files> files, const std::string& name,
                                             const std::string& where, const ReadOptions& options = {});
 
+// A tensor in memory that stays the caller's.
+struct GivenTensor {
+  std::string name;
+  std::string type;                  // of safetensors ("I32") or of GGUF ("q4_k")
+  std::vector<std::uint64_t> shape;  // in values
+  ByteView data;
+};
+
+// The same for tensors in memory, and for the texts (empty if there are none) that a file has beside them: config.json,
+// and the object __metadata__.
+std::unique_ptr<Checkpoint> open_tensors(const std::vector<GivenTensor>& tensors, std::string config,
+                                         const std::string& metadata, const ReadOptions& options = {});
+
 }  // namespace zenwoq::formats

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <string_view>
 
 namespace zenwoq::formats {
 namespace {
@@ -79,6 +78,12 @@ std::string reason_of_missing_type(std::uint32_t number) {
 const GgmlType* find_ggml_type(std::uint32_t number) {
   const auto* found = std::find_if(std::begin(types), std::end(types),
                                    [number](const GgmlType& type) { return type.number == number; });
+  return found == std::end(types) ? nullptr : found;
+}
+
+const GgmlType* find_ggml_type(std::string_view name) {
+  const auto* found =
+      std::find_if(std::begin(types), std::end(types), [name](const GgmlType& type) { return type.name == name; });
   return found == std::end(types) ? nullptr : found;
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "zenwoq/zenwoq.h"
 
@@ -29,6 +30,9 @@ struct GgmlType {
 
 // nullptr for an unknown number.
 const GgmlType* find_ggml_type(std::uint32_t number);
+
+// nullptr for an unknown name, such as "q4_k" is not.
+const GgmlType* find_ggml_type(std::string_view name);
 
 // The zenwoq type of a ggml type, if it has one.
 std::optional<zenwoq_dtype> float_type_of_ggml(std::uint32_t number);

@@ -40,27 +40,6 @@ ByteView header_text(ByteView file, const std::string& where) {
   return file.sub(length_bytes, length);
 }
 
-// The bytes that shape and dtype call for; empty if that is not a whole number or does not fit in 64 bits.
-std::optional<std::uint64_t> shape_bytes(const Tensor& tensor, std::uint64_t bits) {
-  std::optional<std::uint64_t> total = bits;
-  // Zeros first: [2^40, 2^40, 0] is an empty tensor, not an overflow.
-  if (is_empty(tensor)) return 0;
-  for (const std::uint64_t size : tensor.shape) {
-    total = checked_product(*total, size);
-    if (!total) return std::nullopt;
-  }
-  return *total % 8 == 0 ? std::optional(*total / 8) : std::nullopt;
-}
-
-void check_size(const Tensor& tensor, const std::string& where) {
-  const std::optional<std::uint64_t> bits = element_bits(tensor.dtype);
-  if (!bits) return;
-  const std::optional<std::uint64_t> bytes = shape_bytes(tensor, *bits);
-  if (bytes == tensor.data.size()) return;
-  fail("{}: {} of shape {} has {} bytes, it should have {}", where, tensor.dtype, shown(tensor.shape),
-       tensor.data.size(), bytes ? std::to_string(*bytes) : "more than there can be, or a broken number");
-}
-
 // The format allows neither overlaps nor gaps: if there is one, an offset is damaged.
 void check_tiling(std::vector<Extent> extents, std::uint64_t data_bytes, const std::string& where) {
   std::sort(extents.begin(), extents.end(),

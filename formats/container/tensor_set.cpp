@@ -10,6 +10,21 @@
 #include "formats/container/text.h"
 
 namespace zenwoq::formats {
+namespace {
+
+// The bytes that shape and dtype call for; empty if that is not a whole number or does not fit in 64 bits.
+std::optional<std::uint64_t> shape_bytes(const Tensor& tensor, std::uint64_t bits) {
+  std::optional<std::uint64_t> total = bits;
+  // Zeros first: [2^40, 2^40, 0] is an empty tensor, not an overflow.
+  if (is_empty(tensor)) return 0;
+  for (const std::uint64_t size : tensor.shape) {
+    total = checked_product(*total, size);
+    if (!total) return std::nullopt;
+  }
+  return *total % 8 == 0 ? std::optional(*total / 8) : std::nullopt;
+}
+
+}  // namespace
 
 std::optional<std::uint64_t> element_bits(const std::string& dtype) {
   struct Type {
@@ -42,6 +57,15 @@ void check_entry_count(std::uint64_t entries, std::uint64_t bytes, const std::st
 
 bool is_empty(const Tensor& tensor) {
   return std::find(tensor.shape.begin(), tensor.shape.end(), 0u) != tensor.shape.end();
+}
+
+void check_size(const Tensor& tensor, const std::string& where) {
+  const std::optional<std::uint64_t> bits = element_bits(tensor.dtype);
+  if (!bits) return;
+  const std::optional<std::uint64_t> bytes = shape_bytes(tensor, *bits);
+  if (bytes == tensor.data.size()) return;
+  fail("{}: {} of shape {} has {} bytes, it should have {}", where, tensor.dtype, shown(tensor.shape),
+       tensor.data.size(), bytes ? std::to_string(*bytes) : "more than there can be, or a broken number");
 }
 
 std::string empty_reason(const Tensor& tensor) { return fmt::format("shape {}, no values", shown(tensor.shape)); }

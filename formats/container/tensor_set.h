@@ -33,6 +33,10 @@ std::optional<zenwoq_dtype> float_type(const std::string& dtype);
 // Whether a dimension is 0.
 bool is_empty(const Tensor& tensor);
 
+// Throws ReadError unless the tensor has as many bytes as its shape and dtype call for; any number will do for a dtype
+// that is not known.
+void check_size(const Tensor& tensor, const std::string& where);
+
 // "shape [16, 0], no values": why a weight whose codes are empty is left alone.
 std::string empty_reason(const Tensor& tensor);
 

@@ -77,6 +77,46 @@ ZENWOQ_API zenwoq_status zenwoq_checkpoint_open(const char *path, const zenwoq_c
                                                 zenwoq_checkpoint **checkpoint);
 ZENWOQ_API void zenwoq_checkpoint_destroy(zenwoq_checkpoint *checkpoint); /* NULL is allowed */
 
+/* A tensor in the caller's memory: for runtimes that have loaded one by themselves. */
+typedef struct zenwoq_tensor {
+  size_t struct_size;
+  const char *name;      /* as a file has it: "model.layers.0.mlp.up_proj.qweight" */
+  const char *type;      /* as safetensors spells it: "I32", "BF16", "F8_E4M3"; or a type of GGUF's: "q4_k" */
+  const uint64_t *shape; /* [rank], rows first; in values, also of a type whose values lie in blocks */
+  size_t rank;
+  const void *data;      /* row after row without gaps, of any alignment */
+  size_t data_bytes;
+} zenwoq_tensor;
+
+/* Zeroes, then struct_size. */
+static inline void zenwoq_tensor_init(zenwoq_tensor *tensor) {
+  if (tensor == NULL) return;
+  memset(tensor, 0, sizeof *tensor);
+  tensor->struct_size = sizeof *tensor;
+}
+
+typedef struct zenwoq_tensors {
+  size_t struct_size;
+  const zenwoq_tensor *tensors; /* [count], all with one struct_size, which is the distance between them */
+  size_t count;
+  const char *config;   /* the text of config.json, or of one with "quantization_config" alone; NULL: none */
+  const char *metadata; /* the JSON object __metadata__ of a safetensors file, whose values are texts; NULL: none */
+} zenwoq_tensors;
+
+/* Zeroes, then struct_size. */
+static inline void zenwoq_tensors_init(zenwoq_tensors *tensors) {
+  if (tensors == NULL) return;
+  memset(tensors, 0, sizeof *tensors);
+  tensors->struct_size = sizeof *tensors;
+}
+
+/* The same of tensors in memory: those of one layer, say, under the names that a file of its format has. Names, shapes and
+ * texts are copied; data are borrowed until the checkpoint is destroyed (weights are not, as always). Sizes are checked
+ * as those of files are. Errors: as zenwoq_checkpoint_open, BAD_FILE being what is wrong with the tensors. */
+ZENWOQ_API zenwoq_status zenwoq_checkpoint_open_tensors(const zenwoq_tensors *tensors,
+                                                        const zenwoq_checkpoint_options *options,
+                                                        zenwoq_checkpoint **checkpoint);
+
 typedef ZENWOQ_ENUM(zenwoq_tensor_kind) {
   ZENWOQ_TENSOR_LAYER = 1, /* a 4-bit weight, or the experts' of one layer: can be loaded */
   ZENWOQ_TENSOR_DENSE = 2, /* a tensor of f32, f16 or bf16 numbers that belongs to no layer: norms, embeddings */
