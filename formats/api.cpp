@@ -184,21 +184,46 @@ const LayerSource& layer_at(const zenwoq_checkpoint* checkpoint, std::size_t ind
   return *entry.layer;
 }
 
+const StoredTensor& dense_at(const zenwoq_checkpoint* checkpoint, std::size_t index) {
+  const Entry& entry = entry_at(checkpoint, index);
+  if (entry.layer != nullptr) refuse("{} is a layer, load it", entry.name());
+  if (!entry.left_alone->dense()) refuse("{} is no dense tensor: {}", entry.name(), entry.left_alone->reason);
+  return entry.left_alone->tensor;
+}
+
 void check_expert(const LayerSource& layer, std::size_t expert) {
   if (expert >= layer.experts) refuse("expert {}: {} has {} weights", expert, layer.name, layer.experts);
+}
+
+void set_shape(zenwoq_tensor_info& info, const std::vector<std::uint64_t>& shape) {
+  info.rank = static_cast<std::uint32_t>(shape.size());
+  std::copy_n(shape.begin(), std::min(shape.size(), max_rank), info.shape);
+}
+
+void set_left_alone(zenwoq_tensor_info& info, const LeftAlone& left) {
+  info.kind = left.dense() ? ZENWOQ_TENSOR_DENSE : ZENWOQ_TENSOR_OTHER;
+  info.reason = left.reason.c_str();
+  info.type = left.tensor.type.c_str();
+  info.source_bytes = left.tensor.data.size();
+  if (left.dense()) info.values_type = *left.tensor.values_type;
+  set_shape(info, left.tensor.shape);
 }
 
 zenwoq_tensor_info info_of(const Entry& entry) {
   zenwoq_tensor_info info;
   zenwoq_tensor_info_init(&info);
   info.name = entry.name().c_str();
-  info.reason = info.format = info.quantization = "";
+  info.reason = info.format = info.quantization = info.type = "";
   if (entry.layer == nullptr) {
-    info.kind = entry.left_alone->dense ? ZENWOQ_TENSOR_DENSE : ZENWOQ_TENSOR_OTHER;
-    info.reason = entry.left_alone->reason.c_str();
+    set_left_alone(info, *entry.left_alone);
     return info;
   }
   const LayerSource& layer = *entry.layer;
+  if (layer.experts > 1) {
+    set_shape(info, {layer.experts, layer.desc.n, layer.desc.k});
+  } else {
+    set_shape(info, {layer.desc.n, layer.desc.k});
+  }
   info.kind = ZENWOQ_TENSOR_LAYER;
   info.has_bias = layer.has_bias() ? 1 : 0;
   info.format = layer.format.c_str();
@@ -210,6 +235,19 @@ zenwoq_tensor_info info_of(const Entry& entry) {
   info.packed_bytes = entry.packed_bytes * layer.experts;
   info.bias_type = layer.bias_type;
   return info;
+}
+
+// Throws unless count values of a file's type can be had as `type`, in a buffer of so many bytes. what: "bias".
+void check_values(const char* what, zenwoq_dtype own, zenwoq_dtype type, std::uint64_t count, std::size_t bytes) {
+  if (type != ZENWOQ_F32 && type != own) {
+    throw CallError(ZENWOQ_ERROR_UNSUPPORTED, fmt::format("{} as type {}: must be ZENWOQ_F32 (1) or the file's, {}",
+                                                          what, static_cast<int>(type), static_cast<int>(own)));
+  }
+  const std::optional<std::uint64_t> needed = checked_product(count, float_bytes(type));
+  if (!needed || bytes < *needed) {
+    throw CallError(ZENWOQ_ERROR_BUFFER_TOO_SMALL,
+                    fmt::format("{}_bytes is {}, {} are needed", what, bytes, needed.value_or(UINT64_MAX)));
+  }
 }
 
 // The only entry with this name for which wanted(entry); the count if there is none.
@@ -316,24 +354,18 @@ zenwoq_status zenwoq_checkpoint_bias(const zenwoq_checkpoint* checkpoint, size_t
     const LayerSource& layer = layer_at(checkpoint, index);
     if (!layer.has_bias()) refuse("{} has no bias", layer.name);
     check_expert(layer, expert);
-    if (type != ZENWOQ_F32 && type != layer.bias_type) {
-      throw CallError(ZENWOQ_ERROR_UNSUPPORTED, fmt::format("bias as type {}: must be ZENWOQ_F32 (1) or the file's, {}",
-                                                            static_cast<int>(type), static_cast<int>(layer.bias_type)));
-    }
-    const std::size_t needed = layer.desc.n * float_bytes(type);
-    if (bias_bytes < needed) {
-      throw CallError(ZENWOQ_ERROR_BUFFER_TOO_SMALL,
-                      fmt::format("bias_bytes is {}, {} are needed", bias_bytes, needed));
-    }
-    const ByteView values = layer.bias_of(expert);
-    if (type == layer.bias_type) {
-      std::memcpy(bias, values.data(), needed);
-      return;
-    }
-    auto* out = static_cast<unsigned char*>(bias);
-    for (std::size_t i = 0; i < layer.desc.n; ++i) {
-      const float value = float_at(layer.bias_type, values.data(), i);
-      std::memcpy(out + i * sizeof value, &value, sizeof value);
-    }
+    check_values("bias", layer.bias_type, type, layer.desc.n, bias_bytes);
+    copy_floats(layer.bias_type, layer.bias_of(expert).data(), layer.desc.n, type, static_cast<std::uint8_t*>(bias));
+  });
+}
+
+zenwoq_status zenwoq_checkpoint_values(const zenwoq_checkpoint* checkpoint, size_t index, zenwoq_dtype type,
+                                       void* values, size_t values_bytes) {
+  return at_boundary([&] {
+    const StoredTensor& tensor = dense_at(checkpoint, index);
+    check_values("values", *tensor.values_type, type, tensor.values(), values_bytes);
+    if (tensor.values() == 0) return;
+    require_pointer("values", values);
+    copy_values(tensor, type, static_cast<std::uint8_t*>(values));
   });
 }

@@ -90,12 +90,14 @@ std::string rest_reason(const GgufTensor& tensor) {
 void leave_rest(Contents& contents, FoundLayers& found) {
   found.left_alone.reserve(found.left_alone.size() + contents.set.tensors.size() + contents.set.left_alone.size() +
                            contents.gguf.size());
-  for (const auto& [name, tensor] : contents.set.tensors) {
-    found.left_alone.push_back({name, plain_tensor_reason(tensor), float_type(tensor.dtype).has_value()});
+  while (!contents.set.tensors.empty()) {  // taken out one by one, so that there is never all of it twice
+    TensorMap::node_type tensor = contents.set.tensors.extract(contents.set.tensors.begin());
+    found.left_alone.push_back(
+        {std::move(tensor.key()), plain_tensor_reason(tensor.mapped()), stored(tensor.mapped())});
   }
   std::move(contents.set.left_alone.begin(), contents.set.left_alone.end(), std::back_inserter(found.left_alone));
   for (const GgufTensor& tensor : contents.gguf) {
-    found.left_alone.push_back({tensor.name, rest_reason(tensor), float_type_of_ggml(tensor.type).has_value()});
+    found.left_alone.push_back({tensor.name, rest_reason(tensor), stored(tensor)});
   }
 }
 

@@ -108,8 +108,8 @@ void find_gguf(Contents& contents, FoundLayers& found) {
     const GgufTensor* bias = find_bias(by_name, tensor);
     if (bias != nullptr && !float_type_of_ggml(bias->type)) {
       const GgmlType* bias_type = find_ggml_type(bias->type);
-      found.left_alone.push_back(
-          {tensor.name, fmt::format("its bias is {}", bias_type != nullptr ? bias_type->name : "of unknown type")});
+      const char* name = bias_type != nullptr ? bias_type->name : "of unknown type";
+      found.left_alone.push_back({tensor.name, fmt::format("its bias is {}", name), stored(tensor)});
       continue;
     }
     std::unique_ptr<GgufLayer> layer = make_layer(tensor, *type, contents.where);

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <thread>
 
@@ -70,9 +72,7 @@ TEST(FormatsApi, EntriesSayWhatTheyAre) {
   EXPECT_STREQ(norm.name, "norm.weight");
   EXPECT_STREQ(norm.reason, "1-D bf16");
   EXPECT_STREQ(norm.format, "");
-  EXPECT_EQ(norm.n + norm.k + norm.experts + norm.source_bytes + norm.packed_bytes, 0u);
-  const CheckpointHandle gguf = open_fixture("mixed.gguf");
-  EXPECT_EQ(info_at(gguf, index_of(gguf, "token_embd.weight")).kind, ZENWOQ_TENSOR_OTHER);
+  EXPECT_EQ(norm.n + norm.k + norm.experts + norm.packed_bytes, 0u);
 }
 
 TEST(FormatsApi, WeightsAreWhatTheirEntriesSay) {
@@ -145,6 +145,103 @@ TEST(FormatsApi, BiasesInTheirTypeAndInF32) {
                ZENWOQ_ERROR_INVALID_ARGUMENT, "sym_channel.down_proj has no bias");
 }
 
+Shape shape_of(const zenwoq_tensor_info& info) { return {info.shape, info.shape + std::min(info.rank, 8u)}; }
+
+TEST(FormatsApi, TensorsSayTypeShapeAndSize) {
+  const CheckpointHandle layers = open_fixture("torchao_intx.safetensors");
+  const zenwoq_tensor_info layer = info_at(layers, 0);
+  EXPECT_STREQ(layer.type, "");
+  EXPECT_EQ(shape_of(layer), (Shape{layer.n, layer.k}));
+  EXPECT_EQ(layer.values_type, 0);
+  const zenwoq_tensor_info norm = info_at(layers, 3);
+  EXPECT_STREQ(norm.type, "BF16");
+  ASSERT_EQ(norm.rank, 1u);
+  EXPECT_EQ(norm.values_type, ZENWOQ_BF16);
+  EXPECT_EQ(norm.source_bytes, norm.shape[0] * 2);
+  const CheckpointHandle gguf = open_fixture("mixed.gguf");
+  const zenwoq_tensor_info embedding = info_at(gguf, index_of(gguf, "token_embd.weight"));
+  EXPECT_EQ(embedding.kind, ZENWOQ_TENSOR_DENSE);
+  EXPECT_STREQ(embedding.type, "q8_0");
+  EXPECT_EQ(embedding.values_type, ZENWOQ_F32);
+  ASSERT_EQ(embedding.rank, 2u);
+  EXPECT_EQ(embedding.source_bytes, embedding.shape[0] * embedding.shape[1] / 32 * 34);
+  const CheckpointHandle experts = open_fixture("formats/gguf/experts");
+  EXPECT_EQ(shape_of(info_at(experts, index_of(experts, "blk.0.ffn_up_exps"))), (Shape{3, 19, 64}));
+  EXPECT_EQ(shape_of(info_at(experts, index_of(experts, "blk.0.ffn_gate_inp.weight"))), (Shape{3, 64}));
+}
+
+CheckpointHandle open_as_file(const Bytes& bytes) {
+  std::string path = ::testing::TempDir() + "zenwoq_formats_XXXXXX";
+  const int file = mkstemp(path.data());
+  EXPECT_GE(file, 0);
+  EXPECT_EQ(write(file, bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+  close(file);
+  zenwoq_checkpoint* checkpoint = nullptr;
+  EXPECT_EQ(zenwoq_checkpoint_open(path.c_str(), nullptr, &checkpoint), ZENWOQ_OK) << zenwoq_last_error();
+  unlink(path.c_str());
+  return CheckpointHandle(checkpoint);
+}
+
+TEST(FormatsApi, ValuesInTheirTypeAndInF32) {
+  const Bytes halves = bytes_of<std::uint16_t>({0x3C00, 0xC000, 0x0001, 0x7BFF, 0x8000, 0xFC00});
+  SafetensorsBuilder builder;
+  builder.tensor("f16", "F16", {2, 3}, halves).tensor("f32", "F32", {}, bytes_of<float>({-1.5f}));
+  builder.tensor("i64", "I64", {1}, Bytes(8)).tensor("none", "BF16", {3, 0}, {});
+  builder.tensor("deep", "F32", {1, 1, 1, 1, 1, 1, 1, 1, 2}, Bytes(8));
+  const CheckpointHandle checkpoint = open_as_file(builder.build());
+  const auto values = [&](const char* name, zenwoq_dtype type, void* out, std::size_t bytes) {
+    return zenwoq_checkpoint_values(checkpoint.get(), index_of(checkpoint, name), type, out, bytes);
+  };
+  Bytes same(13, 7);  // at an odd address
+  ASSERT_EQ(values("f16", ZENWOQ_F16, same.data() + 1, 12), ZENWOQ_OK) << zenwoq_last_error();
+  EXPECT_EQ(Bytes(same.begin() + 1, same.end()), halves);
+  std::vector<float> f32(7, 7);
+  ASSERT_EQ(values("f16", ZENWOQ_F32, f32.data(), 24), ZENWOQ_OK) << zenwoq_last_error();
+  EXPECT_EQ(f32, (std::vector<float>{1, -2, 0x1p-24f, 65504, -0.0f, -INFINITY, 7}));
+  ASSERT_EQ(values("f32", ZENWOQ_F32, f32.data(), 4), ZENWOQ_OK) << zenwoq_last_error();
+  EXPECT_EQ(f32[0], -1.5f);
+  EXPECT_EQ(values("none", ZENWOQ_F32, nullptr, 0), ZENWOQ_OK);
+  EXPECT_ERROR(values("f16", ZENWOQ_BF16, f32.data(), 24), ZENWOQ_ERROR_UNSUPPORTED,
+               "values as type 3: must be ZENWOQ_F32 (1) or the file's, 2");
+  EXPECT_ERROR(values("f16", ZENWOQ_F32, f32.data(), 23), ZENWOQ_ERROR_BUFFER_TOO_SMALL,
+               "values_bytes is 23, 24 are needed");
+  EXPECT_ERROR(values("f16", ZENWOQ_F32, nullptr, 24), ZENWOQ_ERROR_INVALID_ARGUMENT, "values is NULL");
+  EXPECT_ERROR(values("i64", ZENWOQ_F32, f32.data(), 24), ZENWOQ_ERROR_INVALID_ARGUMENT, "i64 is no dense tensor: 1-D");
+  EXPECT_ERROR(values("deep", ZENWOQ_F32, f32.data(), 24), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "deep is no dense tensor: 9-D f32, of more than 8 dimensions");
+  const zenwoq_tensor_info deep = info_at(checkpoint, index_of(checkpoint, "deep"));
+  EXPECT_EQ(deep.rank, 9u);
+  EXPECT_EQ(shape_of(deep), Shape(8, 1));
+  EXPECT_STREQ(info_at(checkpoint, index_of(checkpoint, "i64")).type, "I64");
+  EXPECT_EQ(info_at(checkpoint, index_of(checkpoint, "i64")).source_bytes, 8u);
+  const CheckpointHandle layers = open_fixture("mixed.gguf");
+  EXPECT_ERROR(zenwoq_checkpoint_values(layers.get(), 0, ZENWOQ_F32, f32.data(), 24), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "is a layer, load it");
+  EXPECT_ERROR(zenwoq_checkpoint_values(layers.get(), 9, ZENWOQ_F32, f32.data(), 24), ZENWOQ_ERROR_INVALID_ARGUMENT,
+               "index 9: the checkpoint has 4 entries");
+}
+
+// A caller that was compiled with the first version of the struct.
+TEST(FormatsApi, AnOlderCallersStructIsNotOverrun) {
+  const CheckpointHandle checkpoint = open_fixture("mixed.gguf");
+  zenwoq_tensor_info info;
+  zenwoq_tensor_info_init(&info);
+  info.struct_size = 96;
+  info.rank = 77;
+  EXPECT_EQ(zenwoq_checkpoint_info(checkpoint.get(), 0, &info), ZENWOQ_OK) << zenwoq_last_error();
+  EXPECT_EQ(info.kind, ZENWOQ_TENSOR_LAYER);
+  EXPECT_EQ(info.rank, 77u);
+}
+
+// No dimension says how many blocks a scalar has.
+TEST(FormatsApi, AScalarOfBlocksHasNoValues) {
+  const CheckpointHandle checkpoint =
+      open_as_file(GgufBuilder().tensor("scalar", {}, 8, Bytes(34)).tensor_at("none", {32, 0}, 8, 0).build());
+  EXPECT_EQ(info_at(checkpoint, index_of(checkpoint, "scalar")).kind, ZENWOQ_TENSOR_OTHER);
+  EXPECT_EQ(zenwoq_checkpoint_values(checkpoint.get(), index_of(checkpoint, "none"), ZENWOQ_F32, nullptr, 0),
+            ZENWOQ_OK);
+}
+
 TEST(FormatsApi, OpenErrors) {
   auto* checkpoint = reinterpret_cast<zenwoq_checkpoint*>(8);
   EXPECT_ERROR(zenwoq_checkpoint_open("/no/such/file", nullptr, &checkpoint), ZENWOQ_ERROR_BAD_FILE,
@@ -212,26 +309,17 @@ TEST(FormatsApi, ANewerCallersStructIsFilledWithZeros) {
 
 // Values are looked at when they are loaded; the sentence names the weight.
 TEST(FormatsApi, BadValuesAreErrorsOfTheFile) {
-  std::string path = ::testing::TempDir() + "zenwoq_formats_XXXXXX";
-  const int file = mkstemp(path.data());
-  ASSERT_GE(file, 0);
   Bytes block(18);
   block[0] = 0, block[1] = 0x7C;  // an infinite scale
   GgufBuilder builder;
   builder.tensor("q.weight", {32, 1}, 2, block).tensor("q", {32, 1}, 2, Bytes(18));
-  const Bytes bytes = builder.build();
-  ASSERT_EQ(write(file, bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
-  close(file);
-  zenwoq_checkpoint* opened = nullptr;
-  ASSERT_EQ(zenwoq_checkpoint_open(path.c_str(), nullptr, &opened), ZENWOQ_OK) << zenwoq_last_error();
-  const CheckpointHandle checkpoint(opened);
-  unlink(path.c_str());
+  const CheckpointHandle checkpoint = open_as_file(builder.build());
   zenwoq_weight* weight = nullptr;
-  EXPECT_ERROR(zenwoq_checkpoint_load(opened, 0, 0, packing_context(), &weight), ZENWOQ_ERROR_BAD_FILE,
+  EXPECT_ERROR(zenwoq_checkpoint_load(checkpoint.get(), 0, 0, packing_context(), &weight), ZENWOQ_ERROR_BAD_FILE,
                ": weight q.weight: scale inf at row 0, group 0: must be finite");
   EXPECT_EQ(weight, nullptr);
   std::size_t index = 0;
-  EXPECT_ERROR(zenwoq_checkpoint_find(opened, "q", &index), ZENWOQ_ERROR_INVALID_ARGUMENT,
+  EXPECT_ERROR(zenwoq_checkpoint_find(checkpoint.get(), "q", &index), ZENWOQ_ERROR_INVALID_ARGUMENT,
                "entries 0 and 1 are both called q: use the index");
 }
 

@@ -8,6 +8,7 @@
 
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -43,10 +44,6 @@ const std::set<std::string> kNotRead = {
 // Layers that are left alone in cases that are read, and why.
 const std::map<std::string, const char*> kLeftAlone = {
     {"bitsandbytes/nf4_across_rows_b64/model.layers.1.self_attn.q_proj", "blocks of 64 in rows of 33"},
-    {"gguf/mixed_q4_k_m/blk.0.attn_k", "q5_k, not a 4-bit type"},
-    {"gguf/mixed_q4_k_m/blk.0.attn_v", "q6_k, not a 4-bit type"},
-    {"gguf/mixed_q4_k_m/output", "q6_k, not a 4-bit type"},
-    {"gguf/mixed_q4_k_m/token_embd", "q8_0, not a 4-bit type"},
 };
 
 struct CheckpointDeleter {
@@ -90,8 +87,24 @@ class Rounding {
 };
 
 struct Counts {
-  std::size_t layers = 0, values = 0, left_alone = 0;
+  std::size_t layers = 0, values = 0, left_alone = 0, dense = 0;
 };
+
+// A dense tensor, every bit of which must be the framework's.
+void check_dense(const zenwoq_checkpoint* checkpoint, std::size_t index, const zenwoq_tensor_info& info,
+                 const Tensor& expected) {
+  ASSERT_EQ(std::vector<std::uint64_t>(info.shape, info.shape + info.rank), expected.shape) << info.name;
+  EXPECT_EQ(info.values_type, ZENWOQ_F32) << info.name;
+  std::vector<std::uint8_t> values(expected.data.size());
+  ASSERT_EQ(zenwoq_checkpoint_values(checkpoint, index, ZENWOQ_F32, values.data(), values.size()), ZENWOQ_OK)
+      << zenwoq_last_error();
+  for (std::size_t i = 0; i < values.size() / 4; ++i) {
+    std::uint32_t bits, want;
+    std::memcpy(&bits, values.data() + 4 * i, 4);
+    std::memcpy(&want, expected.data.data() + 4 * i, 4);
+    ASSERT_EQ(bits, want) << info.name << " " << info.type << " at " << i;
+  }
+}
 
 // One case. `file`: what is opened, a folder or a file in it.
 void check(const std::string& name, const fs::path& file, zenwoq_context* context, Counts* counts) {
@@ -114,6 +127,11 @@ void check(const std::string& name, const fs::path& file, zenwoq_context* contex
       EXPECT_NE(info.kind, ZENWOQ_TENSOR_LAYER) << layer << ": is read now: take it off the list";
       EXPECT_NE(std::string(info.reason).find(reason->second), std::string::npos) << info.reason;
       ++counts->left_alone;
+      continue;
+    }
+    if (info.kind == ZENWOQ_TENSOR_DENSE) {
+      check_dense(checkpoint.get(), index, info, tensor);
+      ++counts->dense;
       continue;
     }
     ASSERT_EQ(info.kind, ZENWOQ_TENSOR_LAYER) << layer << ": " << info.reason;
@@ -174,11 +192,12 @@ TEST(FormatsFixtures, EveryValueIsTheFrameworks) {
       }
     }
   }
-  std::printf("%zu cases, %zu layers, %zu values, %zu layers left alone\n", cases, counts.layers, counts.values,
-              counts.left_alone);
+  std::printf("%zu cases, %zu layers, %zu values, %zu layers left alone, %zu dense tensors\n", cases, counts.layers,
+              counts.values, counts.left_alone, counts.dense);
   EXPECT_GE(cases, 60u);
   EXPECT_GE(counts.layers, 95u);
   EXPECT_EQ(counts.left_alone, kLeftAlone.size());
+  EXPECT_EQ(counts.dense, 16u) << "a layer that is dense is no success";
 }
 
 // What is not read is not a layer: nothing is guessed.

@@ -108,7 +108,7 @@ TEST(Gguf, WrongBiasIsNotLost) {
   };
   const Bytes quantized = with_bias({32}, q8_0, Bytes(34));
   EXPECT_EQ(reason_for(*open_bytes(quantized), "q.weight"), "its bias is q8_0");
-  EXPECT_EQ(reason_for(*open_bytes(quantized), "q.bias"), "q8_0, not a 4-bit type");
+  EXPECT_EQ(reason_for(*open_bytes(quantized), "q.bias"), "q8_0, unpacked to f32: no kernel for it");
   EXPECT_CONTAINS(open_error(with_bias({2}, f32, Bytes(8))), "weight q.weight: q.bias has shape [2], it should be [1]");
 }
 
@@ -123,7 +123,7 @@ TEST(Gguf, LeftAloneTensorsHaveAReason) {
   EXPECT_EQ(checkpoint->left_alone().size(), 6u);
   EXPECT_EQ(reason_for(*checkpoint, "norm.weight"), "1-D f32");
   EXPECT_EQ(reason_for(*checkpoint, "embed.weight"), "2-D f16, not quantized");
-  EXPECT_EQ(reason_for(*checkpoint, "q8"), "q8_0, not a 4-bit type");
+  EXPECT_EQ(reason_for(*checkpoint, "q8"), "q8_0, unpacked to f32: no kernel for it");
   EXPECT_EQ(reason_for(*checkpoint, "nv"), "nvfp4, a 4-bit type that is not read");
   EXPECT_EQ(reason_for(*checkpoint, "experts"), "4-D q4_0, only 2-D and 3-D are read");
   EXPECT_EQ(reason_for(*checkpoint, "new"), "unknown type 99");

@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "formats/container/ggml_blocks.h"
+
 namespace zenwoq::formats {
 namespace {
 
@@ -101,6 +103,9 @@ std::string plain_ggml_reason(std::uint32_t number, std::size_t dimensions) {
   if (type == nullptr) return reason_of_missing_type(number);
   if (is_read(number)) return fmt::format("{}-D {}, only 2-D and 3-D are read", dimensions, type->name);
   if (type->name == std::string_view("nvfp4")) return fmt::format("{}, a 4-bit type that is not read", type->name);
+  if (find_unpack(number) != nullptr && dimensions > 0) {
+    return fmt::format("{}, unpacked to f32: no kernel for it", type->name);
+  }
   if (type->block_elements > 1) return fmt::format("{}, not a 4-bit type", type->name);
   return fmt::format("{}-D {}{}", dimensions, type->name, dimensions > 1 ? ", not quantized" : "");
 }

@@ -37,7 +37,7 @@ const GgmlType* find_ggml_type(std::string_view name);
 // The zenwoq type of a ggml type, if it has one.
 std::optional<zenwoq_dtype> float_type_of_ggml(std::uint32_t number);
 
-// "q8_0, not a 4-bit type": why a tensor with that many dimensions is left alone.
+// "q6_k, unpacked to f32: no kernel for it": why a tensor with that many dimensions is left alone.
 std::string plain_ggml_reason(std::uint32_t number, std::size_t dimensions);
 
 }  // namespace zenwoq::formats

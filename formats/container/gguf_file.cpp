@@ -278,6 +278,20 @@ bool is_empty(const GgufTensor& tensor) {
   return std::find(tensor.dimensions.begin(), tensor.dimensions.end(), 0u) != tensor.dimensions.end();
 }
 
+StoredTensor stored(const GgufTensor& tensor) {
+  const GgmlType* type = find_ggml_type(tensor.type);
+  StoredTensor result = stored_floats(type != nullptr ? type->name : fmt::format("{}", tensor.type),
+                                      {tensor.dimensions.rbegin(), tensor.dimensions.rend()}, tensor.data,
+                                      float_type_of_ggml(tensor.type));
+  if (!tensor.dimensions.empty()) result.unpack = find_unpack(tensor.type);
+  if (result.unpack != nullptr) {
+    result.values_type = ZENWOQ_F32;
+    result.block_bytes = type->block_bytes;
+    result.block_values = type->block_elements;
+  }
+  return result;
+}
+
 bool looks_like_gguf(ByteView file) { return file.text().starts_with(magic); }
 
 GgufFile parse_gguf(ByteView bytes, const std::string& where) {

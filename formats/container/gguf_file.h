@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "formats/container/byte_view.h"
+#include "formats/container/stored_tensor.h"
 
 namespace zenwoq::formats {
 
@@ -31,6 +32,9 @@ struct GgufFile {
 
 // Whether a dimension is 0.
 bool is_empty(const GgufTensor& tensor);
+
+// The tensor as it lies in the file.
+StoredTensor stored(const GgufTensor& tensor);
 
 bool looks_like_gguf(ByteView file);
 

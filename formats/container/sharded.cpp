@@ -125,8 +125,11 @@ void add_shard(TensorSet shard, const std::vector<const std::string*>& names, Te
     if (tensor.empty()) fail("{}: tensor {} should be in {}, but is not", set.where, *name, shard.where);
     set.tensors.insert(std::move(tensor));
   }
-  for (const auto& entry : shard.tensors) {
-    set.left_alone.push_back({entry.first, fmt::format("in {}, where the index does not look for it", shard.where)});
+  for (const auto& [name, tensor] : shard.tensors) {
+    StoredTensor part = stored(tensor);
+    part.values_type.reset();  // it is not part of the checkpoint
+    set.left_alone.push_back(
+        {name, fmt::format("in {}, where the index does not look for it", shard.where), std::move(part)});
   }
   for (auto& [key, values] : shard.metadata) set.metadata[key].merge(values);
 }

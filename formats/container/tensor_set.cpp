@@ -73,8 +73,15 @@ std::string empty_reason(const Tensor& tensor) { return fmt::format("shape {}, n
 std::string plain_tensor_reason(const Tensor& tensor) {
   const std::string type = lower_case(shown(tensor.dtype, 20));
   if (!element_bits(tensor.dtype)) return fmt::format("unknown type {}", type);
+  if (tensor.shape.size() > max_rank) {
+    return fmt::format("{}-D {}, of more than {} dimensions", tensor.shape.size(), type, max_rank);
+  }
   const bool matrix_of_floats = tensor.shape.size() >= 2 && float_type(tensor.dtype);
   return fmt::format("{}-D {}{}", tensor.shape.size(), type, matrix_of_floats ? ", not quantized" : "");
+}
+
+StoredTensor stored(const Tensor& tensor) {
+  return stored_floats(shown(tensor.dtype, 20), tensor.shape, tensor.data, float_type(tensor.dtype));
 }
 
 bool TensorSet::has_prefix(const std::string& prefix) const {

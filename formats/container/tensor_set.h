@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "formats/container/byte_view.h"
+#include "formats/container/stored_tensor.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq::formats {
@@ -50,12 +51,18 @@ using TensorMap = std::map<std::string, Tensor>;
 // size.
 void check_entry_count(std::uint64_t entries, std::uint64_t bytes, const std::string& where);
 
-// A tensor that becomes no layer.
+// A tensor that becomes no layer, or a weight of several tensors that does not.
 struct LeftAlone {
   std::string name;
   std::string reason;
-  bool dense = false;  // plain numbers, as norms and embeddings are, not a weight in a format that is not read
+  StoredTensor tensor = {};  // without a type where there are several
+
+  // Plain numbers, as norms and embeddings are, not a weight in a format that is not read.
+  bool dense() const { return tensor.values_type.has_value(); }
 };
+
+// The tensor as it lies in the file.
+StoredTensor stored(const Tensor& tensor);
 
 struct TensorSet {
   std::string where;  // the file, as messages name it

@@ -119,7 +119,8 @@ ZENWOQ_API zenwoq_status zenwoq_checkpoint_open_tensors(const zenwoq_tensors *te
 
 typedef ZENWOQ_ENUM(zenwoq_tensor_kind) {
   ZENWOQ_TENSOR_LAYER = 1, /* a 4-bit weight, or the experts' of one layer: can be loaded */
-  ZENWOQ_TENSOR_DENSE = 2, /* a tensor of f32, f16 or bf16 numbers that belongs to no layer: norms, embeddings */
+  ZENWOQ_TENSOR_DENSE = 2, /* a tensor of f32, f16 or bf16 numbers that belongs to no layer (norms, embeddings), or of
+                              GGUF blocks that are unpacked to them (Q2_K, Q3_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0) */
   ZENWOQ_TENSOR_OTHER = 3  /* anything else: other types, and 4-bit weights that are not read */
 } zenwoq_tensor_kind;
 
@@ -130,15 +131,22 @@ typedef struct zenwoq_tensor_info {
   uint32_t has_bias;        /* 1 = the layer has a bias */
   const char *name;         /* of a layer: without ".weight"; else the tensor's own, or the weight's that it is a part of */
   const char *reason;       /* why it is left alone: "2-D f32, not quantized"; empty for a layer */
-  /* Of layers; empty or 0 for other kinds: */
+  /* Of layers; empty or 0 for other kinds, source_bytes excepted: */
   const char *format;       /* "torchao intx", "gptq", "awq gemm", "compressed-tensors", "gguf q4_0", ... */
   const char *quantization; /* as zenwoq_weight_text has it: "int4 sym per-group 128, scale bf16" */
   size_t n, k;              /* of each weight */
   size_t experts;           /* weights of this layer: 1, or as many as a mixture of experts has */
-  uint64_t source_bytes;    /* of all its weights in the files, biases not counted */
+  uint64_t source_bytes;    /* in the files: of all its weights, biases not counted; of another kind, of the tensor (0 for a
+                               weight of several tensors that is not read) */
   uint64_t packed_bytes;    /* of all its weights once they are loaded */
   zenwoq_dtype bias_type;   /* of the bias in the file */
   uint32_t reserved;
+  const char *type;         /* of a tensor's elements as the file spells it: "BF16", "I64", "q6_k"; empty for a layer, and
+                               for a weight of several tensors that is not read */
+  uint32_t rank;            /* dimensions; 0 for a scalar, and where type is empty but for layers */
+  zenwoq_dtype values_type; /* of ZENWOQ_TENSOR_DENSE, else 0: the narrowest type in which all its values are exact */
+  uint64_t shape[8];        /* rows first: of a layer n, k, or experts, n, k; of a GGUF file its dimensions from the last to
+                               the first. 0 beyond rank; a dense tensor has at most 8, of another the first 8 are here */
 } zenwoq_tensor_info;
 
 /* Zeroes, then struct_size: so are all structs that a function fills. */
@@ -175,6 +183,14 @@ ZENWOQ_API zenwoq_status zenwoq_checkpoint_load(const zenwoq_checkpoint *checkpo
  * bias, expert not below info.experts), UNSUPPORTED, BUFFER_TOO_SMALL. */
 ZENWOQ_API zenwoq_status zenwoq_checkpoint_bias(const zenwoq_checkpoint *checkpoint, size_t index, size_t expert,
                                                 zenwoq_dtype type, void *bias, size_t bias_bytes);
+
+/* Copies all values of tensor `index`, whose kind is ZENWOQ_TENSOR_DENSE, row-major as `type`: info.values_type, or
+ * ZENWOQ_F32 (exactly the values of the file; what they are in GGUF's blocks is defined by gguf-py's dequantize, every f32
+ * operation in its order). A type that would lose bits is UNSUPPORTED. values is the caller's, needs no alignment, takes
+ * the product of info.shape elements and may be NULL if there are none; on an error it is unchanged. Errors:
+ * INVALID_ARGUMENT (index not below the count, not a dense tensor), UNSUPPORTED, BUFFER_TOO_SMALL. */
+ZENWOQ_API zenwoq_status zenwoq_checkpoint_values(const zenwoq_checkpoint *checkpoint, size_t index, zenwoq_dtype type,
+                                                  void *values, size_t values_bytes);
 
 #ifdef __cplusplus
 }
