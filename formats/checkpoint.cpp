@@ -101,9 +101,17 @@ void leave_rest(Contents& contents, FoundLayers& found) {
   }
 }
 
+// Throws ReadError for a weight that cannot be: numbers of the file that no format looks at stand in its description.
+void check_description(const LayerSource& layer) {
+  std::size_t packed_bytes = 0;
+  if (zenwoq_weight_packed_bytes(&layer.desc, &packed_bytes) == ZENWOQ_OK) return;
+  fail("{}: {}", layer.where, zenwoq_last_error());
+}
+
 FoundLayers find_layers(Contents& contents) {
   FoundLayers found;
   for (const Format& format : formats()) format.find(contents, found);
+  for (const auto& layer : found.layers) check_description(*layer);
   leave_rest(contents, found);
   return found;
 }

@@ -99,7 +99,7 @@ void fill_with_layers(GgufBuilder& builder) {
 }
 
 void fill_with_names(GgufBuilder& builder) {
-  for (int i = 0; i < 9000; ++i) builder.tensor_at(fmt::format("{:x}", i), {}, 0, 0);
+  for (int i = 0; i < 8700; ++i) builder.tensor_at(fmt::format("{:x}", i), {0}, 0, 0);
 }
 
 const Case kCases[] = {
@@ -117,6 +117,10 @@ const Case kCases[] = {
     {"UnknownArrays", safetensors([] {
        return header("\"a\":" + kEntry + R"(,"x":[)" + repeated("[],", kFileBytes) + "[]]}");
      })},
+    {"UnknownArraysThatEndWrongly",
+     safetensors([] { return header("\"a\":" + kEntry + R"(,"x":[)" + repeated("[],", 4 * kFileBytes) + "]]}"); })},
+    {"UnknownNumbers",
+     safetensors([] { return header("\"a\":" + kEntry + R"(,"x":[)" + repeated("0,", kFileBytes) + "0]}"); })},
     {"UnknownKeys", safetensors([] {
        return header("\"a\":" + kEntry + R"(,"x":{)" + numbered(R"("#":0)", kFileBytes) + "}}");
      })},
@@ -172,7 +176,7 @@ const Case kCases[] = {
      })},
     {"GgufStrings", gguf([](GgufBuilder& b) { b.pair("tokens", 9, string_array(800000)); })},
     {"GgufNames", gguf([](GgufBuilder& b) {
-       for (int i = 0; i < 200000; ++i) b.tensor_at(fmt::format("{:x}", i), {}, 0, 0);
+       for (int i = 0; i < 200000; ++i) b.tensor_at(fmt::format("{:x}", i), {0}, 0, 0);
      })},
     {"GgufAsManyNamesAsThereMayBe", gguf(fill_with_names)},
     {"GgufLayers", gguf(fill_with_layers)},

@@ -18,9 +18,10 @@ using nlohmann::json;
 
 constexpr int max_depth = 16;  // a torchao entry needs 3
 
-// The lexer keeps a token and the blanks before it, twice, and an error has them several times more.
+// The lexer keeps all since the last string or number began, that and what it decodes grow by doubling, and an error has
+// them several times more.
 constexpr std::size_t max_string_bytes = 1u << 20;
-constexpr std::size_t max_other_bytes = 1u << 16;  // blanks, numbers, words
+constexpr std::size_t max_other_bytes = 1u << 16;
 
 // What values and keys take in memory at most, beside their text: nodes and vectors that grow.
 constexpr std::size_t value_cost = 64;
@@ -33,25 +34,28 @@ constexpr std::size_t max_walked_keys = 4096;  // of an object that the walk kno
   fail("{}: bad JSON: {}", where, shown(what, 200));
 }
 
+bool is_part_of_number(char c) { return std::string_view("0123456789+-.eE").find(c) != std::string_view::npos; }
+
+[[noreturn]] void fail_long_token(bool in_string, std::size_t begin, const std::string& where) {
+  if (in_string) fail("{}: JSON has a string of more than {} bytes at {}", where, max_string_bytes, begin);
+  fail("{}: JSON has more than {} bytes without a string or another number at {}", where, max_other_bytes, begin);
+}
+
 // Refuses what the lexer must not see: NUL, which it takes for the end of the text whatever follows, and long tokens.
 void check_tokens(std::string_view text, const std::string& where) {
+  if (text.find('\0') != std::string_view::npos) fail("{}: JSON has a NUL byte", where);
   bool in_string = false;
-  std::size_t begin = 0;  // of the token, or of the blanks
+  std::size_t begin = 0;  // of what the lexer keeps
   for (std::size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
-    if (c == '\0') fail("{}: JSON has a NUL byte", where);
-    if (i - begin > (in_string ? max_string_bytes : max_other_bytes)) {
-      fail("{}: JSON has {} of more than {} bytes at {}", where, in_string ? "a string" : "blanks or a number",
-           in_string ? max_string_bytes : max_other_bytes, begin);
-    }
+    if (i - begin > (in_string ? max_string_bytes : max_other_bytes)) fail_long_token(in_string, begin, where);
     if (in_string && c == '\\') {
       ++i;
-      if (i < text.size() && text[i] == '\0') fail("{}: JSON has a NUL byte", where);
     } else if (c == '"') {
       in_string = !in_string;
       begin = i + 1;
-    } else if (!in_string && std::string_view("{}[]:,").find(c) != std::string_view::npos) {
-      begin = i + 1;
+    } else if (!in_string && (c == '-' || (c >= '0' && c <= '9')) && i > 0 && !is_part_of_number(text[i - 1])) {
+      begin = i;
     }
   }
 }
