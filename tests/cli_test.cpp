@@ -129,8 +129,8 @@ TEST_F(Cli, InfoOfFilesAddsUpLayersAndWhatIsLeft) {
     EXPECT_EQ(total.at("source_bytes"), source);
     const json& parameters = file.at("parameters");
     EXPECT_EQ(parameters.at("layers"), weights);
-    EXPECT_EQ(parameters.at("total"), weights + parameters.at("biases").get<std::uint64_t>() +
-                                          parameters.at("dense").get<std::uint64_t>());
+    EXPECT_EQ(parameters.at("total"),
+              weights + parameters.at("biases").get<std::uint64_t>() + parameters.at("dense").get<std::uint64_t>());
   }
   const json& gguf = info.at("files")[0];
   for (const json& layer : gguf.at("layers")) {

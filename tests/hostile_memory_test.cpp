@@ -40,7 +40,9 @@ std::string numbered(const std::string& pattern, std::size_t bytes) {
 
 Bytes bytes_of_text(const std::string& text) { return {text.begin(), text.end()}; }
 
-Bytes header(const std::string& members, std::size_t data = 0) { return safetensors_of("{" + members + "}", Bytes(data)); }
+Bytes header(const std::string& members, std::size_t data = 0) {
+  return safetensors_of("{" + members + "}", Bytes(data));
+}
 
 const std::string kEntry = R"({"dtype":"U8","shape":[0],"data_offsets":[0,0])";
 
@@ -114,17 +116,16 @@ const Case kCases[] = {
     {"OneEndlessShape", safetensors([] {
        return header(R"("a":{"dtype":"U8","shape":[)" + repeated("0,", kFileBytes) + R"(0],"data_offsets":[0,0]})");
      })},
-    {"UnknownArrays", safetensors([] {
-       return header("\"a\":" + kEntry + R"(,"x":[)" + repeated("[],", kFileBytes) + "[]]}");
-     })},
+    {"UnknownArrays",
+     safetensors([] { return header("\"a\":" + kEntry + R"(,"x":[)" + repeated("[],", kFileBytes) + "[]]}"); })},
     {"UnknownArraysThatEndWrongly",
      safetensors([] { return header("\"a\":" + kEntry + R"(,"x":[)" + repeated("[],", 4 * kFileBytes) + "]]}"); })},
     {"UnknownNumbers",
      safetensors([] { return header("\"a\":" + kEntry + R"(,"x":[)" + repeated("0,", kFileBytes) + "0]}"); })},
-    {"UnknownKeys", safetensors([] {
-       return header("\"a\":" + kEntry + R"(,"x":{)" + numbered(R"("#":0)", kFileBytes) + "}}");
-     })},
-    {"UnknownFields", safetensors([] { return header("\"a\":" + kEntry + "," + numbered(R"("#":0)", kFileBytes) + "}"); })},
+    {"UnknownKeys",
+     safetensors([] { return header("\"a\":" + kEntry + R"(,"x":{)" + numbered(R"("#":0)", kFileBytes) + "}}"); })},
+    {"UnknownFields",
+     safetensors([] { return header("\"a\":" + kEntry + "," + numbered(R"("#":0)", kFileBytes) + "}"); })},
     {"DeepNesting", safetensors([] { return header("\"a\":" + kEntry + ",\"x\":" + std::string(kFileBytes, '[')); })},
     {"TinyMetadata",
      safetensors([] { return header("\"__metadata__\":{" + numbered(R"("#":"")", kFileBytes) + "}"); })},
@@ -133,7 +134,8 @@ const Case kCases[] = {
     {"LongMetadata",
      safetensors([] { return header(R"("__metadata__":{"a":")" + std::string(kFileBytes, 'x') + "\"}"); })},
     {"MetadataOfEscapes", safetensors([] {
-       return header("\"__metadata__\":{" + numbered("\"#\":\"" + repeated(R"(\u00e9\n)", 1000000) + "\"", kFileBytes) + "}");
+       return header("\"__metadata__\":{" + numbered("\"#\":\"" + repeated(R"(\u00e9\n)", 1000000) + "\"", kFileBytes) +
+                     "}");
      })},
     {"EscapesInAStringThatIsWrong",
      safetensors([] { return header(R"("__metadata__":{"a":")" + repeated(R"(\u00e9)", 1000000) + "\x01\"}"); })},
@@ -152,12 +154,14 @@ const Case kCases[] = {
            .build();
      })},
     {"IndexOfTinyNames", index([] { return "\"weight_map\":{" + numbered(R"("#":"s")", kFileBytes) + "}"; })},
-    {"IndexOfShards",
-     index([] { return "\"weight_map\":{" + numbered(R"("#":"#0123456789012345678901234567890123456789")", kFileBytes) + "}"; })},
+    {"IndexOfShards", index([] {
+       return "\"weight_map\":{" + numbered(R"("#":"#0123456789012345678901234567890123456789")", kFileBytes) + "}";
+     })},
     {"IndexOfLongNames", index([] {
        return "\"weight_map\":{" + numbered("\"#" + std::string(1000, 'n') + R"(":"s")", kFileBytes) + "}";
      })},
-    {"IndexWithMetadata", index([] { return R"("metadata":[)" + repeated("[],", kFileBytes) + R"([]],"weight_map":{"a":"s"})"; })},
+    {"IndexWithMetadata",
+     index([] { return R"("metadata":[)" + repeated("[],", kFileBytes) + R"([]],"weight_map":{"a":"s"})"; })},
     {"IndexOfFullShards",
      [] {
        auto files = alone("model.safetensors.index.json", {});

@@ -65,8 +65,8 @@ LayerCheck check_or_error(const Checkpoint& checkpoint, std::size_t index, std::
 ExitCode run_check(const CheckOptions& options) {
   const ContextHandle jit = make_context({options.threads, ZENWOQ_TIER_BEST, {}});
   const ContextHandle reference = make_context({options.threads, ZENWOQ_TIER_REFERENCE, {}});
-  const CheckReport report = check_files(options.files, options.read, jit.get(), reference.get(), !options.no_progress,
-                                         options.experts);
+  const CheckReport report =
+      check_files(options.files, options.read, jit.get(), reference.get(), !options.no_progress, options.experts);
   const Verdict result = verdict(report, options.allow_reference);
   if (options.json) {
     print_json(report_json(report, result));

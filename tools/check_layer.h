@@ -43,9 +43,9 @@ struct LayerCheck {
   }
 };
 
-// The first `experts` weights of a layer (0: all). On `jit`, packs, unpacks, generates kernels, runs M = 1, 4 and 33 with activations from a fixed seed, and takes
-// times. Compares with `reference` (a context that is capped to ZENWOQ_TIER_REFERENCE) and with an f64 product. Throws
-// ReadError if one has values that cannot be.
+// The first `experts` weights of a layer (0: all). On `jit`, packs, unpacks, generates kernels, runs M = 1, 4 and 33
+// with activations from a fixed seed, and takes times. Compares with `reference` (a context that is capped to
+// ZENWOQ_TIER_REFERENCE) and with an f64 product. Throws ReadError if one has values that cannot be.
 LayerCheck check_layer(const LayerSource& source, std::size_t experts, zenwoq_context* jit, zenwoq_context* reference);
 
 }  // namespace zenwoq::tools

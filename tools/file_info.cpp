@@ -138,12 +138,8 @@ Json file_info_json(const FileInfo& info) {
   };
   Json layers = Json::array();
   for (const LayerSize& layer : info.layers) {
-    Json json = {{"name", layer.info.name},
-                 {"format", layer.info.format},
-                 {"quantization", layer.quantization},
-                 {"experts", layer.experts},
-                 {"n", layer.info.n},
-                 {"k", layer.info.k},
+    Json json = {{"name", layer.info.name},    {"format", layer.info.format}, {"quantization", layer.quantization},
+                 {"experts", layer.experts},   {"n", layer.info.n},           {"k", layer.info.k},
                  {"bias", layer.info.has_bias}};
     add_bytes(json, layer.bytes);
     layers.push_back(std::move(json));

@@ -28,7 +28,8 @@ ShardName require_shard_name(const GgufFile& file, const std::string& where, con
 }
 
 // Adds the tensors of the other shards of a model in several files.
-void add_other_shards(GgufFile& file, ByteView bytes, const std::string& where, const std::string& file_name, Files& files) {
+void add_other_shards(GgufFile& file, ByteView bytes, const std::string& where, const std::string& file_name,
+                      Files& files) {
   const ShardName name = require_shard_name(file, where, file_name);
   std::uint64_t all_bytes = bytes.size();
   for (std::uint64_t i = 0; i < file.shards; ++i) {

@@ -57,11 +57,13 @@ void check_tiling(std::vector<Extent> extents, std::uint64_t data_bytes, const s
   }
 }
 
-// Puts what the header says into a set: {"__metadata__": {KEY: text}, NAME: {"dtype": text, "shape": [], "data_offsets":
+// Puts what the header says into a set: {"__metadata__": {KEY: text}, NAME: {"dtype": text, "shape": [],
+// "data_offsets":
 // []}}. Other fields of tensors are skipped.
 class HeaderWalk final : public JsonWalk {
  public:
-  HeaderWalk(ByteView data, std::uint64_t file_bytes, TensorSet& set) : data_(data), file_bytes_(file_bytes), set_(set) {}
+  HeaderWalk(ByteView data, std::uint64_t file_bytes, TensorSet& set)
+      : data_(data), file_bytes_(file_bytes), set_(set) {}
 
   void key(int depth, std::string& key) override {
     if (depth == of_header) {
@@ -70,7 +72,10 @@ class HeaderWalk final : public JsonWalk {
       if (set_.metadata.count(key) != 0) fail_duplicate_key(key, set_.where);
       key_ = std::move(key);
     } else if (depth == of_entry) {
-      field_ = key == "dtype" ? Field::dtype : key == "shape" ? Field::shape : key == "data_offsets" ? Field::offsets : Field::other;
+      field_ = key == "dtype"          ? Field::dtype
+               : key == "shape"        ? Field::shape
+               : key == "data_offsets" ? Field::offsets
+                                       : Field::other;
       seen_[static_cast<std::size_t>(field_)] = true;
     }
   }
@@ -158,7 +163,8 @@ class HeaderWalk final : public JsonWalk {
       fail("{}: data_offsets are {}, they should be a begin and an end", where, shown(offsets_));
     }
     if (offsets_[1] > data_.size()) {
-      fail("{}: data_offsets are {}, but the file has {} bytes of data (cut off?)", where, shown(offsets_), data_.size());
+      fail("{}: data_offsets are {}, but the file has {} bytes of data (cut off?)", where, shown(offsets_),
+           data_.size());
     }
     tensor_.shape = {shape_.begin(), shape_.end()};  // of exactly their size
     tensor_.data = data_.sub(offsets_[0], offsets_[1] - offsets_[0]);

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// nlohmann::json accepts duplicate keys, of which it keeps the last, any depth, and takes many times a text's bytes; the
-// parser's events refuse all three.
+// nlohmann::json accepts duplicate keys, of which it keeps the last, any depth, and takes many times a text's bytes;
+// the parser's events refuse all three.
 #include "formats/container/strict_json.h"
 
 #include <set>
@@ -18,8 +18,8 @@ using nlohmann::json;
 
 constexpr int max_depth = 16;  // a torchao entry needs 3
 
-// The lexer keeps all since the last string or number began, that and what it decodes grow by doubling, and an error has
-// them several times more.
+// The lexer keeps all since the last string or number began, that and what it decodes grow by doubling, and an error
+// has them several times more.
 constexpr std::size_t max_string_bytes = 1u << 20;
 constexpr std::size_t max_other_bytes = 1u << 16;
 

@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Any bytes as the files of a checkpoint, whose kind their content says: refused with one sentence, or opened; then every
-// entry has its name and reason, and every weight loads to the bytes that its description promises, twice the same ones.
-// Memory stays under three times the files' size and 16 MiB.
+// Any bytes as the files of a checkpoint, whose kind their content says: refused with one sentence, or opened; then
+// every entry has its name and reason, and every weight loads to the bytes that its description promises, twice the
+// same ones. Memory stays under three times the files' size and 16 MiB.
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -132,8 +132,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     check(*checkpoint);
   } catch (const ReadError& error) {
     ZENWOQ_PROMISE(is_line(error.what()));
-  } catch (const std::bad_alloc&) {
-  }
+  } catch (const std::bad_alloc&) {}
   ZENWOQ_PROMISE(bound.holds());
   return 0;
 }

@@ -75,12 +75,37 @@ std::size_t bytes_of(const json& tensor) {
 
 void change_tensor(json& header, Random& random) {
   constexpr const char* kTypes[] = {"I32", "U32", "U8", "I8", "F16", "BF16", "F32", "I64", "F8_E4M3", "F8_E8M0", "I16"};
-  constexpr const char* kNames[] = {
-      "a.qweight", "a.qzeros", "a.scales", "a.g_idx", "a.bias", "a.weight", "a.biases", "a.weight_packed", "a.weight_scale",
-      "a.weight_shape", "a.weight_zero_point", "a.weight_g_idx", "a.weight_global_scale", "a.weight_scale_2", "a.input_scale",
-      "a_blocks", "a_scales", "a_bias", "a._weight_qdata", "a._weight_scale", "a._weight_zero_point", "a._weight_scale_and_zero",
-      "a._weight_act_pre_scale", "a.weight:qdata", "a.weight:scale", "a.bias:_data", "a.weight.absmax", "a.weight.quant_map",
-      "a.weight.nested_absmax", "a.weight.nested_quant_map", "a.weight.quant_state.bitsandbytes__nf4"};
+  constexpr const char* kNames[] = {"a.qweight",
+                                    "a.qzeros",
+                                    "a.scales",
+                                    "a.g_idx",
+                                    "a.bias",
+                                    "a.weight",
+                                    "a.biases",
+                                    "a.weight_packed",
+                                    "a.weight_scale",
+                                    "a.weight_shape",
+                                    "a.weight_zero_point",
+                                    "a.weight_g_idx",
+                                    "a.weight_global_scale",
+                                    "a.weight_scale_2",
+                                    "a.input_scale",
+                                    "a_blocks",
+                                    "a_scales",
+                                    "a_bias",
+                                    "a._weight_qdata",
+                                    "a._weight_scale",
+                                    "a._weight_zero_point",
+                                    "a._weight_scale_and_zero",
+                                    "a._weight_act_pre_scale",
+                                    "a.weight:qdata",
+                                    "a.weight:scale",
+                                    "a.bias:_data",
+                                    "a.weight.absmax",
+                                    "a.weight.quant_map",
+                                    "a.weight.nested_absmax",
+                                    "a.weight.nested_quant_map",
+                                    "a.weight.quant_state.bitsandbytes__nf4"};
   const std::string name = std::next(header.begin(), static_cast<std::ptrdiff_t>(random() % header.size())).key();
   json& tensor = header.at(name);
   if (name == "__metadata__" || !tensor.is_object()) return;
@@ -90,14 +115,17 @@ void change_tensor(json& header, Random& random) {
     case 1: header.erase(name); return;
     case 2: header[any_of(kNames, random)] = json(tensor); return;
     case 3:
-      if (random() % 2 != 0 || shape.empty()) shape.insert(shape.begin(), 1 + random() % 3);
-      else shape.erase(random() % shape.size());
+      if (random() % 2 != 0 || shape.empty())
+        shape.insert(shape.begin(), 1 + random() % 3);
+      else
+        shape.erase(random() % shape.size());
       return;
     default: {
       if (shape.empty()) return;
       json& size = any_of(shape, random);
       const auto value = size.get<std::uint64_t>();
-      const std::uint64_t changed[] = {value + 1, value - (value != 0 ? 1 : 0), value * 2, value / 2, random() % 300, 8 * (random() % 20)};
+      const std::uint64_t changed[] = {value + 1,      value - (value != 0 ? 1 : 0), value * 2, value / 2,
+                                       random() % 300, 8 * (random() % 20)};
       size = any_of(changed, random);
     }
   }
@@ -111,7 +139,8 @@ bool set_offsets(json& header, FileBytes* data) {
     const json offsets = tensor.at("data_offsets");
     const auto begin = offsets.at(0).get<std::uint64_t>(), end = offsets.at(1).get<std::uint64_t>();
     if (begin > end || end > data->size()) return false;
-    const std::size_t bytes = formats::element_bits(tensor.at("dtype").get<std::string>()) ? bytes_of(tensor) : end - begin;
+    const std::size_t bytes =
+        formats::element_bits(tensor.at("dtype").get<std::string>()) ? bytes_of(tensor) : end - begin;
     const std::size_t at = moved.size();
     for (std::size_t i = 0; i < bytes; ++i) moved.push_back(begin == end ? 0 : (*data)[begin + i % (end - begin)]);
     tensor["data_offsets"] = {at, moved.size()};
@@ -124,7 +153,8 @@ bool set_offsets(json& header, FileBytes* data) {
 bool change_tensors(Safetensors* parts, Random& random) {
   try {
     json header = json::parse(parts->header);
-    for (std::uint64_t changes = 1 + random() % 3; changes > 0 && !header.empty(); --changes) change_tensor(header, random);
+    for (std::uint64_t changes = 1 + random() % 3; changes > 0 && !header.empty(); --changes)
+      change_tensor(header, random);
     if (!set_offsets(header, &parts->data)) return false;
     const std::string text = header.dump();
     parts->header.assign(text.begin(), text.end());
@@ -147,7 +177,8 @@ FileBytes mutated_file(const FileBytes& file, Random& random, std::size_t most) 
 }  // namespace
 }  // namespace zenwoq::fuzz
 
-extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t max_size, unsigned seed) {
+extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t max_size,
+                                               unsigned seed) {
   using namespace zenwoq::fuzz;
   std::minstd_rand random(seed);
   Archive archive = read_archive(data, size);

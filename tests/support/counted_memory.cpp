@@ -19,8 +19,7 @@ void* counted(void* memory) {
   if (memory == nullptr) return nullptr;
   const std::size_t bytes = now += malloc_usable_size(memory);
   std::size_t highest = peak;
-  while (highest < bytes && !peak.compare_exchange_weak(highest, bytes)) {
-  }
+  while (highest < bytes && !peak.compare_exchange_weak(highest, bytes)) {}
   return memory;
 }
 
