@@ -21,9 +21,9 @@ using namespace zenwoq::formats;
 
 namespace {
 
-constexpr std::size_t kMostPackedBytes = 1 << 20;  // of a weight that is loaded
-constexpr std::size_t kMostExperts = 3;            // of a layer that are loaded
-constexpr std::size_t kMostLoads = 16;             // of an input
+constexpr std::size_t kMostPackedBytes = 1 << 18;  // of a weight that is loaded
+constexpr std::size_t kMostExperts = 2;            // of a layer that are loaded
+constexpr std::size_t kMostLoads = 4;              // of an input
 constexpr std::size_t kOwnBytes = 16u << 20;
 
 class ArchiveFiles final : public Files {

@@ -26,7 +26,7 @@ constexpr std::size_t kMostTensorBytes = 1 << 14;
 
 FileBytes mutated(FileBytes bytes, std::size_t most) {
   const std::size_t size = bytes.size();
-  bytes.resize(std::max(size, most));
+  bytes.resize(std::max<std::size_t>({size, most, 1}));
   bytes.resize(LLVMFuzzerMutate(bytes.data(), size, bytes.size()));
   return bytes;
 }
@@ -37,7 +37,7 @@ struct Safetensors {
 
 bool split(const FileBytes& file, Safetensors* parts) {
   std::uint64_t length = 0;
-  if (file.size() < kHeader) return false;
+  if (file.size() <= kHeader) return false;
   std::memcpy(&length, file.data(), kHeader);
   if (length > file.size() - kHeader || file[kHeader] != '{') return false;
   const auto middle = file.begin() + static_cast<std::ptrdiff_t>(kHeader + length);
@@ -65,7 +65,7 @@ std::size_t bytes_of(const json& tensor) {
   const auto bits = formats::element_bits(tensor.at("dtype").get<std::string>());
   std::uint64_t total = bits.value_or(0);
   for (const json& size : tensor.at("shape")) {
-    const auto value = size.get<std::uint64_t>();
+    const auto value = size.get_ref<const json::number_unsigned_t&>();
     if (value > kMostTensorBytes) return 0;
     total *= value;
     if (total > 8 * kMostTensorBytes) return 0;
@@ -123,7 +123,7 @@ void change_tensor(json& header, Random& random) {
     default: {
       if (shape.empty()) return;
       json& size = any_of(shape, random);
-      const auto value = size.get<std::uint64_t>();
+      const auto value = size.get_ref<const json::number_unsigned_t&>();
       const std::uint64_t changed[] = {value + 1,      value - (value != 0 ? 1 : 0), value * 2, value / 2,
                                        random() % 300, 8 * (random() % 20)};
       size = any_of(changed, random);
@@ -137,7 +137,7 @@ bool set_offsets(json& header, FileBytes* data) {
   for (auto& [name, tensor] : header.items()) {
     if (name == "__metadata__") continue;
     const json offsets = tensor.at("data_offsets");
-    const auto begin = offsets.at(0).get<std::uint64_t>(), end = offsets.at(1).get<std::uint64_t>();
+    const auto begin = offsets.at(0).get_ref<const json::number_unsigned_t&>(), end = offsets.at(1).get_ref<const json::number_unsigned_t&>();
     if (begin > end || end > data->size()) return false;
     const std::size_t bytes =
         formats::element_bits(tensor.at("dtype").get<std::string>()) ? bytes_of(tensor) : end - begin;
