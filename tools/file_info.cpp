@@ -49,9 +49,10 @@ std::string names_of(const LeftAloneSize& group) {
   return group.names.size() > kNamed ? names + ", ..." : names;
 }
 
-std::string millions(std::uint64_t count) { return fmt::format("{:.2f} million", static_cast<double>(count) * 1e-6); }
-
-std::string megabytes(std::uint64_t bytes) { return fmt::format("{:.2f} MB", static_cast<double>(bytes) * 1e-6); }
+std::string counted(std::uint64_t count, const char* unit) {
+  return count < 1'000'000 ? fmt::format("{}{}", count, unit)
+                           : fmt::format("{:.2f} million{}", static_cast<double>(count) * 1e-6, unit);
+}
 
 void print_layers(const FileInfo& info) {
   using Align = Table::Align;
@@ -121,11 +122,12 @@ void print_file_info(const FileInfo& info) {
   print_layers(info);
   print_left_alone(info);
   fmt::print(
-      "{}: {} layers of {} weights: {:.3f} bits a weight packed, {:.3f} in the file; {} packed, {} in the file\n"
-      "{} parameters: {} in layers, {} in their biases, {} in other tensors of plain numbers\n",
-      info.file, info.layers.size(), millions(info.total.weights), info.total.packed_bits(), info.total.source_bits(),
-      megabytes(info.total.packed_bytes), megabytes(info.total.source_bytes), millions(info.parameters()),
-      millions(info.total.weights), millions(info.biases), millions(info.dense_values));
+      "{}: {} layers, {}: {:.3f} bits a weight packed, {:.3f} in the file; {} packed, {} in the file\n"
+      "{}: {} in layers, {} in their biases, {} in other tensors of plain numbers\n",
+      info.file, info.layers.size(), counted(info.total.weights, " weights"), info.total.packed_bits(),
+      info.total.source_bits(), counted(info.total.packed_bytes, " bytes"), counted(info.total.source_bytes, " bytes"),
+      counted(info.parameters(), " parameters"), counted(info.total.weights, ""), counted(info.biases, ""),
+      counted(info.dense_values, ""));
 }
 
 Json file_info_json(const FileInfo& info) {

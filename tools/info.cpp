@@ -4,7 +4,6 @@
 // zenwoq info: what this CPU is, which tier runs and why not a higher one; or what checkpoints hold.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -67,7 +66,10 @@ void run_info(bool json) {
 void run_file_info(const std::vector<std::string>& files, bool json) {
   std::vector<FileInfo> infos;
   for (const std::string& file : files) infos.push_back(read_file_info(file));
-  if (!json) return std::for_each(infos.begin(), infos.end(), print_file_info);
+  if (!json) {
+    for (const FileInfo& info : infos) print_file_info(info);
+    return;
+  }
   Json list = Json::array();
   for (const FileInfo& info : infos) list.push_back(file_info_json(info));
   print_json({{"version", zenwoq_version()}, {"files", std::move(list)}});

@@ -137,7 +137,8 @@ bool set_offsets(json& header, FileBytes* data) {
   for (auto& [name, tensor] : header.items()) {
     if (name == "__metadata__") continue;
     const json offsets = tensor.at("data_offsets");
-    const auto begin = offsets.at(0).get_ref<const json::number_unsigned_t&>(), end = offsets.at(1).get_ref<const json::number_unsigned_t&>();
+    const auto begin = offsets.at(0).get_ref<const json::number_unsigned_t&>(),
+               end = offsets.at(1).get_ref<const json::number_unsigned_t&>();
     if (begin > end || end > data->size()) return false;
     const std::size_t bytes =
         formats::element_bits(tensor.at("dtype").get<std::string>()) ? bytes_of(tensor) : end - begin;
