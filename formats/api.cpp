@@ -43,6 +43,8 @@ Entry entry_of(const LayerSource& layer) {
 
 struct zenwoq_checkpoint {
   explicit zenwoq_checkpoint(std::unique_ptr<Checkpoint> opened) : checkpoint(std::move(opened)) {
+    entries.reserve(checkpoint->layers().size() + checkpoint->left_alone().size());
+    by_name.reserve(entries.capacity());
     for (const auto& layer : checkpoint->layers()) entries.push_back(entry_of(*layer));
     for (const LeftAlone& left : checkpoint->left_alone()) entries.push_back({nullptr, &left, {}, 0});
     for (std::size_t i = 0; i < entries.size(); ++i) by_name.emplace_back(entries[i].name(), i);

@@ -96,9 +96,13 @@ std::string rest_reason(const GgufTensor& tensor) {
 
 // What no format has taken.
 void leave_rest(Contents& contents, FoundLayers& found) {
-  for (const TensorMap* tensors : {&contents.set.tensors, &contents.onnx.tensors}) {
-    for (const auto& [name, tensor] : *tensors) {
-      found.left_alone.push_back({name, plain_tensor_reason(tensor), stored(tensor)});
+  found.left_alone.reserve(found.left_alone.size() + contents.set.tensors.size() + contents.onnx.tensors.size() +
+                           contents.set.left_alone.size() + contents.gguf.size());
+  for (TensorMap* tensors : {&contents.set.tensors, &contents.onnx.tensors}) {
+    while (!tensors->empty()) {  // taken out one by one, so that there is never all of it twice
+      TensorMap::node_type tensor = tensors->extract(tensors->begin());
+      found.left_alone.push_back(
+          {std::move(tensor.key()), plain_tensor_reason(tensor.mapped()), stored(tensor.mapped())});
     }
   }
   std::move(contents.set.left_alone.begin(), contents.set.left_alone.end(), std::back_inserter(found.left_alone));
@@ -107,9 +111,17 @@ void leave_rest(Contents& contents, FoundLayers& found) {
   }
 }
 
+// Throws ReadError for a weight that cannot be: numbers of the file that no format looks at stand in its description.
+void check_description(const LayerSource& layer) {
+  std::size_t packed_bytes = 0;
+  if (zenwoq_weight_packed_bytes(&layer.desc, &packed_bytes) == ZENWOQ_OK) return;
+  fail("{}: {}", layer.where, zenwoq_last_error());
+}
+
 FoundLayers find_layers(Contents& contents) {
   FoundLayers found;
   for (const Format& format : formats()) format.find(contents, found);
+  for (const auto& layer : found.layers) check_description(*layer);
   leave_rest(contents, found);
   return found;
 }

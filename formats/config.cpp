@@ -35,8 +35,16 @@ JsonFields fields_of(Files& files, const char* file_name, std::initializer_list<
 }  // namespace
 
 const json* JsonFields::find(const char* key) const {
-  const auto found = object_.find(key);
-  return found == object_.end() || found->is_null() ? nullptr : &*found;
+  if (object_ == nullptr) return nullptr;
+  const auto found = object_->find(key);
+  return found == object_->end() || found->is_null() ? nullptr : &*found;
+}
+
+JsonFields JsonFields::part(const json& object, const std::string& key) const {
+  JsonFields fields;
+  fields.object_ = {object_, &object};
+  fields.where_ = fmt::format("{}: {}", where_, key);
+  return fields;
 }
 
 std::optional<std::string> JsonFields::text(const char* key) const {
@@ -66,14 +74,15 @@ JsonFields JsonFields::object(const char* key) const {
   const json* value = find(key);
   if (value == nullptr) return {};
   if (!value->is_object()) fail("{}: {} is no JSON object", where_, key);
-  return {*value, fmt::format("{}: {}", where_, key)};
+  return part(*value, key);
 }
 
 std::vector<JsonFields> JsonFields::objects() const {
   std::vector<JsonFields> all;
-  for (const auto& item : object_.items()) {
+  if (object_ == nullptr) return all;
+  for (const auto& item : object_->items()) {
     if (!item.value().is_object()) fail("{}: {} is no JSON object", where_, shown(item.key()));
-    all.emplace_back(item.value(), fmt::format("{}: {}", where_, shown(item.key())));
+    all.push_back(part(item.value(), shown(item.key())));
   }
   return all;
 }

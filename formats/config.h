@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -19,12 +20,13 @@ namespace zenwoq::formats {
 class JsonFields {
  public:
   JsonFields() = default;
-  JsonFields(nlohmann::json object, std::string where) : object_(std::move(object)), where_(std::move(where)) {}
+  JsonFields(nlohmann::json object, std::string where)
+      : object_(std::make_shared<const nlohmann::json>(std::move(object))), where_(std::move(where)) {}
 
   // The file and the object in it, as messages name them.
   const std::string& where() const { return where_; }
 
-  bool empty() const { return object_.empty(); }
+  bool empty() const { return object_ == nullptr || object_->empty(); }
   bool has(const char* key) const { return find(key) != nullptr; }
 
   // Empty where there is no such field, or null. Throw ReadError for a value of another type.
@@ -41,7 +43,10 @@ class JsonFields {
  private:
   const nlohmann::json* find(const char* key) const;  // nullptr also for null
 
-  nlohmann::json object_ = nlohmann::json::object();
+  // An object within this one, which shares it.
+  JsonFields part(const nlohmann::json& object, const std::string& key) const;
+
+  std::shared_ptr<const nlohmann::json> object_;  // nullptr: without fields
   std::string where_;
 };
 

@@ -112,8 +112,9 @@ std::unique_ptr<PlainLayer> make_fp4(const Tensor& codes, const Tensor& scales, 
 }
 
 void set_tensor_scale(const Tensor& tensor_scale, zenwoq_tensor_scale_kind kind, LayerSource& layer) {
-  if (tensor_scale.data.size() != 4) {
-    fail("{}: its tensor scale has shape {}, it should be one number", layer.where, shown(tensor_scale.shape));
+  if (tensor_scale.dtype != "F32" || tensor_scale.data.size() != sizeof(float)) {
+    fail("{}: its tensor scale is {} of shape {}, it should be one F32", layer.where, shown(tensor_scale.dtype),
+         shown(tensor_scale.shape));
   }
   layer.desc.tensor_scale_kind = kind;
   layer.desc.tensor_scale = float_at(ZENWOQ_F32, tensor_scale.data.data(), 0);

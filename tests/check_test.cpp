@@ -64,6 +64,17 @@ TEST(Check, OpaqueBlobs) {
 
 TEST(Check, Gguf) { expect_all_right(check({kFixtures + "mixed.gguf", kFixtures + "attention.gguf"}), 5); }
 
+TEST(Check, EveryExpert) {
+  const tools::CheckReport report = check({kFixtures + "formats/mxfp4/gpt_oss/model.safetensors"});
+  EXPECT_EQ(report.bits_equal(), true);
+  ASSERT_FALSE(report.layers.empty());
+  for (const tools::LayerCheck& layer : report.layers) {
+    EXPECT_TRUE(layer.right()) << layer.info.name << ": " << layer.error << layer.difference;
+    EXPECT_GT(layer.experts, 1u);
+    EXPECT_EQ(layer.experts_checked, layer.experts);
+  }
+}
+
 TEST(Check, WholeModel) {
   const char* model = std::getenv("ZENWOQ_MODEL");
   if (model == nullptr) GTEST_SKIP() << "ZENWOQ_MODEL is not set: the 210 layers of SmolLM2 are not checked here";

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -100,6 +101,81 @@ TEST_F(Cli, InfoSaysWhatRunsAndWhy) {
   expect_keys(info.at("cpu").at("tiers"), {"avx512bf16", "avx2", "reference"});
   EXPECT_EQ(info.at("cpu").at("tiers").at(info.at("cpu").at("isa").get<std::string>()), "") << "it runs";
   EXPECT_NE(run("info").out.find("tier"), std::string::npos);
+}
+
+TEST_F(Cli, InfoOfFilesAddsUpLayersAndWhatIsLeft) {
+  const json info = run_json("info --json '" + fixture("formats/gguf/mixed_q4_k_m/model.gguf") + "' '" +
+                             fixture("formats/mxfp4/gpt_oss") + "'");
+  expect_keys(info, {"version", "files"});
+  ASSERT_EQ(info.at("files").size(), 2u);
+  for (const json& file : info.at("files")) {
+    expect_keys(file, {"file", "layers", "left_alone", "total", "parameters"});
+    std::uint64_t weights = 0, packed = 0, source = 0;
+    for (const json& layer : file.at("layers")) {
+      expect_keys(layer, {"name", "format", "quantization", "experts", "n", "k", "bias", "weights", "packed_bytes",
+                          "source_bytes", "bits_per_weight", "source_bits_per_weight"});
+      const std::uint64_t layer_weights = layer.at("n").get<std::uint64_t>() * layer.at("k").get<std::uint64_t>() *
+                                          layer.at("experts").get<std::uint64_t>();
+      EXPECT_EQ(layer.at("weights"), layer_weights);
+      EXPECT_DOUBLE_EQ(layer.at("bits_per_weight").get<double>(),
+                       layer.at("packed_bytes").get<double>() * 8 / static_cast<double>(layer_weights));
+      weights += layer_weights;
+      packed += layer.at("packed_bytes").get<std::uint64_t>();
+      source += layer.at("source_bytes").get<std::uint64_t>();
+    }
+    const json& total = file.at("total");
+    EXPECT_EQ(total.at("weights"), weights);
+    EXPECT_EQ(total.at("packed_bytes"), packed);
+    EXPECT_EQ(total.at("source_bytes"), source);
+    const json& parameters = file.at("parameters");
+    EXPECT_EQ(parameters.at("layers"), weights);
+    EXPECT_EQ(parameters.at("total"),
+              weights + parameters.at("biases").get<std::uint64_t>() + parameters.at("dense").get<std::uint64_t>());
+  }
+  const json& gguf = info.at("files")[0];
+  for (const json& layer : gguf.at("layers")) {
+    if (layer.at("format") == "gguf q4_k") EXPECT_DOUBLE_EQ(layer.at("source_bits_per_weight").get<double>(), 4.5);
+  }
+  std::uint64_t dense = 0;
+  bool has_q6_k = false;
+  for (const json& group : gguf.at("left_alone")) {
+    expect_keys(group, {"reason", "tensors", "values", "bytes", "names"});
+    EXPECT_EQ(group.at("tensors"), group.at("names").size());
+    dense += group.at("values").get<std::uint64_t>();
+    if (group.at("reason") != "q6_k, unpacked to f32: no kernel for it") continue;
+    has_q6_k = true;
+    EXPECT_EQ(group.at("values").get<std::uint64_t>() / 256 * 210, group.at("bytes")) << "210 bytes of 256 values";
+  }
+  EXPECT_TRUE(has_q6_k);
+  EXPECT_EQ(gguf.at("parameters").at("dense"), dense);
+  const std::string text = run("info '" + fixture("formats/gguf/mixed_q4_k_m/model.gguf") + "'").out;
+  EXPECT_NE(text.find("bits a weight packed, 4.5"), std::string::npos) << text;
+  EXPECT_NE(text.find("q6_k, unpacked to f32"), std::string::npos) << text;
+  expect_refusal("info '" + path("absent.gguf") + "'", "absent.gguf");
+}
+
+TEST_F(Cli, CheckLooksAtAllExpertsOrSaysThatItDoesNot) {
+  const std::string whole = fixture("formats/mxfp4/gpt_oss/model.safetensors");
+  const json report = run_json("check --json --allow-reference '" + whole + "'");
+  ASSERT_FALSE(report.at("layers").empty());
+  for (const json& layer : report.at("layers")) {
+    EXPECT_GT(layer.at("experts"), 1);
+    EXPECT_EQ(layer.at("experts"), layer.at("experts_checked"));
+  }
+  std::string bytes = read_file(whole);
+  std::uint64_t header_bytes = 0;
+  std::memcpy(&header_bytes, bytes.data(), sizeof header_bytes);
+  const json header = json::parse(bytes.substr(sizeof header_bytes, header_bytes));
+  for (const auto& tensor : header.items()) {  // the last scale of the last expert is none
+    if (!tensor.key().ends_with("_scales")) continue;
+    bytes[sizeof header_bytes + header_bytes + tensor.value().at("data_offsets")[1].get<std::size_t>() - 1] = '\xFF';
+  }
+  write("model.safetensors", bytes);
+  const std::string damaged = "'" + path("model.safetensors") + "'";
+  expect_refusal("check --allow-reference " + damaged, "expert ");
+  const Outcome limited = run("check --allow-reference --experts 1 " + damaged);
+  EXPECT_EQ(limited.exit_code, 0) << limited.err;
+  EXPECT_NE(limited.out.find("experts were NOT checked (--experts)"), std::string::npos) << limited.out;
 }
 
 TEST_F(Cli, CheckOfAModelInEveryFormat) {

@@ -174,6 +174,26 @@ TEST(CompressedTensors, ContradictionsAreRefused) {
   EXPECT_EQ(refusal(PackedFile(8, 64, 32, false).builder(), asymmetric), "");
 }
 
+TEST(CompressedTensors, AGlobalScaleIsOneNumberThatDivides) {
+  json config = kConfig;
+  config["format"] = "nvfp4-pack-quantized";
+  config["config_groups"]["group_0"]["weights"]["type"] = "float";
+  config["config_groups"]["group_0"]["weights"]["group_size"] = 16;
+  const auto error = [&](const std::string& dtype, const Shape& shape, const Bytes& scale) {
+    const SafetensorsBuilder file = SafetensorsBuilder()
+                                        .tensor("m.q.weight_packed", "U8", {1, 8}, Bytes(8))
+                                        .tensor("m.q.weight_scale", "F8_E4M3", {1, 1}, Bytes(1))
+                                        .tensor("m.q.weight_global_scale", dtype, shape, scale);
+    return refusal(file, config);
+  };
+  EXPECT_EQ(error("F32", {1}, bytes_of<float>({2})), "");
+  EXPECT_CONTAINS(error("F32", {1}, bytes_of<float>({0})), "weight m.q.weight: tensor_scale is 0");
+  EXPECT_CONTAINS(error("F32", {2}, bytes_of<float>({1, 1})),
+                  "its tensor scale is F32 of shape [2], it should be one F32");
+  EXPECT_CONTAINS(error("I32", {1}, bytes_of<float>({2})),
+                  "its tensor scale is I32 of shape [1], it should be one F32");
+}
+
 TEST(CompressedTensors, WrongConfigurationsAreRefused) {
   const SafetensorsBuilder good = PackedFile(8, 64, 32, true).builder();
   EXPECT_CONTAINS(refusal(good, 7), "config.json: quantization_config is no JSON object");

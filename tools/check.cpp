@@ -26,7 +26,7 @@ constexpr const char* kFooter =
     "Example: zenwoq check --json model.safetensors.index.json > report.json\n"
     "JSON keys: files, cpu (as in info), passed, verdict, bits_equal (null where the reference ran),\n"
     "max_error_over_bound, kernels_generated, jit_us_total, pack_gb_per_s, seconds, layers [{file, name, format,\n"
-    "n, k, error (then no more keys), quantization, bias, unpacks_exactly, bits_equal, difference,\n"
+    "n, k, error (then no more keys), quantization, experts, experts_checked, bias, unpacks_exactly, bits_equal, difference,\n"
     "max_error_over_bound, kernels [name], packed_bytes, pack_gb_per_s, m1_us, m1_gb_per_s}], kernels [{name,\n"
     "code_bytes, generation_us, reason}], left_alone [{file, name, reason}].\n"
     "Exit code: 0 only if there is a layer, all bits are equal and all errors within bounds; 2 for a file or layer\n"
@@ -36,6 +36,7 @@ struct CheckOptions {
   std::vector<std::string> files;
   unsigned threads = 0;
   ReadOptions read;
+  std::size_t experts = 0;
   bool json = false;
   bool allow_reference = false;
   bool no_progress = false;
@@ -48,11 +49,11 @@ zenwoq_registry_stats stats_of(const zenwoq_context* context) {
   return stats;
 }
 
-LayerCheck check_or_error(const Checkpoint& checkpoint, std::size_t index, zenwoq_context* jit,
+LayerCheck check_or_error(const Checkpoint& checkpoint, std::size_t index, std::size_t experts, zenwoq_context* jit,
                           zenwoq_context* reference) {
   LayerCheck failed;
   try {
-    return check_layer(*checkpoint.layers()[index], jit, reference);
+    return check_layer(*checkpoint.layers()[index], experts, jit, reference);
   } catch (const ReadError& error) {
     failed.error = error.what();
   } catch (const ToolError& error) {
@@ -65,7 +66,8 @@ LayerCheck check_or_error(const Checkpoint& checkpoint, std::size_t index, zenwo
 ExitCode run_check(const CheckOptions& options) {
   const ContextHandle jit = make_context({options.threads, ZENWOQ_TIER_BEST, {}});
   const ContextHandle reference = make_context({options.threads, ZENWOQ_TIER_REFERENCE, {}});
-  const CheckReport report = check_files(options.files, options.read, jit.get(), reference.get(), !options.no_progress);
+  const CheckReport report =
+      check_files(options.files, options.read, jit.get(), reference.get(), !options.no_progress, options.experts);
   const Verdict result = verdict(report, options.allow_reference);
   if (options.json) {
     print_json(report_json(report, result));
@@ -80,7 +82,7 @@ ExitCode run_check(const CheckOptions& options) {
 }  // namespace
 
 CheckReport check_files(const std::vector<std::string>& paths, const ReadOptions& options, zenwoq_context* jit,
-                        zenwoq_context* reference, bool progress) {
+                        zenwoq_context* reference, bool progress, std::size_t experts) {
   const Stopwatch watch;
   const zenwoq_registry_stats before = stats_of(jit);
   CheckReport report;
@@ -97,7 +99,7 @@ CheckReport check_files(const std::vector<std::string>& paths, const ReadOptions
   for (std::size_t file = 0; file < paths.size(); ++file) {
     for (std::size_t i = 0; i < checkpoints[file]->layers().size(); ++i) {
       bar.show(report.layers.size());
-      report.layers.push_back(check_or_error(*checkpoints[file], i, jit, reference));
+      report.layers.push_back(check_or_error(*checkpoints[file], i, experts, jit, reference));
       report.layers.back().file = paths[file];
     }
     for (const LeftAlone& tensor : checkpoints[file]->left_alone()) report.left_alone.push_back({paths[file], tensor});
@@ -117,6 +119,8 @@ void add_check_command(CLI::App& app, int& exit_code) {
       ->required();
   command->add_option("--threads", options->threads, "threads a run may use; 0 = the CPUs this process may use");
   add_opaque_layout_option(*command, options->read);
+  command->add_option("--experts", options->experts,
+                      "weights that are checked of each mixture of experts, from the first on; 0 = all");
   command->add_flag("--allow-reference", options->allow_reference,
                     "accept that no generated kernels run on this machine");
   command->add_flag("--no-progress", options->no_progress, "no progress bar, not even on a terminal");

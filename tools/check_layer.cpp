@@ -129,13 +129,11 @@ double max_error_over_bound(const Layer& layer, const RunRows& runs, zenwoq_cont
   return *std::max_element(errors.begin(), errors.end());
 }
 
-}  // namespace
-
-LayerCheck check_layer(const LayerSource& source, zenwoq_context* jit, zenwoq_context* reference) {
+LayerCheck check_expert(const LayerSource& source, std::size_t expert, zenwoq_context* jit, zenwoq_context* reference) {
   LayerCheck check;
-  const formats::Prepared prepared = source.prepare(0);
+  const formats::Prepared prepared = source.prepare(expert);
   const PackedLayer packed = pack_layer(source, prepared, jit);
-  const Layer layer = read_layer(source, prepared);
+  const Layer layer = read_layer(source, prepared, expert);
   check.info = layer.info;
   check.quantization = packed.quantization;
   check.packed_bytes = packed.packed_bytes;
@@ -155,6 +153,48 @@ LayerCheck check_layer(const LayerSource& source, zenwoq_context* jit, zenwoq_co
   }
   check.max_error_over_bound = max_error_over_bound(layer, runs, jit);
   check.run_seconds = median_run_seconds(linear.get(), layer.info, runs.x);
+  return check;
+}
+
+// Adds what was found in another weight of the layer. Its times stay those of the first one.
+void add_expert(LayerCheck& all, std::size_t expert, LayerCheck&& one) {
+  ++all.experts_checked;
+  all.unpacks_exactly = all.unpacks_exactly && one.unpacks_exactly;
+  const bool both_equal = all.bits_equal.value_or(true) && one.bits_equal.value_or(true);
+  if (!both_equal || (all.bits_equal && one.bits_equal)) {
+    all.bits_equal = both_equal;
+  } else {
+    all.bits_equal.reset();
+  }
+  if (all.difference.empty() && !one.difference.empty()) {
+    all.difference = fmt::format("expert {}: {}", expert, one.difference);
+  }
+  all.max_error_over_bound = std::max(all.max_error_over_bound, one.max_error_over_bound);
+  for (KernelUse& kernel : one.kernels) {
+    const auto same_name = [&](const KernelUse& use) { return use.name == kernel.name; };
+    if (std::none_of(all.kernels.begin(), all.kernels.end(), same_name)) all.kernels.push_back(std::move(kernel));
+  }
+}
+
+}  // namespace
+
+LayerCheck check_layer(const LayerSource& source, std::size_t experts, zenwoq_context* jit, zenwoq_context* reference) {
+  const std::size_t count = experts == 0 ? source.experts : std::min(experts, source.experts);
+  LayerCheck check;
+  for (std::size_t i = 0; i < count; ++i) {
+    try {
+      LayerCheck one = check_expert(source, i, jit, reference);
+      if (i == 0) {
+        check = std::move(one);
+      } else {
+        add_expert(check, i, std::move(one));
+      }
+    } catch (const ReadError& error) {
+      if (source.experts == 1) throw;
+      throw ReadError(fmt::format("expert {}: {}", i, error.what()));
+    }
+  }
+  check.experts = source.experts;
   return check;
 }
 

@@ -25,6 +25,9 @@ struct LayerCheck {
   LayerInfo info;
   std::string error;  // why it could not be read or packed; if set, nothing below is known
   std::string quantization;
+  std::size_t experts = 1;          // weights of the layer
+  std::size_t experts_checked = 1;  // as many of them, from the first on
+  // Of the first one: its size and times.
   std::size_t packed_bytes = 0;
   double pack_seconds = 0;
   bool unpacks_exactly = false;
@@ -40,9 +43,9 @@ struct LayerCheck {
   }
 };
 
-// On `jit`, packs, unpacks, generates kernels, runs M = 1, 4 and 33 with activations from a fixed seed, and takes
-// times. Compares with `reference` (a context that is capped to ZENWOQ_TIER_REFERENCE) and with an f64 product. Throws
-// ReadError if the layer has values that cannot be.
-LayerCheck check_layer(const LayerSource& source, zenwoq_context* jit, zenwoq_context* reference);
+// The first `experts` weights of a layer (0: all). On `jit`, packs, unpacks, generates kernels, runs M = 1, 4 and 33
+// with activations from a fixed seed, and takes times. Compares with `reference` (a context that is capped to
+// ZENWOQ_TIER_REFERENCE) and with an f64 product. Throws ReadError if one has values that cannot be.
+LayerCheck check_layer(const LayerSource& source, std::size_t experts, zenwoq_context* jit, zenwoq_context* reference);
 
 }  // namespace zenwoq::tools

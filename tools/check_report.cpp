@@ -29,6 +29,8 @@ Json layer_json(const LayerCheck& layer) {
                {"n", layer.info.n},  {"k", layer.info.k},       {"error", layer.error}};
   if (!layer.error.empty()) return json;
   json["quantization"] = layer.quantization;
+  json["experts"] = layer.experts;
+  json["experts_checked"] = layer.experts_checked;
   json["bias"] = layer.info.has_bias;
   json["unpacks_exactly"] = layer.unpacks_exactly;
   json["bits_equal"] = optional_json(layer.bits_equal);

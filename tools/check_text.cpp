@@ -30,9 +30,22 @@ std::string bits_of(const LayerCheck& layer) {
   return !layer.bits_equal ? "-" : *layer.bits_equal ? "equal" : "DIFFERENT";
 }
 
+std::string experts_of(const LayerCheck& layer) {
+  if (layer.experts == layer.experts_checked) return fmt::format("{}", layer.experts);
+  return fmt::format("{} OF {}", layer.experts_checked, layer.experts);
+}
+
+// What was not looked at, because --experts says so; empty if everything was.
+std::string unchecked_text(const CheckReport& report) {
+  std::size_t unchecked = 0;
+  for (const LayerCheck& layer : report.layers) unchecked += layer.experts - layer.experts_checked;
+  return unchecked == 0 ? "" : fmt::format("{} experts were NOT checked (--experts)\n", unchecked);
+}
+
 void print_layers(const CheckReport& report) {
   Table table({{"layer", Align::left},
                {"N x K", Align::right},
+               {"experts", Align::left},
                {"quantization", Align::left},
                {"kernels", Align::left},
                {"bits", Align::left},
@@ -42,11 +55,11 @@ void print_layers(const CheckReport& report) {
   for (const LayerCheck& layer : report.layers) {
     const std::string shape = fmt::format("{} x {}", layer.info.n, layer.info.k);
     if (!layer.error.empty()) {
-      table.add({layer.info.name, shape, "ERROR: " + layer.error, "", "", "", "", ""});
+      table.add({layer.info.name, shape, "", "ERROR: " + layer.error, "", "", "", "", ""});
       continue;
     }
     const double gb_per_s = static_cast<double>(layer.packed_bytes) * 1e-9 / layer.run_seconds;
-    table.add({layer.info.name, shape, layer.quantization, tiles_of(layer.kernels), bits_of(layer),
+    table.add({layer.info.name, shape, experts_of(layer), layer.quantization, tiles_of(layer.kernels), bits_of(layer),
                fmt::format("{:.4f}", layer.max_error_over_bound), fmt::format("{:.1f}", layer.run_seconds * 1e6),
                fmt::format("{:.2f}", gb_per_s)});
   }
@@ -92,13 +105,13 @@ void print_report(const CheckReport& report, const Verdict& verdict) {
   print_left_alone(report);
   double weights = 0;
   for (const LayerCheck& layer : report.layers)
-    weights += static_cast<double>(layer.info.n) * static_cast<double>(layer.info.k);
+    weights += static_cast<double>(layer.info.n * layer.experts_checked) * static_cast<double>(layer.info.k);
   fmt::print(
       "{} layers, {:.1f} million weights, {:.1f} s on {} threads of {}: {}, error at most {:.4f} of its bound, "
-      "{} kernels in {:.0f} us, packed at {:.2f} GB/s\n{}\n",
+      "{} kernels in {:.0f} us, packed at {:.2f} GB/s\n{}{}\n",
       report.layers.size(), weights * 1e-6, report.seconds, report.cpu.info.threads, report.cpu.info.brand,
       bits_text(report.bits_equal()), report.max_error_over_bound(), report.kernels_generated, report.jit_us_total,
-      report.pack_gb_per_s(), verdict.text);
+      report.pack_gb_per_s(), unchecked_text(report), verdict.text);
 }
 
 }  // namespace zenwoq::tools

@@ -1,26 +1,35 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// zenwoq info: what this CPU is, which tier runs and why not a higher one.
+// zenwoq info: what this CPU is, which tier runs and why not a higher one; or what checkpoints hold.
 #include <fmt/format.h>
 
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "tools/api_handles.h"
 #include "tools/commands.h"
 #include "tools/cpu_info.h"
+#include "tools/file_info.h"
 
 namespace zenwoq::tools {
 namespace {
 
 constexpr const char* kFooter =
+    "With FILEs (or folders): their layers, bits per weight as they are packed and as they lie in the file, and what is\n"
+    "left in other types, by reason. Parameters are weights, biases and tensors of plain numbers.\n"
     "Example: zenwoq info --json\n"
+    "Example: zenwoq info model.gguf\n"
     "JSON keys: version, arithmetic_version, packed_version, cpu {vendor, brand, uarch, family, model, stepping,\n"
     "avx2_fma, avx512bf16, l1d_bytes, l2_bytes, l3_bytes, cache_source, threads, tuning, isa (the tier that runs:\n"
     "\"avx512bf16\", \"avx2\" or \"reference\"), isa_reason (why no higher tier runs, or empty), tiers {NAME: why\n"
     "it cannot run, or empty}, code_memory}.\n"
+    "With FILEs: version, files [{file, layers [{name, format, quantization, experts, n, k, bias, weights, packed_bytes,\n"
+    "source_bytes, bits_per_weight, source_bits_per_weight}], left_alone [{reason, tensors, values, bytes, names}],\n"
+    "total {weights, packed_bytes, source_bytes, bits_per_weight, source_bits_per_weight}, parameters {total, layers,\n"
+    "biases, dense}}].\n"
     "The environment variable ZENWOQ_TIER (reference, avx2, avx512bf16) caps the tier.";
 
 std::string kibibytes(std::uint64_t bytes) { return fmt::format("{} KiB", bytes / 1024); }
@@ -54,15 +63,29 @@ void run_info(bool json) {
               {"cpu", cpu_json(cpu)}});
 }
 
+void run_file_info(const std::vector<std::string>& files, bool json) {
+  std::vector<FileInfo> infos;
+  for (const std::string& file : files) infos.push_back(read_file_info(file));
+  if (!json) {
+    for (const FileInfo& info : infos) print_file_info(info);
+    return;
+  }
+  Json list = Json::array();
+  for (const FileInfo& info : infos) list.push_back(file_info_json(info));
+  print_json({{"version", zenwoq_version()}, {"files", std::move(list)}});
+}
+
 }  // namespace
 
 void add_info_command(CLI::App& app, int& exit_code) {
-  CLI::App* command = app.add_subcommand("info", "What this CPU is, which tier runs and why not a higher one");
+  CLI::App* command = app.add_subcommand("info", "What this CPU is, which tier runs and why; or what checkpoints hold");
   command->footer(kFooter);
+  const auto files = std::make_shared<std::vector<std::string>>();
   const auto json = std::make_shared<bool>(false);
+  command->add_option("FILE", *files, "checkpoints to look into: files or folders");
   command->add_flag("--json", *json, "print JSON");
-  command->callback([json, &exit_code] {
-    run_info(*json);
+  command->callback([files, json, &exit_code] {
+    files->empty() ? run_info(*json) : run_file_info(*files, *json);
     exit_code = kPassed;
   });
 }

@@ -107,7 +107,7 @@ LayerInfo info_of(const LayerSource& source) {
   return info;
 }
 
-Layer read_layer(const LayerSource& layer_source, const formats::Prepared& prepared) {
+Layer read_layer(const LayerSource& layer_source, const formats::Prepared& prepared, std::size_t expert) {
   const zenwoq_weight_source& source = prepared.source;
   Layer layer;
   layer.info = info_of(layer_source);
@@ -135,7 +135,7 @@ Layer read_layer(const LayerSource& layer_source, const formats::Prepared& prepa
   }
   if (source.permutation != nullptr) layer.permutation.assign(source.permutation, source.permutation + info.k);
   if (source.x_scale != nullptr) layer.x_scale.assign(source.x_scale, source.x_scale + info.k);
-  const formats::ByteView bias = layer_source.has_bias() ? layer_source.bias_of(0) : formats::ByteView();
+  const formats::ByteView bias = layer_source.has_bias() ? layer_source.bias_of(expert) : formats::ByteView();
   layer.bias.assign(bias.begin(), bias.end());
   return layer;
 }

@@ -50,8 +50,8 @@ struct Layer {
   float offset(std::size_t i) const;
 };
 
-// Reads a source value by value, as zenwoq.h describes its layout. Shares no code with packing, so that packed weights
-// can be compared with it. All sizes must fit, as those of a weight that was packed do.
-Layer read_layer(const LayerSource& source, const formats::Prepared& prepared);
+// Reads weight `expert` of a source value by value, as zenwoq.h describes its layout. Shares no code with packing, so
+// that packed weights can be compared with it. All sizes must fit, as those of a weight that was packed do.
+Layer read_layer(const LayerSource& source, const formats::Prepared& prepared, std::size_t expert);
 
 }  // namespace zenwoq::tools

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "formats/container/ggml_types.h"
+#include "formats/container/tensor_set.h"
 #include "formats/container/text.h"
 
 namespace zenwoq::formats {
@@ -299,6 +300,7 @@ GgufFile parse_gguf(ByteView bytes, const std::string& where) {
   check_version(cursor);
   const std::uint64_t tensor_count = cursor.take_count(min_tensor_bytes, "the number of tensors");
   const std::uint64_t pair_count = cursor.take_count(min_pair_bytes, "the number of key-value pairs");
+  check_entry_count(tensor_count + pair_count, bytes.size(), where);  // both are below the file's size
   const std::uint64_t alignment = walk_pairs(cursor, pair_count, file);
   file.tensors = take_tensors(cursor, tensor_count);
   const ByteView data = data_section(bytes, cursor.position(), alignment);

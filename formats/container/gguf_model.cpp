@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "formats/container/sharded.h"
+#include "formats/container/tensor_set.h"
 #include "formats/container/text.h"
 
 namespace zenwoq::formats {
@@ -27,14 +28,18 @@ ShardName require_shard_name(const GgufFile& file, const std::string& where, con
 }
 
 // Adds the tensors of the other shards of a model in several files.
-void add_other_shards(GgufFile& file, const std::string& where, const std::string& file_name, Files& files) {
+void add_other_shards(GgufFile& file, ByteView bytes, const std::string& where, const std::string& file_name,
+                      Files& files) {
   const ShardName name = require_shard_name(file, where, file_name);
+  std::uint64_t all_bytes = bytes.size();
   for (std::uint64_t i = 0; i < file.shards; ++i) {
     if (i == file.shard) continue;
     const std::string other_name = name.file_of(i + 1, extension);
     GgufFile other;
     try {
-      other = parse_gguf(files.require(other_name), shown(other_name));
+      const ByteView other_bytes = files.require(other_name);
+      all_bytes += other_bytes.size();
+      other = parse_gguf(other_bytes, shown(other_name));
     } catch (const ReadError& error) {
       fail("{}: is shard {} of {}: {}", where, file.shard + 1, file.shards, error.what());
     }
@@ -42,6 +47,7 @@ void add_other_shards(GgufFile& file, const std::string& where, const std::strin
       fail("{}: is shard {} of {}, but {} says that it is shard {} of {}", where, file.shard + 1, file.shards,
            shown(other_name), other.shard + 1, other.shards);
     }
+    check_entry_count(file.tensors.size() + other.tensors.size(), all_bytes, where);
     std::move(other.tensors.begin(), other.tensors.end(), std::back_inserter(file.tensors));
   }
   if (file.tensors_of_all != 0 && file.tensors_of_all != file.tensors.size()) {
@@ -56,7 +62,7 @@ std::vector<GgufTensor> read_gguf_model(ByteView bytes, const std::string& where
                                         Files& files) {
   GgufFile file = parse_gguf(bytes, where);
   if (file.shards > 1) {
-    add_other_shards(file, where, file_name, files);
+    add_other_shards(file, bytes, where, file_name, files);
   } else if (const std::optional<ShardName> name = parse_shard_name(file_name, extension)) {
     fail("{}: is called shard {} of {}, but has no split.count that says so", where, name->number, name->count);
   }

@@ -6,7 +6,8 @@
 #include "formats/container/safetensors.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+#include <array>
+#include <iterator>
 #include <string_view>
 #include <utility>
 
@@ -16,15 +17,15 @@
 namespace zenwoq::formats {
 namespace {
 
-using nlohmann::json;
-
 constexpr std::uint64_t length_bytes = 8;
 constexpr std::uint64_t max_header_bytes = 100'000'000;  // the limit of the safetensors library
+
+constexpr std::size_t max_dimensions = 64;  // torch's
 
 struct Extent {
   std::uint64_t begin = 0;
   std::uint64_t end = 0;
-  std::string name;
+  const std::string* name = nullptr;  // in the set
 };
 
 ByteView header_text(ByteView file, const std::string& where) {
@@ -39,37 +40,6 @@ ByteView header_text(ByteView file, const std::string& where) {
   return file.sub(length_bytes, length);
 }
 
-const json& field(const json& entry, const char* key, const std::string& where) {
-  if (!entry.is_object()) fail("{}: entry is no JSON object", where);
-  const auto found = entry.find(key);
-  if (found == entry.end()) fail("{}: {} is missing", where, key);
-  return *found;
-}
-
-std::vector<std::uint64_t> unsigned_array(const json& entry, const char* key, const std::string& where) {
-  const json& array = field(entry, key, where);
-  if (!array.is_array()) fail("{}: {} is no array", where, key);
-  std::vector<std::uint64_t> values;
-  for (const json& value : array) {
-    if (!value.is_number_unsigned()) {
-      fail("{}: {} holds something else than whole numbers from 0 on", where, key);
-    }
-    values.push_back(value.get<std::uint64_t>());
-  }
-  return values;
-}
-
-Extent parse_extent(const json& entry, std::uint64_t data_bytes, const std::string& where) {
-  const std::vector<std::uint64_t> offsets = unsigned_array(entry, "data_offsets", where);
-  if (offsets.size() != 2 || offsets[0] > offsets[1]) {
-    fail("{}: data_offsets are {}, they should be a begin and an end", where, shown(offsets));
-  }
-  if (offsets[1] > data_bytes) {
-    fail("{}: data_offsets are {}, but the file has {} bytes of data (cut off?)", where, shown(offsets), data_bytes);
-  }
-  return {offsets[0], offsets[1], {}};
-}
-
 // The format allows neither overlaps nor gaps: if there is one, an offset is damaged.
 void check_tiling(std::vector<Extent> extents, std::uint64_t data_bytes, const std::string& where) {
   std::sort(extents.begin(), extents.end(),
@@ -77,7 +47,8 @@ void check_tiling(std::vector<Extent> extents, std::uint64_t data_bytes, const s
   std::uint64_t end = 0;
   for (const Extent& extent : extents) {
     if (extent.begin != end) {
-      fail("{}: tensor {}: its data begin at {}, but those before it end at {}", where, extent.name, extent.begin, end);
+      fail("{}: tensor {}: its data begin at {}, but those before it end at {}", where, *extent.name, extent.begin,
+           end);
     }
     end = extent.end;
   }
@@ -86,25 +57,137 @@ void check_tiling(std::vector<Extent> extents, std::uint64_t data_bytes, const s
   }
 }
 
-void parse_metadata(const json& entry, const std::string& where, TensorSet& set) {
-  if (!entry.is_object()) fail("{}: __metadata__ is no JSON object", where);
-  for (const auto& item : entry.items()) {
-    if (!item.value().is_string()) fail("{}: __metadata__ of {} is no string", where, shown(item.key()));
-    set.metadata[item.key()].insert(item.value().get<std::string>());
-  }
-}
+// Puts what the header says into a set: {"__metadata__": {KEY: text}, NAME: {"dtype": text, "shape": [],
+// "data_offsets":
+// []}}. Other fields of tensors are skipped.
+class HeaderWalk final : public JsonWalk {
+ public:
+  HeaderWalk(ByteView data, std::uint64_t file_bytes, TensorSet& set)
+      : data_(data), file_bytes_(file_bytes), set_(set) {}
 
-Tensor parse_tensor(const json& entry, ByteView data, const std::string& where, Extent& extent) {
-  Tensor tensor;
-  const json& dtype = field(entry, "dtype", where);
-  if (!dtype.is_string()) fail("{}: dtype is no string", where);
-  tensor.dtype = dtype.get<std::string>();
-  tensor.shape = unsigned_array(entry, "shape", where);
-  extent = parse_extent(entry, data.size(), where);
-  tensor.data = data.sub(extent.begin, extent.end - extent.begin);
-  check_size(tensor, where);
-  return tensor;
-}
+  void key(int depth, std::string& key) override {
+    if (depth == of_header) {
+      start_entry(std::move(key));
+    } else if (depth == of_entry && in_metadata_) {
+      if (set_.metadata.count(key) != 0) fail_duplicate_key(key, set_.where);
+      key_ = std::move(key);
+    } else if (depth == of_entry) {
+      field_ = key == "dtype"          ? Field::dtype
+               : key == "shape"        ? Field::shape
+               : key == "data_offsets" ? Field::offsets
+                                       : Field::other;
+      seen_[static_cast<std::size_t>(field_)] = true;
+    }
+  }
+
+  void value(int depth, const JsonValue& value) override {
+    switch (depth) {
+      case 0:
+        if (value.kind != JsonKind::object) fail("{}: the header is no JSON object", set_.where);
+        break;
+      case of_header:
+        if (value.kind == JsonKind::object) break;
+        if (in_metadata_) fail("{}: __metadata__ is no JSON object", set_.where);
+        fail("{}: entry is no JSON object", where_tensor());
+      case of_entry: in_metadata_ ? add_metadata(value) : set_field(value); break;
+      case of_field:
+        if (!in_metadata_ && field_ != Field::dtype && field_ != Field::other) add_number(value);
+        break;
+      default: break;
+    }
+  }
+
+  void end(int depth) override {
+    if (depth == of_header && !in_metadata_) finish_tensor();
+  }
+
+  bool has_own_keys(int depth) const override { return depth == of_header || (depth == of_entry && in_metadata_); }
+
+  std::vector<Extent>& extents() { return extents_; }
+
+ private:
+  enum Depth { of_header = 1, of_entry = 2, of_field = 3 };  // that values of these have
+  enum class Field { dtype, shape, offsets, other };
+
+  std::string where_tensor() const { return fmt::format("{}: tensor {}", set_.where, name_); }
+
+  void start_entry(std::string name) {
+    in_metadata_ = name == "__metadata__";
+    if (in_metadata_ ? std::exchange(has_metadata_, true) : set_.tensors.count(name) != 0) {
+      fail_duplicate_key(name, set_.where);
+    }
+    if (in_metadata_) return;
+    check_name(name, set_.where);
+    name_ = std::move(name);
+    tensor_ = Tensor();
+    shape_.clear();
+    offsets_.clear();
+    seen_ = {};
+  }
+
+  void add_metadata(const JsonValue& value) {
+    if (value.kind != JsonKind::string) fail("{}: __metadata__ of {} is no string", set_.where, shown(key_));
+    set_.metadata[std::move(key_)].insert(std::move(*value.text));
+    check_count();
+  }
+
+  void set_field(const JsonValue& value) {
+    if (field_ == Field::dtype) {
+      if (value.kind != JsonKind::string) fail("{}: dtype is no string", where_tensor());
+      tensor_.dtype = std::move(*value.text);
+    } else if (field_ != Field::other && value.kind != JsonKind::array) {
+      fail("{}: {} is no array", where_tensor(), field_name());
+    }
+  }
+
+  void add_number(const JsonValue& value) {
+    if (value.kind != JsonKind::unsigned_number) {
+      fail("{}: {} holds something else than whole numbers from 0 on", where_tensor(), field_name());
+    }
+    std::vector<std::uint64_t>& numbers = field_ == Field::shape ? shape_ : offsets_;
+    if (numbers.size() == max_dimensions) {
+      fail("{}: {} holds more than {} numbers", where_tensor(), field_name(), max_dimensions);
+    }
+    numbers.push_back(value.number);
+  }
+
+  const char* field_name() const { return field_ == Field::shape ? "shape" : "data_offsets"; }
+
+  void finish_tensor() {
+    const std::string where = where_tensor();
+    constexpr const char* names[] = {"dtype", "shape", "data_offsets"};
+    for (std::size_t i = 0; i < std::size(names); ++i) {
+      if (!seen_[i]) fail("{}: {} is missing", where, names[i]);
+    }
+    if (offsets_.size() != 2 || offsets_[0] > offsets_[1]) {
+      fail("{}: data_offsets are {}, they should be a begin and an end", where, shown(offsets_));
+    }
+    if (offsets_[1] > data_.size()) {
+      fail("{}: data_offsets are {}, but the file has {} bytes of data (cut off?)", where, shown(offsets_),
+           data_.size());
+    }
+    tensor_.shape = {shape_.begin(), shape_.end()};  // of exactly their size
+    tensor_.data = data_.sub(offsets_[0], offsets_[1] - offsets_[0]);
+    check_size(tensor_, where);
+    const auto added = set_.tensors.emplace(std::move(name_), std::move(tensor_)).first;
+    extents_.push_back({offsets_[0], offsets_[1], &added->first});
+    check_count();
+  }
+
+  void check_count() const { check_entry_count(set_.tensors.size() + set_.metadata.size(), file_bytes_, set_.where); }
+
+  ByteView data_;
+  std::uint64_t file_bytes_;
+  TensorSet& set_;
+  std::vector<Extent> extents_;
+  bool in_metadata_ = false, has_metadata_ = false;
+  std::string key_;   // of metadata
+  std::string name_;  // of the tensor that the rest is of
+  Tensor tensor_;
+  std::vector<std::uint64_t> shape_, offsets_;
+  Field field_ = Field::other;
+  std::array<bool, 4> seen_{};  // by Field
+};
 
 }  // namespace
 
@@ -115,23 +198,11 @@ bool looks_like_safetensors(ByteView file) {
 TensorSet parse_safetensors(ByteView file, const std::string& where) {
   const ByteView text = header_text(file, where);
   const ByteView data = file.sub(length_bytes + text.size(), file.size() - length_bytes - text.size());
-  const json header = parse_strict_json(text.text(), where);
-  if (!header.is_object()) fail("{}: the header is no JSON object", where);
   TensorSet set;
   set.where = where;
-  std::vector<Extent> extents;
-  for (const auto& item : header.items()) {
-    if (item.key() == "__metadata__") {
-      parse_metadata(item.value(), where, set);
-      continue;
-    }
-    check_name(item.key(), where);
-    Extent extent;
-    set.tensors[item.key()] = parse_tensor(item.value(), data, fmt::format("{}: tensor {}", where, item.key()), extent);
-    extent.name = item.key();
-    extents.push_back(std::move(extent));
-  }
-  check_tiling(std::move(extents), data.size(), where);
+  HeaderWalk walk(data, file.size(), set);
+  walk_strict_json(text.text(), where, walk);
+  check_tiling(std::move(walk.extents()), data.size(), where);
   return set;
 }
 

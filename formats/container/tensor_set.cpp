@@ -49,6 +49,13 @@ std::optional<zenwoq_dtype> float_type(const std::string& dtype) {
   return std::nullopt;
 }
 
+void check_entry_count(std::uint64_t entries, std::uint64_t bytes, const std::string& where) {
+  constexpr std::uint64_t always = 8192, bytes_of_each = 512;
+  const std::uint64_t limit = always + bytes / bytes_of_each;
+  if (entries <= limit) return;
+  fail("{}: has more than {} tensors and pairs of metadata, too many for {} bytes", where, limit, bytes);
+}
+
 bool is_empty(const Tensor& tensor) {
   return std::find(tensor.shape.begin(), tensor.shape.end(), 0u) != tensor.shape.end();
 }

@@ -49,6 +49,11 @@ std::string plain_tensor_reason(const Tensor& tensor);
 
 using TensorMap = std::map<std::string, Tensor>;
 
+// Throws ReadError if so many entries (tensors, pairs of metadata) are more than files of so many bytes can sensibly
+// have: what is kept of each takes hundreds of bytes, so that a file of nothing but short entries would take many times
+// its size.
+void check_entry_count(std::uint64_t entries, std::uint64_t bytes, const std::string& where);
+
 // A tensor that becomes no layer, or a weight of several tensors that does not.
 struct LeftAlone {
   std::string name;

@@ -2,9 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Drives a fuzz target without libFuzzer: replay CORPUS DICTIONARY RUNS. Every file of the corpus, then RUNS inputs
-// made from them by small changes, the same ones each time.
+// made from them by small changes, the same ones each time. The one that ends the process is left in the file that
+// ZENWOQ_FUZZ_INPUT names.
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -88,6 +90,15 @@ void change(Random& random, const std::vector<Bytes>& corpus, const std::vector<
   }
 }
 
+void run(const Bytes& input) {
+  static const char* const kept = std::getenv("ZENWOQ_FUZZ_INPUT");
+  if (kept != nullptr) {
+    std::ofstream(kept, std::ios::binary)
+        .write(reinterpret_cast<const char*>(input.data()), static_cast<std::streamsize>(input.size()));
+  }
+  LLVMFuzzerTestOneInput(input.data(), input.size());
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -95,13 +106,13 @@ int main(int count, char** arguments) {
   const std::vector<Bytes> corpus = read_corpus(arguments[1]);
   const std::vector<Bytes> words = read_dictionary(arguments[2]);
   if (corpus.empty()) return std::fprintf(stderr, "%s: no inputs\n", arguments[1]), 1;
-  for (const Bytes& input : corpus) LLVMFuzzerTestOneInput(input.data(), input.size());
+  for (const Bytes& input : corpus) run(input);
   Random random(1);
   const int runs = std::stoi(arguments[3]);
   for (int i = 0; i < runs; ++i) {
     Bytes input = corpus[random() % corpus.size()];
     for (std::uint64_t changes = 1 + random() % 4; changes > 0; --changes) change(random, corpus, words, &input);
-    LLVMFuzzerTestOneInput(input.data(), input.size());
+    run(input);
   }
   std::printf("%zu inputs of the corpus, %d made from them, %zu words\n", corpus.size(), runs, words.size());
 }

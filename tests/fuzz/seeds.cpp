@@ -2,14 +2,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Writes the seeds of the corpora: seeds FOLDER. Small packed weights of every kind, kernel names of every field,
-// inputs of weight_fuzz.
+// inputs of weight_fuzz, the small fixtures of checkpoints with the files beside them.
+#include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 
 #include "jit/jit.h"
 #include "src/weight/buffer.h"
 #include "src/weight/packed.h"
+#include "tests/fuzz/archive.h"
 #include "tests/support/random_weight.h"
 
 namespace zenwoq::test {
@@ -65,6 +69,37 @@ void write_inputs(Rng& rng, const std::string& folder) {
   }
 }
 
+// What checkpoint_fuzz opens: the file that a model is opened by, then the others of its folder.
+void write_checkpoints(const std::string& folder) {
+  namespace fs = std::filesystem;
+  constexpr std::size_t kMostBytes = 6000;
+  std::vector<fs::path> folders;
+  for (const auto& entry : fs::recursive_directory_iterator(ZENWOQ_FIXTURES)) {
+    if (entry.is_directory()) folders.push_back(entry.path());
+  }
+  std::sort(folders.begin(), folders.end());
+  int i = 0;
+  for (const fs::path& entry : folders) {
+    fuzz::Archive archive;
+    std::size_t bytes = 0;
+    for (const auto& file : fs::directory_iterator(entry)) {
+      const std::string name = file.path().filename().string();
+      if (name.starts_with("expected") || !file.is_regular_file()) continue;
+      std::ifstream stream(file.path(), std::ios::binary);
+      archive.emplace_back(name, fuzz::FileBytes(std::istreambuf_iterator<char>(stream), {}));
+      bytes += archive.back().second.size();
+    }
+    const auto rank = [](const auto& file) {  // an index before its shards, shards in their order, JSON last
+      const bool json = file.first.ends_with(".json");
+      return std::pair(file.first.ends_with(".index.json") ? 0 : json ? 2 : 1, file.first);
+    };
+    std::sort(archive.begin(), archive.end(), [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
+    if (archive.empty() || bytes > kMostBytes) continue;
+    const fuzz::FileBytes packed = fuzz::write_archive(archive);
+    write(folder + "/checkpoint/seed" + std::to_string(i++), packed.data(), packed.size());
+  }
+}
+
 }  // namespace
 }  // namespace zenwoq::test
 
@@ -74,4 +109,5 @@ int main(int count, char** arguments) {
   zenwoq::test::write_packed(rng, arguments[1]);
   zenwoq::test::write_names(rng, arguments[1]);
   zenwoq::test::write_inputs(rng, arguments[1]);
+  zenwoq::test::write_checkpoints(arguments[1]);
 }
