@@ -120,7 +120,7 @@ void check_description(const LayerSource& layer) {
 
 FoundLayers find_layers(Contents& contents) {
   FoundLayers found;
-  for (const Format& format : formats()) format.find(contents, found);
+  for (const Format& format : kFormats) format.find(contents, found);
   for (const auto& layer : found.layers) check_description(*layer);
   leave_rest(contents, found);
   return found;

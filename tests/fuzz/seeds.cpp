@@ -72,7 +72,7 @@ void write_inputs(Rng& rng, const std::string& folder) {
 // What checkpoint_fuzz opens: the file that a model is opened by, then the others of its folder.
 void write_checkpoints(const std::string& folder) {
   namespace fs = std::filesystem;
-  constexpr std::size_t kMostBytes = 6000;
+  constexpr std::size_t kMostBytes = 11000;
   std::vector<fs::path> folders;
   for (const auto& entry : fs::recursive_directory_iterator(ZENWOQ_FIXTURES)) {
     if (entry.is_directory()) folders.push_back(entry.path());
