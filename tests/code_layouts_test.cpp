@@ -307,6 +307,19 @@ TEST(Permutation, MustNameEachColumnOnce) {
   EXPECT_EQ(text, "permutation is NULL, 96 bytes are needed");
 }
 
+TEST(FactorsOfColumns, MustBeFinite) {
+  Rng rng(7);
+  RandomWeight weight = random_weight(rng, 3, 24, 8, ZENWOQ_F16, ZENWOQ_ZERO_NONE);
+  scale_columns(rng, &weight);
+  for (const float value : {INFINITY, -INFINITY, NAN}) {
+    RandomWeight spoiled = weight;
+    spoiled.x_scale[23] = value;
+    std::string text;
+    pack(spoiled.desc(), spoiled.source(), &text);
+    EXPECT_EQ(text, fmt::format("x_scale[23] is {}: must be finite", value));
+  }
+}
+
 // Packed bytes whose permutation leads out of a row are damaged.
 TEST(Permutation, IsCheckedWhenBytesAreOpened) {
   Rng rng(6);

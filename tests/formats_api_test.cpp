@@ -10,6 +10,8 @@
 #include <cstring>
 #include <thread>
 
+#include "formats/container/mapped_file.h"
+#include "formats/container/safetensors.h"
 #include "tests/support/checkpoint_builder.h"
 #include "zenwoq/formats.h"
 
@@ -240,6 +242,27 @@ TEST(FormatsApi, AScalarOfBlocksHasNoValues) {
   EXPECT_EQ(info_at(checkpoint, index_of(checkpoint, "scalar")).kind, ZENWOQ_TENSOR_OTHER);
   EXPECT_EQ(zenwoq_checkpoint_values(checkpoint.get(), index_of(checkpoint, "none"), ZENWOQ_F32, nullptr, 0),
             ZENWOQ_OK);
+}
+
+// One row a weight, as the file has them.
+TEST(FormatsApi, EachExpertHasItsBias) {
+  const std::string folder = "formats/mxfp4/gpt_oss", name = "model.layers.0.mlp.experts.gate_up_proj";
+  const CheckpointHandle checkpoint = open_fixture(folder);
+  const std::size_t index = index_of(checkpoint, name.c_str());
+  const zenwoq_tensor_info info = info_at(checkpoint, index);
+  const MappedFile file(ZENWOQ_FIXTURES "/" + folder + "/model.safetensors");
+  const Tensor rows = parse_safetensors(file.bytes(), folder).tensors.at(name + "_bias");
+  ASSERT_EQ(rows.shape, (Shape{info.experts, info.n}));
+  ASSERT_EQ(info.bias_type, ZENWOQ_BF16);
+  std::vector<std::uint16_t> biases(info.experts * info.n);
+  for (std::size_t expert = 0; expert < info.experts; ++expert) {
+    ASSERT_EQ(zenwoq_checkpoint_bias(checkpoint.get(), index, expert, ZENWOQ_BF16, biases.data() + expert * info.n,
+                                     info.n * 2),
+              ZENWOQ_OK)
+        << zenwoq_last_error();
+  }
+  ASSERT_EQ(rows.data.size(), biases.size() * 2);
+  EXPECT_EQ(std::memcmp(biases.data(), rows.data.data(), rows.data.size()), 0);
 }
 
 TEST(FormatsApi, OpenErrors) {

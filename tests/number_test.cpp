@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Conversions between f32, f16 and bf16 against their definitions.
+// Conversions between f32, f16, bf16 and scales of a byte against their definitions.
 #include "jit/number.h"
 
 #include <gtest/gtest.h>
@@ -31,6 +31,20 @@ TEST(Convert, EveryHalfIsWidenedExactly) {
     }
     ASSERT_EQ(value, expected) << half;
     ASSERT_EQ(std::signbit(value), (half & 0x8000u) != 0) << half;
+  }
+}
+
+// By the definitions of OCP's formats, but that what stands for NaN comes out as it does in kernels.
+TEST(Convert, EveryScaleOfAByteIsWidenedExactly) {
+  for (unsigned bits = 0; bits < 256; ++bits) {
+    const auto byte = static_cast<std::uint8_t>(bits);
+    const int exponent = static_cast<int>(bits >> 3 & 15u);
+    const double mantissa = bits & 7u;
+    const double magnitude = exponent == 0 ? std::ldexp(mantissa, -9) : std::ldexp(8 + mantissa, exponent - 10);
+    ASSERT_EQ(e4m3_to_f32(byte), (bits & 0x80u) != 0 ? -magnitude : magnitude) << bits;
+    const double power =
+        bits == 255 ? std::numeric_limits<double>::infinity() : std::ldexp(1.0, static_cast<int>(bits) - 127);
+    ASSERT_EQ(e8m0_to_f32(byte), power) << bits;
   }
 }
 
