@@ -61,6 +61,18 @@ TEST(Gptq, BothVersionsOfZeroPoints) {
   }
 }
 
+TEST(Gptq, OnlyColumnsOutOfOrderArePermuted) {
+  const Quantized q(16, 64, 32);
+  const auto permuted = [&](const std::vector<std::uint32_t>& g_idx) {
+    const FileMap files = model_files(gptq_file(q, kOnes, g_idx), config(32, "gptq"));
+    return open_files(files, "model.safetensors")->layers().at(0)->desc.permuted;
+  };
+  std::vector<std::uint32_t> g_idx = in_order(q);
+  EXPECT_EQ(permuted(g_idx), 0u);
+  std::swap(g_idx.front(), g_idx.back());
+  EXPECT_EQ(permuted(g_idx), 1u);
+}
+
 TEST(Gptq, AWholeRowAsAGroup) {
   const Quantized q(16, 64, 64);
   const tools::Layer layer = loaded(gptq_file(q, kOnes), config(-1, "gptq"));

@@ -250,7 +250,7 @@ MUTATIONS = [
         "formats/parts.cpp",
         "if (status != ZENWOQ_OK || permuted == 0) order",
         "if (status != ZENWOQ_OK) order",
-        ("gptq_test", "compressed_tensors_test"),
+        ("gptq_test",),
     ),
     Mutation(
         "Bytes after the last block of a tensor in memory are nothing wrong",

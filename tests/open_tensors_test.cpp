@@ -169,8 +169,10 @@ TEST(OpenTensors, Errors) {
   expect_error(given_one("a", "float", {16}), ZENWOQ_ERROR_BAD_FILE, "tensor a: is of the unknown type float");
   expect_error(given_one("a", "F32", {17}), ZENWOQ_ERROR_BAD_FILE,
                "tensor a: F32 of shape [17] has 64 bytes, it should have 68");
+  expect_error(given_one("a", "F32", {15}), ZENWOQ_ERROR_BAD_FILE, "has 64 bytes, it should have 60");
   expect_error(given_one("a", "F32", {1ull << 32, 1ull << 32}), ZENWOQ_ERROR_BAD_FILE, "more than there can be");
   expect_error(given_one("a", "q4_0", {2, 33}), ZENWOQ_ERROR_BAD_FILE, "rows of 33 values");
+  expect_error(given_one("a", "q4_0", {1, 64}), ZENWOQ_ERROR_BAD_FILE, "has 64 bytes, it should have 36");
   expect_error(given_one("a", "q4_0", {2, 64}), ZENWOQ_ERROR_BAD_FILE, "has 64 bytes, it should have 72");
   expect_error(given_one("a", "q4_0", {1ull << 60, 1ull << 20}), ZENWOQ_ERROR_BAD_FILE, "more than there can be");
   Given twice(2);
