@@ -9,6 +9,7 @@ import json
 import pickle
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ml_dtypes
@@ -133,8 +134,9 @@ def test_tensors_of_plain_numbers(tmp_path):
     for wrong in (torch.empty(3, dtype=torch.bfloat16), torch.empty(expected.shape, dtype=torch.float16)):
         with pytest.raises(ValueError, match=r"out (has shape|holds)"):
             checkpoint.tensor("norm.weight", out=wrong)
-    with pytest.raises(zenwoq.Error, match="must be"):
-        checkpoint.tensor("norm.weight", dtype="float16")
+    for wrong_type in ("float16", "float64"):
+        with pytest.raises(ValueError, match="must be 'float32' or 'bfloat16'"):
+            checkpoint.tensor("norm.weight", dtype=wrong_type)
     with pytest.raises(KeyError, match="nothing is no tensor"):
         checkpoint.tensor("nothing")
     (q6, *_) = (t for t in zenwoq.load(CASES / "gguf" / "mixed_q4_k_m").left_alone if t.type == "q6_k")
@@ -211,6 +213,15 @@ def test_any_number_of_threads():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_closing_while_threads_load():
+    for _ in range(20):
+        with zenwoq.load(FIXTURES / "torchao_intx.safetensors") as checkpoint, ThreadPoolExecutor(4) as pool:
+            tasks = [pool.submit(layer.weight) for layer in checkpoint.values() for _ in range(4)]
+            checkpoint.close()
+        for task in tasks:
+            assert task.exception() is None or "the checkpoint is closed" in str(task.exception())
 
 
 def test_errors(tmp_path):

@@ -64,6 +64,8 @@ class BaseQuantLinear(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
 
+    forward.__module__ = "gptqmodel.nn_modules.qlinear"
+
 
 class AWQuantLinear(BaseQuantLinear):
     """The same of AWQ."""
@@ -116,7 +118,54 @@ def test_buffers_that_a_forward_has_rewritten_are_left():
     contradiction = stand_ins("gptq/v2_asym_g32")
     for layer in contradiction.values():
         layer.qzeros = layer.qzeros[:1]
-    assert not zenwoq.torch.optimize(contradiction, progress=False).replaced
+    left = zenwoq.torch.optimize(contradiction, progress=False).left
+    assert all(layer.result.startswith("gptq with qweight ") for layer in left) and len(left) == 2
+
+
+def test_subclasses_with_a_forward_of_their_own_are_left(bitsandbytes):
+    """Adapters are such, and would vanish in silence."""
+
+    class Adapted(AWQuantLinear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    model = stand_ins("gptq/v2_asym_g32")
+    for layer in model.values():
+        layer.__class__ = Adapted
+    loaded = AutoModelForCausalLM.from_pretrained(bitsandbytes / "nf4", dtype=torch.bfloat16, device_map="cpu")
+    first = loaded.model.layers[0].mlp.up_proj
+
+    class Other(type(first)):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) + 1
+
+    first.__class__ = Other
+    for each, name in ((model, "Adapted"), (loaded, "Other")):
+        results = [
+            layer.result for layer in zenwoq.torch.optimize(each, progress=False).left if layer.name != "lm_head"
+        ]
+        assert results and set(results) == {f"{name} has a forward of its own"}
+
+
+def test_linears_that_share_their_codes_share_the_packed_weight():
+    model = stand_ins("gptq/v2_asym_g32")
+    first = next(iter(model.values()))
+    model["tied"] = copy.copy(first)
+    assert model["tied"].qweight is first.qweight
+    zenwoq.torch.optimize(model, progress=False)
+    assert model["tied"].packed is next(iter(model.values())).packed
+
+
+def check_saved_and_restored(model: torch.nn.Module, folder: Path) -> None:
+    """A model that was loaded quantized and optimized: packed it is saved as ours, dense again as a plain one."""
+    expected = logits(model)
+    model.save_pretrained(folder / "packed")
+    assert torch.equal(logits(AutoModelForCausalLM.from_pretrained(folder / "packed")), expected)
+    restored = zenwoq.torch.restore(model, dtype=torch.float32)
+    restored.save_pretrained(folder / "restored")
+    assert "quantization_config" not in json.loads((folder / "restored" / "config.json").read_text())
+    again = AutoModelForCausalLM.from_pretrained(folder / "restored", dtype=torch.float32)
+    assert torch.equal(logits(again), logits(restored.to(torch.float32)))
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +187,7 @@ def bitsandbytes(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["nf4", "fp4"])
-def test_bitsandbytes(bitsandbytes, kind):
+def test_bitsandbytes(bitsandbytes, kind, tmp_path):
     from bitsandbytes.functional import dequantize_4bit
 
     model = AutoModelForCausalLM.from_pretrained(bitsandbytes / kind, dtype=torch.bfloat16, device_map="cpu")
@@ -154,6 +203,7 @@ def test_bitsandbytes(bitsandbytes, kind):
     for name, values in expected.items():
         assert torch.equal(model.get_submodule(name).dequantize(torch.float32).to(values.dtype), values), name
     check_same_model(model)
+    check_saved_and_restored(model, tmp_path)
     logits(ran)  # which rewrites the weights where the CPU has AVX-512
     left = zenwoq.torch.optimize(ran, progress=False).left
     rewritten = "its first forward has rewritten it: optimize the model before it runs"
@@ -190,7 +240,7 @@ def compressed(tmp_path_factory) -> Path:
     return folder
 
 
-def test_compressed_tensors(compressed):
+def test_compressed_tensors(compressed, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(compressed, dtype=torch.float16, device_map="cpu")
     report = zenwoq.torch.optimize(model, progress=False)
     assert len(report.replaced) == 14, report
@@ -198,7 +248,9 @@ def test_compressed_tensors(compressed):
     layers = zenwoq.load(compressed)
     for name, layer in layers.items():
         assert torch.equal(model.get_submodule(name).dequantize(torch.float32), torch.from_numpy(layer.dequantize()))
+        assert model.get_submodule(name).weight.dtype == torch.float16  # the model's
     check_same_model(model)
+    check_saved_and_restored(model, tmp_path)
     # The first forward of a model that was not optimized puts dense weights there, of the same values.
     dense = AutoModelForCausalLM.from_pretrained(compressed, dtype=torch.float16, device_map="cpu")
     logits(dense)
@@ -300,6 +352,8 @@ def test_from_checkpoint_of_a_zwq_file(gptq, tmp_path):
             if int(place[0].split("-")[0], 16) <= address < int(place[0].split("-")[1], 16)
         ]
         assert files == [str(path)]
+        model.load_state_dict(expected.state_dict())  # writes, to copies of the pages
+        zenwoq.load(path).verify()
         model.save_pretrained(tmp_path / "saved")
         assert torch.equal(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "saved")), logits(expected))
         shutil.rmtree(tmp_path / "saved")

@@ -11,7 +11,6 @@ import ctypes
 import enum
 import json
 import os
-import weakref
 from collections.abc import Iterator, Mapping
 from ctypes import byref, c_size_t
 from dataclasses import dataclass
@@ -138,7 +137,7 @@ class Layer:
         return Weight.from_packed(self.mapped_bytes(expert))
 
     def mapped_bytes(self, expert: int = 0) -> memoryview:
-        """The packed bytes of :meth:`mapped`. They must not be written to: the system answers with SIGSEGV."""
+        """The packed bytes of :meth:`mapped`. What is written to them goes to copies of the file's pages."""
         return _library.map_weight(*self._place(expert)).packed()
 
     def packed(self, expert: int = 0, threads: int = 0) -> memoryview:
@@ -164,7 +163,7 @@ class Layer:
         return values
 
     def dequantize(self, expert: int | None = None) -> Any:
-        """The values as a float32 array, with the checkpoint's order of columns.
+        """The values as a float32 array, with the checkpoint's order of columns, factors of x left out.
 
         Args:
             expert: which weight; None is all of them.
@@ -182,7 +181,7 @@ class Layer:
             self.weight(each).dequantize(out=values[each])
         return values
 
-    def _place(self, expert: int) -> tuple[ctypes.c_void_p, int, int]:
+    def _place(self, expert: int) -> tuple[_library.OpenCheckpoint, int, int]:
         if not 0 <= expert < self.experts:
             raise ValueError(f"expert {expert} of {self.name}, which has {self.experts}")
         return self._checkpoint._open(), self._info.index, expert
@@ -229,11 +228,8 @@ class Checkpoint(Mapping[str, Layer]):
 
     left_alone: list[LeftAlone]
 
-    def __init__(self, handle: ctypes.c_void_p, owner: object = None):
-        self._handle: ctypes.c_void_p | None = handle
-        self._owner = owner  # of tensors in memory
-        self._close = weakref.finalize(self, _library.destroy_checkpoint, handle)
-        self._close.atexit = False  # the process's memory goes by itself
+    def __init__(self, handle: _library.OpenCheckpoint):
+        self._handle: _library.OpenCheckpoint | None = handle
         self._layers: dict[str, _LayerInfo] = {}
         self._tensors: dict[str, tuple[int, LeftAlone, int]] = {}  # dense ones: index, itself, type of its values
         self.left_alone = []
@@ -243,6 +239,8 @@ class Checkpoint(Mapping[str, Layer]):
             info = TensorInfo()
             _library.call_formats("zenwoq_checkpoint_info", handle, index, byref(info))
             name = info.name.decode()
+            if info.kind == Kind.LAYER and name in self._layers:
+                raise ValueError(f"two layers are called {name}")
             if info.kind == Kind.LAYER:
                 self._layers[name] = _layer_info(index, info)
             else:
@@ -274,9 +272,8 @@ class Checkpoint(Mapping[str, Layer]):
         self.close()
 
     def close(self) -> None:
-        """Unmaps the files. Weights that were packed stay; layers can pack no more."""
+        """Unmaps the files, once no other thread reads them. Weights that were packed stay; layers can pack no more."""
         self._handle = None
-        self._close()
 
     @property
     def config(self) -> Any:
@@ -300,12 +297,15 @@ class Checkpoint(Mapping[str, Layer]):
 
         Raises:
             KeyError: there is no such tensor, or it is of another kind (`left_alone` says of which).
-            ValueError: `out` does not fit, or the type would lose bits.
+            ValueError: `out` does not fit, or dtype is another one.
         """
         if name not in self._tensors:
             raise KeyError(f"{name} is no tensor of plain numbers")
         index, left, values_type = self._tensors[name]
-        kind = Dtype(values_type) if dtype is None else Dtype[dtype.upper()]
+        exact = Dtype(values_type)
+        if dtype not in (None, "float32", exact.text):
+            raise ValueError(f"dtype {dtype!r}: must be 'float32' or {exact.text!r}, in which {name} is exact")
+        kind = Dtype.FLOAT32 if dtype == "float32" else exact
         values = _arrays.empty_like(None, left.shape, kind.text) if out is None else out
         array = _arrays.as_array("out", values)
         if array.dtype not in (kind.text, "uint16" if kind is Dtype.BFLOAT16 else kind.text) or not array.writable:
@@ -345,7 +345,7 @@ class Checkpoint(Mapping[str, Layer]):
             "zenwoq_checkpoint_convert", self._open(), _library.context(), os.fsencode(Path(path)), options
         )
 
-    def _open(self) -> ctypes.c_void_p:
+    def _open(self) -> _library.OpenCheckpoint:
         if self._handle is None:
             raise ValueError("the checkpoint is closed")
         return self._handle
@@ -412,4 +412,4 @@ def open_tensors(
         None if value is None else json.dumps(value).encode()
         for value in (config, metadata and {key: json.dumps(value) for key, value in metadata.items()})
     ]
-    return Checkpoint(_library.open_tensors(structs, texts[0], texts[1], avx2), kept)
+    return Checkpoint(_library.open_tensors(structs, texts[0], texts[1], avx2, kept))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import enum
 import functools
+import mmap
 import os
 from ctypes import POINTER, byref, c_char, c_char_p, c_float, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
@@ -550,43 +551,61 @@ class LoadedWeight:
         return memoryview(memory).cast("B")
 
 
-def open_checkpoint(path: bytes, avx2: bool) -> c_void_p:
-    """A ``zenwoq_checkpoint`` of a path, to be given to destroy_checkpoint. avx2: ``ZENWOQ_OPAQUE_AVX2``."""
+class OpenCheckpoint:
+    """A ``zenwoq_checkpoint``, which goes with its last reference: a call that runs has one.
+
+    Attributes:
+        owner: what keeps tensors in memory alive.
+    """
+
+    def __init__(self, handle: c_void_p, owner: object = None):
+        self._as_parameter_ = handle  # what ctypes hands over
+        self.owner = owner
+        self._destroy = _formats().zenwoq_checkpoint_destroy
+
+    def __del__(self) -> None:
+        self._destroy(self._as_parameter_)
+
+
+def open_checkpoint(path: bytes, avx2: bool) -> OpenCheckpoint:
+    """The checkpoint of a path. avx2: ``ZENWOQ_OPAQUE_AVX2``."""
     handle = c_void_p()
     call_formats("zenwoq_checkpoint_open", path, byref(CheckpointOptions(opaque_layout=int(avx2))), byref(handle))
-    return handle
+    return OpenCheckpoint(handle)
 
 
-def open_tensors(tensors: list[Tensor], config: bytes | None, metadata: bytes | None, avx2: bool) -> c_void_p:
-    """A ``zenwoq_checkpoint`` of tensors in memory, which must stay, to be given to destroy_checkpoint."""
+def open_tensors(
+    tensors: list[Tensor], config: bytes | None, metadata: bytes | None, avx2: bool, owner: object
+) -> OpenCheckpoint:
+    """The checkpoint of tensors in memory that `owner` keeps alive."""
     array = (Tensor * max(1, len(tensors)))(*tensors)
     given = Tensors(tensors=array, count=len(tensors), config=config, metadata=metadata)
     handle = c_void_p()
     options = CheckpointOptions(opaque_layout=int(avx2))
     call_formats("zenwoq_checkpoint_open_tensors", byref(given), byref(options), byref(handle))
-    return handle
+    return OpenCheckpoint(handle, owner)
 
 
-def destroy_checkpoint(handle: c_void_p) -> None:
-    """Closes a checkpoint. Weights that were loaded stay."""
-    _formats().zenwoq_checkpoint_destroy(handle)
-
-
-def config_of(checkpoint: c_void_p) -> bytes | None:
+def config_of(checkpoint: OpenCheckpoint) -> bytes | None:
     """The text of a checkpoint's config.json; None if there is none."""
     text, size = c_void_p(), c_size_t()
     call_formats("zenwoq_checkpoint_config", checkpoint, byref(text), byref(size))
     return ctypes.string_at(text.value, size.value) if text.value else None
 
 
-def map_weight(checkpoint: c_void_p, index: int, expert: int) -> LoadedWeight:
-    """A weight of a .zwq file, in the file's pages."""
+def map_weight(checkpoint: OpenCheckpoint, index: int, expert: int) -> LoadedWeight:
+    """A weight of a .zwq file, in the file's pages. They are private: what torch may write goes to copies."""
     handle = c_void_p()
     call_formats("zenwoq_checkpoint_map", checkpoint, index, expert, byref(handle))
-    return LoadedWeight(handle)
+    loaded = LoadedWeight(handle)
+    memory = (c_char * 0).from_buffer(loaded.packed())
+    begin = ctypes.addressof(memory) // mmap.PAGESIZE * mmap.PAGESIZE
+    size = ctypes.addressof(memory) + loaded.packed().nbytes - begin
+    ctypes.CDLL(None).mprotect(c_void_p(begin), c_size_t(size), mmap.PROT_READ | mmap.PROT_WRITE)
+    return loaded
 
 
-def load_weight(checkpoint: c_void_p, index: int, expert: int, threads: int) -> LoadedWeight:
+def load_weight(checkpoint: OpenCheckpoint, index: int, expert: int, threads: int) -> LoadedWeight:
     """Packs a weight of a checkpoint, on so many threads; 0: all that the process may use."""
     handle = c_void_p()
     call_formats("zenwoq_checkpoint_load", checkpoint, index, expert, context(threads), byref(handle))

@@ -8,6 +8,7 @@ weights the library of formats reads are replaced by packed ones; transformers l
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,7 @@ class _Loading:
         self.progress = progress
         self.report = Report()
         self.names: list[str] = []  # of the packed layers in the model
+        self.parameters: dict[str, torch.nn.Parameter] = {}  # of the model
 
     def __deepcopy__(self, memo: object) -> _Loading:
         return self
@@ -47,6 +49,7 @@ class _Loading:
     def fill(self, model: Any) -> None:
         """Puts packed linears into a model that has no values yet, and adds the values to the state."""
         start = time.perf_counter()
+        self.parameters = dict(model.named_parameters())
         total = sum(layer.nbytes for layer in self.checkpoint.values())
         with progress_bar(total, self.progress) as bar:
             for layer in self.checkpoint.values():
@@ -80,19 +83,30 @@ class _Loading:
 
     def _unpack(self, model: Any, layer: Layer) -> None:
         """A weight that is no linear of the model, such as an expert's: transformers gets its values."""
-        values = torch.from_numpy(layer.dequantize()).to(model.dtype)
-        parameters = dict(model.named_parameters())
-        if layer.name in parameters and parameters[layer.name].shape != values.shape:
-            values = values.transpose(-1, -2)  # of experts: some models keep [K, N]
-        self.state[layer.name if layer.name in parameters else f"{layer.name}.weight"] = values
+        values = _values_of(layer).to(model.dtype)
+        is_whole = layer.name in self.parameters  # the parameter itself, as experts are
+        if is_whole and self.parameters[layer.name].shape != values.shape:
+            values = values.transpose(-1, -2)  # some models keep [K, N]
+        self.state[layer.name if is_whole else f"{layer.name}.weight"] = values
         if layer.has_bias:
             biases = [torch.from_numpy(layer.bias(expert)) for expert in range(layer.experts)]
-            name = f"{layer.name}_bias" if f"{layer.name}_bias" in parameters else f"{layer.name}.bias"
+            name = f"{layer.name}_bias" if f"{layer.name}_bias" in self.parameters else f"{layer.name}.bias"
             self.state[name] = torch.stack(biases) if layer.experts != 1 else biases[0]
         reason = "unpacked: no linear of the model has its name"
         self.report.layers.append(
             LayerReport(layer.name, layer.shape, layer.format, layer.source_nbytes, values.nbytes, False, reason)
         )
+
+
+def _values_of(layer: Layer) -> torch.Tensor:
+    """What a dense weight in the layer's place would be: with the factors of x."""
+    experts = []
+    for expert in range(layer.experts):
+        weight = layer.weight(expert)
+        values = torch.empty(layer.shape, device="cpu")
+        weight.dequantize(out=values)
+        experts.append(values if weight.x_scale is None else values * torch.from_numpy(weight.x_scale))
+    return torch.stack(experts) if layer.experts != 1 else experts[0]
 
 
 class _Config(QuantizationConfigMixin):
@@ -153,8 +167,10 @@ def make_model(
         config = _config_of(path, checkpoint)
         if not len(checkpoint):
             raise ValueError(f"{path} has no 4-bit layer: load it with transformers")
-        loading = _Loading(checkpoint, dict(_dense(path, checkpoint)), progress)
-        model, info = _class_of(config, model_class).from_pretrained(
+        model_class = _class_of(config, model_class)
+        _check_read(path, checkpoint, model_class)
+        loading = _Loading(checkpoint, dict(_dense(checkpoint)), progress)
+        model, info = model_class.from_pretrained(
             None,
             config=config,
             state_dict=loading.state,
@@ -181,9 +197,9 @@ def _config_of(path: Path, checkpoint: Checkpoint) -> Any:
     if not isinstance(text, dict):
         raise ValueError(f"{path}: there is no config.json, which says what the model is (of a GGUF file's model: "
                          f"zenwoq.torch.keep_gguf_packed)")  # fmt: skip
-    kind = text.get("model_type")
+    kind = str(text.get("model_type"))
     if kind not in CONFIG_MAPPING:
-        raise ValueError(f"{path}: config.json has model_type {kind!r}, which this transformers does not know")
+        raise ValueError(f"{path}: config.json has model_type {kind}, which this transformers does not know")
     return CONFIG_MAPPING[kind].from_dict({key: value for key, value in text.items() if "quantization" not in key})
 
 
@@ -197,16 +213,24 @@ def _class_of(config: Any, model_class: Any) -> Any:
     return known[0] if known else MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
 
 
-def _dense(path: Path, checkpoint: Checkpoint) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors of plain numbers. Raises ValueError for a weight that is not read."""
-    # Tables of integers, which a model may not need, are missed below if it does.
+def _check_read(path: Path, checkpoint: Checkpoint, model_class: Any) -> None:
+    """Raises ValueError for a weight that is not read, unless the model's class ignores it (masks, positions).
+
+    Numbers and rows of other types, which a model may not need, are missed later if it does.
+    """
+    ignored = getattr(model_class, "_keys_to_ignore_on_load_unexpected", None) or ()
     refused = [
         f"{left.name} ({left.reason})"
         for left in checkpoint.left_alone
-        if not left.is_dense and not (left.type and len(left.shape) < 2)
+        if not left.is_dense
+        and not (left.type and (len(left.shape) < 2 or any(re.search(pattern, left.name) for pattern in ignored)))
     ]
     if refused:
         raise ValueError(f"{path}: not read: {_listed(refused)}")
+
+
+def _dense(checkpoint: Checkpoint) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of plain numbers."""
     for left in checkpoint.left_alone:
         if left.is_dense:
             values = torch.empty(left.shape, dtype=getattr(torch, checkpoint.tensor_dtype(left.name)))

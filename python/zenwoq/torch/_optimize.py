@@ -8,6 +8,7 @@ This goes layer by layer: the old weight is freed before the next is packed, so 
 from __future__ import annotations
 
 import copy
+import itertools
 import time
 from typing import Any, Literal, TypeVar, overload
 
@@ -58,7 +59,7 @@ def optimize(model: _ModelT, *, inplace: bool = True, progress: bool | None = No
         A report of what was done to each linear (``print`` it); with ``inplace=False`` the new model and the report.
 
     Raises:
-        ValueError: a weight contradicts itself or has a scale that is not finite; layers before it are replaced.
+        ValueError: a weight has a scale that is not finite, or a code out of range; layers before it are replaced.
         MemoryError: there is no memory for a packed weight; layers before it are replaced.
         TypeError: model is not a module.
     """
@@ -111,9 +112,11 @@ class _SharedWeights:
         self._others: dict[int, str] = {}  # weight -> its name in a module that is not a linear
         self._keep: dict[int, torch.Tensor] = {}  # shared weights, kept so that no id is used again
         self._packed: dict[int, torch.Tensor] = {}
+        self.dtype = dtype_of_model(model)
         seen: set[int] = set()
         for name, module in model.named_modules():
-            for own, parameter in module.named_parameters(recurse=False):
+            own_tensors = itertools.chain(module.named_parameters(recurse=False), module.named_buffers(recurse=False))
+            for own, parameter in own_tensors:
                 if id(module) not in linears and not is_gguf_embedding(module):
                     self._others[id(parameter)] = f"{name}.{own}".lstrip(".")
                 elif id(parameter) in seen:
@@ -155,7 +158,7 @@ def _replace(module: torch.nn.Module, name: str, places: _Places, sharing: _Shar
         raise
     except Exception as error:  # whatever a tensor of another library does when it is read
         return LayerReport(name, shape, was, size, size, False, f"cannot be read ({type(error).__name__}: {error})")
-    made = Linear(packed, source.bias, dtype=_dense_dtype(module))
+    made = Linear(packed, source.bias, dtype=_dense_dtype(module) or sharing.dtype)
     take_over(made, module)
     for parent, own in places:
         put(parent, own, made)
@@ -180,10 +183,16 @@ def put(parent: torch.nn.Module, own: str, made: torch.nn.Module) -> None:
         parent._initialize()
 
 
-def _dense_dtype(linear: torch.nn.Module) -> torch.dtype:
-    """The type of a linear's dense weight. GGUF blocks have what they were loaded as; bfloat16 if that is not known."""
+def _dense_dtype(linear: torch.nn.Module) -> torch.dtype | None:
+    """The type of a linear's dense weight. GGUF blocks have what they were loaded as; None if that is not known."""
     dtype = getattr(linear, "compute_dtype", None) or getattr(getattr(linear, "weight", None), "dtype", None)
-    return dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else torch.bfloat16
+    return dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else None
+
+
+def dtype_of_model(model: torch.nn.Module) -> torch.dtype:
+    """The type of a model's first parameter of plain floats; bfloat16 if it has none."""
+    dtypes = (p.dtype for p in model.parameters() if type(p) is torch.nn.Parameter)
+    return next((dtype for dtype in dtypes if dtype.is_floating_point), torch.bfloat16)
 
 
 def _break_cycles(module: torch.nn.Module) -> None:
@@ -222,11 +231,11 @@ def _copy_but_for_weights(model: _ModelT) -> _ModelT:
     shared: dict[int, Any] = {}
     for module, _, _ in _layers(model):
         try:
-            find_source(module)
+            given = find_source(module).given
         except Unsupported:
             continue
-        weight = weight_of(module)
-        shared[id(weight)] = weight
+        for tensor in (weight_of(module), *given.parts.values()):
+            shared[id(tensor)] = tensor
     return copy.deepcopy(model, shared)
 
 

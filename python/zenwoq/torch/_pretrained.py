@@ -20,9 +20,11 @@ import torch
 
 from zenwoq.torch._gguf import is_in_gguf_blocks
 from zenwoq.torch._module import Linear
+from zenwoq.torch._quantizers import is_of_quantizer
 
 _MODELS = "transformers.modeling_utils"
-_OTHERS = ("torchao", "gguf")  # the quantizations that optimize and restore take layers out of
+# The quantizations that optimize and restore take layers out of.
+_OTHERS = ("torchao", "gguf", "gptq", "awq", "compressed-tensors", "bitsandbytes")
 
 
 def announce() -> None:
@@ -110,5 +112,8 @@ def forget_quantization(model: torch.nn.Module) -> None:
         if quantizer is None or quantizer.quantization_config.quant_method not in _OTHERS:
             continue
         is_dense = all(type(parameter) is torch.nn.Parameter for parameter in each.parameters())
-        if is_dense and not any(isinstance(m, Linear) or is_in_gguf_blocks(m) for m in each.modules()):
+        others = (isinstance(m, Linear) or is_in_gguf_blocks(m) or is_of_quantizer(m) for m in each.modules())
+        if is_dense and not any(others):
             quantizer.remove_quantization_config(each)
+            for mark in ("is_loaded_in_4bit", "is_loaded_in_8bit"):  # for which transformers refuses casts
+                vars(each).pop(mark, None)

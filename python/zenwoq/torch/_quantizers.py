@@ -39,6 +39,11 @@ def is_bitsandbytes_linear(module: torch.nn.Module) -> bool:
     return _is_a(module, "Linear4bit")
 
 
+def is_of_quantizer(module: torch.nn.Module) -> bool:
+    """Whether it is any of these."""
+    return is_gptqmodel_linear(module) or is_compressed_linear(module) or is_bitsandbytes_linear(module)
+
+
 def weight_of(module: Any) -> torch.Tensor | None:
     """The tensor of a linear's codes; None of a linear of another kind."""
     if is_gptqmodel_linear(module):
@@ -48,9 +53,10 @@ def weight_of(module: Any) -> torch.Tensor | None:
 
 def has_forward_of_library(module: torch.nn.Module) -> bool:
     """Whether the module's forward is its library's way to compute the same product."""
+    of_class = type(module).forward
     if is_gptqmodel_linear(module) or is_bitsandbytes_linear(module):
-        return "forward" not in vars(module)
-    if not is_compressed_linear(module):
+        return "forward" not in vars(module) and of_class.__module__.startswith(("gptqmodel.", "bitsandbytes."))
+    if not is_compressed_linear(module) or of_class is not torch.nn.Linear.forward:
         return False
     # A wrapper that calls itself by the name and module of what it wraps.
     forward = getattr(vars(module).get("forward"), "__func__", None)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from zenwoq import Weight
+from zenwoq import Error, Weight
 from zenwoq._formats import Layer
 from zenwoq.torch import _gguf, _quantizers, _torchao
 from zenwoq.torch._given import NAME, Given, Unsupported
@@ -42,11 +42,16 @@ class Source:
         """
         try:
             packed = torch.frombuffer(self.layer.packed(threads=torch.get_num_threads()), dtype=torch.uint8)
-        except ValueError as error:  # without the name that the weight has here alone
-            raise ValueError(str(error).removeprefix(f"tensors in memory: weight {NAME}.weight: ")) from error
+        except ValueError as error:
+            raise ValueError(_sentence(error)) from error
         if self.given.check is not None:
             self.given.check(Weight.from_packed(packed))
         return packed
+
+
+def _sentence(error: Exception) -> str:
+    """What is wrong, without the names that the weight has here alone."""
+    return str(error).removeprefix("tensors in memory: ").removeprefix(f"weight {NAME}.weight: ")
 
 
 def is_linear(module: torch.nn.Module) -> bool:
@@ -74,7 +79,7 @@ def weight_of(module: torch.nn.Module) -> torch.Tensor:
 def _given_of(module: torch.nn.Module, weight: torch.Tensor) -> Given:
     if _gguf.is_gguf_linear(module):
         return _gguf.given(module)
-    if _is_of_quantizer(module):
+    if _quantizers.is_of_quantizer(module):
         return _quantizers.given(module)
     unpacked = getattr(module, "unpacked_from", None)
     if unpacked is not None:
@@ -82,21 +87,8 @@ def _given_of(module: torch.nn.Module, weight: torch.Tensor) -> Given:
     return _torchao.given(weight.detach())
 
 
-def _is_of_quantizer(module: torch.nn.Module) -> bool:
-    return (
-        _quantizers.is_gptqmodel_linear(module)
-        or _quantizers.is_compressed_linear(module)
-        or _quantizers.is_bitsandbytes_linear(module)
-    )
-
-
 def find_source(module: torch.nn.Module) -> Source:
-    """Finds the module's source.
-
-    Raises:
-        Unsupported: the module stays as it is, with the reason.
-        ValueError: its tensors contradict each other.
-    """
+    """Finds the module's source. Raises Unsupported with the reason why it stays as it is."""
     weight = weight_of(module)
     try:
         reason = _reason_of_module(module, weight)
@@ -115,6 +107,8 @@ def find_source(module: torch.nn.Module) -> Source:
             raise Unsupported(f"its weight is {layer.shape[0]} x {layer.shape[1]}, it is {expected[0]} x {expected[1]}")
     except (Unsupported, MemoryError):
         raise
+    except Error as error:  # its tensors contradict each other
+        raise Unsupported(_sentence(error)) from error
     except Exception as error:  # whatever an odd module or a tensor of another library does when it is asked
         raise Unsupported(f"cannot be looked at ({type(error).__name__}: {error})") from error
     return Source(given, layer, bias)
@@ -149,7 +143,7 @@ def quantization_of(module: torch.nn.Module, weight: torch.Tensor) -> str:
     try:
         if _gguf.is_gguf_linear(module):
             return f"gguf {_gguf.name_of(module.ggml_type)}"
-        return type(module).__name__ if _is_of_quantizer(module) else _torchao.describe(weight)
+        return type(module).__name__ if _quantizers.is_of_quantizer(module) else _torchao.describe(weight)
     except Exception:
         return type(weight).__name__
 
