@@ -5,8 +5,11 @@
 // through Transpose, into MatMul or Gemm.
 //
 // A layer is called as the initializer of its codes without what quantizers and exporters add ("model.layers.0.q_proj"
-// of "model.layers.0.q_proj.MatMul.weight_Q4"); where that is a number ("onnx::MatMul_17_Q4"), or the name of two
-// layers, as its node; and where neither will do, as the whole initializer.
+// of "model.layers.0.q_proj.MatMul.weight_Q4"); where that is a number ("onnx::MatMul_17_Q4"), or what another layer
+// could be called, too, as its node; and where neither will do, as the whole initializer, which no two layers share:
+// codes are those of one weight. So all names of layers are different.
+#include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 #include <utility>
@@ -33,12 +36,16 @@ struct Result {
   bool transposed = false;
 };
 
-// What a layer can be called.
+// The first node that takes an initializer as codes.
+struct FirstUse {
+  ByteView node;
+  std::size_t dequantized = 0;  // for a DequantizeLinear
+};
+
+// What a layer can be called, the best first; empty for a number, and for a node without a name that can be shown.
 struct Names {
   LayerSource* layer = nullptr;
-  std::string short_name;  // empty for a number
-  std::string node;        // empty if it has none that can be shown
-  std::string initializer;
+  std::array<std::string_view, 3> candidates;
 };
 
 bool is_number(std::string_view text) {
@@ -53,12 +60,25 @@ std::string_view without_block_size(std::string_view name) {
 }
 
 // Empty for a name that says nothing, as exporters of torch make them: "onnx::MatMul_17", "17".
-std::string short_name(std::string_view initializer) {
+std::string_view short_name(std::string_view initializer) {
   std::string_view name = without_block_size(initializer);
   for (const char* suffix : {"_Q4", "_DQ", "_quantized", ".qweight", ".weight", ".MatMulNBits", ".MatMul", ".Gemm"}) {
     name = without_suffix(name, suffix);
   }
-  return std::string(name.starts_with("onnx::") || is_number(name) ? std::string_view() : name);
+  return name.starts_with("onnx::") || is_number(name) ? std::string_view() : name;
+}
+
+// Whether nodes with the same codes, an input before which activations may come, make the same weight of them.
+bool is_same_weight(const OnnxNode& a, const OnnxNode& b, std::size_t codes_input) {
+  if (a.op != b.op) return false;
+  for (std::size_t i = codes_input; i < std::max(a.inputs.size(), b.inputs.size()); ++i) {
+    if (a.input(i) != b.input(i)) return false;
+  }
+  constexpr std::pair<const char*, std::int64_t> attributes[] = {
+      {"N", 0}, {"K", 0}, {"bits", 4}, {"block_size", 0}, {"axis", 1}, {"weight_prepacked", 0}};
+  return std::all_of(std::begin(attributes), std::end(attributes), [&](const auto& attribute) {
+    return a.integer(attribute.first, attribute.second) == b.integer(attribute.first, attribute.second);
+  });
 }
 
 bool is_four_bits(const Tensor* tensor) {
@@ -73,7 +93,7 @@ class Finder {
   void find() {
     for (const ByteView message : model_.nodes) {
       const OnnxNode node = read_onnx_node(message, graph_.where());
-      if (node.is("MatMulNBits", "com.microsoft")) add_matmulnbits(node);
+      if (node.is("MatMulNBits", "com.microsoft")) add_matmulnbits(node, message);
       if (node.op == "DequantizeLinear") note_dequantize(node, message);
       if (node.is("Transpose", "")) note_transpose(node);
       if (node.is("MatMul", "")) note_matmul(node);
@@ -81,37 +101,48 @@ class Finder {
     }
     for (const Dequantized& dequantized : dequantized_) add_dequantized(dequantized);
     name_layers();
-    for (const std::string& name : taken_) model_.tensors.erase(name);
+    for (const std::string_view name : taken_) model_.tensors.erase(std::string(name));
   }
 
  private:
-  // Inputs and attributes that make a weight: layers can share it.
-  static std::string key_of(const OnnxNode& node, std::size_t first_input) {
-    std::string key;
-    for (std::size_t input = first_input; input < node.inputs.size(); ++input) key.append(node.input(input)) += '\0';
-    for (const char* name : {"N", "K", "block_size", "axis"}) key += fmt::format("{} ", node.integer(name, -1));
-    return key;
+  // Whether the node is the first with these codes. One that makes another weight of them than the first one did gets
+  // none: a file could make any number of weights of a few bytes. *same: the first one, if it makes the same weight.
+  bool is_first(std::string_view codes, std::size_t codes_input, const OnnxNode& node, ByteView message,
+                const FirstUse** same) {
+    const auto [first, is_new] = first_uses_.try_emplace(codes, FirstUse{message, dequantized_.size()});
+    if (is_new) return true;
+    if (is_same_weight(read_onnx_node(first->second.node, graph_.where()), node, codes_input)) {
+      *same = &first->second;
+    } else if (contradicted_.emplace(codes).second) {
+      leave_alone(codes, "its codes are those of another weight too");
+    }
+    return false;
   }
 
-  void add_matmulnbits(const OnnxNode& node) {
+  void add_matmulnbits(const OnnxNode& node, ByteView message) {
     const std::string_view b = node.input(1);
     if (graph_.find(b) == nullptr) {
       found_.left_alone.push_back({node.name.empty() ? "MatMulNBits" : shown(node.name), "its B is no initializer"});
       return;
     }
-    if (!seen_.emplace(key_of(node, 1), dequantized_.size()).second) return;
-    const bool is_first = codes_.emplace(b).second;
-    add_weight(b, node, {2, 3, 4, 5},
-               is_first ? read_onnx_matmulnbits(graph_, node, where_of(b))
-                        : OnnxWeight{nullptr, "its B is that of another weight too"},
-               node.name);
+    const FirstUse* same = nullptr;
+    if (!is_first(b, 1, node, message, &same)) return;
+    add_weight(b, node, {2, 3, 4, 5}, read_onnx_matmulnbits(graph_, node, where_of(b)), node.name);
   }
 
   void note_dequantize(const OnnxNode& node, ByteView message) {
-    if (!is_four_bits(graph_.find(node.input(0))) || node.outputs.empty()) return;
-    const auto [seen, is_new] = seen_.emplace(key_of(node, 0), dequantized_.size());
-    if (is_new) dequantized_.push_back({message, {}});
-    results_[node.outputs[0]] = {seen->second, false};
+    const std::string_view x = node.input(0);
+    if (!is_four_bits(graph_.find(x)) || node.outputs.empty()) return;
+    std::size_t dequantized = dequantized_.size();
+    const FirstUse* same = nullptr;
+    if (is_first(x, 0, node, message, &same)) {
+      dequantized_.push_back({message, {}});
+    } else if (same != nullptr) {
+      dequantized = same->dequantized;
+    } else {
+      return;
+    }
+    results_[node.outputs[0]] = {dequantized, false};
   }
 
   void note_transpose(const OnnxNode& node) {
@@ -138,13 +169,14 @@ class Finder {
   }
 
   // n_by_k: whether the value is [N, K] for this node.
-  void note_use(std::string_view value, const OnnxNode& node, bool n_by_k, std::string_view bias, std::string reason) {
+  void note_use(std::string_view value, const OnnxNode& node, bool n_by_k, std::string_view bias,
+                std::string_view reason) {
     const auto result = results_.find(value);
     if (result == results_.end()) return;
-    OnnxUse use{n_by_k != result->second.transposed, std::string(node.name), bias, std::move(reason)};
+    OnnxUse use{n_by_k != result->second.transposed, node.name, bias, reason};
     std::optional<OnnxUse>& known = dequantized_[result->second.dequantized].use;
     if (known && !known->same_weight(use)) use.reason = "is used by several nodes in different ways";
-    if (!known || !use.reason.empty()) known = std::move(use);
+    if (!known || !use.reason.empty()) known = use;
   }
 
   void add_dequantized(const Dequantized& dequantized) {
@@ -170,35 +202,40 @@ class Finder {
     }
     if (weight.layer) weight.reason = group_reason(group_of(weight.layer->desc), weight.layer->desc.k);
     if (!weight.reason.empty()) {
-      found_.left_alone.push_back({std::string(codes), std::move(weight.reason), stored(*graph_.find(codes))});
+      leave_alone(codes, std::move(weight.reason));
       return;
     }
-    const bool shows = shown(user, max_node_name) == user;
-    names_.push_back({weight.layer.get(), short_name(codes), std::string(shows ? user : ""), std::string(codes)});
+    const bool shows = user.size() <= max_node_name && shown(user, max_node_name) == user;
+    names_.push_back({weight.layer.get(), {short_name(codes), shows ? user : std::string_view(), codes}});
     found_.layers.push_back(std::move(weight.layer));
   }
 
+  void leave_alone(std::string_view codes, std::string reason) {
+    found_.left_alone.push_back({std::string(codes), std::move(reason), stored(*graph_.find(codes))});
+  }
+
   void name_layers() {
-    std::map<std::string_view, std::size_t> short_names, nodes;
+    std::map<std::string_view, const Names*> only;  // that could be called so; nullptr for several
     for (const Names& names : names_) {
-      ++short_names[names.short_name];
-      ++nodes[names.node];
+      for (const std::string_view name : names.candidates) {
+        const auto [known, is_new] = only.try_emplace(name, &names);
+        if (!is_new && known->second != &names) known->second = nullptr;
+      }
     }
     for (const Names& names : names_) {
-      if (!names.short_name.empty() && short_names[names.short_name] == 1) {
-        names.layer->name = names.short_name;
-      } else {
-        names.layer->name = !names.node.empty() && nodes[names.node] == 1 ? names.node : names.initializer;
-      }
+      const auto chosen = std::find_if(names.candidates.begin(), names.candidates.end() - 1,
+                                       [&](std::string_view name) { return !name.empty() && only[name] == &names; });
+      names.layer->name = *chosen;
     }
   }
 
   OnnxModel& model_;
   OnnxGraph graph_;
   FoundLayers& found_;
-  std::set<std::string> taken_;
-  std::set<std::string> codes_;              // of MatMulNBits
-  std::map<std::string, std::size_t> seen_;  // keys of weights
+  // Names lie in the file, which has them at every node.
+  std::set<std::string_view> taken_;
+  std::map<std::string_view, FirstUse> first_uses_;  // by codes
+  std::set<std::string_view> contradicted_;          // codes of which nodes make different weights
   std::vector<Dequantized> dequantized_;
   std::map<std::string_view, Result> results_;
   std::vector<Names> names_;

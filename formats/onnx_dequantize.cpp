@@ -172,7 +172,7 @@ std::string set_bias(const OnnxGraph& graph, const OnnxUse& use, LayerSource& la
 OnnxWeight read_onnx_dequantize(const OnnxGraph& graph, const OnnxNode& node, const OnnxUse& use,
                                 const std::string& where) {
   std::string reason = inputs_reason(graph, node);
-  if (reason.empty()) reason = use.reason;
+  if (reason.empty()) reason = std::string(use.reason);
   if (!reason.empty()) return {nullptr, std::move(reason)};
   Scales scales = scales_of(graph, node, use.by_row);
   if (!scales.reason.empty()) return {nullptr, std::move(scales.reason)};

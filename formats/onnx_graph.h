@@ -58,10 +58,10 @@ struct OnnxWeight {
 
 // What multiplies with the result of a DequantizeLinear.
 struct OnnxUse {
-  bool by_row = false;    // the weight is [N, K], else [K, N]
-  std::string node;       // its name
-  std::string_view bias;  // a value; empty if there is none
-  std::string reason;     // why such a product is not read
+  bool by_row = false;      // the weight is [N, K], else [K, N]
+  std::string_view node;    // its name
+  std::string_view bias;    // a value; empty if there is none
+  std::string_view reason;  // why such a product is not read
 
   bool same_weight(const OnnxUse& other) const {
     return by_row == other.by_row && bias == other.bias && reason == other.reason;

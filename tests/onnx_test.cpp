@@ -210,8 +210,25 @@ TEST(OnnxMatMulNBits, OrdersAreSharedAndCodesAreNot) {
   const FileMap files = files_of(model);
   const auto checkpoint = open_onnx(files);
   EXPECT_EQ(layer_names(*checkpoint), (Lines{"v", "w"}));
-  EXPECT_EQ(reason_for(*checkpoint, "w_Q4"), "its B is that of another weight too");
+  EXPECT_EQ(reason_for(*checkpoint, "w_Q4"), "its codes are those of another weight too");
   EXPECT_EQ(reason_for(*checkpoint, "u_Q4"), "its g_idx is that of another K or block_size too");
+}
+
+// No two layers have one name, wherever their names come from.
+TEST(OnnxMatMulNBits, NamesOfLayersAreDifferent) {
+  const auto names = [](const std::vector<std::pair<std::string, std::string>>& layers) {
+    OnnxBuilder model;
+    model.tensor("s", {1}, onnx_f32, bytes_of<float>({1}));
+    for (const auto& [initializer, node] : layers) {
+      model.tensor(initializer, {1, 1, 8}, onnx_u8, Bytes(8)).node(matmul({"x", initializer, "s"}, 1, 16, 16, node));
+    }
+    const FileMap files = files_of(model);
+    return layer_names(*open_onnx(files));
+  };
+  EXPECT_EQ(names({{"a_Q4", ""}, {"17", "a"}}), (Lines{"17", "a_Q4"}));
+  EXPECT_EQ(names({{"a_Q4", "b"}, {"17", "a"}, {"18", "b"}}), (Lines{"17", "18", "a_Q4"}));
+  EXPECT_EQ(names({{"17_Q4", "18_Q4"}, {"18_Q4", ""}}), (Lines{"17_Q4", "18_Q4"}));
+  EXPECT_EQ(names({{"a", "a"}, {"b", "b"}}), (Lines{"a", "b"}));
 }
 
 // ---- DequantizeLinear ----
@@ -259,6 +276,41 @@ TEST(OnnxDequantizeLinear, WhatIsNotReadIsLeftAlone) {
             "is multiplied by a Gemm with factors");
   EXPECT_EQ(dequantize_reason(dequantized({1, 2, 16}, 0, {1}), {matmul}), "3-D, not the weight of a linear");
   EXPECT_EQ(dequantize_reason(dequantized({0, 16}, 1, {1}), {matmul}), "shape [0, 16], no values");
+}
+
+// One initializer is the codes of one weight: the first one.
+TEST(OnnxDequantizeLinear, CodesOfDifferentWeightsAreThoseOfTheFirst) {
+  OnnxBuilder model = dequantized();
+  model.node(OnnxNodeBuilder("DequantizeLinear", {"w", "w_scale"}, {"same"}).integer("axis", 0).integer("bits", 4));
+  model.node(OnnxNodeBuilder("Gemm", {"x", "d"}, {"y"}).integer("transB", 1));
+  model.node(OnnxNodeBuilder("Gemm", {"x", "same"}, {"z"}).integer("transB", 1));
+  FileMap files = files_of(model);
+  auto checkpoint = open_onnx(files);
+  EXPECT_EQ(layer_names(*checkpoint), Lines{"w"});
+  EXPECT_TRUE(checkpoint->left_alone().empty());
+  for (const std::int64_t block : {8, 16}) {
+    model.node(OnnxNodeBuilder("DequantizeLinear", {"w", "w_scale"}, {"other"}).integer("block_size", block));
+    model.node(OnnxNodeBuilder("MatMul", {"x", "other"}, {"u"}));
+  }
+  files = files_of(model);
+  checkpoint = open_onnx(files);
+  EXPECT_EQ(layer_names(*checkpoint), Lines{"w"});
+  ASSERT_EQ(checkpoint->left_alone().size(), 1u);
+  EXPECT_EQ(reason_for(*checkpoint, "w"), "its codes are those of another weight too");
+}
+
+// Nodes of two operators with the same inputs and no attributes.
+TEST(OnnxDequantizeLinear, CodesOfAMatMulNBitsAreNoOthers) {
+  OnnxBuilder model;
+  model.tensor("w", {16}, onnx_i4, Bytes(8)).tensor("s", {}, onnx_f32, Bytes(4));
+  model.node(OnnxNodeBuilder("MatMulNBits", {"x", "w", "s"}, {"y"}, "", microsoft));
+  model.node(OnnxNodeBuilder("DequantizeLinear", {"w", "s"}, {"d"})).node(OnnxNodeBuilder("MatMul", {"x", "d"}, {"z"}));
+  const FileMap files = files_of(model);
+  const auto checkpoint = open_onnx(files);
+  EXPECT_TRUE(checkpoint->layers().empty());
+  ASSERT_EQ(checkpoint->left_alone().size(), 2u);
+  EXPECT_EQ(checkpoint->left_alone()[0].reason, "MatMulNBits of block_size 0, not a power of two from 16 on");
+  EXPECT_EQ(checkpoint->left_alone()[1].reason, "its codes are those of another weight too");
 }
 
 TEST(OnnxDequantizeLinear, TheBiasOfGemmIsTheLayers) {
@@ -488,7 +540,7 @@ TEST(OnnxFiles, AFolderWithOneModelIsOpened) {
         .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
   };
   const auto error = [&] { return error_of([&] { open_checkpoint(folder.string()); }); };
-  EXPECT_CONTAINS(error(), "no .gguf and no .onnx file");
+  EXPECT_CONTAINS(error(), "no .gguf, no .onnx and no .zwq file");
   write("a.onnx", "a");
   EXPECT_EQ(reason_for(*open_checkpoint(folder.string()), "a"), "1-D u8");
   write("b.onnx", "b");
