@@ -18,8 +18,8 @@ using Find = void(Contents&, FoundLayers&);
 Find find_awq, find_bitsandbytes, find_compressed_tensors, find_gguf, find_gpt_oss, find_gptq, find_mlx, find_modelopt,
     find_onnx, find_torchao, find_torchao_opaque, find_zwq;
 
-// The table of formats, in the order in which they are asked. To add one: its file, which says what its tensors are called
-// and what their bytes mean, its name here, its file in meson.build, and its cases in tests/fixtures/formats.
+// The table of formats, in the order in which they are asked. To add one: its file, which says what its tensors are
+// called and what their bytes mean, its name here, its file in meson.build, and its cases in tests/fixtures/formats.
 struct Format {
   const char* name;
   Find* find;

@@ -9,9 +9,12 @@
 #include <filesystem>
 #include <fstream>
 
+#include "formats/container/checksum.h"
 #include "formats/container/ggml_types.h"
+#include "formats/container/zwq_file.h"
 #include "tests/support/checkpoint_builder.h"
 #include "tests/support/counted_memory.h"
+#include "tests/support/onnx_builder.h"
 #include "zenwoq/formats.h"
 
 namespace zenwoq::formats::testing {
@@ -104,6 +107,70 @@ void fill_with_names(GgufBuilder& builder) {
   for (int i = 0; i < 8700; ++i) builder.tensor_at(fmt::format("{:x}", i), {0}, 0, 0);
 }
 
+auto onnx(const std::function<void(OnnxBuilder&)>& fill) {
+  return [fill] {
+    OnnxBuilder builder;
+    fill(builder);
+    return alone("model.onnx", builder.build());
+  };
+}
+
+// What MatMulNBits multiplies with.
+OnnxNodeBuilder matmulnbits(const std::string& codes, int n, const std::string& name = "") {
+  OnnxNodeBuilder node("MatMulNBits", {"x", codes, "s"}, {}, name, "com.microsoft");
+  return node.integer("N", n).integer("K", 16).integer("block_size", 16);
+}
+
+// So many layers of 16 codes each, whose initializers have names of so many bytes and a few.
+void fill_with_matmulnbits(OnnxBuilder& b, int layers, std::size_t name_bytes) {
+  b.tensor("s", {1}, onnx_f32, Bytes(4));
+  for (int i = 0; i < layers; ++i) {
+    const std::string name = fmt::format("{:x}", i) + std::string(name_bytes, 'n');
+    b.tensor(name, {1, 1, 8}, onnx_u8, Bytes(8)).node(matmulnbits(name, 1, name));
+  }
+}
+
+void add_product(OnnxBuilder& b, const std::string& codes, int block, const std::string& result) {
+  b.node(OnnxNodeBuilder("DequantizeLinear", {codes, "s"}, {result}).integer("block_size", block));
+  b.node(OnnxNodeBuilder("MatMul", {"", result}, {}));
+}
+
+void fill_with_products(OnnxBuilder& b, int layers, std::size_t name_bytes) {
+  b.tensor("s", {}, onnx_f32, Bytes(4));
+  for (int i = 0; i < layers; ++i) {
+    const std::string name = fmt::format("{:x}", i) + std::string(name_bytes, 'n');
+    b.tensor(name, {16, 1}, onnx_i4, Bytes(8));
+    add_product(b, name, 0, name);
+  }
+}
+
+// So many weights of one initializer, of a name of so many bytes.
+void fill_with_blocks(OnnxBuilder& b, int weights, std::size_t name_bytes) {
+  const std::string name(name_bytes, 'n');
+  b.tensor("s", {1, 1}, onnx_f32, Bytes(4)).tensor(name, {32, 1}, onnx_i4, Bytes(16));
+  for (int i = 0; i < weights; ++i) add_product(b, name, 32 + i, fmt::format("{:x}", i));
+}
+
+// So many records of a tensor without values.
+Bytes zwq_of_empty_tensors(std::size_t count, std::size_t rank, std::size_t name_bytes) {
+  std::vector<ZwqEntry> entries(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    entries[i].kind = ZwqKind::tensor;
+    entries[i].name = fmt::format("{:x}", i) + std::string(name_bytes, 'n');
+    entries[i].type = "f32";
+    entries[i].shape.assign(rank, 0);
+    entries[i].values.checksum = checksum_of({});
+  }
+  const std::uint64_t bytes = place_zwq(entries);
+  Bytes file = zwq_head(entries, bytes, 1);
+  file.resize(bytes);
+  return file;
+}
+
+auto zwq(std::size_t count, std::size_t rank, std::size_t name_bytes) {
+  return [=] { return alone("model.zwq", zwq_of_empty_tensors(count, rank, name_bytes)); };
+}
+
 const Case kCases[] = {
     {"TinyTensors", safetensors([] { return header(numbered("\"#\":" + kEntry + "}", kFileBytes)); })},
     {"AsManyTensorsAsThereMayBe", safetensors([] { return header(numbered("\"#\":" + kEntry + "}", 8000 * 60)); })},
@@ -184,6 +251,40 @@ const Case kCases[] = {
      })},
     {"GgufAsManyNamesAsThereMayBe", gguf(fill_with_names)},
     {"GgufLayers", gguf(fill_with_layers)},
+    {"OnnxLayers", onnx([](OnnxBuilder& b) { fill_with_matmulnbits(b, 16500, 0); })},
+    {"OnnxManyLayers", onnx([](OnnxBuilder& b) {
+       b.tensor("filler", {13u << 20}, onnx_u8, Bytes(13u << 20));  // so that so many entries are allowed
+       fill_with_matmulnbits(b, 66000, 0);
+     })},
+    {"OnnxManyTensors", onnx([](OnnxBuilder& b) {
+       b.tensor("filler", {18u << 20}, onnx_u8, Bytes(18u << 20));
+       for (int i = 0; i < 132000; ++i) b.tensor(Message().text(8, fmt::format("{:x}", i)).integer(1, 0).integer(2, 1));
+     })},
+    {"OnnxLayersOfLongNames", onnx([](OnnxBuilder& b) { fill_with_matmulnbits(b, 15000, 1000); })},
+    {"OnnxProducts", onnx([](OnnxBuilder& b) { fill_with_products(b, 10900, 0); })},
+    {"OnnxProductsOfLongNames", onnx([](OnnxBuilder& b) { fill_with_products(b, 10900, 1000); })},
+    {"OnnxBlocksOfOneTensor", onnx([](OnnxBuilder& b) { fill_with_blocks(b, 16500, 1); })},
+    {"OnnxBlocksOfOneLongName", onnx([](OnnxBuilder& b) { fill_with_blocks(b, 15000, 1000); })},
+    {"OnnxRowsOfOneTensor", onnx([](OnnxBuilder& b) {
+       fill_with_matmulnbits(b, 1, 0);
+       for (int i = 1; i < 32000; ++i) b.node(matmulnbits("0", i));
+     })},
+    {"OnnxWithoutCodes", onnx([](OnnxBuilder& b) {
+       for (int i = 0; i < 32768; ++i) b.node(OnnxNodeBuilder("MatMulNBits", {"x", "y"}, {}, "", "com.microsoft"));
+     })},
+    {"OnnxTensors", onnx([](OnnxBuilder& b) {
+       for (int i = 0; i < 33000; ++i) b.tensor(Message().text(8, fmt::format("{:x}", i)).integer(1, 0).integer(2, 1));
+     })},
+    {"OnnxTransposes", onnx([](OnnxBuilder& b) {
+       b.tensor("s", {}, onnx_f32, Bytes(4)).tensor("w", {16, 1}, onnx_i4, Bytes(8));
+       add_product(b, "w", 0, "0");
+       for (int i = 0; i < 32000; ++i) {
+         b.node(OnnxNodeBuilder("Transpose", {fmt::format("{:x}", i)}, {fmt::format("{:x}", i + 1)}));
+       }
+     })},
+    {"ZwqTensors", zwq(20000, 1, 0)},
+    {"ZwqManyTensors", zwq(66000, 8, 0)},
+    {"ZwqLongNames", zwq(9000, 8, 1000)},
     {"ConfigOfArrays", config([] { return "\"a\":[" + repeated("[],", 900000) + "[]]"; })},
     {"ConfigOfNumbers", config([] { return "\"a\":[" + repeated("0,", 900000) + "0]"; })},
     {"ConfigOfKeys", config([] { return "\"a\":{" + numbered(R"("#":0)", 900000) + "}"; })},

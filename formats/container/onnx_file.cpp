@@ -20,7 +20,7 @@ namespace {
 
 // A file's entries are kept in more memory than they take in it, so that there is a limit to how many there are.
 constexpr std::uint64_t free_entries = 32768;
-constexpr std::uint64_t least_bytes = 150;  // of each entry beyond, with its name, shape and place
+constexpr std::uint64_t least_bytes = 200;  // of each entry beyond, with its name, shape and place
 constexpr std::uint64_t most_uses = 2;      // of a byte of external data, on average: tensors may share some, not all
 constexpr std::size_t max_dimensions = 16;
 constexpr std::size_t max_node_parts = 8;  // inputs, outputs, attributes, integers of one: no node of the list has more
