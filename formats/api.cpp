@@ -172,12 +172,10 @@ std::vector<GivenTensor> read_tensors(const zenwoq_tensors& tensors) {
   const std::size_t distance = struct_size("zenwoq_tensor", tensors.tensors, kFirstTensorSize);
   const auto* next = reinterpret_cast<const unsigned char*>(tensors.tensors);
   for (std::size_t i = 0; i < tensors.count; ++i, next += distance) {
-    const zenwoq_tensor tensor =
-        read_struct("zenwoq_tensor", reinterpret_cast<const zenwoq_tensor*>(next), kFirstTensorSize);
-    if (tensor.struct_size != distance) {
-      refuse("tensors[{}].struct_size is {}, that of the first {}", i, tensor.struct_size, distance);
-    }
-    given.push_back(read_tensor(tensor, i));
+    const auto* tensor = reinterpret_cast<const zenwoq_tensor*>(next);
+    const std::size_t size = struct_size("zenwoq_tensor", tensor, kFirstTensorSize);
+    if (size != distance) refuse("tensors[{}].struct_size is {}, that of the first {}", i, size, distance);
+    given.push_back(read_tensor(read_struct("zenwoq_tensor", tensor, kFirstTensorSize), i));
   }
   return given;
 }
