@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iterator>
+#include <set>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -145,20 +146,14 @@ class GivenConfig final : public Files {
   std::string text_;
 };
 
-// Of the bytes of a tensor of blocks; throws ReadError unless rows are whole blocks, and all bytes are there.
 void check_blocks(const GivenTensor& given, const GgmlType& type, const std::string& where) {
-  const std::uint64_t columns = given.shape.empty() ? 1 : given.shape.back();
-  if (columns % type.block_elements != 0) {
-    fail("{}: rows of {} values are no whole number of blocks of {}", where, columns, type.block_elements);
-  }
-  const std::optional<std::uint64_t> bytes = bytes_of(type, given.shape);
+  const std::uint64_t bytes = bytes_of(type, given.shape, where);
   if (bytes == given.data.size()) return;
   fail("{}: {} of shape {} has {} bytes, it should have {}", where, type.name, shown(given.shape), given.data.size(),
-       bytes ? std::to_string(*bytes) : "more than there can be");
+       bytes);
 }
 
 void add_given(const GivenTensor& given, Contents& contents) {
-  check_name(given.name, contents.where);
   const std::string where = fmt::format("{}: tensor {}", contents.where, given.name);
   if (const GgmlType* type = find_ggml_type(given.type)) {
     check_blocks(given, *type, where);
@@ -168,7 +163,17 @@ void add_given(const GivenTensor& given, Contents& contents) {
   if (!element_bits(given.type)) fail("{}: is of the unknown type {}", where, shown(given.type));
   const Tensor tensor{given.type, given.shape, given.data};
   check_size(tensor, where);
-  if (!contents.set.tensors.emplace(given.name, tensor).second) fail("{}: is there twice", where);
+  contents.set.tensors.emplace(given.name, tensor);
+}
+
+// Of both kinds: of safetensors, and of GGUF.
+void add_given(const std::vector<GivenTensor>& tensors, Contents& contents) {
+  std::set<std::string_view> names;
+  for (const GivenTensor& tensor : tensors) {
+    check_name(tensor.name, contents.where);
+    if (!names.insert(tensor.name).second) fail("{}: tensor {}: is there twice", contents.where, tensor.name);
+    add_given(tensor, contents);
+  }
 }
 
 void add_metadata(const std::string& text, TensorSet& set) {
@@ -282,7 +287,7 @@ std::unique_ptr<Checkpoint> open_tensors(const std::vector<GivenTensor>& tensors
   auto files = std::make_unique<GivenConfig>(std::move(config));
   Contents contents("tensors in memory", *files, options);
   contents.set.where = contents.where;
-  for (const GivenTensor& tensor : tensors) add_given(tensor, contents);
+  add_given(tensors, contents);
   if (!metadata.empty()) add_metadata(metadata, contents.set);
   Files& given = *files;
   return checkpoint_of(contents, given, std::move(files));

@@ -147,10 +147,11 @@ LeftAlone left_alone(ZwqEntry entry, ByteView content, const std::string& where)
     left.tensor = stored_floats(std::move(entry.type), std::move(entry.shape), content, std::nullopt);
     return left;
   }
-  const std::optional<std::uint64_t> bytes = bytes_of(*type, entry.shape);
+  const std::string tensor = fmt::format("{}: tensor {}", where, left.name);
+  const std::uint64_t bytes = bytes_of(*type, entry.shape, tensor);
   if (bytes != content.size()) {
-    fail("{}: tensor {}: {} of shape {} has {} bytes, it should have {}", where, left.name, entry.type,
-         shown(entry.shape), content.size(), bytes ? std::to_string(*bytes) : "rows of whole blocks");
+    fail("{}: {} of shape {} has {} bytes, it should have {}", tensor, entry.type, shown(entry.shape), content.size(),
+         bytes);
   }
   left.reason = plain_ggml_reason(type->number, entry.shape.size());
   left.tensor = stored({{}, {entry.shape.rbegin(), entry.shape.rend()}, type->number, 0, content});

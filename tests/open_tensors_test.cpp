@@ -12,6 +12,7 @@
 #include "formats/container/mapped_file.h"
 #include "formats/container/safetensors.h"
 #include "tests/support/checkpoint_builder.h"
+#include "tests/support/guard_buffer.h"
 #include "zenwoq/formats.h"
 
 namespace zenwoq::formats::testing {
@@ -174,11 +175,18 @@ TEST(OpenTensors, Errors) {
   expect_error(given_one("a", "q4_0", {2, 33}), ZENWOQ_ERROR_BAD_FILE, "rows of 33 values");
   expect_error(given_one("a", "q4_0", {1, 64}), ZENWOQ_ERROR_BAD_FILE, "has 64 bytes, it should have 36");
   expect_error(given_one("a", "q4_0", {2, 64}), ZENWOQ_ERROR_BAD_FILE, "has 64 bytes, it should have 72");
-  expect_error(given_one("a", "q4_0", {1ull << 60, 1ull << 20}), ZENWOQ_ERROR_BAD_FILE, "more than there can be");
+  expect_error(given_one("a", "q4_0", {1ull << 60, 1ull << 20}), ZENWOQ_ERROR_BAD_FILE, "more bytes than there can be");
   Given twice(2);
   twice.add("a", "F32", {16}, view(bytes));
   twice.add("a", "F32", {16}, view(bytes));
   expect_error(twice, ZENWOQ_ERROR_BAD_FILE, "tensor a: is there twice");
+  const std::pair<const char*, Shape> f32 = {"F32", {16}}, q4_0 = {"q4_0", {0}}, i8 = {"i8", {64}};
+  for (const auto& [first, second] : {std::pair(i8, i8), std::pair(i8, f32), std::pair(f32, i8), std::pair(i8, q4_0)}) {
+    Given kinds(2);
+    kinds.add("a", first.first, first.second, view(bytes));
+    kinds.add("a", second.first, second.second, second.first == q4_0.first ? ByteView() : view(bytes));
+    expect_error(kinds, ZENWOQ_ERROR_BAD_FILE, "tensor a: is there twice");
+  }
   Given bad = given_one("a", "F32", {16});
   bad.metadata = "{\"a\": 1}";
   expect_error(bad, ZENWOQ_ERROR_BAD_FILE, "metadata of a is no string");
@@ -197,6 +205,32 @@ TEST(OpenTensors, Errors) {
   expect_error(twice, ZENWOQ_ERROR_INVALID_ARGUMENT, "zenwoq_tensor->struct_size is 48, must be 56");
   zenwoq_checkpoint* checkpoint = nullptr;
   EXPECT_EQ(zenwoq_checkpoint_open_tensors(nullptr, nullptr, &checkpoint), ZENWOQ_ERROR_INVALID_ARGUMENT);
+}
+
+// Nothing behind the array is read.
+TEST(OpenTensors, TensorsOfAnotherSizeThanTheFirstAreNotRead) {
+  test::GuardBuffer array(2 * sizeof(zenwoq_tensor));
+  auto* tensors = reinterpret_cast<zenwoq_tensor*>(array.data());
+  const float value = 1;
+  tensors[0] = {sizeof(zenwoq_tensor), "a", "F32", nullptr, 0, &value, sizeof value};
+  tensors[1] = {4096, "b", "F32", nullptr, 0, &value, sizeof value};
+  zenwoq_tensors all;
+  zenwoq_tensors_init(&all);
+  all.tensors = tensors;
+  all.count = 2;
+  zenwoq_checkpoint* checkpoint = nullptr;
+  EXPECT_EQ(zenwoq_checkpoint_open_tensors(&all, nullptr, &checkpoint), ZENWOQ_ERROR_INVALID_ARGUMENT);
+  EXPECT_CONTAINS(std::string(zenwoq_last_error()), "tensors[1].struct_size is 4096, that of the first 56");
+}
+
+TEST(OpenTensors, EmptyTensorsOfBlocksHaveRowsOfAnyLength) {
+  Given given(1);
+  given.add("a", "q8_0", {0, 31}, {});
+  const CheckpointHandle checkpoint = open_given(given);
+  zenwoq_tensor_info info;
+  zenwoq_tensor_info_init(&info);
+  ASSERT_EQ(zenwoq_checkpoint_info(checkpoint.get(), 0, &info), ZENWOQ_OK);
+  EXPECT_EQ(info.shape[1], 31u);
 }
 
 // As they lie in the array of a caller whose struct is larger.

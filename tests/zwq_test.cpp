@@ -614,6 +614,32 @@ TEST_F(Zwq, EmptyTensorsAndEmptyCheckpointsAreFiles) {
   EXPECT_EQ(count_of(open(path("none.zwq"))), 0u);
 }
 
+// Rows that are no whole blocks do not matter where there are none.
+TEST_F(Zwq, EmptyTensorsOfBlocksComeBack) {
+  write_file(path("a.gguf"), GgufBuilder().tensor("empty", {31, 0}, 8, {}).build());
+  ASSERT_EQ(convert(open(path("a.gguf")), path("a.zwq"), false), ZENWOQ_OK) << zenwoq_last_error();
+  const CheckpointHandle zwq = open(path("a.zwq"));
+  ASSERT_EQ(count_of(zwq), 1u);
+  EXPECT_STREQ(info_at(zwq, 0).type, "q8_0");
+  EXPECT_EQ(info_at(zwq, 0).shape[1], 31u);
+}
+
+// What a reader would refuse is not written.
+TEST_F(Zwq, TextsThatAreNotReadAreNotPlaced) {
+  const auto error = [](const std::string& name, const std::string& type) {
+    std::vector<ZwqEntry> entries(1);
+    entries[0].kind = ZwqKind::tensor;
+    entries[0].name = name;
+    entries[0].type = type;
+    return error_of([&] { place_zwq(entries); });
+  };
+  EXPECT_EQ(error(std::string(1024, 'n'), "F32"), "");
+  EXPECT_CONTAINS(error(std::string(1025, 'n'), "F32"), "has 1025 bytes, the limit is 1024");
+  EXPECT_CONTAINS(error("", "F32"), "a tensor has an empty name");
+  EXPECT_CONTAINS(error("a\n", "F32"), "is not printable UTF-8 at byte 1");
+  EXPECT_CONTAINS(error("a", "F\n"), "its type F\\x0a is not printable UTF-8");
+}
+
 std::string config_of(const CheckpointHandle& checkpoint) {
   const char* text = nullptr;
   std::size_t bytes = 0;

@@ -11,6 +11,7 @@
 
 #include "formats/container/byte_view.h"
 #include "formats/container/ggml_blocks.h"
+#include "formats/container/text.h"
 
 namespace zenwoq::formats {
 namespace {
@@ -91,13 +92,16 @@ const GgmlType* find_ggml_type(std::string_view name) {
   return found == std::end(types) ? nullptr : found;
 }
 
-std::optional<std::uint64_t> bytes_of(const GgmlType& type, const std::vector<std::uint64_t>& shape) {
-  const std::uint64_t row = shape.empty() ? 1 : shape.back();
-  if (row % type.block_elements != 0) return std::nullopt;
+std::uint64_t bytes_of(const GgmlType& type, const std::vector<std::uint64_t>& shape, const std::string& where) {
+  if (shape.empty()) return type.block_elements == 1 ? type.block_bytes : 0;
   if (std::find(shape.begin(), shape.end(), 0u) != shape.end()) return 0;
-  std::optional<std::uint64_t> bytes = checked_product(row / type.block_elements, type.block_bytes);
+  if (shape.back() % type.block_elements != 0) {
+    fail("{} has rows of {} values, {} needs a multiple of {}", where, shape.back(), type.name, type.block_elements);
+  }
+  std::optional<std::uint64_t> bytes = checked_product(shape.back() / type.block_elements, type.block_bytes);
   for (std::size_t i = 0; bytes && i + 1 < shape.size(); ++i) bytes = checked_product(*bytes, shape[i]);
-  return bytes;
+  if (!bytes) fail("{} of shape {} has more bytes than there can be", where, shown(shape));
+  return *bytes;
 }
 
 std::optional<zenwoq_dtype> float_type_of_ggml(std::uint32_t number) {

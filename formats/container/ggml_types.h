@@ -36,9 +36,9 @@ const GgmlType* find_ggml_type(std::uint32_t number);
 // nullptr for an unknown name, which is in small letters.
 const GgmlType* find_ggml_type(std::string_view name);
 
-// Bytes of a tensor of this shape, rows first; empty if rows are no whole blocks, or if there are more bytes than there
-// can be.
-std::optional<std::uint64_t> bytes_of(const GgmlType& type, const std::vector<std::uint64_t>& shape);
+// Bytes of a tensor of this shape, rows first; 0 for one without values and for a scalar in blocks. Throws ReadError if
+// rows are no whole blocks, or if there are more bytes than there can be. `where` names the tensor.
+std::uint64_t bytes_of(const GgmlType& type, const std::vector<std::uint64_t>& shape, const std::string& where);
 
 // The zenwoq type of a ggml type, if it has one.
 std::optional<zenwoq_dtype> float_type_of_ggml(std::uint32_t number);

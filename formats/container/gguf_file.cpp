@@ -218,24 +218,12 @@ std::vector<GgufTensor> take_tensors(Cursor& cursor, std::uint64_t count) {
   return tensors;
 }
 
-// Bytes of the tensor's data; 0 for a type of unknown size and for a scalar in blocks. Throws ReadError for an
-// impossible size.
+// Bytes of the tensor's data; 0 for a type of unknown size. Throws ReadError for an impossible size.
 std::uint64_t data_bytes(const GgufTensor& tensor, const std::string& where) {
   const GgmlType* type = find_ggml_type(tensor.type);
   if (type == nullptr) return 0;
-  if (tensor.dimensions.empty()) return type->block_elements == 1 ? type->block_bytes : 0;
-  if (tensor.dimensions[0] % type->block_elements != 0) {
-    fail("{}: tensor {} has rows of {} values, {} needs a multiple of {}", where, tensor.name, tensor.dimensions[0],
-         type->name, type->block_elements);
-  }
-  std::optional<std::uint64_t> bytes = tensor.dimensions[0] / type->block_elements * type->block_bytes;
-  for (std::size_t i = 1; i < tensor.dimensions.size() && bytes; ++i) {
-    bytes = checked_product(*bytes, tensor.dimensions[i]);
-  }
-  if (!bytes) {
-    fail("{}: tensor {} of shape {} has more bytes than there can be", where, tensor.name, shown(tensor.dimensions));
-  }
-  return *bytes;
+  return bytes_of(*type, {tensor.dimensions.rbegin(), tensor.dimensions.rend()},
+                  fmt::format("{}: tensor {}", where, tensor.name));
 }
 
 void find_data(GgufTensor& tensor, ByteView data, std::uint64_t alignment, const std::string& where) {

@@ -228,6 +228,14 @@ void check_layer(const RecordBytes& record, ZwqEntry& entry, const std::string& 
   }
 }
 
+// Throws ReadError for a name or a type that no entry may have.
+void check_texts(const ZwqEntry& entry, const std::string& where) {
+  check_name(entry.name, where);
+  if (shown(entry.type, entry.type.size()) != entry.type) {
+    fail("{}: {}: its type {} is not printable UTF-8", where, entry.name, shown(entry.type));
+  }
+}
+
 // The record at the start of `rest`. *bytes: of all of it.
 ZwqEntry read_record(ByteView rest, const std::string& where, std::uint64_t* bytes) {
   if (rest.size() < min_record_bytes) fail("{}: the directory ends inside a record", where);
@@ -240,11 +248,8 @@ ZwqEntry read_record(ByteView rest, const std::string& where, std::uint64_t* byt
   ZwqEntry entry;
   entry.name = rest.sub(sizeof record, record.name_bytes).text();
   entry.type = rest.sub(sizeof record + record.name_bytes, record.type_bytes).text();
-  check_name(entry.name, where);
+  check_texts(entry, where);
   const std::string tensor = fmt::format("{}: {}", where, entry.name);
-  if (shown(entry.type, entry.type.size()) != entry.type) {
-    fail("{}: its type {} is not printable UTF-8", tensor, shown(entry.type));
-  }
   if (record.rank > zwq_max_rank) fail("{}: {} dimensions, {} are possible", tensor, record.rank, zwq_max_rank);
   entry.shape.assign(record.shape, record.shape + record.rank);
   entry.values = extent_of(record.values);
@@ -373,6 +378,7 @@ std::uint64_t place_zwq(std::vector<ZwqEntry>& entries) {
   std::vector<std::pair<ZwqKind, std::string_view>> names;
   Placement placement(directory_bytes(entries));
   for (ZwqEntry& entry : entries) {
+    check_texts(entry, "the checkpoint");
     const Places places = place(entry, placement, entry.name);
     entry.values.offset = places.values;
     entry.bias.offset = places.bias;

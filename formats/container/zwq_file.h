@@ -55,7 +55,7 @@ void read_zwq(ByteView file, const std::string& where, const std::function<void(
 void verify_zwq(ByteView file, const std::string& where);
 
 // Fills the offsets of all extents, whose bytes are known. Returns the bytes of the file. Throws ReadError if two
-// entries of a kind have one name.
+// entries of a kind have one name, and for texts that read_zwq refuses.
 std::uint64_t place_zwq(std::vector<ZwqEntry>& entries);
 
 // Header and directory of placed entries whose checksums are known. packed_version: the highest of their weights.
