@@ -33,7 +33,6 @@ constexpr std::string_view safetensors_extension = ".safetensors";
 constexpr std::string_view gguf_extension = ".gguf";
 constexpr std::string_view onnx_extension = ".onnx";
 constexpr std::string_view zwq_extension = ".zwq";
-constexpr std::size_t shown_path_bytes = 400;
 
 // What git leaves in place of a large file that was not fetched.
 void refuse_lfs_pointer(ByteView bytes, const std::string& where) {
@@ -49,12 +48,12 @@ class FetchedFiles final : public Files {
 
   ByteView require(const std::string& name) override {
     const ByteView bytes = files_.require(name);
-    refuse_lfs_pointer(bytes, shown(name, shown_path_bytes));
+    refuse_lfs_pointer(bytes, shown_path(name));
     return bytes;
   }
   std::optional<ByteView> find(const std::string& name) override {
     const std::optional<ByteView> bytes = files_.find(name);
-    if (bytes) refuse_lfs_pointer(*bytes, shown(name, shown_path_bytes));
+    if (bytes) refuse_lfs_pointer(*bytes, shown_path(name));
     return bytes;
   }
 
@@ -138,7 +137,7 @@ class GivenConfig final : public Files {
     return *bytes;
   }
   std::optional<ByteView> find(const std::string& name) override {
-    if (text_.empty() || name != "config.json") return std::nullopt;
+    if (text_.empty() || name != config_name) return std::nullopt;
     return ByteView(reinterpret_cast<const std::uint8_t*>(text_.data()), text_.size());
   }
 
@@ -200,7 +199,7 @@ std::vector<fs::path> files_in(const fs::path& directory, std::string_view suffi
 std::vector<fs::path> gguf_models_in(const fs::path& directory) {
   std::error_code error;
   std::vector<fs::path> files = files_in(directory, gguf_extension, error);
-  if (error) fail("{}: cannot be listed: {}", shown(directory.string(), shown_path_bytes), error.message());
+  if (error) fail("{}: cannot be listed: {}", shown_path(directory.string()), error.message());
   const auto is_first = [](const fs::path& file) {
     const std::optional<ShardName> shard = parse_shard_name(file.filename().string(), gguf_extension);
     return !shard || shard->number == 1;
@@ -222,7 +221,7 @@ void refuse_file_of_an_index(const fs::path& file) {
       several = is_one_of_several(MappedFile(index.string()).bytes(), index.string(), file.filename().string());
     } catch (const ReadError&) {  // an index that cannot be read says nothing about this file
     }
-    if (several) refuse_lone_shard(shown(file.string(), shown_path_bytes), "one of several shards");
+    if (several) refuse_lone_shard(shown_path(file.string()), "one of several shards");
   }
 }
 
@@ -232,7 +231,7 @@ fs::path checkpoint_in(const fs::path& directory) {
   for (const char* name : {"model.safetensors.index.json", "model.safetensors"}) {
     if (fs::exists(directory / name, error)) return directory / name;
   }
-  const std::string where = shown(directory.string(), shown_path_bytes);
+  const std::string where = shown_path(directory.string());
   const std::vector<fs::path> gguf_files = gguf_models_in(directory);
   if (gguf_files.size() > 1) fail("{}: the directory has {} .gguf files, name one of them", where, gguf_files.size());
   if (gguf_files.size() == 1) return gguf_files[0];
@@ -251,7 +250,7 @@ fs::path checkpoint_in(const fs::path& directory) {
 Config read_config(const Contents& contents, Files& files) {
   if (contents.zwq.size() != 0) return {contents.config, {}};
   try {
-    return {files.find("config.json"), {}};
+    return {files.find(config_name), {}};
   } catch (const ReadError& error) {
     return {std::nullopt, error.what()};
   }
@@ -298,7 +297,7 @@ std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const ReadO
   const fs::path file = fs::is_directory(path, error) ? checkpoint_in(path) : fs::path(path);
   std::unique_ptr<Checkpoint> checkpoint =
       open_checkpoint(std::make_unique<FolderFiles>(file.parent_path().string()), file.filename().string(),
-                      shown(file.string(), shown_path_bytes), options);
+                      shown_path(file.string()), options);
   refuse_file_of_an_index(file);
   return checkpoint;
 }

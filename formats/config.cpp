@@ -88,7 +88,7 @@ std::vector<JsonFields> JsonFields::objects() const {
 }
 
 JsonFields read_quantization_config(Files& files) {
-  JsonFields config = fields_of(files, "config.json", {"quantization_config", "compression_config", "quantization"});
+  JsonFields config = fields_of(files, config_name, {"quantization_config", "compression_config", "quantization"});
   if (config.empty()) config = fields_of(files, "quantize_config.json", {});
   if (config.empty()) config = fields_of(files, "hf_quant_config.json", {"quantization"});
   return config;

@@ -20,8 +20,6 @@
 namespace zenwoq::formats {
 namespace {
 
-constexpr const char* config_name = "config.json";
-
 std::uint64_t packed_bytes_of(const LayerSource& layer) {
   std::size_t bytes = 0;
   if (zenwoq_weight_packed_bytes(&layer.desc, &bytes) != ZENWOQ_OK) fail("{}: {}", layer.where, zenwoq_last_error());

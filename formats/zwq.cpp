@@ -22,7 +22,6 @@ namespace zenwoq::formats {
 namespace {
 
 constexpr const char* format_prefix = "zwq of ";
-constexpr const char* config_name = "config.json";
 
 // Bytes of one scale or zero; of two levels, of the group's.
 std::size_t parameter_bytes(zenwoq_dtype type) {

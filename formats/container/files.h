@@ -14,6 +14,9 @@
 
 namespace zenwoq::formats {
 
+// The file beside a checkpoint that describes the model.
+constexpr const char* config_name = "config.json";
+
 // Whether the name is one of a file in the same folder: it has no folder in it and is printable.
 bool is_plain_file_name(const std::string& name);
 

@@ -48,7 +48,7 @@ std::size_t regular_file_size(const Descriptor& file, const std::string& where) 
 }  // namespace
 
 MappedFile::MappedFile(const std::string& path) {
-  const std::string where = shown(path, 400);
+  const std::string where = shown_path(path);
   const Descriptor file(path);
   if (file.get() < 0) fail("{}: cannot be opened: {}", where, system_reason());
   const std::size_t size = regular_file_size(file, where);

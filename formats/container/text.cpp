@@ -11,6 +11,7 @@ namespace zenwoq::formats {
 namespace {
 
 constexpr std::size_t max_name_bytes = 1024;
+constexpr std::size_t max_path_bytes = 400;  // that are shown
 
 struct Character {
   std::uint32_t code_point = 0;
@@ -64,6 +65,8 @@ std::string shown(std::string_view text, std::size_t limit) {
   }
   return line;
 }
+
+std::string shown_path(std::string_view path) { return shown(path, max_path_bytes); }
 
 std::string shown(const std::vector<std::uint64_t>& shape) {
   const std::size_t count = std::min<std::size_t>(shape.size(), 8);

@@ -16,6 +16,9 @@ namespace zenwoq::formats {
 // Text made fit for a one-line message: \xNN for what is not printable UTF-8, and cut off after `limit` bytes.
 std::string shown(std::string_view text, std::size_t limit = 120);
 
+// A path, or the name of a file, made fit in the same way; longer than other texts, so that it can be found.
+std::string shown_path(std::string_view path);
+
 // "[64, 128]"
 std::string shown(const std::vector<std::uint64_t>& shape);
 

@@ -23,7 +23,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t shown_path_bytes = 400;
 constexpr int max_links = 40;  // as many as Linux follows
 
 [[noreturn]] void refuse(const std::string& where, int code) {
@@ -87,7 +86,7 @@ WholeFile::Part::~Part() {
   if (!path.empty()) unlink(path.c_str());
 }
 
-WholeFile::WholeFile(const std::string& path, std::uint64_t bytes) : where_(shown(path, shown_path_bytes)) {
+WholeFile::WholeFile(const std::string& path, std::uint64_t bytes) : where_(shown_path(path)) {
   const fs::path target = followed(path, where_);
   const std::optional<struct stat> old = replaceable(path, target, where_);
   target_ = target.string();
