@@ -2,14 +2,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Changes inputs of checkpoint_fuzz so that containers stay whole: one file of an archive at a time; of a safetensors
-// file the header, whose length is set, or single tensors, whose sizes and offsets are set. Without it nearly every
-// change would only be refused by the container.
+// file the header, whose length is set, or single tensors, whose sizes and offsets are set; of a .zwq file anything,
+// whose checksums are set. Without it nearly every change would only be refused by the container.
 #include <algorithm>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "formats/container/checksum.h"
 #include "formats/container/tensor_set.h"
+#include "formats/container/zwq_file.h"
 #include "tests/fuzz/archive.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -165,7 +167,45 @@ bool change_tensors(Safetensors* parts, Random& random) {
   }
 }
 
+// Header of a .zwq file (docs/zwq.md).
+constexpr std::size_t kZwqHeader = 64, kFileBytesAt = 16, kDirectoryBytesAt = 24, kDirectoryChecksumAt = 48,
+                      kHeaderChecksumAt = 56;
+
+bool is_zwq(const FileBytes& file) {
+  return file.size() >= kZwqHeader && formats::looks_like_zwq({file.data(), file.size()});
+}
+
+void set_u64(FileBytes& file, std::size_t at, std::uint64_t value) { std::memcpy(&file[at], &value, sizeof value); }
+
+// Sets the file's size and both checksums; a directory that goes beyond the file ends with it.
+void mend_zwq(FileBytes& file) {
+  std::uint64_t directory = 0;
+  std::memcpy(&directory, &file[kDirectoryBytesAt], sizeof directory);
+  directory = std::min<std::uint64_t>(directory, file.size() - kZwqHeader);
+  set_u64(file, kFileBytesAt, file.size());
+  set_u64(file, kDirectoryBytesAt, directory);
+  set_u64(file, kDirectoryChecksumAt, formats::checksum_of({file.data() + kZwqHeader, directory}));
+  set_u64(file, kHeaderChecksumAt, formats::checksum_of({file.data(), kHeaderChecksumAt}));
+}
+
+// The directory alone, or all of it.
+FileBytes mutated_zwq(const FileBytes& file, Random& random, std::size_t most) {
+  std::uint64_t directory = 0;
+  std::memcpy(&directory, &file[kDirectoryBytesAt], sizeof directory);
+  FileBytes result = file;
+  if (random() % 4 != 0 && directory <= file.size() - kZwqHeader) {
+    const auto begin = result.begin() + kZwqHeader;
+    const FileBytes changed = mutated({begin, begin + static_cast<std::ptrdiff_t>(directory)}, directory);
+    std::copy(changed.begin(), changed.end(), begin);
+  } else {
+    result = mutated(file, most);
+  }
+  if (is_zwq(result) && random() % 16 != 0) mend_zwq(result);
+  return result;
+}
+
 FileBytes mutated_file(const FileBytes& file, Random& random, std::size_t most) {
+  if (is_zwq(file)) return mutated_zwq(file, random, most);
   Safetensors parts;
   if (!split(file, &parts)) return mutated(file, most);
   switch (random() % 4) {

@@ -3,6 +3,8 @@
 //
 // Writes the seeds of the corpora: seeds FOLDER. Small packed weights of every kind, kernel names of every field,
 // inputs of weight_fuzz, the small fixtures of checkpoints with the files beside them.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -69,34 +71,54 @@ void write_inputs(Rng& rng, const std::string& folder) {
   }
 }
 
-// What checkpoint_fuzz opens: the file that a model is opened by, then the others of its folder.
+constexpr std::size_t kMostBytes = 11000;  // of a seed of checkpoint_fuzz
+
+fuzz::FileBytes read(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+void write_archive(const fuzz::Archive& archive, const std::string& path) {
+  const fuzz::FileBytes packed = fuzz::write_archive(archive);
+  write(path, packed.data(), packed.size());
+}
+
+// What checkpoint_fuzz opens: the file that a model is opened by, then the others of its folder. Each kind of file is
+// counted on its own, so that seeds of others keep their names when some are added.
 void write_checkpoints(const std::string& folder) {
   namespace fs = std::filesystem;
-  constexpr std::size_t kMostBytes = 11000;
   std::vector<fs::path> folders;
   for (const auto& entry : fs::recursive_directory_iterator(ZENWOQ_FIXTURES)) {
     if (entry.is_directory()) folders.push_back(entry.path());
   }
   std::sort(folders.begin(), folders.end());
-  int i = 0;
+  int seeds = 0, onnx_seeds = 0;
   for (const fs::path& entry : folders) {
     fuzz::Archive archive;
     std::size_t bytes = 0;
     for (const auto& file : fs::directory_iterator(entry)) {
       const std::string name = file.path().filename().string();
       if (name.starts_with("expected") || !file.is_regular_file()) continue;
-      std::ifstream stream(file.path(), std::ios::binary);
-      archive.emplace_back(name, fuzz::FileBytes(std::istreambuf_iterator<char>(stream), {}));
+      archive.emplace_back(name, read(file.path()));
       bytes += archive.back().second.size();
     }
     const auto rank = [](const auto& file) {  // an index before its shards, shards in their order, JSON last
-      const bool json = file.first.ends_with(".json");
-      return std::pair(file.first.ends_with(".index.json") ? 0 : json ? 2 : 1, file.first);
+      const bool json = file.first.ends_with(".json"), model = file.first.ends_with(".onnx");
+      return std::pair(file.first.ends_with(".index.json") || model ? 0 : json ? 2 : 1, file.first);
     };
     std::sort(archive.begin(), archive.end(), [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
     if (archive.empty() || bytes > kMostBytes) continue;
-    const fuzz::FileBytes packed = fuzz::write_archive(archive);
-    write(folder + "/checkpoint/seed" + std::to_string(i++), packed.data(), packed.size());
+    const bool is_onnx = archive[0].first.ends_with(".onnx");
+    const std::string name = is_onnx ? fmt::format("onnx{}", onnx_seeds++) : fmt::format("seed{}", seeds++);
+    write_archive(archive, folder + "/checkpoint/" + name);
+  }
+}
+
+// Files that are whole models, each on its own.
+void write_zwq(const std::string& folder) {
+  for (const auto& entry : std::filesystem::directory_iterator(ZENWOQ_FIXTURES "/zwq")) {
+    if (entry.path().extension() != ".zwq" || entry.file_size() > kMostBytes) continue;
+    write_archive({{"model.zwq", read(entry.path())}}, folder + "/checkpoint/zwq_" + entry.path().stem().string());
   }
 }
 
@@ -110,4 +132,5 @@ int main(int count, char** arguments) {
   zenwoq::test::write_names(rng, arguments[1]);
   zenwoq::test::write_inputs(rng, arguments[1]);
   zenwoq::test::write_checkpoints(arguments[1]);
+  zenwoq::test::write_zwq(arguments[1]);
 }
