@@ -450,6 +450,40 @@ def test_from_checkpoint_unpacks_experts(tmp_path):
     assert (logits(loaded) - logits(expected)).abs().max() <= 0.05 * logits(expected).abs().max()
 
 
+def test_from_checkpoint_of_gpt_oss(tmp_path):
+    """Experts of as many inputs as outputs, whose orientation no shape tells, beside transformers' own unpacking."""
+    from transformers import GptOssConfig, GptOssForCausalLM, Mxfp4Config
+
+    torch.manual_seed(3)
+    config = GptOssConfig(
+        hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2,
+        head_dim=32, vocab_size=128, num_local_experts=4, num_experts_per_tok=2, tie_word_embeddings=False,
+        layer_types=["full_attention"],
+    )  # fmt: skip
+    model = GptOssForCausalLM(config).eval()
+    model.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    for part, rows in (("gate_up_proj", 128), ("down_proj", 64)):
+        name = f"model.layers.0.mlp.experts.{part}"
+        del state[name]
+        state[f"{name}_blocks"] = torch.randint(0, 256, (4, rows, 2, 16), dtype=torch.uint8)
+        state[f"{name}_scales"] = torch.randint(120, 124, (4, rows, 2), dtype=torch.uint8)
+        state[f"{name}_bias"] = torch.randn(state[f"{name}_bias"].shape)
+    save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+    text = json.loads((tmp_path / "config.json").read_text())
+    text["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}
+    (tmp_path / "config.json").write_text(json.dumps(text))
+    expected = GptOssForCausalLM.from_pretrained(
+        tmp_path, dtype=torch.float32, device_map="cpu", quantization_config=Mxfp4Config(dequantize=True)
+    )
+    loaded = zenwoq.torch.from_checkpoint(tmp_path, dtype=torch.float32, progress=False)
+    assert [layer.shape for layer in loaded.zenwoq_report.left] == [(64, 64), (128, 64)]
+    for part in ("gate_up_proj", "down_proj", "gate_up_proj_bias", "down_proj_bias"):
+        name = f"model.layers.0.mlp.experts.{part}"
+        assert torch.equal(loaded.get_parameter(name), expected.get_parameter(name)), part
+    assert torch.equal(logits(loaded), logits(expected))
+
+
 @pytest.mark.skipif(importlib.util.find_spec("gptqmodel") is None, reason="gptqmodel: tools/test_gptqmodel.sh has it")
 def test_the_real_gptqmodel(gptq):
     model = AutoModelForCausalLM.from_pretrained(gptq, dtype=torch.bfloat16, device_map="cpu")

@@ -29,6 +29,7 @@ from zenwoq.torch._report import LayerReport, Report
 from zenwoq.torch._transformers import own_name, replace_linear, tied_without
 
 _METHOD = "zenwoq-checkpoint"  # inside of this file only
+_GPT_OSS = "mxfp4"  # the format of its experts
 _MOST_NAMES = 10  # in a message
 
 
@@ -85,8 +86,8 @@ class _Loading:
         """A weight that is no linear of the model, such as an expert's: transformers gets its values."""
         values = _values_of(layer).to(model.dtype)
         is_whole = layer.name in self.parameters  # the parameter itself, as experts are
-        if is_whole and self.parameters[layer.name].shape != values.shape:
-            values = values.transpose(-1, -2)  # some models keep [K, N]
+        if is_whole and layer.format.removeprefix("zwq of ") == _GPT_OSS:
+            values = values.transpose(-1, -2)  # whose model has [experts, K, N]
         self.state[layer.name if is_whole else f"{layer.name}.weight"] = values
         if layer.has_bias:
             biases = [torch.from_numpy(layer.bias(expert)) for expert in range(layer.experts)]
