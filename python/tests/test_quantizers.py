@@ -400,6 +400,26 @@ def test_from_checkpoint_refuses_what_does_not_fill_the_model(gptq, tmp_path):
         zenwoq.torch.from_checkpoint(tmp_path / "plain")
 
 
+def test_from_checkpoint_refuses_layers_that_are_no_linears(tmp_path):
+    """GPT-2's have [K, N], which no shape tells where both are equal."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(4)
+    GPT2LMHeadModel(GPT2Config(n_embd=64, n_layer=1, n_head=2, vocab_size=64)).save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    (name,) = (key.removesuffix(".weight") for key in state if key.endswith("h.0.attn.c_proj.weight"))
+    del state[f"{name}.weight"]
+    state[f"{name}.qweight"] = torch.zeros((8, 64), dtype=torch.int32)
+    state[f"{name}.qzeros"] = torch.full((2, 8), 0x77777777, dtype=torch.int32)
+    state[f"{name}.scales"] = torch.ones((2, 64), dtype=torch.float16)
+    save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+    text = json.loads((tmp_path / "config.json").read_text())
+    text["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": 32, "checkpoint_format": "gptq"}
+    (tmp_path / "config.json").write_text(json.dumps(text))
+    with pytest.raises(ValueError, match="c_proj is a Conv1D in the model, not a linear"):
+        zenwoq.torch.from_checkpoint(tmp_path, progress=False)
+
+
 def test_from_checkpoint_runs_no_code_of_the_folder(gptq, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(gptq, folder)

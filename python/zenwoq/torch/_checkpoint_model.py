@@ -55,11 +55,13 @@ class _Loading:
         with progress_bar(total, self.progress) as bar:
             for layer in self.checkpoint.values():
                 own = own_name(model, layer.name)
-                linear = None if own is None else model.get_submodule(own)
-                if own is not None and isinstance(linear, torch.nn.Linear):
-                    self._replace(model, own, linear, layer)
-                else:
+                module = None if own is None else model.get_submodule(own)
+                if own is not None and isinstance(module, torch.nn.Linear):
+                    self._replace(model, own, module, layer)
+                elif module is None or isinstance(module, torch.nn.Embedding):
                     self._unpack(model, layer)
+                else:  # whose weight may be turned
+                    raise ValueError(f"{layer.name} is a {type(module).__name__} in the model, not a linear")
                 bar.update(layer.nbytes)
         self.report.seconds = time.perf_counter() - start
 
