@@ -104,6 +104,7 @@ assert float(context["read_gb_per_s_t1"]) > 0
 names = ("linear/64x64/g32/sbf16/z0/m1/t1", "linear/100x72/pc/sbf16/z0/m5/t2", "linear/16x1001/g64/sbf16/z0/m2/t1",
          "kernel/emit/avx2", "kernel/generate/avx2", "kernel/emit/avx512bf16", "kernel/generate/avx512bf16", "registry/hit",
          "weight/pack/nibbles/t1", "weight/pack/nibbles/t2", "weight/pack/u8/t1", "weight/pack/u8/t2", "weight/pack/s8/t1", "weight/pack/s8/t2",
+         "weight/pack/nibbles/act_order/t1", "weight/pack/gptq/act_order/t1",
          *(f"weight/pack/{layout}/t1" for layout in (
              "nibbles_high", "gguf_q4_0", "gguf_q4_1", "gguf_mxfp4", "gguf_q4_k", "gguf_iq4_xs", "gptq", "awq", "awq_fast",
              "aten_64", "aten_32")),
