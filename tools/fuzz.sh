@@ -5,7 +5,7 @@
 # Fuzzes under AddressSanitizer and UndefinedBehaviorSanitizer, guided by coverage (libFuzzer):
 #   tools/fuzz.sh RUNS [TARGET...]      RUNS inputs for each target (default: all of tests/fuzz)
 #   tools/fuzz.sh --merge [TARGET...]   adds to the corpora in the tree what covers more, of what the runs found
-#   tools/fuzz.sh --coverage            lines and regions of formats/ that the corpus of checkpoint covers, by file
+#   tools/fuzz.sh --coverage            lines and regions of formats/ that the corpus of checkpoint and what was found cover
 # What is found: build-fuzz/TARGET.crash-*; give such a file to build-fuzz/tests/fuzz/TARGET_fuzz to see it again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -28,9 +28,12 @@ ninja -C build-fuzz --quiet "${programs[@]/#/tests/fuzz/}"
 
 export LLVM_PROFILE_FILE=/dev/null  # only --coverage wants it
 if [ "$runs" = --coverage ]; then
-  LLVM_PROFILE_FILE=build-fuzz/coverage.profraw build-fuzz/tests/fuzz/checkpoint_fuzz -runs=0 tests/fuzz/corpus/checkpoint 2>build-fuzz/coverage.log
+  LLVM_PROFILE_FILE=build-fuzz/coverage.profraw build-fuzz/tests/fuzz/checkpoint_fuzz -runs=0 tests/fuzz/corpus/checkpoint $([ -d build-fuzz/found/checkpoint ] && echo build-fuzz/found/checkpoint) 2>build-fuzz/coverage.log
   llvm-profdata-14 merge -o build-fuzz/coverage.profdata build-fuzz/coverage.profraw
-  exec llvm-cov-14 report -instr-profile build-fuzz/coverage.profdata build-fuzz/tests/fuzz/checkpoint_fuzz formats
+  llvm-cov-14 report -instr-profile build-fuzz/coverage.profdata build-fuzz/tests/fuzz/checkpoint_fuzz | awk '
+    /^formats\// { print $1, "regions", $4, "lines", $10; regions += $2; not_regions += $3; lines += $8; not_lines += $9 }
+    END { printf "formats: %.1f %% of %d regions, %.1f %% of %d lines\n", 100 - 100 * not_regions / regions, regions, 100 - 100 * not_lines / lines, lines }'
+  exit
 fi
 
 failed=0
