@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the reader that docs/zwq.md shows on the .zwq files among the fixtures: the document cannot say what is not so."""
+"""Runs the reader that docs/zwq.md shows on the .zwq files among the fixtures: the document says what is so."""
 
 from __future__ import annotations
 
