@@ -23,7 +23,7 @@ def reader() -> dict[str, Any]:
     if len(blocks) != 1:
         sys.exit(f"docs/zwq.md has {len(blocks)} blocks of Python, 1 is expected")
     functions: dict[str, Any] = {}
-    exec(compile(blocks[0], "docs/zwq.md", "exec"), functions)  # noqa: S102: it is our own document
+    exec(compile(blocks[0], "docs/zwq.md", "exec"), functions)  # it is our own document
     return functions
 
 
