@@ -501,7 +501,7 @@ def test_from_checkpoint_of_gpt_oss(tmp_path):
     for part in ("gate_up_proj", "down_proj", "gate_up_proj_bias", "down_proj_bias"):
         name = f"model.layers.0.mlp.experts.{part}"
         assert torch.equal(loaded.get_parameter(name), expected.get_parameter(name)), part
-    assert torch.equal(logits(loaded), logits(expected))
+    assert torch.allclose(logits(loaded), logits(expected), atol=1e-4)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gptqmodel") is None, reason="gptqmodel: tools/test_gptqmodel.sh has it")

@@ -89,7 +89,7 @@ class _Loading:
         values = _values_of(layer).to(model.dtype)
         is_whole = layer.name in self.parameters  # the parameter itself, as experts are
         if is_whole and layer.format.removeprefix("zwq of ") == _GPT_OSS:
-            values = values.transpose(-1, -2)  # whose model has [experts, K, N]
+            values = values.transpose(-1, -2).contiguous()  # whose model has [experts, K, N]
         self.state[layer.name if is_whole else f"{layer.name}.weight"] = values
         if layer.has_bias:
             biases = [torch.from_numpy(layer.bias(expert)) for expert in range(layer.experts)]
