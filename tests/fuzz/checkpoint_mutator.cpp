@@ -196,7 +196,7 @@ FileBytes mutated_zwq(const FileBytes& file, Random& random, std::size_t most) {
   if (random() % 4 != 0 && directory <= file.size() - kZwqHeader) {
     const auto begin = result.begin() + kZwqHeader;
     const FileBytes changed = mutated({begin, begin + static_cast<std::ptrdiff_t>(directory)}, directory);
-    std::copy(changed.begin(), changed.end(), begin);
+    std::copy_n(changed.begin(), std::min<std::size_t>(changed.size(), directory), begin);  // nothing becomes a byte
   } else {
     result = mutated(file, most);
   }
