@@ -25,18 +25,16 @@ struct Entry {
   const LayerSource* layer = nullptr;  // or ...
   const LeftAlone* left_alone = nullptr;
   std::string quantization;
-  std::uint64_t packed_bytes = 0;
 
   const std::string& name() const { return layer != nullptr ? layer->name : left_alone->name; }
 };
 
 Entry entry_of(const LayerSource& layer) {
-  std::array<char, 128> text{};
-  std::size_t bytes = 0;
-  const bool good = zenwoq_weight_desc_text(&layer.desc, text.data(), text.size()) == ZENWOQ_OK &&
-                    zenwoq_weight_packed_bytes(&layer.desc, &bytes) == ZENWOQ_OK;
-  if (!good) fail("{}: {}", layer.where, zenwoq_last_error());
-  return {&layer, nullptr, text.data(), bytes};
+  std::array<char, 160> text{};  // as long as one can be
+  if (zenwoq_weight_desc_text(&layer.desc, text.data(), text.size()) != ZENWOQ_OK) {
+    fail("{}: {}", layer.where, zenwoq_last_error());
+  }
+  return {&layer, nullptr, text.data()};
 }
 
 }  // namespace
@@ -46,7 +44,7 @@ struct zenwoq_checkpoint {
     entries.reserve(checkpoint->layers().size() + checkpoint->left_alone().size());
     by_name.reserve(entries.capacity());
     for (const auto& layer : checkpoint->layers()) entries.push_back(entry_of(*layer));
-    for (const LeftAlone& left : checkpoint->left_alone()) entries.push_back({nullptr, &left, {}, 0});
+    for (const LeftAlone& left : checkpoint->left_alone()) entries.push_back({nullptr, &left, {}});
     for (std::size_t i = 0; i < entries.size(); ++i) by_name.emplace_back(entries[i].name(), i);
     std::sort(by_name.begin(), by_name.end());
   }
@@ -242,7 +240,7 @@ zenwoq_tensor_info info_of(const Entry& entry) {
   info.k = layer.desc.k;
   info.experts = layer.experts;
   info.source_bytes = layer.bytes;
-  info.packed_bytes = entry.packed_bytes * layer.experts;
+  info.packed_bytes = layer.packed_bytes * layer.experts;
   info.bias_type = layer.bias_type;
   return info;
 }

@@ -112,16 +112,16 @@ void leave_rest(Contents& contents, FoundLayers& found) {
 }
 
 // Throws ReadError for a weight that cannot be: numbers of the file that no format looks at stand in its description.
-void check_description(const LayerSource& layer) {
-  std::size_t packed_bytes = 0;
-  if (zenwoq_weight_packed_bytes(&layer.desc, &packed_bytes) == ZENWOQ_OK) return;
-  fail("{}: {}", layer.where, zenwoq_last_error());
+void set_packed_bytes(LayerSource& layer) {
+  std::size_t bytes = 0;
+  if (zenwoq_weight_packed_bytes(&layer.desc, &bytes) != ZENWOQ_OK) fail("{}: {}", layer.where, zenwoq_last_error());
+  layer.packed_bytes = bytes;
 }
 
 FoundLayers find_layers(Contents& contents) {
   FoundLayers found;
   for (const Format& format : kFormats) format.find(contents, found);
-  for (const auto& layer : found.layers) check_description(*layer);
+  for (const auto& layer : found.layers) set_packed_bytes(*layer);
   leave_rest(contents, found);
   return found;
 }

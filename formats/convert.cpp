@@ -20,12 +20,6 @@
 namespace zenwoq::formats {
 namespace {
 
-std::uint64_t packed_bytes_of(const LayerSource& layer) {
-  std::size_t bytes = 0;
-  if (zenwoq_weight_packed_bytes(&layer.desc, &bytes) != ZENWOQ_OK) fail("{}: {}", layer.where, zenwoq_last_error());
-  return bytes;
-}
-
 ZwqEntry entry_of(const LayerSource& layer) {
   ZwqEntry entry;
   entry.kind = ZwqKind::layer;
@@ -33,7 +27,7 @@ ZwqEntry entry_of(const LayerSource& layer) {
   entry.type = source_format(layer);
   entry.shape = {layer.experts, layer.desc.n, layer.desc.k};
   entry.desc = layer.desc;
-  entry.values.bytes = layer.experts * packed_bytes_of(layer);
+  entry.values.bytes = layer.experts * layer.packed_bytes;
   if (layer.has_bias()) {
     entry.bias.bytes = layer.bias.size();
     entry.bias_type = layer.bias_type;

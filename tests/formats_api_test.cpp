@@ -13,6 +13,7 @@
 #include "formats/container/mapped_file.h"
 #include "formats/container/safetensors.h"
 #include "tests/support/checkpoint_builder.h"
+#include "tests/support/checkpoint_handle.h"
 #include "zenwoq/formats.h"
 
 namespace zenwoq::formats::testing {
@@ -21,11 +22,6 @@ namespace {
 #define EXPECT_ERROR(call, status, text) \
   EXPECT_EQ(call, status);               \
   EXPECT_CONTAINS(std::string(zenwoq_last_error()), text)
-
-struct CheckpointDeleter {
-  void operator()(zenwoq_checkpoint* checkpoint) const { zenwoq_checkpoint_destroy(checkpoint); }
-};
-using CheckpointHandle = std::unique_ptr<zenwoq_checkpoint, CheckpointDeleter>;
 
 CheckpointHandle open_fixture(const std::string& name) {
   zenwoq_checkpoint* checkpoint = nullptr;

@@ -15,6 +15,7 @@
 #include "formats/container/mapped_file.h"
 #include "formats/container/safetensors.h"
 #include "jit/number.h"
+#include "tests/support/checkpoint_handle.h"
 #include "tools/api_handles.h"
 #include "zenwoq/formats.h"
 
@@ -29,11 +30,6 @@ const fs::path kCases = fs::path(ZENWOQ_FIXTURES) / "formats";
 const std::map<std::string, const char*> kLeftAlone = {
     {"bitsandbytes/nf4_across_rows_b64/model.layers.1.self_attn.q_proj", "blocks of 64 in rows of 33"},
 };
-
-struct CheckpointDeleter {
-  void operator()(zenwoq_checkpoint* checkpoint) const { zenwoq_checkpoint_destroy(checkpoint); }
-};
-using CheckpointHandle = std::unique_ptr<zenwoq_checkpoint, CheckpointDeleter>;
 
 CheckpointHandle open(const fs::path& path, bool avx2) {
   zenwoq_checkpoint_options options;

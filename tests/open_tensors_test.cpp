@@ -12,6 +12,7 @@
 #include "formats/container/mapped_file.h"
 #include "formats/container/safetensors.h"
 #include "tests/support/checkpoint_builder.h"
+#include "tests/support/checkpoint_handle.h"
 #include "tests/support/guard_buffer.h"
 #include "zenwoq/formats.h"
 
@@ -19,11 +20,6 @@ namespace zenwoq::formats::testing {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct CheckpointDeleter {
-  void operator()(zenwoq_checkpoint* checkpoint) const { zenwoq_checkpoint_destroy(checkpoint); }
-};
-using CheckpointHandle = std::unique_ptr<zenwoq_checkpoint, CheckpointDeleter>;
 
 // Tensors as a caller has them; shapes are kept for as long as it lives.
 struct Given {

@@ -22,6 +22,7 @@
 #include "formats/container/zwq_file.h"
 #include "formats/convert.h"
 #include "tests/support/checkpoint_builder.h"
+#include "tests/support/checkpoint_handle.h"
 #include "tests/support/forked.h"
 #include "zenwoq/formats.h"
 
@@ -36,11 +37,6 @@ namespace fs = std::filesystem;
 
 const fs::path kFixtures = ZENWOQ_FIXTURES;
 const fs::path kGoldens = kFixtures / "zwq";
-
-struct CheckpointDeleter {
-  void operator()(zenwoq_checkpoint* checkpoint) const { zenwoq_checkpoint_destroy(checkpoint); }
-};
-using CheckpointHandle = std::unique_ptr<zenwoq_checkpoint, CheckpointDeleter>;
 
 CheckpointHandle open(const fs::path& path) {
   zenwoq_checkpoint_options options;

@@ -533,20 +533,26 @@ class OpenWeight:
 
 
 class LoadedWeight:
-    """A ``zenwoq_weight`` that owns its packed bytes; they are there for as long as this lives."""
+    """A ``zenwoq_weight`` that owns its packed bytes; they are there for as long as this lives.
+
+    Attributes:
+        address: of the bytes.
+        nbytes: how many there are.
+    """
 
     def __init__(self, handle: c_void_p):
         self._handle = handle
         self._destroy = _library().zenwoq_weight_destroy
+        address, size = c_void_p(), c_size_t()
+        call("zenwoq_weight_packed", handle, byref(address), byref(size))
+        self.address, self.nbytes = int(address.value or 0), size.value
 
     def __del__(self) -> None:
         self._destroy(self._handle)
 
     def packed(self) -> memoryview:
         """The bytes, which keep the weight alive."""
-        address, size = c_void_p(), c_size_t()
-        call("zenwoq_weight_packed", self._handle, byref(address), byref(size))
-        memory = (ctypes.c_uint8 * size.value).from_address(address.value or 0)
+        memory = (ctypes.c_uint8 * self.nbytes).from_address(self.address)
         memory._owner = self  # type: ignore[attr-defined]
         return memoryview(memory).cast("B")
 
@@ -598,9 +604,8 @@ def map_weight(checkpoint: OpenCheckpoint, index: int, expert: int) -> LoadedWei
     handle = c_void_p()
     call_formats("zenwoq_checkpoint_map", checkpoint, index, expert, byref(handle))
     loaded = LoadedWeight(handle)
-    memory = (c_char * 0).from_buffer(loaded.packed())
-    begin = ctypes.addressof(memory) // mmap.PAGESIZE * mmap.PAGESIZE
-    size = ctypes.addressof(memory) + loaded.packed().nbytes - begin
+    begin = loaded.address // mmap.PAGESIZE * mmap.PAGESIZE
+    size = loaded.address + loaded.nbytes - begin
     ctypes.CDLL(None).mprotect(c_void_p(begin), c_size_t(size), mmap.PROT_READ | mmap.PROT_WRITE)
     return loaded
 

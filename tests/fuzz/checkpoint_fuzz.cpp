@@ -92,7 +92,7 @@ void check_values(const FileBytes& packed) {
 void check_layer(const LayerSource& layer, std::size_t* loads) {
   ZENWOQ_PROMISE(is_line(layer.name) && is_line(layer.format) && is_line(layer.where) && layer.experts > 0);
   std::size_t packed_bytes = 0;
-  char text[128];
+  char text[160];
   ZENWOQ_PROMISE(zenwoq_weight_packed_bytes(&layer.desc, &packed_bytes) == ZENWOQ_OK);
   ZENWOQ_PROMISE(zenwoq_weight_desc_text(&layer.desc, text, sizeof text) == ZENWOQ_OK && is_line(text));
   for (std::size_t i = 0; i < std::min(layer.experts, kMostExperts); ++i) {

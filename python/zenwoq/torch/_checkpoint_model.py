@@ -25,7 +25,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 import zenwoq
 from zenwoq._formats import Checkpoint, Layer
 from zenwoq.torch._progress import progress_bar
-from zenwoq.torch._report import LayerReport, Report
+from zenwoq.torch._report import LayerReport, Report, listed
 from zenwoq.torch._transformers import own_name, replace_linear, tied_without
 
 _METHOD = "zenwoq-checkpoint"  # inside of this file only
@@ -229,7 +229,7 @@ def _check_read(path: Path, checkpoint: Checkpoint, model_class: Any) -> None:
         and not (left.type and (len(left.shape) < 2 or any(re.search(pattern, left.name) for pattern in ignored)))
     ]
     if refused:
-        raise ValueError(f"{path}: not read: {_listed(refused)}")
+        raise ValueError(f"{path}: not read: {listed(refused, _MOST_NAMES)}")
 
 
 def _dense(checkpoint: Checkpoint) -> Iterator[tuple[str, torch.Tensor]]:
@@ -249,11 +249,6 @@ def _check_filled(path: Path, info: Any) -> None:
     ):
         names = sorted(str(name) for name in info[key])
         if names:
-            problems.append(f"{text} {_listed(names)}")
+            problems.append(f"{text} {listed(names, _MOST_NAMES)}")
     if problems:
         raise ValueError(f"{path} does not fill the model of its config: {'; '.join(problems)}")
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - _MOST_NAMES
-    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

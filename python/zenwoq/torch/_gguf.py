@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from zenwoq.torch._given import Given, Unsupported
+from zenwoq.torch._given import Given, Unsupported, is_a
 from zenwoq.torch._report import LayerReport
 
 # The types that files of 4 bits have: their numbers in GGUF.
@@ -24,18 +24,14 @@ def name_of(kind: Any) -> str:
     return _NAMES.get(int(kind), f"type {int(kind)}")
 
 
-def _is_a(module: torch.nn.Module, name: str) -> bool:
-    return any(cls.__name__ == name for cls in type(module).__mro__)
-
-
 def is_gguf_linear(module: torch.nn.Module) -> bool:
     """Whether it is transformers' GgufLinear."""
-    return _is_a(module, "GgufLinear")
+    return is_a(module, "GgufLinear")
 
 
 def is_gguf_embedding(module: torch.nn.Module) -> bool:
     """Whether it is transformers' GgufEmbedding, which goes on reading its blocks when they are packed for a linear."""
-    return _is_a(module, "GgufEmbedding")
+    return is_a(module, "GgufEmbedding")
 
 
 _SLOW = "slow: the blocks are unpacked at every call"
@@ -50,7 +46,7 @@ def experts_in_blocks(model: torch.nn.Module) -> list[LayerReport]:
     """Reports of transformers' stacked experts, which are no linears and stay in their blocks."""
     reports = []
     for name, module in model.named_modules():
-        if _is_a(module, "GgufExperts"):
+        if is_a(module, "GgufExperts"):
             kinds = dict.fromkeys(name_of(kind) for kind in (module.gate_up_type, module.down_type))
             size = sum(parameter.nbytes for parameter in module.parameters())
             reports.append(LayerReport(name, None, f"gguf {', '.join(kinds)}", size, size, False, f"experts; {_SLOW}"))
@@ -59,7 +55,7 @@ def experts_in_blocks(model: torch.nn.Module) -> list[LayerReport]:
 
 def is_in_gguf_blocks(module: torch.nn.Module) -> bool:
     """Whether it is any of transformers' modules whose weight keeps the blocks of a GGUF file."""
-    return is_gguf_linear(module) or is_gguf_embedding(module) or _is_a(module, "GgufExperts")
+    return is_gguf_linear(module) or is_gguf_embedding(module) or is_a(module, "GgufExperts")
 
 
 def values_of_embedding(module: Any) -> torch.Tensor:

@@ -17,6 +17,7 @@ import torch
 
 from zenwoq.torch._gguf import PACKED, name_of
 from zenwoq.torch._lfs import refuse_pointer
+from zenwoq.torch._report import listed
 
 _REMOVED = {
     4: "Q4_2", 5: "Q4_3", 31: "Q4_0_4_4", 32: "Q4_0_4_8", 33: "Q4_0_8_8", 36: "IQ4_NL_4_4", 37: "IQ4_NL_4_8",
@@ -137,9 +138,9 @@ def _check_filled(model: Any, path: str, info: Any, without_place: Collection[st
     """Raises ValueError unless each parameter came from the file, and each tensor of the file has a place."""
     missing = sorted(info.missing_and_mismatched())
     left = sorted(n for n in without_place if n != _ROPE_FACTORS and not _is_for_another_head(model, n))
-    problems = [f"no tensor in the file for {_listed(missing)}"] if missing else []
+    problems = [f"no tensor in the file for {listed(missing, _MOST_NAMES)}"] if missing else []
     if left:
-        problems.append(f"no place in the model for {_listed(left)}")
+        problems.append(f"no place in the model for {listed(left, _MOST_NAMES)}")
     rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
     if scaled and rope.get("rope_type", "default") == "default":
         problems.append(
@@ -164,11 +165,6 @@ def _mark(model: Any, quantizer: Any) -> None:
 def _is_for_another_head(model: Any, name: str) -> bool:
     """Whether the tensor is the output projection, and the user chose a class that has none."""
     return re.match(r"output\.", name) is not None and model.get_output_embeddings() is None
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - _MOST_NAMES
-    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 @contextlib.contextmanager

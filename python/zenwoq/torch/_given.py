@@ -32,6 +32,11 @@ _TYPES = {
 }
 
 
+def is_a(module: torch.nn.Module, *names: str) -> bool:
+    """Whether a module's class, or one that it is made from, has one of these names."""
+    return any(cls.__name__ in names for cls in type(module).__mro__)
+
+
 class Unsupported(Exception):  # noqa: N818 - a verdict, not an error
     """Why a layer stays as it is."""
 

@@ -15,18 +15,14 @@ from typing import Any
 
 import torch
 
-from zenwoq.torch._given import Given, Unsupported
+from zenwoq.torch._given import Given, Unsupported, is_a
 
 _REWRITTEN = "its first forward has rewritten it: optimize the model before it runs"
 
 
-def _is_a(module: torch.nn.Module, *names: str) -> bool:
-    return any(cls.__name__ in names for cls in type(module).__mro__)
-
-
 def is_gptqmodel_linear(module: torch.nn.Module) -> bool:
     """Whether it is a linear of GPTQ's or AWQ's."""
-    return _is_a(module, "BaseQuantLinear") and hasattr(module, "qweight")
+    return is_a(module, "BaseQuantLinear") and hasattr(module, "qweight")
 
 
 def is_compressed_linear(module: torch.nn.Module) -> bool:
@@ -36,7 +32,7 @@ def is_compressed_linear(module: torch.nn.Module) -> bool:
 
 def is_bitsandbytes_linear(module: torch.nn.Module) -> bool:
     """Whether it is bitsandbytes' 4-bit linear."""
-    return _is_a(module, "Linear4bit")
+    return is_a(module, "Linear4bit")
 
 
 def is_of_quantizer(module: torch.nn.Module) -> bool:
@@ -77,7 +73,7 @@ def _gptqmodel(module: Any) -> Given:
         raise Unsupported("it has an adapter")
     parts = {name: getattr(module, name, None) for name in ("qweight", "qzeros", "scales", "g_idx")}
     config: dict[str, object] = {"bits": module.bits, "group_size": module.group_size}
-    if _is_a(module, "AWQuantLinear"):  # those for CPUs have gemm's order
+    if is_a(module, "AWQuantLinear"):  # those for CPUs have gemm's order
         return Given(parts, config={**config, "quant_method": "awq", "version": "gemm", "zero_point": True})
     form = "gptq_v2" if module.qzero_format() == 2 else "gptq"
     return Given(parts, config={**config, "quant_method": "gptq", "checkpoint_format": form})

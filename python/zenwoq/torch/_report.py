@@ -84,6 +84,12 @@ class Report:
         return "\n".join([*lines, self.summary()])
 
 
+def listed(names: list[str], most: int) -> str:
+    """Names for a message: at most so many, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 def _size(count: int) -> str:
     value = float(count)
     for unit in ("B", "KiB", "MiB"):
