@@ -240,7 +240,7 @@ zenwoq_tensor_info info_of(const Entry& entry) {
   info.k = layer.desc.k;
   info.experts = layer.experts;
   info.source_bytes = layer.bytes;
-  info.packed_bytes = layer.packed_bytes * layer.experts;
+  info.packed_bytes = layer.packed_bytes() * layer.experts;
   info.bias_type = layer.bias_type;
   return info;
 }

@@ -111,17 +111,11 @@ void leave_rest(Contents& contents, FoundLayers& found) {
   }
 }
 
-// Throws ReadError for a weight that cannot be: numbers of the file that no format looks at stand in its description.
-void set_packed_bytes(LayerSource& layer) {
-  std::size_t bytes = 0;
-  if (zenwoq_weight_packed_bytes(&layer.desc, &bytes) != ZENWOQ_OK) fail("{}: {}", layer.where, zenwoq_last_error());
-  layer.packed_bytes = bytes;
-}
-
 FoundLayers find_layers(Contents& contents) {
   FoundLayers found;
   for (const Format& format : kFormats) format.find(contents, found);
-  for (const auto& layer : found.layers) set_packed_bytes(*layer);
+  // Numbers of the file that no format looks at stand in descriptions.
+  for (const auto& layer : found.layers) layer->packed_bytes();
   leave_rest(contents, found);
   return found;
 }

@@ -27,7 +27,7 @@ ZwqEntry entry_of(const LayerSource& layer) {
   entry.type = source_format(layer);
   entry.shape = {layer.experts, layer.desc.n, layer.desc.k};
   entry.desc = layer.desc;
-  entry.values.bytes = layer.experts * layer.packed_bytes;
+  entry.values.bytes = layer.experts * layer.packed_bytes();
   if (layer.has_bias()) {
     entry.bias.bytes = layer.bias.size();
     entry.bias_type = layer.bias_type;

@@ -57,6 +57,12 @@ Prepared PlainLayer::prepare(std::size_t expert) const {
 
 ByteView LayerSource::packed(std::size_t) const { return {}; }
 
+std::uint64_t LayerSource::packed_bytes() const {
+  std::size_t size = 0;
+  if (zenwoq_weight_packed_bytes(&desc, &size) != ZENWOQ_OK) fail("{}: {}", where, zenwoq_last_error());
+  return size;
+}
+
 ByteView LayerSource::bias_of(std::size_t expert) const {
   const std::size_t each = bias.size() / experts;
   return bias.sub(expert * each, each);

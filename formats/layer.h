@@ -65,8 +65,10 @@ struct LayerSource {
   std::size_t experts = 1;  // weights
   ByteView bias;            // [experts, N], without bytes if the layer has no bias
   zenwoq_dtype bias_type = ZENWOQ_F32;
-  std::uint64_t bytes = 0;         // that the weights take in the files, biases not counted
-  std::uint64_t packed_bytes = 0;  // of each weight; set for layers of an open checkpoint
+  std::uint64_t bytes = 0;  // that the weights take in the files, biases not counted
+
+  // Of each weight. Throws ReadError for a description of a weight that cannot be.
+  std::uint64_t packed_bytes() const;
 
   bool has_bias() const { return bias.size() != 0; }
   ByteView bias_of(std::size_t expert) const;
