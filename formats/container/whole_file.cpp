@@ -40,6 +40,16 @@ fs::path followed(fs::path path, const std::string& where) {
   return path;
 }
 
+// Whether the path without its links is a place: what a link in /proc/self/fd leads to may be none. Another writer may put
+// a new file there between the two looks of one comparison, so it takes more than one that differs.
+bool names(const fs::path& target, const std::string& path) {
+  std::error_code error;
+  for (int looks = 0; looks < 16; ++looks) {
+    if (target == path || fs::equivalent(path, target, error)) return true;
+  }
+  return false;
+}
+
 // What is at the path now; empty if there is nothing. Throws ReadError if a file may not take its place.
 std::optional<struct stat> replaceable(const std::string& path, const fs::path& target, const std::string& where) {
   struct stat old {};
@@ -50,9 +60,7 @@ std::optional<struct stat> replaceable(const std::string& path, const fs::path& 
   if (S_ISDIR(old.st_mode)) refuse(where, EISDIR);
   if (!S_ISREG(old.st_mode)) fail("{}: is not a regular file, which it must be to be written out of order", where);
   if (access(path.c_str(), W_OK) != 0) refuse(where, errno);
-  std::error_code error;
-  // The links in /proc/self/fd name no place.
-  if (!fs::equivalent(path, target, error)) fail("{}: names an open file, not a place in a folder", where);
+  if (!names(target, path)) fail("{}: names an open file, not a place in a folder", where);
   return old;
 }
 

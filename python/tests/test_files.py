@@ -187,6 +187,24 @@ def test_many_savers_of_one_path(path):
     assert not errors and seen <= set(range(1, 6)) and os.listdir(path.parent) == ["model.st"]
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_file_that_is_replaced_between_two_looks_is_still_written_whole(path, linked, monkeypatch):
+    written = path
+    if linked:
+        written = path.parent / "link.st"
+        written.symlink_to(path.name)
+    same, looks = os.path.samefile, []
+
+    def replaced_between(a: str, b: str) -> bool:
+        looks.append(a)
+        return len(looks) > 3 and same(a, b)
+
+    monkeypatch.setattr(os.path, "samefile", replaced_between)
+    old = path.stat().st_ino
+    zenwoq.torch.save(model_of(2), written)
+    assert path.stat().st_ino != old and value_in(path) == 2 and len(looks) == (4 if linked else 0)
+
+
 def test_nothing_is_left_of_a_write_that_raises(path):
     with pytest.raises(KeyboardInterrupt), _files.whole_file(path) as file:
         file.write(b"half of it")

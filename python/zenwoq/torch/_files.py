@@ -34,8 +34,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     if old and (stat.S_ISDIR(old.st_mode) or not os.access(path, os.W_OK)):
         code = errno.EISDIR if stat.S_ISDIR(old.st_mode) else errno.EACCES
         raise OSError(code, os.strerror(code), path)
-    # The links in /proc/self/fd name no place, so what such a link leads to is written straight, too.
-    if old and not (stat.S_ISREG(old.st_mode) and os.path.exists(target) and os.path.samefile(path, target)):
+    if old and not (stat.S_ISREG(old.st_mode) and _names(target, path)):
         with open(path, "wb") as file:
             yield file
         return
@@ -58,6 +57,15 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.unlink(part)
         raise
     _sync_folder(folder)
+
+
+def _names(target: str, path: str) -> bool:
+    """Whether the path, without its links, is a place: what a link in /proc/self/fd leads to may be none.
+
+    Such a file is written straight. Another saver may put a new file there between the two looks of one comparison,
+    which says nothing about the links; so it takes more than one that differs.
+    """
+    return target == path or any(os.path.exists(target) and os.path.samefile(path, target) for _ in range(16))
 
 
 def _sync_folder(folder: str) -> None:
