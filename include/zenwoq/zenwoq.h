@@ -199,6 +199,18 @@ typedef ZENWOQ_ENUM(zenwoq_code_table) {
   ZENWOQ_TABLE_IQ4_NL = 6    /* -127 .. 113: GGUF IQ4_NL and IQ4_XS */
 } zenwoq_code_table;
 
+/* Functions of a product's f32 values, in f32: fixed polynomials whose bits are the same in every tier, within 2 ulp where
+ * |f(v)| >= 2^-10 |v| and within 2^-33 |v| below (src/reference/arithmetic.md). NaN stays NaN. */
+typedef ZENWOQ_ENUM(zenwoq_activation) {
+  ZENWOQ_ACTIVATION_NONE = 0,
+  ZENWOQ_ACTIVATION_RELU = 1,      /* max(v, 0) */
+  ZENWOQ_ACTIVATION_SILU = 2,      /* v / (1 + exp(-v)) */
+  ZENWOQ_ACTIVATION_GELU = 3,      /* v / 2 * (1 + erf(v / sqrt(2))) */
+  ZENWOQ_ACTIVATION_GELU_TANH = 4, /* v / 2 * (1 + tanh(sqrt(2 / pi) * (v + 0.044715 v^3))) */
+  /* Of gated products alone, as gpt-oss has it: g = min(gate, 7), u = min(max(up, -7), 7), g / (1 + exp(-1.702 g)) * (u + 1) */
+  ZENWOQ_ACTIVATION_SWIGLU_OAI = 5
+} zenwoq_activation;
+
 /* ---- Context ------------------------------------------------------------------------------------------------ */
 
 typedef struct zenwoq_context zenwoq_context;
@@ -421,6 +433,18 @@ typedef struct zenwoq_linear_desc {
   zenwoq_dtype bias_type;   /* used when bias is not NULL */
   const void *bias;         /* [N] or NULL; copied */
   size_t bias_bytes;
+  /* What is done to the sums, in this order, in f32, before the one rounding to the output type:
+   *   v = x * W^T + bias;  v = activation(v);  v = v * factor;  v = v + residual[0];  v = v + residual[1] */
+  zenwoq_activation activation;
+  uint32_t factors;   /* 1: each run brings a matrix to multiply with; else 0 */
+  uint32_t residuals; /* how many matrices each run brings to add, 0 to 2 */
+  /* A gated product, v = activation(x * Wgate^T + bias) * (x * Wup^T + up_bias), without either in memory; factors and
+   * residuals must be 0. Gate is the linear's weight, up is given in one of three ways: */
+  zenwoq_weight *up;            /* [N,K] of gate's quantization and permutation; kept alive (zenwoq_linear_create) */
+  const struct zenwoq_packed *up_packed; /* the same for zenwoq_packed_run; neither kept nor copied */
+  uint32_t halves; /* 1: the weight's first N/2 rows are gate, the others up (so of bias); N a multiple of 128. y is [M,N/2] */
+  const void *up_bias; /* [N] of bias_type, or NULL; copied */
+  size_t up_bias_bytes;
 } zenwoq_linear_desc;
 
 /* Zeroes, then struct_size, output and bias type f32. */
@@ -442,6 +466,13 @@ ZENWOQ_API void zenwoq_linear_destroy(zenwoq_linear *linear); /* NULL is allowed
  * run is no error: see zenwoq_linear_kernel. Errors: INVALID_ARGUMENT, OUT_OF_MEMORY. */
 ZENWOQ_API zenwoq_status zenwoq_linear_prepare(zenwoq_linear *linear, size_t m);
 
+/* A matrix [M,N] of the linear's output type, row m at data + m * ld elements. */
+typedef struct zenwoq_matrix {
+  const void *data; /* NULL: there is none */
+  size_t ld;        /* 0 = N */
+  size_t bytes;     /* at least ((M-1) * ld + N) elements */
+} zenwoq_matrix;
+
 typedef struct zenwoq_run_args {
   size_t struct_size;
   size_t m;            /* rows; 0 is allowed and does nothing */
@@ -458,6 +489,8 @@ typedef struct zenwoq_run_args {
   uint32_t reserved; /* 0 */
   zenwoq_parallel_for_fn parallel_for; /* NULL = the context's threads; else this run's, which must say how many */
   void *parallel_for_user;
+  zenwoq_matrix factor;      /* as many as the linear's desc says. Each may be y itself (same address and ld: it is read before */
+  zenwoq_matrix residual[2]; /* it is written), but not overlap it otherwise; it may overlap all that is only read */
 } zenwoq_run_args;
 
 /* Zeroes, then struct_size and x_type bf16. */
@@ -475,10 +508,17 @@ static inline void zenwoq_run_args_init(zenwoq_run_args *args) {
 ZENWOQ_API zenwoq_status zenwoq_linear_workspace_bytes(const zenwoq_linear *linear, size_t m, zenwoq_dtype x_type,
                                                        size_t *bytes);
 
-/* y = x * W^T + bias. x, y and workspace must not overlap. Allocates nothing once the kernels exist and a workspace is
+/* y = x * W^T + bias, and what the linear's desc adds. x, y and workspace must not overlap. Allocates nothing once the kernels exist and a workspace is
  * given. The calling thread, and each that runs tasks of a parallel_for, needs 64 KiB of stack: kernels of many rows
  * decode codes there. Errors: INVALID_ARGUMENT, OVERFLOW, BUFFER_TOO_SMALL, OUT_OF_MEMORY (own scratch). */
 ZENWOQ_API zenwoq_status zenwoq_linear_run(zenwoq_linear *linear, const zenwoq_run_args *args);
+
+/* Runs of several linears of one context, as if each were run alone, with the same bits, in one loop over threads: the
+ * projections of an attention (which share x: it is prepared once), or one product for each of several batches. threads and
+ * parallel_for are those of args[0], and all others' must be equal; each workspace must be NULL. count = 0 does nothing. No y
+ * may overlap anything of another run. Errors: those of zenwoq_linear_run (the text names the run), INVALID_ARGUMENT (also
+ * linears of different contexts); all is checked before anything is written. */
+ZENWOQ_API zenwoq_status zenwoq_linears_run(zenwoq_linear *const *linears, const zenwoq_run_args *const *args, size_t count);
 
 /* ---- Packed bytes without handles ------------------------------------------------------------------------------ */
 
@@ -508,6 +548,126 @@ ZENWOQ_API zenwoq_status zenwoq_packed_describe(const zenwoq_packed *packed, zen
  * zenwoq_linear_create and zenwoq_linear_run. */
 ZENWOQ_API zenwoq_status zenwoq_packed_run(zenwoq_context *context, const zenwoq_packed *packed, const zenwoq_linear_desc *desc,
                                            const zenwoq_run_args *args);
+
+/* As zenwoq_linears_run, of packed bytes. descs, or one of them, may be NULL. */
+ZENWOQ_API zenwoq_status zenwoq_packed_runs(zenwoq_context *context, const zenwoq_packed *const *packed,
+                                            const zenwoq_linear_desc *const *descs, const zenwoq_run_args *const *args,
+                                            size_t count);
+
+/* ---- Mixture of experts ------------------------------------------------------------------------------------------ */
+
+/* The experts of a mixture-of-experts block: for each token t, over its slots s in order,
+ *
+ *   sum = +0;  for s: e = ids[t,s];  h = bf16(activation(x[t] Wgate[e]^T + bias) * (x[t] Wup[e]^T + bias))
+ *                     sum = fma(router[t,s], h Wdown[e]^T + bias, sum)
+ *   y[t] = sum, rounded once if y is bf16
+ *
+ * with h rounded to bf16 once, all else in f32. A slot whose id is < 0 or >= the number of experts is skipped (expert
+ * parallelism: another process has it). So a token has the same bits alone and in any batch, for any number of threads. */
+typedef struct zenwoq_experts zenwoq_experts;
+
+typedef struct zenwoq_experts_desc {
+  size_t struct_size;
+  size_t experts; /* E >= 1 */
+  size_t hidden, intermediate; /* H and I */
+  /* [E] each, kept alive: gate and up [I,H] of one quantization and permutation each pair, down [H,I]. */
+  zenwoq_weight *const *gate;
+  zenwoq_weight *const *up; /* NULL: each gate is [2I,H], its first I rows gate, the others up; I a multiple of 64 */
+  zenwoq_weight *const *down;
+  zenwoq_activation activation; /* not NONE */
+  zenwoq_dtype output_type;     /* f32 or bf16 */
+  zenwoq_dtype bias_type;
+  const void *gate_bias; /* [E,I] ([E,2I] where up is NULL), or NULL; copied, as the others */
+  size_t gate_bias_bytes;
+  const void *up_bias; /* [E,I], or NULL */
+  size_t up_bias_bytes;
+  const void *down_bias; /* [E,H], or NULL */
+  size_t down_bias_bytes;
+} zenwoq_experts_desc;
+
+/* Zeroes, then struct_size, SiLU, output and bias type f32. */
+static inline void zenwoq_experts_desc_init(zenwoq_experts_desc *desc) {
+  if (desc == NULL) return;
+  memset(desc, 0, sizeof *desc);
+  desc->struct_size = sizeof *desc;
+  desc->activation = ZENWOQ_ACTIVATION_SILU;
+  desc->output_type = ZENWOQ_F32;
+  desc->bias_type = ZENWOQ_F32;
+}
+
+/* On success *experts is the caller's, on an error NULL. Errors: INVALID_ARGUMENT, BUFFER_TOO_SMALL, OVERFLOW, OUT_OF_MEMORY. */
+ZENWOQ_API zenwoq_status zenwoq_experts_create(zenwoq_context *context, const zenwoq_experts_desc *desc,
+                                               zenwoq_experts **experts);
+ZENWOQ_API void zenwoq_experts_destroy(zenwoq_experts *experts); /* NULL is allowed */
+
+typedef struct zenwoq_experts_args {
+  size_t struct_size;
+  size_t tokens, slots; /* T, and how many experts each token has; 0 tokens do nothing, 0 slots give zeroes */
+  zenwoq_dtype x_type;  /* f32 and f16 are first rounded to bf16, to nearest even */
+  const void *x;        /* [T,H] */
+  size_t ldx;           /* 0 = H */
+  size_t x_bytes;
+  const void *ids; /* [T,S] signed integers of id_bytes each, without gaps */
+  size_t id_bytes; /* 4 or 8 */
+  size_t ids_bytes;
+  zenwoq_dtype router_type;
+  const void *router; /* [T,S] f32, f16 or bf16 without gaps */
+  size_t router_bytes;
+  void *y; /* [T,H] in the output type */
+  size_t ldy; /* 0 = H */
+  size_t y_bytes;
+  uint32_t threads;  /* as in zenwoq_run_args, so the next three */
+  uint32_t reserved; /* 0 */
+  zenwoq_parallel_for_fn parallel_for;
+  void *parallel_for_user;
+} zenwoq_experts_args;
+
+/* Zeroes, then struct_size, x_type bf16, router_type f32 and ids of 4 bytes. */
+static inline void zenwoq_experts_args_init(zenwoq_experts_args *args) {
+  if (args == NULL) return;
+  memset(args, 0, sizeof *args);
+  args->struct_size = sizeof *args;
+  args->x_type = ZENWOQ_BF16;
+  args->router_type = ZENWOQ_F32;
+  args->id_bytes = 4;
+}
+
+/* Work is cut by (expert, rows, columns), so one token, or one expert that all tokens chose, still uses all threads. y may
+ * not overlap anything else. Scratch is the context's, kept for the next run: about tokens * slots * (2 H + 4 I) bytes,
+ * of at most 4096 tokens at a time. Errors: INVALID_ARGUMENT, OVERFLOW, BUFFER_TOO_SMALL, OUT_OF_MEMORY. */
+ZENWOQ_API zenwoq_status zenwoq_experts_run(zenwoq_experts *experts, const zenwoq_experts_args *args);
+
+/* The experts' packed weights as a runtime holds them in three tensors: those of expert e at packed + e * stride, each of the
+ * same size, borrowed for one call. Only those that a token chose are looked at. */
+typedef struct zenwoq_packed_experts {
+  size_t struct_size;
+  size_t experts;
+  size_t hidden, intermediate;
+  const void *gate; /* [E] of gate_stride bytes each */
+  size_t gate_stride, gate_bytes;
+  const void *up; /* NULL: gate has both, as in zenwoq_experts_desc */
+  size_t up_stride, up_bytes;
+  const void *down;
+  size_t down_stride, down_bytes;
+  zenwoq_activation activation;
+  zenwoq_dtype output_type, bias_type;
+  const void *gate_bias, *up_bias, *down_bias; /* as in zenwoq_experts_desc, but borrowed */
+  size_t gate_bias_bytes, up_bias_bytes, down_bias_bytes;
+} zenwoq_packed_experts;
+
+/* Zeroes, then struct_size, SiLU, output and bias type f32. */
+static inline void zenwoq_packed_experts_init(zenwoq_packed_experts *experts) {
+  if (experts == NULL) return;
+  memset(experts, 0, sizeof *experts);
+  experts->struct_size = sizeof *experts;
+  experts->activation = ZENWOQ_ACTIVATION_SILU;
+  experts->output_type = ZENWOQ_F32;
+  experts->bias_type = ZENWOQ_F32;
+}
+
+/* The same bits as zenwoq_experts_run of the same bytes. Errors: those, and BAD_PACKED. */
+ZENWOQ_API zenwoq_status zenwoq_packed_experts_run(zenwoq_context *context, const zenwoq_packed_experts *experts,
+                                                   const zenwoq_experts_args *args);
 
 /* ---- Inspection --------------------------------------------------------------------------------------------- */
 
