@@ -33,6 +33,15 @@ struct GemmArgs {
   // one row less.
   std::uint64_t tall_tiles = 0, low_tiles = 0;
   float tensor_scale = 1.0f;  // read if the key has one
+  float up_tensor_scale = 1.0f;
+  // Read if the tile is gated: the same columns of the second weight.
+  const std::uint8_t* up_panels = nullptr;
+  const float* up_bias = nullptr;
+  // Read if the key has them: [rows, columns] of the output type.
+  const void* factor = nullptr;
+  std::uint64_t factor_bytes = 0;  // from one row to the next
+  const void* residual[2] = {};
+  std::uint64_t residual_bytes[2] = {};
 };
 
 using GemmFunction = void (*)(const GemmArgs*);

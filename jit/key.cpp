@@ -6,8 +6,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
+#include <iterator>
 #include <span>
 #include <vector>
 
@@ -71,6 +73,39 @@ bool parse_tensor_scale(std::string_view text, KernelKey* key) {
   return text == "ts" || text == "td";
 }
 
+constexpr const char* kActivations[] = {"", "relu", "silu", "gelu", "gelutanh", "swigluoai"};
+
+std::string print_activation(const KernelKey& key) { return kActivations[key.epilogue.activation]; }
+
+bool parse_activation(std::string_view text, KernelKey* key) {
+  const auto found = std::find(std::begin(kActivations), std::end(kActivations), text);
+  key->epilogue.activation = static_cast<zenwoq_activation>(found - std::begin(kActivations));
+  return !text.empty() && found != std::end(kActivations);
+}
+
+std::string print_residuals(const KernelKey& key) {
+  constexpr const char* kWords[] = {"", "add", "add2"};
+  return kWords[key.epilogue.residuals];
+}
+
+bool parse_residuals(std::string_view text, KernelKey* key) {
+  key->epilogue.residuals = text == "add" ? 1 : 2;
+  return text == "add" || text == "add2";
+}
+
+std::string print_tile(const KernelKey& key) {
+  const Tile tile = key.tile;
+  return fmt::format("m{}x{}{}{}", tile.rows, tile.strips, tile.scratch ? "sc" : "", tile.gated ? "gu" : "");
+}
+
+bool parse_tile(std::string_view text, KernelKey* key) {
+  if (!take_number("m", &text, &key->tile.rows) || !take_number("x", &text, &key->tile.strips)) return false;
+  key->tile.scratch = text.substr(0, 2) == "sc";
+  if (key->tile.scratch) text.remove_prefix(2);
+  key->tile.gated = text == "gu";
+  return text.empty() || key->tile.gated;
+}
+
 std::string print_prefetch(const Prefetch& p) {
   if (p.bytes == 0) return {};
   const std::string every = p.every == 1 ? "" : fmt::format("e{}", p.every);
@@ -111,19 +146,14 @@ constexpr Field kFields[] = {
     {true, [](const KernelKey& key) { return fmt::format("s{}", dtype_name(key.scale_type)); },
      [](std::string_view text, KernelKey* key) { return parse_dtype(kScaleTypes, "s", text, &key->scale_type); }},
     {true, print_zeros, parse_zeros},
-    {true,
-     [](const KernelKey& key) {
-       return fmt::format("m{}x{}{}", key.tile.rows, key.tile.strips, key.tile.scratch ? "sc" : "");
-     },
-     [](std::string_view text, KernelKey* key) {
-       if (!take_number("m", &text, &key->tile.rows) || !take_number("x", &text, &key->tile.strips)) return false;
-       key->tile.scratch = text == "sc";
-       return text.empty() || key->tile.scratch;
-     }},
+    {true, print_tile, parse_tile},
     {true, [](const KernelKey& key) { return fmt::format("y{}", dtype_name(key.output_type)); },
      [](std::string_view text, KernelKey* key) { return parse_dtype(kDtypes, "y", text, &key->output_type); }},
     {false, print_tensor_scale, parse_tensor_scale},
     ZENWOQ_FLAG("bias", epilogue.bias),
+    {false, print_activation, parse_activation},
+    ZENWOQ_FLAG("mul", epilogue.factor),
+    {false, print_residuals, parse_residuals},
     {true, [](const KernelKey& key) -> std::string { return find_tier(key.tier)->name; },
      [](std::string_view text, KernelKey* key) {
        const TierInfo* tier = find_tier(text);
@@ -173,11 +203,12 @@ std::uint64_t hash_value(const KernelKey& key) {
   const std::uint64_t shape = key.k << 24 ^ key.group;
   const auto at = [](auto value, unsigned shift) { return static_cast<std::uint64_t>(value) << shift; };
   const std::uint64_t types = at(key.zero_type, 60) | at(key.epilogue.tensor_scale, 56) | at(key.scale_type, 48) |
-                              at(key.zero_kind, 40) | at(key.output_type, 32) | at(key.activation, 24) |
-                              at(key.codes, 16) | at(key.tier, 8) | at(key.epilogue.bias, 0);
+                              at(key.epilogue.activation, 44) | at(key.epilogue.residuals, 36) |
+                              at(key.epilogue.factor, 7) | at(key.zero_kind, 40) | at(key.output_type, 32) |
+                              at(key.activation, 24) | at(key.codes, 16) | at(key.tier, 8) | at(key.epilogue.bias, 0);
   const std::uint64_t tile = std::uint64_t{key.tile.rows} << 16 | std::uint64_t{key.tile.strips} << 8 |
-                             std::uint64_t{key.tile.scratch} << 2 | std::uint64_t{habits.decode_first} << 1 |
-                             std::uint64_t{habits.share_x};
+                             std::uint64_t{key.tile.gated} << 3 | std::uint64_t{key.tile.scratch} << 2 |
+                             std::uint64_t{habits.decode_first} << 1 | std::uint64_t{habits.share_x};
   const std::uint64_t prefetch =
       std::uint64_t{habits.prefetch.bytes} << 32 | habits.prefetch.every << 1 | std::uint64_t{habits.prefetch.to_l2};
   std::uint64_t hash = shape * 0x9E3779B97F4A7C15u ^ types * 0xC2B2AE3D27D4EB4Fu ^ tile * 0x165667B19E3779F9u ^

@@ -40,8 +40,8 @@ fs::path followed(fs::path path, const std::string& where) {
   return path;
 }
 
-// Whether the path without its links is a place: what a link in /proc/self/fd leads to may be none. Another writer may put
-// a new file there between the two looks of one comparison, so it takes more than one that differs.
+// Whether the path without its links is a place: what a link in /proc/self/fd leads to may be none. Another writer may
+// put a new file there between the two looks of one comparison, so it takes more than one that differs.
 bool names(const fs::path& target, const std::string& path) {
   std::error_code error;
   for (int looks = 0; looks < 16; ++looks) {

@@ -40,15 +40,12 @@ struct zenwoq_weight {
 
 struct zenwoq_linear {
   std::shared_ptr<zenwoq::Context> context;
-  std::shared_ptr<const zenwoq_weight::Owned> weight;
-  std::vector<float> bias;  // whole panels, or empty
+  std::shared_ptr<const zenwoq_weight::Owned> weight, up;  // up: of a gated product whose weight has no halves
+  std::vector<float> bias, up_bias;                        // whole panels, or empty
   zenwoq::KernelSlots slots;
   zenwoq::Layer layer;
 
   zenwoq_linear(std::shared_ptr<zenwoq::Context> on, std::shared_ptr<const zenwoq_weight::Owned> of,
-                zenwoq_dtype output_type, std::vector<float> padded_bias)
-      : context(std::move(on)),
-        weight(std::move(of)),
-        bias(std::move(padded_bias)),
-        layer(weight->view, output_type, bias.empty() ? nullptr : bias.data(), &slots) {}
+                zenwoq_dtype output_type)
+      : context(std::move(on)), weight(std::move(of)), layer(weight->view, output_type, nullptr, &slots) {}
 };

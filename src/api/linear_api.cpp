@@ -2,14 +2,74 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Linears at the C boundary: create, prepare, run, and their kernels.
+#include <optional>
+
 #include "jit/jit.h"
-#include "src/api/boundary.h"
+#include "src/api/checks.h"
 
 using namespace zenwoq;
 
 namespace {
 
 constexpr std::size_t kStackWorkspace = 8192;  // runs that need no more bring it themselves
+
+Status check_epilogue(const zenwoq_linear_desc& desc) {
+  if (desc.activation < ZENWOQ_ACTIVATION_NONE || desc.activation > ZENWOQ_ACTIVATION_SWIGLU_OAI) {
+    return invalid("activation {}: must be ZENWOQ_ACTIVATION_NONE (0) to ZENWOQ_ACTIVATION_SWIGLU_OAI (5)",
+                   static_cast<int>(desc.activation));
+  }
+  if (desc.factors > 1) return invalid("factors is {}: must be 0 or 1", desc.factors);
+  if (desc.residuals > 2) return invalid("residuals is {}: must be 0, 1 or 2", desc.residuals);
+  if (desc.halves > 1) return invalid("halves is {}: must be 0 or 1", desc.halves);
+  const int ways = (desc.up != nullptr) + (desc.up_packed != nullptr) + (desc.halves != 0);
+  if (ways > 1) return invalid("up, up_packed and halves: only one of them may be given");
+  if (ways == 1 && (desc.factors != 0 || desc.residuals != 0)) {
+    return invalid("factors is {} and residuals {}: must be 0 in a gated product", desc.factors, desc.residuals);
+  }
+  if (ways == 0 && desc.activation == ZENWOQ_ACTIVATION_SWIGLU_OAI) {
+    return invalid(
+        "activation ZENWOQ_ACTIVATION_SWIGLU_OAI is one of gated products: up, up_packed or halves is missing");
+  }
+  const bool has_up_bias = desc.up_bias != nullptr || desc.up_bias_bytes != 0;
+  if (has_up_bias && (ways == 0 || desc.halves != 0)) {
+    return invalid("up_bias is given, but there is no second weight{}",
+                   desc.halves != 0 ? ": with halves, bias has the values of both" : "");
+  }
+  return {};
+}
+
+// The biases of a layer with this weight. Errors: INVALID_ARGUMENT, BUFFER_TOO_SMALL.
+Status check_biases(const zenwoq_linear_desc& desc, const PackedHeader& header) {
+  if (Status status = check_bias("bias", desc.bias, desc.bias_bytes, desc.bias_type, header.n); !status.ok()) {
+    return status;
+  }
+  return check_bias("up_bias", desc.up_bias, desc.up_bias_bytes, desc.bias_type, header.n);
+}
+
+// What a layer does after its product, without the weights and biases.
+void set_epilogue(const zenwoq_linear_desc& desc, Layer* layer) {
+  layer->activation = desc.activation;
+  layer->factor = desc.factors != 0;
+  layer->residuals = static_cast<std::uint8_t>(desc.residuals);
+}
+
+// A bias as kernels read it, whole panels of f32: the caller's memory where it is that, else a copy. data may be NULL:
+// zeroes, where the other weight of a gated product has one.
+struct BiasReader {
+  const void* data;
+  zenwoq_dtype type;
+  std::size_t count;
+
+  bool as_it_is() const {
+    return data != nullptr && type == ZENWOQ_F32 && count % kPanelColumns == 0 &&
+           reinterpret_cast<std::uintptr_t>(data) % alignof(float) == 0;
+  }
+  std::size_t padded() const { return (count + kPanelColumns - 1) / kPanelColumns * kPanelColumns; }
+  void load(float* to) const {
+    if (data != nullptr) load_bias(data, type, count, to);
+    std::fill(to + (data == nullptr ? 0 : count), to + padded(), 0.0f);
+  }
+};
 
 // desc may be NULL (all defaults).
 Status read_linear_desc(const zenwoq_linear_desc* desc, zenwoq_linear_desc* out) {
@@ -20,63 +80,42 @@ Status read_linear_desc(const zenwoq_linear_desc* desc, zenwoq_linear_desc* out)
   if (out->output_type != ZENWOQ_F32 && out->output_type != ZENWOQ_BF16) {
     return invalid("output_type {}: must be ZENWOQ_F32 (1) or ZENWOQ_BF16 (3)", static_cast<int>(out->output_type));
   }
-  return {};
-}
-
-Status check_bias(const zenwoq_linear_desc& desc, const PackedHeader& header) {
-  if (desc.bias == nullptr) return {};
-  if (!is_dtype(desc.bias_type)) {
-    return invalid("bias_type {}: must be ZENWOQ_F32 (1), ZENWOQ_F16 (2) or ZENWOQ_BF16 (3)",
-                   static_cast<int>(desc.bias_type));
-  }
-  const std::size_t needed = header.n * dtype_bytes(desc.bias_type);
-  if (desc.bias_bytes < needed) {
-    return {ZENWOQ_ERROR_BUFFER_TOO_SMALL, fmt::format("bias_bytes is {}, {} are needed", desc.bias_bytes, needed)};
-  }
-  return {};
-}
-
-void load_bias(const zenwoq_linear_desc& desc, std::size_t n, float* bias) {
-  // A loop apart for the most common type: with the type a constant, compilers vectorise it.
-  if (desc.bias_type == ZENWOQ_BF16) {
-    for (std::size_t i = 0; i < n; ++i) bias[i] = load_as_f32(ZENWOQ_BF16, desc.bias, i);
-    return;
-  }
-  for (std::size_t i = 0; i < n; ++i) bias[i] = load_as_f32(desc.bias_type, desc.bias, i);
-}
-
-// Bytes of `rows` rows of `columns` elements, `ld` elements apart. Errors: INVALID_ARGUMENT, OVERFLOW.
-Status matrix_bytes(const char* name, std::size_t rows, std::size_t columns, std::size_t ld, std::size_t element_bytes,
-                    std::size_t* bytes) {
-  if (ld < columns) return invalid("ld{} is {}, a row has {} elements", name, ld, columns);
-  const bool overflow = __builtin_mul_overflow(rows - 1, ld, bytes) || __builtin_add_overflow(*bytes, columns, bytes) ||
-                        __builtin_mul_overflow(*bytes, element_bytes, bytes) || *bytes > PTRDIFF_MAX;
-  if (overflow) return {ZENWOQ_ERROR_OVERFLOW, fmt::format("{}: {} rows of ld{} = {} overflow", name, rows, name, ld)};
-  return {};
-}
-
-Status check_buffer(const char* name, const void* data, std::size_t bytes, std::size_t needed) {
-  if (data == nullptr) return invalid("{} is NULL, {} bytes are needed", name, needed);
-  if (bytes < needed) {
-    return {ZENWOQ_ERROR_BUFFER_TOO_SMALL, fmt::format("{}_bytes is {}, {} are needed", name, bytes, needed)};
-  }
-  return {};
-}
-
-bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size_t b_bytes) {
-  const auto a0 = reinterpret_cast<std::uintptr_t>(a);
-  const auto b0 = reinterpret_cast<std::uintptr_t>(b);
-  return a_bytes != 0 && b_bytes != 0 && a0 < b0 + b_bytes && b0 < a0 + a_bytes;
+  return check_epilogue(*out);
 }
 
 Status needed_workspace(const Context& context, const Quantization& weight, std::size_t m, zenwoq_dtype x_type,
                         std::size_t* bytes) {
-  if (!is_dtype(x_type)) {
-    return invalid("x_type {}: must be ZENWOQ_F32 (1), ZENWOQ_F16 (2) or ZENWOQ_BF16 (3)", static_cast<int>(x_type));
-  }
+  if (Status status = check_float_type("x_type", x_type); !status.ok()) return status;
   const auto needed = activation_bytes(weight, m, x_type, context.x_type());
   if (!needed) return {ZENWOQ_ERROR_OVERFLOW, fmt::format("workspace of m = {} rows overflows", m)};
   *bytes = *needed <= kStackWorkspace ? 0 : *needed;
+  return {};
+}
+
+// y of a run that has been checked so far.
+struct Output {
+  const void* data;
+  std::size_t ld, bytes, m;
+  const Layer& layer;
+};
+
+// A matrix that the epilogue reads, or none.
+Status check_operand(const char* name, const zenwoq_matrix& matrix, bool wanted, const Output& y, Operand* operand) {
+  if (!wanted) {
+    if (matrix.data == nullptr && matrix.bytes == 0) return {};
+    return invalid("{} at {} with {} bytes: the linear was made without it", name, fmt::ptr(matrix.data), matrix.bytes);
+  }
+  const std::size_t ld = matrix.ld == 0 ? y.layer.n : matrix.ld;
+  const std::size_t element = dtype_bytes(y.layer.output_type);
+  std::size_t bytes = 0;
+  if (Status status = matrix_bytes(name, y.m, y.layer.n, ld, element, &bytes); !status.ok()) return status;
+  if (Status status = check_buffer(name, matrix.data, matrix.bytes, bytes); !status.ok()) return status;
+  const bool is_y = matrix.data == y.data && ld == y.ld;
+  if (!is_y && overlap(matrix.data, bytes, y.data, y.bytes)) {
+    return invalid("{} at {} overlaps y at {}: may only be y itself, with y's ld", name, fmt::ptr(matrix.data),
+                   fmt::ptr(y.data));
+  }
+  *operand = {static_cast<const std::uint8_t*>(matrix.data), ld * element};
   return {};
 }
 
@@ -93,13 +132,13 @@ Status check_run(const Context& context, const Layer& layer, const zenwoq_run_ar
   }
   if (args.m == 0) return {};
   const std::size_t ldx = args.ldx == 0 ? weight.k : args.ldx;
-  const std::size_t ldy = args.ldy == 0 ? weight.n : args.ldy;
+  const std::size_t ldy = args.ldy == 0 ? layer.n : args.ldy;
   const std::size_t x_size = dtype_bytes(args.x_type);
   const std::size_t y_size = dtype_bytes(layer.output_type);
   std::size_t x_bytes = 0;
   std::size_t y_bytes = 0;
   if (Status status = matrix_bytes("x", args.m, weight.k, ldx, x_size, &x_bytes); !status.ok()) return status;
-  if (Status status = matrix_bytes("y", args.m, weight.n, ldy, y_size, &y_bytes); !status.ok()) return status;
+  if (Status status = matrix_bytes("y", args.m, layer.n, ldy, y_size, &y_bytes); !status.ok()) return status;
   if (Status status = check_buffer("x", args.x, args.x_bytes, x_bytes); !status.ok()) return status;
   if (Status status = check_buffer("y", args.y, args.y_bytes, y_bytes); !status.ok()) return status;
   if (args.workspace != nullptr && args.workspace_bytes < *workspace) {
@@ -114,12 +153,18 @@ Status check_run(const Context& context, const Layer& layer, const zenwoq_run_ar
   }
   // The context's threads are no limit to a run that brings its own.
   const unsigned most = args.parallel_for == nullptr ? context.threads() : args.threads;
-  *run = {{args.m, args.x_type, args.x, ldx * x_size},
-          args.y,
-          ldy * y_size,
-          args.threads == 0 ? context.threads() : std::min(args.threads, most),
-          {args.parallel_for, args.parallel_for_user}};
-  return {};
+  run->x = {args.m, args.x_type, args.x, ldx * x_size};
+  run->y = args.y;
+  run->ldy_bytes = ldy * y_size;
+  run->threads = args.threads == 0 ? context.threads() : std::min(args.threads, most);
+  run->loop = {args.parallel_for, args.parallel_for_user};
+  const Output y{args.y, ldy, y_bytes, args.m, layer};
+  const zenwoq_matrix* const residual = args.residual;
+  if (Status status = check_operand("factor", args.factor, layer.factor, y, &run->factor); !status.ok()) return status;
+  if (Status status = check_operand("residual[0]", residual[0], layer.residuals > 0, y, &run->residual[0]);
+      !status.ok())
+    return status;
+  return check_operand("residual[1]", residual[1], layer.residuals > 1, y, &run->residual[1]);
 }
 
 // Calls body(workspace) with `bytes` bytes: the caller's, or from the stack for a few and from the context for more.
@@ -136,51 +181,114 @@ void with_workspace(Context& context, std::size_t bytes, void* callers, Body&& b
   }
 }
 
+Status check_shape(const zenwoq_packed& packed, const PackedView& view) {
+  if (view.header.n == packed.n && view.header.k == packed.k) return {};
+  return invalid("packed weight of n = {}, k = {}, the caller expects n = {}, k = {}", view.header.n, view.header.k,
+                 packed.n, packed.k);
+}
+
 Status open_view(const zenwoq_packed& packed, PackedView* view) {
   if (Status status = check_pointer("packed->packed", packed.packed); !status.ok()) return status;
   return open_packed(packed.packed, packed.packed_bytes, view);
 }
 
-Status run_packed(Context& context, const zenwoq_packed& packed, const zenwoq_linear_desc& desc,
-                  const zenwoq_run_args& args) {
+// The weight that desc names as up, and whether it goes with the gate. Errors: those of open_packed, INVALID_ARGUMENT.
+Status open_up(const zenwoq_linear_desc& desc, const PackedView& gate, PackedView* up) {
+  zenwoq_packed packed;
+  if (Status status = read_struct(desc.up_packed, &packed); !status.ok()) return status;
+  if (Status status = check_pointer("up_packed->packed", packed.packed); !status.ok()) return status;
+  if (Status status = open_packed(packed.packed, packed.packed_bytes, up); !status.ok()) return status;
+  if (Status status = check_shape(packed, *up); !status.ok()) return status;
+  return check_pair(gate, *up);
+}
+
+// All of a run of packed bytes that is not in zenwoq_run_args.
+struct PackedOperands {
+  PackedView weight, up{};
+  Layer layer;
+  BiasReader bias, up_bias;
+  std::size_t bias_floats = 0;  // to be loaded, of both
+
+  explicit PackedOperands(const PackedView& view, const zenwoq_linear_desc& desc)
+      : weight(view),
+        layer(view, desc.output_type, nullptr, nullptr),
+        bias{desc.bias, desc.bias_type, view.header.n},
+        up_bias{desc.up_bias, desc.bias_type, view.header.n} {}
+
+  bool has_bias() const { return bias.data != nullptr || up_bias.data != nullptr; }
+  bool has_up_bias() const { return has_bias() && up.base != nullptr; }
+  // Where biases lie in memory that takes bias_floats.
+  void load_biases(float* memory) {
+    const auto loaded = [&memory](const BiasReader& reader) {
+      if (reader.as_it_is()) return static_cast<const float*>(reader.data);
+      reader.load(memory);
+      return static_cast<const float*>(std::exchange(memory, memory + reader.padded()));
+    };
+    if (has_bias()) layer.bias = loaded(bias);
+    if (has_up_bias()) layer.up.bias = loaded(up_bias);
+    if (has_bias() && up.base == nullptr && layer.gated()) layer.up.bias = layer.bias + layer.n;
+  }
+};
+
+Status check_outputs_apart(const PackedOperands& operands, const zenwoq_run_args& args, const RunArguments& run) {
+  const std::size_t y_bytes = (args.m - 1) * run.ldy_bytes + operands.layer.n * dtype_bytes(operands.layer.output_type);
+  const auto apart = [&](const char* name, const void* data, std::size_t bytes) -> Status {
+    if (data == nullptr || !overlap(run.y, y_bytes, data, bytes)) return {};
+    return invalid("y at {} overlaps {} at {}", fmt::ptr(run.y), name, fmt::ptr(data));
+  };
+  const auto bias_bytes = [](const BiasReader& bias) { return bias.count * dtype_bytes(bias.type); };
+  const BiasReader &bias = operands.bias, &up_bias = operands.up_bias;
+  if (Status status = apart("packed", operands.weight.base, operands.weight.header.total_bytes); !status.ok())
+    return status;
+  if (Status status = apart("bias", bias.data, bias.data == nullptr ? 0 : bias_bytes(bias)); !status.ok())
+    return status;
+  if (operands.up.base == nullptr) return {};
+  if (Status status = apart("up_packed", operands.up.base, operands.up.header.total_bytes); !status.ok()) return status;
+  return apart("up_bias", up_bias.data, up_bias.data == nullptr ? 0 : bias_bytes(up_bias));
+}
+
+Status open_operands(const zenwoq_packed& packed, const zenwoq_linear_desc& desc,
+                     std::optional<PackedOperands>* operands) {
   PackedView view;
   if (Status status = open_view(packed, &view); !status.ok()) return status;
-  const PackedHeader& header = view.header;
-  if (header.n != packed.n || header.k != packed.k) {
-    return invalid("packed weight of n = {}, k = {}, the caller expects n = {}, k = {}", header.n, header.k, packed.n,
-                   packed.k);
+  if (Status status = check_shape(packed, view); !status.ok()) return status;
+  if (Status status = check_biases(desc, view.header); !status.ok()) return status;
+  if (desc.up != nullptr) return invalid("up at {}: runs of packed bytes take up_packed", fmt::ptr(desc.up));
+  PackedOperands& made = operands->emplace(view, desc);
+  set_epilogue(desc, &made.layer);
+  if (desc.halves != 0) {
+    if (Status status = check_halves(view.header); !status.ok()) return status;
+    add_lower_half(&made.layer);
+  } else if (desc.up_packed != nullptr) {
+    if (Status status = open_up(desc, view, &made.up); !status.ok()) return status;
+    add_up(made.up, &made.layer);
   }
-  if (Status status = check_bias(desc, header); !status.ok()) return status;
+  const auto floats = [](const BiasReader& bias) { return bias.as_it_is() ? 0 : bias.padded(); };
+  if (made.has_bias()) made.bias_floats += floats(made.bias);
+  if (made.has_up_bias()) made.bias_floats += floats(made.up_bias);
+  return {};
+}
+
+Status run_packed(Context& context, const zenwoq_packed& packed, const zenwoq_linear_desc& desc,
+                  const zenwoq_run_args& args) {
+  std::optional<PackedOperands> operands;
+  if (Status status = open_operands(packed, desc, &operands); !status.ok()) return status;
   if (args.workspace != nullptr || args.workspace_bytes != 0) {
     return invalid("workspace at {} with {} bytes: runs of packed bytes take none", fmt::ptr(args.workspace),
                    args.workspace_bytes);
   }
-  const bool padded = desc.bias_type == ZENWOQ_F32 && header.n % kPanelColumns == 0 &&
-                      reinterpret_cast<std::uintptr_t>(desc.bias) % alignof(float) == 0;
-  const std::size_t bias_bytes =
-      desc.bias == nullptr || padded ? 0 : header.panels() * kPanelColumns * sizeof(float);  // to be loaded
-
-  Layer layer(view, desc.output_type, padded ? static_cast<const float*>(desc.bias) : nullptr, nullptr);
+  Layer& layer = operands->layer;
   std::size_t workspace = 0;
   RunArguments run_args;
   if (Status status = check_run(context, layer, args, &run_args, &workspace); !status.ok()) return status;
   if (args.m == 0) return {};
-  const std::size_t y_bytes = (args.m - 1) * run_args.ldy_bytes + header.n * dtype_bytes(desc.output_type);
-  const std::size_t read_bias_bytes = desc.bias == nullptr ? 0 : header.n * dtype_bytes(desc.bias_type);
-  if (overlap(run_args.y, y_bytes, packed.packed, header.total_bytes) ||
-      overlap(run_args.y, y_bytes, desc.bias, read_bias_bytes)) {
-    return invalid("y at {} overlaps packed at {} or bias at {}", fmt::ptr(run_args.y), fmt::ptr(packed.packed),
-                   fmt::ptr(desc.bias));
-  }
+  if (Status status = check_outputs_apart(*operands, args, run_args); !status.ok()) return status;
   // Both fit: they are of buffers that exist, x and bias.
-  const std::size_t all_bytes = *activation_bytes(header, args.m, args.x_type, context.x_type()) + bias_bytes;
+  const std::size_t bias_bytes = operands->bias_floats * sizeof(float);
+  const std::size_t all_bytes =
+      *activation_bytes(layer.weight.header, args.m, args.x_type, context.x_type()) + bias_bytes;
   with_workspace(context, all_bytes, nullptr, [&](std::uint8_t* memory) {
-    if (bias_bytes != 0) {
-      auto* loaded = reinterpret_cast<float*>(memory);
-      load_bias(desc, header.n, loaded);
-      std::fill(loaded + header.n, loaded + bias_bytes / sizeof(float), 0.0f);
-      layer.bias = loaded;
-    }
+    operands->load_biases(reinterpret_cast<float*>(memory));
     run(context, layer, run_args, memory + bias_bytes);
   });
   return {};
@@ -226,11 +334,39 @@ zenwoq_status zenwoq_linear_create(zenwoq_context* context, zenwoq_weight* weigh
     if (Status status = check_pointer("weight", weight); !status.ok()) return status;
     zenwoq_linear_desc d;
     if (Status status = read_linear_desc(desc, &d); !status.ok()) return status;
-    const PackedHeader& header = weight->header();
-    if (Status status = check_bias(d, header); !status.ok()) return status;
-    std::vector<float> bias(d.bias == nullptr ? 0 : header.panels() * kPanelColumns);
-    if (d.bias != nullptr) load_bias(d, header.n, bias.data());
-    *linear = new zenwoq_linear(context->context, weight->owned, d.output_type, std::move(bias));
+    const PackedView& view = weight->owned->view;
+    if (Status status = check_biases(d, view.header); !status.ok()) return status;
+    if (d.up_packed != nullptr) return invalid("up_packed at {}: linears take up", fmt::ptr(d.up_packed));
+    if (d.up != nullptr) {
+      if (Status status = check_pair(view, d.up->owned->view); !status.ok()) return status;
+    }
+    if (d.halves != 0) {
+      if (Status status = check_halves(view.header); !status.ok()) return status;
+    }
+    auto made = std::make_unique<zenwoq_linear>(context->context, weight->owned, d.output_type);
+    const auto copied = [&](const void* bias) {
+      const BiasReader reader{bias, d.bias_type, view.header.n};
+      std::vector<float> padded(reader.padded());
+      reader.load(padded.data());
+      return padded;
+    };
+    Layer& layer = made->layer;
+    set_epilogue(d, &layer);
+    if (d.halves != 0) add_lower_half(&layer);
+    if (d.up != nullptr) {
+      made->up = d.up->owned;
+      add_up(made->up->view, &layer);
+    }
+    if (d.bias != nullptr || d.up_bias != nullptr) {
+      made->bias = copied(d.bias);
+      layer.bias = made->bias.data();
+      if (d.halves != 0) layer.up.bias = layer.bias + layer.n;
+      if (d.up != nullptr) {
+        made->up_bias = copied(d.up_bias);
+        layer.up.bias = made->up_bias.data();
+      }
+    }
+    *linear = made.release();
     return {};
   });
 }

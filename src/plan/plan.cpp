@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::uint64_t kMacsWorthWaking = 1 << 19;  // about 5 us of one core
 constexpr std::uint32_t kScratchStrips = 2;          // what kernels with scratch decode at a time
+constexpr std::uint32_t kGatedStrips = 2;            // the least: one of either weight
 constexpr std::uint64_t kTasksPerThread = 4;         // so that a slow core holds nobody up for long
 
 }  // namespace
@@ -31,25 +32,28 @@ std::uint64_t blocks_that_stay(const RowBlocks& blocks, std::uint64_t row_bytes,
   return std::max<std::uint64_t>(tuning.x_bytes_kept / row_bytes / std::max<std::uint64_t>(blocks.rows, 1), 1);
 }
 
-Plan::Plan(const Problem& problem, const CpuTuning& tuning, unsigned threads)
+std::uint64_t tasks_wanted(const Problem& problem, unsigned threads) {
+  const std::uint64_t macs = problem.m * problem.n * problem.k;  // an estimate: overflow only means fewer tasks
+  return threads <= 1 || macs < kMacsWorthWaking ? 1 : threads * kTasksPerThread;
+}
+
+Plan::Plan(const Problem& problem, const CpuTuning& tuning, std::uint64_t tasks)
     : panels_((problem.n + kPanelColumns - 1) / kPanelColumns), blocks_(cut_rows(problem.m, tuning)) {
   if (blocks_.count == 0) return;
   if (blocks_.count > 1) {
     blocks_kept_ = blocks_that_stay(blocks_, problem.k * dtype_bytes(find_tier(tuning.tier)->x_type), tuning);
   }
-  longer_ = blocks_.longer == 0 ? Choice{} : choose(blocks_.rows + 1, tuning);
-  shorter_ = choose(blocks_.rows, tuning);
+  longer_ = blocks_.longer == 0 ? Choice{} : choose(blocks_.rows + 1, problem.gated, tuning);
+  shorter_ = choose(blocks_.rows, problem.gated, tuning);
   panel_grain_ = tiles_[shorter_.wide].panels();
-  const std::uint64_t macs = problem.m * problem.n * problem.k;  // an estimate: overflow only means fewer tasks
-  if (threads <= 1 || macs < kMacsWorthWaking) return;
+  if (tasks <= 1) return;
   const std::uint64_t grains = (panels_ + panel_grain_ - 1) / panel_grain_;
-  const std::uint64_t wanted = threads * kTasksPerThread;
-  panel_parts_ = std::min(grains, wanted);
-  if (panel_parts_ < wanted) block_parts_ = std::min(blocks_.count, (wanted + grains - 1) / grains);
+  panel_parts_ = std::min(grains, tasks);
+  if (panel_parts_ < tasks) block_parts_ = std::min(blocks_.count, (tasks + grains - 1) / grains);
 }
 
 // Tiles of two panels serve a single block only: several blocks go panel by panel.
-Plan::Choice Plan::choose(std::uint64_t rows, const CpuTuning& tuning) {
+Plan::Choice Plan::choose(std::uint64_t rows, bool gated, const CpuTuning& tuning) {
   const auto add = [this](const Tile& tile) {
     const auto end = tiles_.begin() + static_cast<std::ptrdiff_t>(tile_count_);
     const auto found = std::find(tiles_.begin(), end, tile);
@@ -58,11 +62,15 @@ Plan::Choice Plan::choose(std::uint64_t rows, const CpuTuning& tuning) {
   };
   if (rows > tuning.max_rows()) {
     const std::uint64_t tiles = (rows + tuning.scratch_tile_rows - 1) / tuning.scratch_tile_rows;
-    const std::size_t tile = add({static_cast<std::uint32_t>((rows + tiles - 1) / tiles), kScratchStrips, true});
+    const std::size_t tile = add({static_cast<std::uint32_t>((rows + tiles - 1) / tiles), kScratchStrips, true, gated});
     return {tile, tile};
   }
   const std::uint32_t strips = tuning.tiles[rows - 1].strips;
   const auto height = static_cast<std::uint32_t>(rows);
+  if (gated) {
+    const std::size_t tile = add({height, std::max(strips, kGatedStrips), false, true});
+    return {tile, tile};
+  }
   const Tile narrow{height, std::min<std::uint32_t>(strips, kPanelStrips)};
   const bool wide = strips > kPanelStrips && blocks_.count == 1 && panels_ >= 2;
   Choice choice;

@@ -17,10 +17,14 @@
 
 namespace zenwoq {
 
-// y[M,N] = x[M,K] * W[N,K]^T
+// y[M,N] = x[M,K] * W[N,K]^T; gated: of two such products.
 struct Problem {
   std::uint64_t m, n, k;
+  bool gated = false;
 };
+
+// Into how many tasks a run on `threads` threads is cut, where it is not too small for them.
+std::uint64_t tasks_wanted(const Problem& problem, unsigned threads);
 
 // M rows as equal blocks: the first `longer` blocks have rows + 1 rows, the others `rows`.
 struct RowBlocks {
@@ -42,7 +46,7 @@ struct TileRun {
 
 class Plan {
  public:
-  Plan(const Problem& problem, const CpuTuning& tuning, unsigned threads);
+  Plan(const Problem& problem, const CpuTuning& tuning, std::uint64_t tasks);
 
   // Tasks may run at once and in any order. 0 for M = 0.
   std::uint64_t tasks() const { return blocks_.count == 0 ? 0 : block_parts_ * panel_parts_; }
@@ -63,7 +67,7 @@ class Plan {
   struct Choice {
     std::size_t wide, narrow;  // indices of tiles_: for two panels and more, for one
   };
-  Choice choose(std::uint64_t rows, const CpuTuning& tuning);
+  Choice choose(std::uint64_t rows, bool gated, const CpuTuning& tuning);
   template <typename Body>
   void block_tiles(std::uint64_t block, std::uint64_t panel_begin, std::uint64_t panel_end, Body&& body) const;
 

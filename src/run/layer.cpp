@@ -69,13 +69,29 @@ GemmArgs gemm_args(const Layer& layer, const RunArguments& run, const Activation
   args.bias = layer.bias == nullptr ? nullptr : layer.bias + column;
   args.y = static_cast<std::uint8_t*>(run.y) + tile.row * run.ldy_bytes + column * dtype_bytes(layer.output_type);
   args.ldy_bytes = run.ldy_bytes;
-  args.columns = std::min<std::uint64_t>(layer.weight.header.n, tile.panel_end * kPanelColumns) - column;
+  args.columns = std::min<std::uint64_t>(layer.n, tile.panel_end * kPanelColumns) - column;
   args.table = &layer.table;
   args.tensor_scale = layer.weight.header.tensor_scale;
   if (tile.tile.scratch) {
     const std::uint64_t tiles = (tile.rows + tile.tile.rows - 1) / tile.tile.rows;
     args.low_tiles = tiles * tile.tile.rows - tile.rows;
     args.tall_tiles = tiles - args.low_tiles;
+  }
+  if (layer.gated()) {
+    args.up_panels = layer.up.panels + tile.panel_begin * layer.weight.header.layout().bytes();
+    args.up_bias = layer.up.bias == nullptr ? nullptr : layer.up.bias + column;
+    args.up_tensor_scale = layer.up.tensor_scale;
+  }
+  const auto at_tile = [&](const Operand& operand) {
+    return operand.data + tile.row * operand.ld_bytes + column * dtype_bytes(layer.output_type);
+  };
+  if (layer.factor) {
+    args.factor = at_tile(run.factor);
+    args.factor_bytes = run.factor.ld_bytes;
+  }
+  for (std::size_t i = 0; i < layer.residuals; ++i) {
+    args.residual[i] = at_tile(run.residual[i]);
+    args.residual_bytes[i] = run.residual[i].ld_bytes;
   }
   return args;
 }
@@ -87,10 +103,12 @@ Layer::Layer(const PackedView& packed, zenwoq_dtype output, const float* padded_
       output_type(output),
       bias(padded_bias),
       slots(kernels),
-      table(make_decode_table(packed.header.table)) {}
+      table(make_decode_table(packed.header.table)),
+      n(packed.header.n) {}
 
 Plan plan_of(const Context& context, const Layer& layer, std::uint64_t m, unsigned threads) {
-  return Plan({m, layer.weight.header.n, layer.weight.header.k}, context.tuning(), threads);
+  const Problem problem{m, layer.n, layer.weight.header.k, layer.gated()};
+  return Plan(problem, context.tuning(), tasks_wanted(problem, threads));
 }
 
 const Kernel* find_kernel(Context& context, const Layer& layer, const Tile& tile, std::string* reason) {

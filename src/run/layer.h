@@ -24,6 +24,13 @@ class KernelSlots {
   std::array<std::array<std::atomic<const Kernel*>, 3>, kMaxTileRows + 1> slots_{};
 };
 
+// The second weight of a gated product: the same columns of it, packed alike. panels: NULL where there is none.
+struct UpWeight {
+  const std::uint8_t* panels = nullptr;
+  float tensor_scale = 1.0f;
+  const float* bias = nullptr;  // whole panels of f32, exactly where the first weight has one
+};
+
 // Plain data. Making one on borrowed bytes allocates nothing: zenwoq_packed_run does it at each call.
 struct Layer {
   Layer(const PackedView& packed, zenwoq_dtype output, const float* padded_bias, KernelSlots* kernels);
@@ -33,8 +40,22 @@ struct Layer {
   const float* bias;   // whole panels of f32, or NULL
   KernelSlots* slots;  // NULL: the registry is asked at each run
   DecodeTable table;
+  std::uint64_t n;  // columns of y: the weight's rows, or half of them where it holds gate and up
+  UpWeight up;
+  zenwoq_activation activation = ZENWOQ_ACTIVATION_NONE;
+  bool factor = false;
+  std::uint8_t residuals = 0;
 
-  Epilogue epilogue() const { return {weight.header.tensor_scale_kind, bias != nullptr}; }
+  bool gated() const { return up.panels != nullptr; }
+  Epilogue epilogue() const {
+    return {weight.header.tensor_scale_kind, bias != nullptr, activation, factor, residuals};
+  }
+};
+
+// A matrix of the shape and type of y that an epilogue reads.
+struct Operand {
+  const std::uint8_t* data = nullptr;
+  std::uint64_t ld_bytes = 0;
 };
 
 // A run that has passed the C boundary.
@@ -42,8 +63,9 @@ struct RunArguments {
   ActivationSource x;
   void* y;
   std::uint64_t ldy_bytes;
-  unsigned threads;  // at least 1
-  CallersLoop loop;  // NULL: the context's
+  Operand factor, residual[2];  // as many as the layer has
+  unsigned threads;             // at least 1
+  CallersLoop loop;             // NULL: the context's
 };
 
 Plan plan_of(const Context& context, const Layer& layer, std::uint64_t m, unsigned threads);

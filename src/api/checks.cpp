@@ -1,0 +1,97 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+#include "src/api/checks.h"
+
+#include <cstring>
+
+#include "jit/number.h"
+
+namespace zenwoq {
+namespace {
+
+bool same_bytes(const std::uint8_t* a, const std::uint8_t* b, std::size_t bytes) {
+  return a == b || (a != nullptr && b != nullptr && std::memcmp(a, b, bytes) == 0);
+}
+
+}  // namespace
+
+Status matrix_bytes(const char* name, std::size_t rows, std::size_t columns, std::size_t ld, std::size_t element_bytes,
+                    std::size_t* bytes) {
+  if (ld < columns) return invalid("ld{} is {}, a row has {} elements", name, ld, columns);
+  const bool overflow = __builtin_mul_overflow(rows - 1, ld, bytes) || __builtin_add_overflow(*bytes, columns, bytes) ||
+                        __builtin_mul_overflow(*bytes, element_bytes, bytes) || *bytes > PTRDIFF_MAX;
+  if (overflow) return {ZENWOQ_ERROR_OVERFLOW, fmt::format("{}: {} rows of ld{} = {} overflow", name, rows, name, ld)};
+  return {};
+}
+
+Status check_buffer(const char* name, const void* data, std::size_t bytes, std::size_t needed) {
+  if (data == nullptr) return invalid("{} is NULL, {} bytes are needed", name, needed);
+  if (bytes < needed) {
+    return {ZENWOQ_ERROR_BUFFER_TOO_SMALL, fmt::format("{}_bytes is {}, {} are needed", name, bytes, needed)};
+  }
+  return {};
+}
+
+bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size_t b_bytes) {
+  const auto a0 = reinterpret_cast<std::uintptr_t>(a);
+  const auto b0 = reinterpret_cast<std::uintptr_t>(b);
+  return a_bytes != 0 && b_bytes != 0 && a0 < b0 + b_bytes && b0 < a0 + a_bytes;
+}
+
+Status check_float_type(const char* what, zenwoq_dtype type) {
+  if (is_dtype(type)) return {};
+  return invalid("{} {}: must be ZENWOQ_F32 (1), ZENWOQ_F16 (2) or ZENWOQ_BF16 (3)", what, static_cast<int>(type));
+}
+
+Status check_bias(const char* name, const void* bias, std::size_t bytes, zenwoq_dtype type, std::size_t count) {
+  if (bias == nullptr) return {};
+  if (Status status = check_float_type("bias_type", type); !status.ok()) return status;
+  std::size_t needed = 0;
+  if (__builtin_mul_overflow(count, dtype_bytes(type), &needed)) {
+    return {ZENWOQ_ERROR_OVERFLOW, fmt::format("{} of {} values overflows", name, count)};
+  }
+  return check_buffer(name, bias, bytes, needed);
+}
+
+void load_bias(const void* bias, zenwoq_dtype type, std::size_t count, float* out) {
+  // A loop apart for the most common type: with the type a constant, compilers vectorise it.
+  if (type == ZENWOQ_BF16) {
+    for (std::size_t i = 0; i < count; ++i) out[i] = load_as_f32(ZENWOQ_BF16, bias, i);
+    return;
+  }
+  for (std::size_t i = 0; i < count; ++i) out[i] = load_as_f32(type, bias, i);
+}
+
+Status check_pair(const PackedView& gate, const PackedView& up) {
+  const PackedHeader &g = gate.header, &u = up.header;
+  if (g.n != u.n || g.k != u.k) return invalid("gate is [{}, {}], up [{}, {}]: must be equal", g.n, g.k, u.n, u.k);
+  const bool same = g.group() == u.group() && g.scale_type == u.scale_type && g.zero_kind == u.zero_kind &&
+                    g.format().zero_bytes() == u.format().zero_bytes() && g.zero_type == u.zero_type &&
+                    g.tensor_scale_kind == u.tensor_scale_kind && std::memcmp(&g.table, &u.table, sizeof g.table) == 0;
+  if (!same) return invalid("gate is {}, up {}: must be quantized alike", g.text(), u.text());
+  if (!same_bytes(gate.permutation(), up.permutation(), g.k * sizeof(std::uint32_t))) {
+    return invalid("gate and up: columns must be permuted alike");
+  }
+  if (!same_bytes(gate.x_scale(), up.x_scale(), g.k * sizeof(float))) {
+    return invalid("gate and up: must have the same factors of columns");
+  }
+  return {};
+}
+
+Status check_halves(const PackedHeader& weight) {
+  if (weight.n % (2 * kPanelColumns) == 0) return {};
+  return invalid("halves of a weight with n = {}: must be a multiple of {}", weight.n, 2 * kPanelColumns);
+}
+
+void add_up(const PackedView& up, Layer* layer) {
+  layer->up.panels = up.panel(0);
+  layer->up.tensor_scale = up.header.tensor_scale;
+}
+
+void add_lower_half(Layer* layer) {
+  layer->n /= 2;
+  layer->up.panels = layer->weight.panel(layer->n / kPanelColumns);
+  layer->up.tensor_scale = layer->weight.header.tensor_scale;
+}
+
+}  // namespace zenwoq
