@@ -16,7 +16,8 @@ Avx512Registers::Avx512Registers(const KernelKey& key) : rows_(key.tile.rows), s
   const std::uint32_t tile = rows_ * strips_;
   const std::uint32_t multiply = weights_ + 1;  // and the x pair
   const std::uint32_t flush = 3;
-  const std::uint32_t epilogue = 1 + EpilogueAvx512::registers_needed(key.epilogue);  // and the total
+  // And the total. A long epilogue has all registers but the table's.
+  const std::uint32_t epilogue = key.long_epilogue() ? 0 : 1 + EpilogueAvx512::registers_needed(key.epilogue);
   const std::uint32_t least = std::max({multiply, flush, epilogue}) + 1;              // and the table
   if (key.groups() > 1) totals_ = 2 * tile + least <= kRegisters ? Totals::registers : Totals::memory;
   scratch_ = totals_ == Totals::registers ? 2 * tile : tile;
@@ -60,8 +61,9 @@ std::vector<RegisterUse> Avx512Registers::uses(const KernelKey& key) const {
   if (!codes_) words("multiply", "codes", "memory operand");
   use("flush", "scale", scale());
   if (key.zero_kind != ZENWOQ_ZERO_NONE) use("flush", "zero", zero());
-  if (totals_in_memory()) use("epilogue", "total", value());
-  if (key.epilogue.bias) use("epilogue", "bias", EpilogueAvx512::bias_register(free_in_epilogue()));
+  if (key.long_epilogue()) words("epilogue", "total", "in memory, row after row; all registers but the table's serve");
+  if (!key.long_epilogue() && totals_in_memory()) use("epilogue", "total", value());
+  if (!key.long_epilogue() && key.epilogue.bias) use("epilogue", "bias", EpilogueAvx512::bias_register(free_in_epilogue()));
   use("", "table", table());
   return uses;
 }

@@ -4,6 +4,7 @@
 // Emission of the AVX2 epilogue.
 #include "jit/epilogue_avx2.h"
 
+#include "jit/activation_math.h"
 #include "jit/number.h"
 
 namespace zenwoq {
@@ -85,6 +86,84 @@ void EpilogueAvx2::store(const Ymm& low, const Ymm& high, const RegExp& y, const
   e_.L(whole);
   store_all(low, high, y);
   e_.L(done);
+}
+
+void EpilogueAvx2::load_total(const Ymm& low, const Ymm& high, const EpilogueRow& row, bool up) {
+  const RegExp& total = up ? row.up_total : row.total;
+  e_.vmovaps(low, e_.ptr[total]);
+  e_.vmovaps(high, e_.ptr[total + 32]);
+  if (key_.epilogue.tensor_scale != ZENWOQ_TENSOR_SCALE_NONE) {
+    scale(low, high, up ? row.up_tensor_scale : row.tensor_scale);
+  }
+  if (!key_.epilogue.bias) return;
+  e_.mov(row.temp, e_.qword[up ? row.up_bias_slot : row.bias_slot]);
+  add_bias(low, high, row.temp + row.bias_bytes);
+}
+
+// The columns that exist; those that do not have whatever the stage has.
+void EpilogueAvx2::load_operand(const Ymm& low, const Ymm& high, const RegExp& from, const EpilogueRow& row) {
+  const bool wide = key_.output_type == ZENWOQ_F32;
+  const auto load = [&](const RegExp& at) {
+    if (wide) {
+      e_.vmovups(low, e_.ptr[at]);
+      e_.vmovups(high, e_.ptr[at + 32]);
+      return;
+    }
+    for (const auto& [to, half] : {std::pair(low, 0), {high, 16}}) {
+      e_.vpmovzxwd(to, e_.ptr[at + half]);
+      e_.vpslld(to, to, 16);
+    }
+  };
+  Xbyak::Label whole, next, done;
+  e_.cmp(row.columns, 16);
+  e_.jge(whole, e_.T_NEAR);
+  e_.xor_(row.count.cvt32(), row.count.cvt32());
+  e_.L(next);
+  if (wide) {
+    e_.mov(row.temp.cvt32(), e_.dword[from + row.count * 4]);
+    e_.mov(e_.dword[row.stage + row.count * 4], row.temp.cvt32());
+  } else {
+    e_.mov(row.temp.cvt16(), e_.word[from + row.count * 2]);
+    e_.mov(e_.word[row.stage + row.count * 2], row.temp.cvt16());
+  }
+  e_.inc(row.count);
+  e_.cmp(row.count, row.columns);
+  e_.jl(next, e_.T_NEAR);
+  load(row.stage);
+  e_.jmp(done, e_.T_NEAR);
+  e_.L(whole);
+  load(from);
+  e_.L(done);
+}
+
+void EpilogueAvx2::finish(const EpilogueRow& row) {
+  const Ymm low(0), high(1), other_low(2), other_high(3);
+  constexpr int kFirstTemp = 4;
+  std::vector<Xbyak::Xmm> temps;
+  for (int i = kFirstTemp; i < 16; ++i) temps.push_back(Ymm(i));
+  ActivationMath math(e_, ActivationMath::Width::ymm);
+  const Epilogue& epilogue = key_.epilogue;
+  load_total(low, high, row, false);
+  if (key_.tile.gated) load_total(other_low, other_high, row, true);
+  for (const auto& [value, other] : {std::pair(low, other_low), {high, other_high}}) {
+    if (epilogue.activation == ZENWOQ_ACTIVATION_SWIGLU_OAI) {
+      math.swiglu_oai(value, other, temps);
+    } else {
+      if (epilogue.activation != ZENWOQ_ACTIVATION_NONE) math.apply(epilogue.activation, value, temps);
+      if (key_.tile.gated) e_.vmulps(value, value, other);
+    }
+  }
+  if (epilogue.factor) {
+    load_operand(other_low, other_high, row.operands.factor + row.operand_bytes, row);
+    e_.vmulps(low, low, other_low);
+    e_.vmulps(high, high, other_high);
+  }
+  for (std::uint32_t i = 0; i < epilogue.residuals; ++i) {
+    load_operand(other_low, other_high, row.operands.residual[i] + row.operand_bytes, row);
+    e_.vaddps(low, low, other_low);
+    e_.vaddps(high, high, other_high);
+  }
+  store(low, high, row.y, row.columns, row.count, row.temp, row.stage);
 }
 
 }  // namespace zenwoq

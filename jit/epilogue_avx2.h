@@ -1,14 +1,14 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// From the totals of a strip to y, AVX2: tensor scale, bias, rounding, store. Where columns are missing, a row goes by
-// way of the stack, element by element: a masked store may fault on lanes that its mask leaves out.
+// From the totals of a strip to y, AVX2: tensor scale, bias, what a long epilogue adds, rounding, store. Where columns
+// are missing, a row goes by way of the stack, element by element: a masked store may fault on lanes that its mask leaves
+// out.
 #pragma once
 
 #include <vector>
 
-#include "jit/emitter.h"
-#include "jit/key.h"
+#include "jit/epilogue.h"
 
 namespace zenwoq {
 
@@ -27,7 +27,12 @@ class EpilogueAvx2 {
   void store(const Xbyak::Ymm& low, const Xbyak::Ymm& high, const Xbyak::RegExp& y, const Xbyak::Reg64& columns,
              const Xbyak::Reg64& count, const Xbyak::Reg64& temp, const Xbyak::RegExp& stage);
 
+  // All of a long epilogue for one row. clobbers: every vector register, count, temp, stage.
+  void finish(const EpilogueRow& row);
+
  private:
+  void load_total(const Xbyak::Ymm& low, const Xbyak::Ymm& high, const EpilogueRow& row, bool up);
+  void load_operand(const Xbyak::Ymm& low, const Xbyak::Ymm& high, const Xbyak::RegExp& from, const EpilogueRow& row);
   void round(const Xbyak::Ymm& value);
   void store_all(const Xbyak::Ymm& low, const Xbyak::Ymm& high, const Xbyak::RegExp& to);
 

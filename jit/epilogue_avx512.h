@@ -1,13 +1,12 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// From the totals of a strip to y, AVX-512: tensor scale, bias, rounding, masked store.
+// From the totals of a strip to y, AVX-512: tensor scale, bias, what a long epilogue adds, rounding, masked store.
 #pragma once
 
 #include <vector>
 
-#include "jit/emitter.h"
-#include "jit/key.h"
+#include "jit/epilogue.h"
 
 namespace zenwoq {
 
@@ -28,8 +27,14 @@ class EpilogueAvx512 {
   void scale(const Xbyak::Zmm& total, const Xbyak::Address& tensor_scale);
   // Stores one row's 16 totals. clobbers: total.
   void store(const Xbyak::Zmm& total, const Xbyak::Address& y);
+  // All of a long epilogue for one row. clobbers: every vector register but zmm31, temp, k2.
+  void finish(const EpilogueRow& row);
 
  private:
+  void load_total(const Xbyak::Zmm& to, const EpilogueRow& row, bool up);
+  void load_operand(const Xbyak::Zmm& to, const Xbyak::RegExp& from);
+  void round_and_store(const Xbyak::Zmm& value, const Xbyak::Address& y);
+
   Emitter& e_;
   const KernelKey& key_;
   const std::vector<Xbyak::Zmm> free_;

@@ -35,6 +35,11 @@ std::string Gemm::why_not(const KernelKey& key) {
   if (!key.per_channel() && key.group % kStepK != 0) return fmt::format("group {}: must be a multiple of 8", key.group);
   if (key.k > kMaxK) return fmt::format("k = {}: kernels are generated up to {}", key.k, kMaxK);
   if (key.output_type == ZENWOQ_F16) return "output f16: must be f32 or bf16";
+  if (tile.gated && (tile.strips == 1 || key.epilogue.factor || key.epilogue.residuals != 0)) {
+    return fmt::format("tile m{}x{}gu: strips must be 2, 4 or 8, and there are neither factors nor residuals", tile.rows,
+                       tile.strips);
+  }
+  if (!tile.gated && key.epilogue.activation == ZENWOQ_ACTIVATION_SWIGLU_OAI) return "swigluoai: the tile is not gated";
   return key.format().why_not(key.k, key.group);
 }
 
@@ -53,22 +58,29 @@ Gemm::Gemm(const KernelKey& key, const Path& path, std::uint8_t* buffer, std::si
          .steps = r13,
          .groups = r14,
          .strip_offset = r15,
-         .temp = rax},
+         .temp = rax,
+         .up = path.up},
       path_(path),
       layout_(key.layout()) {
   std::uint32_t next = 0;
   const auto reserve = [&next](std::uint32_t bytes) { return std::exchange(next, next + bytes); };
-  local_.totals = reserve(path.totals_in_memory ? key.tile.rows * key.tile.strips * kTotalBytes : 0);
+  const bool totals = path.totals_in_memory || key.long_epilogue();
+  local_.totals = reserve(totals ? key.tile.rows * key.tile.strips * kTotalBytes : 0);
   local_.stage = reserve(path.stage_bytes);
   local_.super_scales = reserve(layout_.super_bytes() != 0 ? key.tile.strips * kTotalBytes : 0);
   local_.super_offsets =
       reserve(layout_.super_bytes() != 0 && key.format().has_offsets() ? key.tile.strips * kTotalBytes : 0);
-  local_.tensor_scale = reserve(key.epilogue.tensor_scale != ZENWOQ_TENSOR_SCALE_NONE ? kTensorScaleBytes : 0);
+  const std::uint32_t tensor_scales = key.epilogue.tensor_scale == ZENWOQ_TENSOR_SCALE_NONE ? 0 : key.tile.gated ? 2 : 1;
+  local_.tensor_scale = reserve(tensor_scales * kTensorScaleBytes);
   local_.x_tail = reserve(has_tail() ? key.tile.rows * u32(kStepK) * path.x_bytes : 0);
   for (std::uint32_t* slot : {&local_.x, &local_.panel, &local_.xsum, &local_.xsum_bytes, &local_.bias, &local_.y,
                               &local_.ldy_bytes, &local_.columns}) {
     *slot = reserve(8);
   }
+  local_.up_bias = reserve(key.tile.gated ? 8 : 0);
+  local_.operands = reserve(EpilogueOperands::slot_bytes(key.epilogue));
+  operands_.emplace(*this, key_, local_.operands,
+                    OperandRegisters{.factor = r_.x_low, .residual = {r_.x_high, r_.scales}});
   local_.bytes = (next + 63) / 64 * 64;
 }
 
@@ -111,17 +123,27 @@ void Gemm::load_arguments() {
   to_local(local_.ldy_bytes, offsetof(GemmArgs, ldy_bytes));
   to_local(local_.columns, offsetof(GemmArgs, columns));
   if (key_.epilogue.bias) to_local(local_.bias, offsetof(GemmArgs, bias));
+  if (key_.epilogue.bias && key_.tile.gated) to_local(local_.up_bias, offsetof(GemmArgs, up_bias));
+  operands_->load_arguments(rdi, r_.temp);
   if (key_.zero_kind != ZENWOQ_ZERO_NONE) {
     to_local(local_.xsum, offsetof(GemmArgs, xsum));
     to_local(local_.xsum_bytes, offsetof(GemmArgs, xsum_bytes));
   }
   if (key_.epilogue.tensor_scale != ZENWOQ_TENSOR_SCALE_NONE) {
-    mov(r_.temp.cvt32(), dword[rdi + offsetof(GemmArgs, tensor_scale)]);
-    for (std::uint32_t i = 0; i < path_.tensor_scales; ++i)
-      mov(dword[local(local_.tensor_scale + i * 4)], r_.temp.cvt32());
+    const auto copy = [&](std::size_t offset, std::uint32_t to) {
+      mov(r_.temp.cvt32(), dword[rdi + offset]);
+      for (std::uint32_t i = 0; i < path_.tensor_scales; ++i) mov(dword[local(to + i * 4)], r_.temp.cvt32());
+    };
+    copy(offsetof(GemmArgs, tensor_scale), local_.tensor_scale);
+    if (key_.tile.gated) copy(offsetof(GemmArgs, up_tensor_scale), local_.tensor_scale + kTensorScaleBytes);
   }
   xor_(r_.strip_offset.cvt32(), r_.strip_offset.cvt32());
+  if (key_.tile.gated) {
+    mov(r_.temp, argument(offsetof(GemmArgs, up_panels)));
+    sub(r_.temp, argument(offsetof(GemmArgs, panels)));
+  }
   keep_arguments();
+  if (key_.tile.gated) mov(r_.up, r_.temp);
 }
 
 // The last k % 8 activations of each row go to the stack, completed with +0, so that no step reads past a row.
@@ -184,19 +206,27 @@ void Gemm::begin_super() {
   mov(r_.temp, r_.strip_offset);  // as in begin_walk, for elements of two bytes
   shr(r_.temp, 1);
   sub(r_.temp, r_.strip_offset);
-  load_supers(r_.codes + r_.temp, local_.super_scales);
-  if (key_.format().has_offsets()) {
-    load_supers(r_.codes + r_.temp + u32(kPanelColumns * 2), local_.super_offsets);
+  load_supers(0, key_.tile.walked());
+  if (key_.tile.gated) {
+    add(r_.temp, r_.up);
+    load_supers(key_.tile.walked(), key_.tile.strips);
   }
   add(r_.codes, u32(layout_.super_bytes()));
   L(within);
 }
 
-void Gemm::load_supers(const RegExp& from, std::uint32_t to) {
-  for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) {
-    const std::uint32_t at = u32(strip % kPanelStrips * kStripColumns * 2 + strip / kPanelStrips * layout_.bytes());
-    widen_f16(from + at, local(to + strip * kTotalBytes));
-  }
+// in: temp, from codes to the first strip's.
+void Gemm::load_supers(std::uint32_t from_strip, std::uint32_t to_strip) {
+  const auto widen = [&](std::uint32_t offset, std::uint32_t to) {
+    for (std::uint32_t strip = from_strip; strip < to_strip; ++strip) {
+      const std::uint32_t in_weight = strip - from_strip;
+      const std::uint32_t at =
+          u32(in_weight % kPanelStrips * kStripColumns * 2 + in_weight / kPanelStrips * layout_.bytes());
+      widen_f16(r_.codes + r_.temp + (offset + at), local(to + strip * kTotalBytes));
+    }
+  };
+  widen(0, local_.super_scales);
+  if (key_.format().has_offsets()) widen(u32(kPanelColumns * 2), local_.super_offsets);
 }
 
 void Gemm::one_group(const Group& group) {
@@ -237,15 +267,17 @@ void Gemm::next_group() {
   if (key_.zero_kind != ZENWOQ_ZERO_NONE) add(r_.xsum, qword[local(local_.xsum_bytes)]);
 }
 
-void Gemm::prefetch_codes(std::uint32_t step, std::uint32_t strip, std::uint32_t strips_fetched) {
-  for (std::uint32_t line = strip; line < strips_fetched; line += key_.tile.strips) {
-    prefetch(code_address(step, line), line);
+void Gemm::prefetch_codes(std::uint32_t step, std::uint32_t strip, std::uint32_t lines) {
+  const std::uint32_t walked = key_.tile.walked();
+  for (std::uint32_t line = strip % walked; line < lines; line += walked) {
+    prefetch(line_address(step, line, is_up(strip)), line);
   }
 }
 
 void Gemm::prefetch_parameters() {
   for (std::uint32_t line = 0; line < layout_.parameter_bytes() / kStripBytes; ++line) {
     prefetch(r_.codes + line * u32(kStripBytes), line);
+    if (key_.tile.gated) prefetch(r_.codes + r_.up + line * u32(kStripBytes), line);
   }
 }
 
@@ -264,7 +296,8 @@ void Gemm::prefetch(const RegExp& now, std::uint32_t line) {
 // Writes the columns that exist; columns counts those from this unit's first on.
 void Gemm::store_unit() {
   Xbyak::Label done;
-  for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) {
+  if (key_.long_epilogue()) spill_totals();
+  for (std::uint32_t strip = 0; strip < key_.tile.walked(); ++strip) {
     if (strip > 0) {
       cmp(qword[local(local_.columns)], static_cast<int>(strip * kStripColumns));
       jle(done, T_NEAR);
@@ -284,6 +317,7 @@ void Gemm::store_strip(std::uint32_t strip) {
   cmp(count, r_.temp);
   cmovg(count, r_.temp);
   begin_strip(strip, count);
+  if (key_.long_epilogue()) return finish_strip(strip);
   const Reg64& y = r_.steps;
   mov(y, qword[local(local_.y)]);
   for (std::uint32_t row = 0; row < key_.tile.rows; ++row) {
@@ -292,17 +326,47 @@ void Gemm::store_strip(std::uint32_t strip) {
   }
 }
 
+// A loop over rows: emitted once, however many instructions an activation has. Pointers of the walk are free here.
+void Gemm::finish_strip(std::uint32_t strip) {
+  const Reg64 &y = r_.steps, &total = r_.codes, &rows = r_.zeros;
+  const std::uint32_t column = strip * u32(kStripColumns);
+  mov(y, qword[local(local_.y)]);
+  if (column != 0) add(y, column * u32(dtype_bytes(key_.output_type)));
+  operands_->begin_strip(column);
+  lea(total, ptr[total_address(0, strip)]);
+  loop("rows of y", rows, key_.tile.rows, [&] {
+    finish_row({.total = total,
+                .up_total = total + key_.tile.walked() * kTotalBytes,
+                .tensor_scale = tensor_scale_address(false),
+                .up_tensor_scale = tensor_scale_address(true),
+                .bias_slot = local(local_.bias),
+                .up_bias_slot = local(local_.up_bias),
+                .bias_bytes = column * 4,
+                .y = y,
+                .operands = operands_->registers(),
+                .columns = r_.groups,
+                .count = r_.xsum,
+                .temp = r_.temp,
+                .stage = stage_address()});
+    add(total, key_.tile.strips * kTotalBytes);
+    add(y, qword[local(local_.ldy_bytes)]);
+    operands_->next_row();
+  });
+}
+
 // The unit to the right: the next strips of this panel, or the first of the next.
 void Gemm::next_unit() {
-  const std::uint32_t unit_columns = key_.tile.strips * u32(kStripColumns);
+  const std::uint32_t unit_columns = key_.tile.columns();
   add(qword[local(local_.y)], unit_columns * u32(dtype_bytes(key_.output_type)));
+  operands_->next_unit(unit_columns);
   if (key_.epilogue.bias) add(qword[local(local_.bias)], unit_columns * 4);
+  if (key_.epilogue.bias && key_.tile.gated) add(qword[local(local_.up_bias)], unit_columns * 4);
   const auto next_panel = [this] { add(qword[local(local_.panel)], u32(layout_.bytes() * key_.tile.panels())); };
-  if (key_.tile.strips >= kPanelStrips) {
+  if (key_.tile.walked() >= kPanelStrips) {
     next_panel();
   } else {
     Xbyak::Label same_panel;
-    add(r_.strip_offset, key_.tile.strips * u32(kStripBytes));
+    add(r_.strip_offset, key_.tile.walked() * u32(kStripBytes));
     cmp(r_.strip_offset, static_cast<int>(kStepBytes));
     jl(same_panel);
     xor_(r_.strip_offset.cvt32(), r_.strip_offset.cvt32());
@@ -333,16 +397,27 @@ RegExp Gemm::x_tail_address(std::uint32_t row) const {
   return local(local_.x_tail + row * u32(kStepK) * path_.x_bytes);
 }
 
-// Strips 4 to 7 are in the next panel.
 RegExp Gemm::code_address(std::uint32_t step, std::uint32_t strip) const {
-  return r_.codes +
-         u32(step * kStepBytes + strip % kPanelStrips * kStripBytes + strip / kPanelStrips * layout_.bytes());
+  return line_address(step, strip % key_.tile.walked(), is_up(strip));
+}
+
+// Lines 4 to 7 are in the next panel.
+RegExp Gemm::line_address(std::uint32_t step, std::uint32_t line, bool up) const {
+  const std::uint32_t at =
+      u32(step * kStepBytes + line % kPanelStrips * kStripBytes + line / kPanelStrips * layout_.bytes());
+  return up ? r_.codes + r_.up + at : RegExp(r_.codes) + at;
+}
+
+// The group's parameters of a weight, where an address has no room for a third register.
+void Gemm::reach_parameters(std::uint32_t strip) {
+  if (is_up(strip)) lea(r_.temp, ptr[r_.codes + r_.up]);
 }
 
 // Where the group's scales (or zeros) of a strip are, once codes is past its last step.
 RegExp Gemm::parameter_address(const Reg64& from, std::uint32_t element_bytes, std::uint32_t strip) const {
-  return r_.codes + from +
-         u32(strip % kPanelStrips * kStripColumns * element_bytes + strip / kPanelStrips * layout_.bytes());
+  const std::uint32_t in_weight = strip % key_.tile.walked();
+  return (is_up(strip) ? r_.temp : r_.codes) + from +
+         u32(in_weight % kPanelStrips * kStripColumns * element_bytes + in_weight / kPanelStrips * layout_.bytes());
 }
 
 RegExp Gemm::total_address(std::uint32_t row, std::uint32_t strip) const {

@@ -45,7 +45,8 @@ Avx2Registers::Avx2Registers(const KernelKey& key, std::uint32_t vectors)
   }
   for (std::uint32_t i = kept; i < 16; ++i) scratch_.push_back(ymm(i));
   next_ = std::max(next_, kept + 3);  // flush: scale, zero, xsum
-  next_ = std::max(next_, (totals_in_memory_ ? 0 : kept) + kHalves + EpilogueAvx2::kRegisters);
+  const bool own = !totals_in_memory_ && !key.long_epilogue();
+  next_ = std::max(next_, (own ? kept : 0) + kHalves + EpilogueAvx2::kRegisters);
 }
 
 Avx2Registers::Avx2Registers(const KernelKey& key) : Avx2Registers(key, key.tile.strips * kHalves) {
@@ -55,7 +56,8 @@ Avx2Registers::Avx2Registers(const KernelKey& key) : Avx2Registers(key, key.tile
 }
 
 // All but the registers of a loaded total; accumulators too, where the totals are in memory.
-std::vector<Ymm> Avx2Registers::free_in_epilogue() const {
+std::vector<Ymm> Avx2Registers::free_in_epilogue(bool is_long) const {
+  if (is_long) return {ymm(4), ymm(5), ymm(6)};
   std::vector<Ymm> free(scratch_.begin() + kHalves, scratch_.end());
   for (std::uint32_t i = 0; i < rows_ * vectors_; ++i) free.push_back(ymm(i));
   return free;
@@ -99,6 +101,7 @@ std::string GemmAvx2::why_not(const KernelKey& key) {
   if (std::string reason = Gemm::why_not(key); !reason.empty()) return reason;
   if (key.habits.share_x || key.habits.decode_first) return "df and xs: this tier has neither habit";
   if (key.tile.panels() > 1) return "tile of two panels: this tier walks them one by one";
+  if (key.tile.strips > kPanelStrips) return "tile of eight strips: this tier walks up to four";
   if (Avx2Registers(key).fits()) return {};
   return fmt::format("tile m{}x{} does not fit 16 vector registers", key.tile.rows, key.tile.strips);
 }
@@ -121,7 +124,7 @@ GemmAvx2::GemmAvx2(const KernelKey& key, const Avx2Registers& v, std::uint8_t* b
       v_(v),
       decode_(*this, v_.decode()),
       parameters_(*this, key_.format()),
-      epilogue_(*this, key_, v_.free_in_epilogue()) {}
+      epilogue_(*this, key_, v_.free_in_epilogue(key_.long_epilogue())) {}
 
 RegExp GemmAvx2::codes_of(std::uint32_t step, std::uint32_t i) const {
   return code_address(step, (first_ + i) / kHalves) + (first_ + i) % kHalves * kHalfBytes;
@@ -219,6 +222,7 @@ void GemmAvx2::flush_group() {
   const auto zero_bytes = static_cast<std::uint32_t>(key_.format().zero_bytes());
   for (std::uint32_t i = 0; i < vectors(); ++i) {
     note("flush: scales of columns {} to {}", (first_ + i) * 8, (first_ + i) * 8 + 7);
+    reach_parameters((first_ + i) / kHalves);
     const auto supers = [&](bool offsets) {
       return super_address(offsets, (first_ + i) / kHalves) + (first_ + i) % kHalves * kHalfBytes;
     };
@@ -231,6 +235,12 @@ void GemmAvx2::flush_group() {
       parameters_.flush(acc, v_.scale(), v_.zero(), v_.xsum(), xsum_address(row), so_far);
       if (v_.totals_in_memory()) vmovups(ptr[total], acc);
     }
+  }
+}
+
+void GemmAvx2::spill_totals() {
+  for (std::uint32_t row = 0; !v_.totals_in_memory() && row < key_.tile.rows; ++row) {
+    for (std::uint32_t i = 0; i < key_.tile.strips * kHalves; ++i) vmovaps(ptr[total_of(row, i)], v_.acc(row, i));
   }
 }
 

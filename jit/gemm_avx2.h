@@ -45,7 +45,7 @@ class Avx2Registers {
   Xbyak::Ymm nothing() const { return scratch_[0]; }
   // scope epilogue
   Xbyak::Ymm value(std::uint32_t half) const { return scratch_[half]; }
-  std::vector<Xbyak::Ymm> free_in_epilogue() const;
+  std::vector<Xbyak::Ymm> free_in_epilogue(bool is_long) const;
 
   std::vector<RegisterUse> uses(const KernelKey& key) const;
 
@@ -81,6 +81,8 @@ class GemmAvx2 final : private Gemm {
   void flush_group() override;
   void begin_strip(std::uint32_t, const Xbyak::Reg64&) override {}
   void store_row(std::uint32_t row, std::uint32_t strip, const Xbyak::RegExp& y) override;
+  void spill_totals() override;
+  void finish_row(const EpilogueRow& row) override { epilogue_.finish(row); }
 
   void multiply_integers(std::uint32_t step);
   void multiply_table(std::uint32_t step);

@@ -38,7 +38,8 @@ GemmAvx512::GemmAvx512(const KernelKey& key, std::uint8_t* buffer, std::size_t c
     : Gemm(key,
            {.x_bytes = kXBytes,
             .products_per_step = key.tile.rows * key.tile.strips * kPairs,
-            .totals_in_memory = Avx512Registers(key).totals_in_memory()},
+            .totals_in_memory = Avx512Registers(key).totals_in_memory(),
+            .up = rdi},
            buffer, capacity, notes),
       v_(key),
       epilogue_(*this, key_, v_.free_in_epilogue()) {}
@@ -133,6 +134,7 @@ void GemmAvx512::multiply_pair(std::uint32_t step, std::uint32_t pair, bool x_fr
 void GemmAvx512::flush_group() {
   for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) {
     note("flush: scales of strip {}", strip);
+    reach_parameters(strip);
     load_scales(strip);
     load_zeros(strip);
     for (std::uint32_t row = 0; row < key_.tile.rows; ++row) flush_accumulator(row, strip);
@@ -214,9 +216,17 @@ void GemmAvx512::load_zeros(std::uint32_t strip) {
 
 void GemmAvx512::begin_strip(std::uint32_t strip, const Reg64& columns) {
   epilogue_.begin_strip(columns, r_.temp);
-  if (!key_.epilogue.bias) return;
+  if (!key_.epilogue.bias || key_.long_epilogue()) return;
   load_bias_address(r_.temp);
   epilogue_.load_bias(ptr[r_.temp + strip * 64]);
+}
+
+void GemmAvx512::spill_totals() {
+  for (std::uint32_t row = 0; !v_.totals_in_memory() && row < key_.tile.rows; ++row) {
+    for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) {
+      vmovaps(ptr[total_address(row, strip)], v_.totals_in_registers() ? v_.total(row, strip) : v_.acc(row, strip));
+    }
+  }
 }
 
 void GemmAvx512::store_row(std::uint32_t row, std::uint32_t strip, const RegExp& y) {

@@ -90,7 +90,7 @@ ScratchAvx2::ScratchAvx2(const KernelKey& key, std::uint8_t* buffer, std::size_t
          .temp = rax},
       decode_(*this, decode_registers()),
       parameters_(*this, key_.format()),
-      epilogue_(*this, key_, {Ymm(2), Ymm(3), Ymm(4)}) {
+      epilogue_(*this, key_, key_.long_epilogue() ? std::vector{Ymm(4), Ymm(5), Ymm(6)} : std::vector{Ymm(2), Ymm(3), Ymm(4)}) {
   std::uint32_t next = 0;
   const auto reserve = [&next](std::uint32_t bytes) { return std::exchange(next, next + bytes); };
   local_.scratch = reserve(kStrips * kSegmentSteps * u32(kStepK) * kRowBytes);
@@ -100,7 +100,7 @@ ScratchAvx2::ScratchAvx2(const KernelKey& key, std::uint8_t* buffer, std::size_t
   const bool supers = layout_.super_bytes() != 0;
   local_.super_scales = reserve(supers ? kStrips * kRowBytes : 0);
   local_.super_offsets = reserve(supers && key.format().has_offsets() ? kStrips * kRowBytes : 0);
-  local_.tensor_scale = reserve(has_tensor_scale() ? kHalfBytes : 0);
+  local_.tensor_scale = reserve(has_tensor_scale() ? kHalfBytes * (gated() ? 2 : 1) : 0);
   for (std::uint32_t* slot :
        {&local_.x, &local_.panel, &local_.xsum, &local_.xsum_bytes, &local_.bias, &local_.y, &local_.ldy_bytes,
         &local_.columns, &local_.tall, &local_.low, &local_.strip_offset, &local_.x_offset, &local_.xsum_now,
@@ -108,6 +108,11 @@ ScratchAvx2::ScratchAvx2(const KernelKey& key, std::uint8_t* buffer, std::size_t
     *slot = reserve(8);
   }
   local_.super_left = reserve(supers ? 8 : 0);
+  local_.up = reserve(gated() ? 8 : 0);
+  local_.up_bias = reserve(gated() ? 8 : 0);
+  local_.operands = reserve(EpilogueOperands::slot_bytes(key.epilogue));
+  operands_.emplace(static_cast<Emitter&>(*this), key_, local_.operands,
+                    OperandRegisters{.factor = r_.codes, .residual = {r_.scales, r_.zeros}});
   local_.bytes = (next + 63) / 64 * 64;
 }
 
@@ -157,6 +162,13 @@ void ScratchAvx2::load_arguments() {
   to_local(local_.tall, offsetof(GemmArgs, tall_tiles));
   to_local(local_.low, offsetof(GemmArgs, low_tiles));
   if (key_.epilogue.bias) to_local(local_.bias, offsetof(GemmArgs, bias));
+  if (key_.epilogue.bias && gated()) to_local(local_.up_bias, offsetof(GemmArgs, up_bias));
+  if (gated()) {
+    mov(r_.temp, qword[rdi + offsetof(GemmArgs, up_panels)]);
+    sub(r_.temp, qword[rdi + offsetof(GemmArgs, panels)]);
+    mov(slot(local_.up), r_.temp);
+  }
+  operands_->load_arguments(rdi, r_.temp);
   if (key_.zero_kind != ZENWOQ_ZERO_NONE) {
     to_local(local_.xsum, offsetof(GemmArgs, xsum));
     to_local(local_.xsum_bytes, offsetof(GemmArgs, xsum_bytes));
@@ -164,6 +176,10 @@ void ScratchAvx2::load_arguments() {
   if (has_tensor_scale()) {
     vbroadcastss(acc(0, 0), dword[rdi + offsetof(GemmArgs, tensor_scale)]);
     vmovups(ptr[local(local_.tensor_scale)], acc(0, 0));
+    if (gated()) {
+      vbroadcastss(acc(0, 0), dword[rdi + offsetof(GemmArgs, up_tensor_scale)]);
+      vmovups(ptr[local(local_.tensor_scale + kHalfBytes)], acc(0, 0));
+    }
   }
   mov(slot(local_.strip_offset), 0);
   mov(r_.table, qword[rdi + offsetof(GemmArgs, table)]);
@@ -210,13 +226,21 @@ void ScratchAvx2::begin_super() {
   mov(r_.temp, slot(local_.strip_offset));  // as in multiply_segment, for elements of two bytes
   shr(r_.temp, 1);
   sub(r_.temp, slot(local_.strip_offset));
-  const auto widen = [&](std::uint32_t at, std::uint32_t to) {
-    for (std::uint32_t i = 0; i < kStrips * kHalves; ++i) {
+  const auto widen = [&](std::uint32_t at, std::uint32_t to, std::uint32_t vectors) {
+    for (std::uint32_t i = 0; i < vectors; ++i) {
       parameters_.widen_f16(r_.codes + r_.temp + (at + i * 16), local(to + i * kHalfBytes), scale());
     }
   };
-  widen(0, local_.super_scales);
-  if (key_.format().has_offsets()) widen(u32(kPanelColumns * 2), local_.super_offsets);
+  // to: bytes to the first of `vectors` times 8 columns.
+  const auto widen_both = [&](std::uint32_t to, std::uint32_t vectors) {
+    widen(0, local_.super_scales + to, vectors);
+    if (key_.format().has_offsets()) widen(u32(kPanelColumns * 2), local_.super_offsets + to, vectors);
+  };
+  widen_both(0, gated() ? kHalves : kStrips * kHalves);
+  if (gated()) {
+    add(r_.temp, slot(local_.up));
+    widen_both(kRowBytes, kHalves);
+  }
   add(r_.codes, u32(layout_.super_bytes()));
   mov(slot(local_.super_left), static_cast<int>(PanelLayout::kSuperGroups));
   L(within);
@@ -240,17 +264,27 @@ void ScratchAvx2::decode_segment() {
   const auto scratch = [&](std::uint32_t i, std::uint32_t k) {  // i: half strips
     return to + (i / kHalves * kSegmentSteps * u32(kStepK) + k) * kRowBytes + i % kHalves * kHalfBytes;
   };
-  const auto codes = [&](std::uint32_t i) { return r_.codes + i * kHalfBytes; };
+  const Reg64& up_codes = r_.temp;
+  const auto codes = [&](std::uint32_t i) {
+    return gated() && i >= kHalves ? up_codes + (i - kHalves) * kHalfBytes : r_.codes + i * kHalfBytes;
+  };
   Xbyak::Label step;
   lea(to, ptr[local(local_.scratch)]);
+  if (gated()) {
+    mov(up_codes, slot(local_.up));
+    add(up_codes, r_.codes);
+  }
   if (key_.codes == Codes::table) decode_.load_constants();
   L(step);
   label("decode");
   // All four strips: the first two of a panel bring the other two into the L2 cache.
   const Prefetch p = key_.habits.prefetch;
   for (std::uint32_t line = 0; p.bytes != 0 && line < kPanelStrips; line += p.every) {
-    const auto ahead = ptr[r_.codes + p.bytes + line * u32(kStripBytes)];
-    p.to_l2 ? prefetcht1(ahead) : prefetcht0(ahead);
+    for (const Reg64& from : {r_.codes, up_codes}) {
+      if (from == up_codes && !gated()) continue;
+      const auto ahead = ptr[from + p.bytes + line * u32(kStripBytes)];
+      p.to_l2 ? prefetcht1(ahead) : prefetcht0(ahead);
+    }
   }
   if (key_.codes == Codes::integer) {
     for (std::uint32_t k = 0; k < kStepK; ++k) {
@@ -270,6 +304,7 @@ void ScratchAvx2::decode_segment() {
     }
   }
   add(r_.codes, u32(kStepBytes));
+  if (gated()) add(up_codes, u32(kStepBytes));
   add(to, u32(kStepK) * kRowBytes);
   dec(r_.steps);
   jnz(step, T_NEAR);
@@ -324,17 +359,28 @@ void ScratchAvx2::end_segment() {
 void ScratchAvx2::store_pair() {
   lea(r_.totals, ptr[local(local_.totals)]);
   mov(r_.x, slot(local_.y));
+  operands_->begin_strip(0);
   store_tiles(key_.tile.rows, local_.tall);
   store_tiles(key_.tile.rows - 1, local_.low);
 }
 
-// The two strips to the right: of this panel, or the first of the next.
+// The strips to the right: of this panel, or the first of the next.
 void ScratchAvx2::next_pair() {
-  const std::uint32_t columns = kStrips * u32(kStripColumns);
+  const std::uint32_t columns = key_.tile.columns();
   add(slot(local_.y), columns * u32(dtype_bytes(key_.output_type)));
+  operands_->next_unit(columns);
   if (key_.epilogue.bias) add(slot(local_.bias), columns * 4);
+  if (key_.epilogue.bias && gated()) add(slot(local_.up_bias), columns * 4);
   Xbyak::Label same_panel;
-  xor_(slot(local_.strip_offset), static_cast<int>(kStrips * kStripBytes));
+  if (gated()) {
+    mov(r_.temp, slot(local_.strip_offset));
+    add(r_.temp, u32(kStripBytes));
+    and_(r_.temp, u32(kStepBytes) - 1);
+    mov(slot(local_.strip_offset), r_.temp);
+    test(r_.temp, r_.temp);
+  } else {
+    xor_(slot(local_.strip_offset), static_cast<int>(kStrips * kStripBytes));
+  }
   jnz(same_panel);
   add(slot(local_.panel), u32(layout_.bytes()));
   L(same_panel);

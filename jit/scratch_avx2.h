@@ -17,6 +17,7 @@
 // order of additions, and every bit, is the contract's.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "jit/decode_avx2.h"
@@ -67,7 +68,7 @@ class ScratchAvx2 final : private Emitter {
   struct Registers {
     Xbyak::Reg64 table;            // the DecodeTable
     Xbyak::Reg64 ldx, ldx3, ldx5;  // bytes: 1, 3, 5 rows
-    Xbyak::Reg64 codes;            // the first of the two strips at the current step; kept in a local while tiles are
+    Xbyak::Reg64 codes;            // the first of the two strips (of the gate) at the current step; kept in a local while tiles are
                                    // multiplied, when it is row 0 of the next tile, as x is of this one
     Xbyak::Reg64 scales, zeros;    // of the first strip, once the segment is decoded
     Xbyak::Reg64 x_tile, x;        // a tile's row 0 at the segment's first k, and at the current k
@@ -81,10 +82,11 @@ class ScratchAvx2 final : private Emitter {
     std::uint32_t super_scales, super_offsets, tensor_scale;
     std::uint32_t super_left;  // groups of the current eight
     std::uint32_t x, panel, xsum, xsum_bytes, bias, y, ldy_bytes, columns, tall, low;
-    std::uint32_t strip_offset;                 // bytes into a panel's step: 0, or 128 for strips 2 and 3
+    std::uint32_t strip_offset;                 // bytes into a panel's step: where the first strip's codes are
     std::uint32_t x_offset, xsum_now;           // bytes to the segment's first k; sums of the current group
     std::uint32_t k_left, group_left, segment;  // steps
     std::uint32_t codes;
+    std::uint32_t up, up_bias, operands;  // of gated tiles: bytes to the same panel of the second weight
     std::uint32_t bytes;
   };
   Xbyak::RegExp local(std::uint32_t offset) const { return rsp + offset; }
@@ -93,6 +95,8 @@ class ScratchAvx2 final : private Emitter {
   void next_rows(const Xbyak::Reg64& pointer, std::uint32_t rows);
   Xbyak::RegExp row_of(const Xbyak::Reg64& base, std::uint32_t row) const;
   bool has_tensor_scale() const { return key_.epilogue.tensor_scale != ZENWOQ_TENSOR_SCALE_NONE; }
+  bool gated() const { return key_.tile.gated; }
+  void finish_strip(std::uint32_t strip);
   bool sums_wait() const { return layout_.group_steps() > kSegmentSteps; }
 
   static constexpr std::uint32_t kSegmentSteps = 16;
@@ -107,6 +111,7 @@ class ScratchAvx2 final : private Emitter {
   ParametersAvx2 parameters_;
   EpilogueAvx2 epilogue_;
   Locals local_{};
+  std::optional<EpilogueOperands> operands_;
 };
 
 }  // namespace zenwoq

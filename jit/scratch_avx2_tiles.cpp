@@ -100,11 +100,19 @@ void ScratchAvx2::multiply_steps(std::uint32_t rows, std::uint32_t strip) {
 
 void ScratchAvx2::flush_tile(std::uint32_t rows, std::uint32_t strip) {
   const std::uint32_t scale_bytes = u32(key_.format().scale_bytes()), zero_bytes = u32(key_.format().zero_bytes());
+  const bool up = gated() && strip == 1;
+  if (up) mov(r_.temp, slot(local_.up));
+  const auto parameters = [&](const Reg64& first, std::uint32_t bytes) {
+    return up ? first + r_.temp + bytes : RegExp(first) + bytes;
+  };
   for (std::uint32_t half = 0; half < kHalves; ++half) {
-    const std::uint32_t column = strip * u32(kStripColumns) + half * 8;
+    const std::uint32_t column = strip * u32(kStripColumns) + half * 8;  // in the tile
+    const std::uint32_t in_weight = up ? half * 8 : column;
     note("flush: scales of columns {} to {}", column, column + 7);
-    parameters_.load_scales(scale(), r_.scales + column * scale_bytes, local(local_.super_scales + column * 4));
-    parameters_.load_zeros(zero(), r_.zeros + column * zero_bytes, local(local_.super_offsets + column * 4));
+    parameters_.load_scales(scale(), parameters(r_.scales, in_weight * scale_bytes),
+                            local(local_.super_scales + column * 4));
+    parameters_.load_zeros(zero(), parameters(r_.zeros, in_weight * zero_bytes),
+                           local(local_.super_offsets + column * 4));
     for (std::uint32_t row = 0; row < rows; ++row) {
       const auto total = ptr[r_.totals + (row * kStrips + strip) * kRowBytes + half * kHalfBytes];
       parameters_.flush(acc(row, half), scale(), zero(), xsum(), r_.xsum + row * 4, total);
@@ -125,12 +133,16 @@ void ScratchAvx2::store_tiles(std::uint32_t rows, std::uint32_t count_slot) {
   L(again);
   label("rows of y");
   Xbyak::Label row_done;
-  for (std::uint32_t strip = 0; strip < kStrips; ++strip) {
+  for (std::uint32_t strip = 0; strip < key_.tile.walked(); ++strip) {
     const Ymm low(0), high(1);
     mov(columns, slot(local_.columns));
     if (strip > 0) {
       sub(columns, static_cast<int>(strip * kStripColumns));
       jle(row_done, T_NEAR);
+    }
+    if (key_.long_epilogue()) {
+      finish_strip(strip);
+      continue;
     }
     vmovaps(low, ptr[r_.totals + strip * kRowBytes]);
     vmovaps(high, ptr[r_.totals + strip * kRowBytes + kHalfBytes]);
@@ -145,9 +157,29 @@ void ScratchAvx2::store_tiles(std::uint32_t rows, std::uint32_t count_slot) {
   L(row_done);
   add(r_.totals, kStrips * kRowBytes);
   add(y, slot(local_.ldy_bytes));
+  operands_->next_row();
   dec(r_.tiles);
   jnz(again, T_NEAR);
   L(done);
+}
+
+// in: the registers of store_tiles.
+void ScratchAvx2::finish_strip(std::uint32_t strip) {
+  const std::uint32_t bytes = strip * u32(kStripColumns * dtype_bytes(key_.output_type));
+  epilogue_.finish({.total = r_.totals + strip * kRowBytes,
+                    .up_total = r_.totals + kRowBytes,
+                    .tensor_scale = local(local_.tensor_scale),
+                    .up_tensor_scale = local(local_.tensor_scale + kHalfBytes),
+                    .bias_slot = local(local_.bias),
+                    .up_bias_slot = local(local_.up_bias),
+                    .bias_bytes = strip * kRowBytes,
+                    .y = r_.x + bytes,
+                    .operands = operands_->registers(),
+                    .operand_bytes = bytes,
+                    .columns = r_.xsum,
+                    .count = r_.steps,
+                    .temp = r_.temp,
+                    .stage = local(local_.stage)});
 }
 
 void ScratchAvx2::next_rows(const Reg64& pointer, std::uint32_t rows) {

@@ -29,6 +29,7 @@ struct Case {
   std::size_t rows, tall, low, panels, columns, x_shift, y_shift, x_gap, y_gap;
   unsigned mxcsr;
   bool nasty;
+  bool in_place;  // the last residual is y itself
 };
 
 Habits random_habits(Rng& rng) {
@@ -42,6 +43,17 @@ Habits random_habits(Rng& rng) {
   return habits;
 }
 
+// Half of them short: as a linear without epilogue has them.
+Epilogue random_epilogue(Rng& rng, bool gated) {
+  Epilogue epilogue;
+  epilogue.tensor_scale = static_cast<zenwoq_tensor_scale_kind>(rng() % 2 ? 0 : rng() % 3);
+  epilogue.bias = rng() % 2;
+  if (gated || rng() % 2) epilogue.activation = static_cast<zenwoq_activation>(rng() % (gated ? 6 : 5));
+  if (!gated && rng() % 4 == 0) epilogue.factor = true;
+  if (!gated && rng() % 4 == 0) epilogue.residuals = static_cast<std::uint8_t>(rng() % 3);
+  return epilogue;
+}
+
 // Any key of the tier; the weight that goes with it decides whether codes may be integers.
 Case random_case(Rng& rng, zenwoq_tier tier) {
   constexpr std::uint32_t kStrips[] = {1, 2, 4, 8};
@@ -49,7 +61,8 @@ Case random_case(Rng& rng, zenwoq_tier tier) {
   do {
     c.key.tier = tier;
     c.key.codes = static_cast<Codes>(rng() % 2);
-    c.key.tile = {static_cast<std::uint32_t>(pick(rng, 1, kMaxTileRows)), kStrips[rng() % 4], rng() % 2 == 0};
+    c.key.tile = {static_cast<std::uint32_t>(pick(rng, 1, kMaxTileRows)), kStrips[rng() % 4], rng() % 2 == 0,
+                  rng() % 4 == 0};
     c.key.k = rng() % 4 == 0 ? pick(rng, 1024, 1600) : pick(rng, 1, 300);
     c.key.group = rng() % 4 == 0 ? c.key.k : 8 * (rng() % 4 == 0 ? pick(rng, 1, 128) : pick(rng, 1, 16));
     if (c.key.group > c.key.k) c.key.group = c.key.k;
@@ -61,9 +74,8 @@ Case random_case(Rng& rng, zenwoq_tier tier) {
       c.key.group = 8 * pick(rng, 1, rng() % 8 == 0 ? 40 : 6);
       c.key.k = fitting_k(format, c.key.k, c.key.group);
     }
-    c.key.epilogue.tensor_scale = static_cast<zenwoq_tensor_scale_kind>(rng() % 2 ? 0 : rng() % 3);
     c.key.output_type = rng() % 2 ? ZENWOQ_F32 : ZENWOQ_BF16;
-    c.key.epilogue.bias = rng() % 2;
+    c.key.epilogue = random_epilogue(rng, c.key.tile.gated);
     c.key.habits =
         tier == ZENWOQ_TIER_AVX512BF16 ? random_habits(rng) : Habits{.prefetch = random_habits(rng).prefetch};
   } while (!why_not(c.key).empty());
@@ -80,6 +92,7 @@ Case random_case(Rng& rng, zenwoq_tier tier) {
   c.y_gap = rng() % 3 == 0 ? rng() % 40 : 0;
   c.mxcsr = kCallerMxcsr[rng() % std::size(kCallerMxcsr)];
   c.nasty = rng() % 2;
+  c.in_place = rng() % 2;
   return c;
 }
 
@@ -93,15 +106,19 @@ class Operands {
         ldy_((c.columns + c.y_gap) * dtype_bytes(c.key.output_type)),
         y_row_(c.columns * dtype_bytes(c.key.output_type)),
         weight_(random_weight(rng, c)),
+        up_weight_(random_weight_with_table(rng, c, weight_)),
         x_((rows_ - 1) * ldx_ + c.key.k * 2 + c.x_shift, 0xFF),
         xsum_(c.key.groups() * rows_ * 4),
         bias_(c.panels * 64 * 4),
+        up_bias_(c.panels * 64 * 4),
         y_((rows_ - 1) * ldy_ + y_row_ + c.y_shift),
         expected_(y_.size()) {
     if (!make_header(weight_.desc(), &view_.header).ok()) std::abort();
     packed_ = std::make_unique<GuardBuffer>(view_.header.total_bytes);
     if (!pack_rows(view_.header, weight_.source(), 0, c.columns, packed_->data()).ok()) std::abort();
     view_.base = packed_->data();
+    up_packed_ = std::make_unique<GuardBuffer>(view_.header.total_bytes);
+    if (!pack_rows(view_.header, up_weight_.source(), 0, c.columns, up_packed_->data()).ok()) std::abort();
     layer_ = std::make_unique<Layer>(view_, ZENWOQ_F32, nullptr, nullptr);
     fill(rng, c);
     make_kernel_x(c.key.k);
@@ -117,8 +134,14 @@ class Operands {
              .table = &layer_->table,
              .tall_tiles = c.tall,
              .low_tiles = c.low,
-             .tensor_scale = bf16_to_f32(random_bf16(rng, false))};
-    for (GuardBuffer* read_only : {packed_.get(), &x_, &xsum_, &bias_}) read_only->make_read_only();
+             .tensor_scale = bf16_to_f32(random_bf16(rng, false)),
+             .up_tensor_scale = bf16_to_f32(random_bf16(rng, false)),
+             .up_panels = up_packed_->data() + kHeaderBytes,
+             .up_bias = reinterpret_cast<const float*>(up_bias_.data())};
+    make_operands(rng, c);
+    for (GuardBuffer* read_only : {packed_.get(), up_packed_.get(), &x_, &xsum_, &bias_, &up_bias_}) {
+      read_only->make_read_only();
+    }
   }
 
   // What the kernel is given: the same rows, in the form that its tier takes.
@@ -132,13 +155,19 @@ class Operands {
   std::vector<emulator::Range> ranges() {
     std::vector<emulator::Range> result = {{view_.base, view_.header.total_bytes, false, "packed weight"},
                                            {xsum_.data(), xsum_.size(), false, "xsum"},
+                                           {up_packed_->data(), up_packed_->size(), false, "second weight"},
                                            {bias_.data(), bias_.size(), false, "bias"},
+                                           {up_bias_.data(), up_bias_.size(), false, "bias of up"},
                                            {args_.table, sizeof *args_.table, false, "table"}};
     for (std::size_t r = 0; r < rows_; ++r) {
       const auto* x = static_cast<const std::uint8_t*>(kernel_args().x);
       const std::size_t x_bytes = kernel_type_ == ZENWOQ_F32 ? completed_ * 4 : view_.header.k * 2;
       result.push_back({x + r * kernel_args().ldx_bytes, x_bytes, false, fmt::format("x row {}", r)});
       result.push_back({y_.data() + r * ldy_, y_row_, true, fmt::format("y row {}", r)});
+      for (std::size_t i = 0; i < operands_.size(); ++i) {
+        const std::uint8_t* row = operands_[i]->data() + r * operand_ld(i);
+        result.push_back({row, y_row_, false, fmt::format("matrix {} row {}", i, r)});
+      }
     }
     return result;
   }
@@ -146,6 +175,7 @@ class Operands {
   void compute_expected(const KernelKey& key) {
     GemmArgs args = args_;
     args.y = expected_.data();
+    if (args.residual[in_place_] == y_.data()) args.residual[in_place_] = expected_.data();
     reference_gemm_avx2_fma(key, rows_, args);
   }
 
@@ -173,14 +203,58 @@ class Operands {
         std::memcpy(x_.data() + r * ldx_ + k * 2, &bits, 2);
       }
     }
-    for (std::size_t i = 0; i < bias_.size(); i += 4) {
-      // Also a NaN whose payload is all ones: rounded like a number it would become -0.
-      const bool full_nan = c.nasty && rng() % 32 == 0;
-      const float value = full_nan ? std::bit_cast<float>(0x7FFFFFFFu) : bf16_to_f32(random_bf16(rng, c.nasty));
-      std::memcpy(bias_.data() + i, &value, 4);
+    for (GuardBuffer* bias : {&bias_, &up_bias_}) {
+      for (std::size_t i = 0; i < bias->size(); i += 4) {
+        // Also a NaN whose payload is all ones: rounded like a number it would become -0.
+        const bool full_nan = c.nasty && rng() % 32 == 0;
+        const float value = full_nan ? std::bit_cast<float>(0x7FFFFFFFu) : bf16_to_f32(random_bf16(rng, c.nasty));
+        std::memcpy(bias->data() + i, &value, 4);
+      }
     }
     sum_groups(ZENWOQ_BF16, x_.data(), ldx_, rows_, c.key.k, c.key.group, reinterpret_cast<float*>(xsum_.data()),
                rows_);
+  }
+
+  std::size_t operand_ld(std::size_t i) const { return ldy_ + 8 * i; }
+
+  // Matrices that the epilogue reads, each with rows of its own length; one of them may be y, which then has values.
+  void make_operands(Rng& rng, const Case& c) {
+    const auto fill = [&](std::uint8_t* rows, std::size_t ld) {
+      for (std::size_t r = 0; r < rows_; ++r) {
+        for (std::size_t i = 0; i < c.columns; ++i) {
+          const std::uint16_t bits = random_bf16(rng, c.nasty);
+          const float value = bf16_to_f32(bits);
+          std::uint8_t* to = rows + r * ld + i * dtype_bytes(c.key.output_type);
+          c.key.output_type == ZENWOQ_F32 ? std::memcpy(to, &value, 4) : std::memcpy(to, &bits, 2);
+        }
+      }
+    };
+    const auto add = [&](const void** data, std::uint64_t* row_bytes) {
+      const std::size_t ld = operand_ld(operands_.size());
+      operands_.push_back(std::make_unique<GuardBuffer>((rows_ - 1) * ld + y_row_));
+      fill(operands_.back()->data(), ld);
+      operands_.back()->make_read_only();
+      *data = operands_.back()->data();
+      *row_bytes = ld;
+    };
+    if (c.key.epilogue.factor) add(&args_.factor, &args_.factor_bytes);
+    for (std::size_t i = 0; i < c.key.epilogue.residuals; ++i) {
+      if (i + 1 == c.key.epilogue.residuals && c.in_place) {
+        in_place_ = i;
+        fill(y_.data(), ldy_);
+        std::memcpy(expected_.data(), y_.data(), y_.size());
+        args_.residual[i] = y_.data();
+        args_.residual_bytes[i] = ldy_;
+      } else {
+        add(&args_.residual[i], &args_.residual_bytes[i]);
+      }
+    }
+  }
+
+  static RandomWeight random_weight_with_table(Rng& rng, const Case& c, const RandomWeight& of) {
+    RandomWeight weight = random_weight(rng, c);
+    weight.table = of.table;
+    return weight;
   }
 
   static RandomWeight random_weight(Rng& rng, const Case& c) {
@@ -210,10 +284,12 @@ class Operands {
   const std::size_t rows_;
   const zenwoq_dtype kernel_type_;
   const std::size_t ldx_, ldy_, y_row_;
-  const RandomWeight weight_;
-  GuardBuffer x_, xsum_, bias_, y_, expected_;
+  const RandomWeight weight_, up_weight_;
+  GuardBuffer x_, xsum_, bias_, up_bias_, y_, expected_;
   PackedView view_{};
-  std::unique_ptr<GuardBuffer> packed_;
+  std::unique_ptr<GuardBuffer> packed_, up_packed_;
+  std::vector<std::unique_ptr<GuardBuffer>> operands_;
+  std::size_t in_place_ = 0;
   std::unique_ptr<Layer> layer_;
   std::unique_ptr<GuardBuffer> kernel_x_;
   std::size_t completed_ = 0, kernel_ldx_ = 0;

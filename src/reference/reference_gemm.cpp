@@ -9,6 +9,7 @@
 
 #include "jit/mxcsr.h"
 #include "jit/number.h"
+#include "src/reference/activation.h"
 #include "src/reference/reference.h"
 
 namespace zenwoq {
@@ -122,6 +123,11 @@ void flush(const KernelKey& key, const PanelLayout& layout, const std::uint8_t* 
   }
 }
 
+// A value of a matrix that has the type of y.
+float load_operand(const KernelKey& key, const void* rows, std::uint64_t row_bytes, std::uint64_t row, std::uint64_t column) {
+  return load_as_f32(key.output_type, static_cast<const unsigned char*>(rows) + row * row_bytes, column);
+}
+
 float with_tensor_scale(const KernelKey& key, float tensor_scale, float total) {
   switch (key.epilogue.tensor_scale) {
     case ZENWOQ_TENSOR_SCALE_TIMES: return total * tensor_scale;
@@ -130,16 +136,42 @@ float with_tensor_scale(const KernelKey& key, float tensor_scale, float total) {
   }
 }
 
-void store(const KernelKey& key, float tensor_scale, const float* total, const float* bias, std::uint64_t columns,
-           unsigned char* y) {
+// From the totals of a row to its values before rounding: tensor scale, bias.
+float product(const KernelKey& key, float tensor_scale, float total, const float* bias, std::uint64_t column) {
+  const float scaled = with_tensor_scale(key, tensor_scale, total);
+  return key.epilogue.bias ? scaled + bias[column] : scaled;
+}
+
+// y of one row and column. totals: of it, and of the second weight where the tile is gated.
+float finish(const KernelKey& key, const GemmArgs& args, std::uint64_t row, std::uint64_t column, float total,
+             float up_total) {
+  const Epilogue& epilogue = key.epilogue;
+  float value = product(key, args.tensor_scale, total, args.bias, column);
+  if (key.tile.gated) {
+    const float up = product(key, args.up_tensor_scale, up_total, args.up_bias, column);
+    if (epilogue.activation == ZENWOQ_ACTIVATION_SWIGLU_OAI) return swiglu_oai(value, up);
+    return activate(epilogue.activation, value) * up;
+  }
+  value = activate(epilogue.activation, value);
+  if (epilogue.factor) value *= load_operand(key, args.factor, args.factor_bytes, row, column);
+  for (std::uint64_t i = 0; i < epilogue.residuals; ++i) {
+    value += load_operand(key, args.residual[i], args.residual_bytes[i], row, column);
+  }
+  return value;
+}
+
+// Columns [begin, begin + columns) of a row, from the panel's totals.
+void store(const KernelKey& key, const GemmArgs& args, std::uint64_t row, std::uint64_t begin, std::uint64_t columns,
+           const float* totals, const float* up_totals) {
+  unsigned char* y = static_cast<unsigned char*>(args.y) + row * args.ldy_bytes;
   for (std::uint64_t c = 0; c < columns; ++c) {
-    const float scaled = with_tensor_scale(key, tensor_scale, total[c]);
-    const float value = key.epilogue.bias ? scaled + bias[c] : scaled;
+    const std::uint64_t column = begin + c;
+    const float value = finish(key, args, row, column, totals[c], key.tile.gated ? up_totals[c] : 0.0f);
     if (key.output_type == ZENWOQ_F32) {
-      std::memcpy(y + c * 4, &value, 4);
+      std::memcpy(y + column * 4, &value, 4);
     } else {
       const std::uint16_t rounded = f32_to_bf16(value);
-      std::memcpy(y + c * 2, &rounded, 2);
+      std::memcpy(y + column * 2, &rounded, 2);
     }
   }
 }
@@ -176,22 +208,24 @@ __attribute__((noinline))  // keeps every FP operation inside the MXCSR scope of
 void all_panels(const KernelKey& key, std::uint64_t rows, const GemmArgs& args) {
   const Values values = read_values(*args.table);
   const std::uint64_t panel_bytes = key.layout().bytes();
-  const std::uint64_t y_bytes = dtype_bytes(key.output_type);
-  Tile64 totals;
+  Tile64 totals, up_totals;
   for (std::uint64_t panel = 0; panel * kColumns < args.columns; ++panel) {
-    const std::uint64_t columns = smaller(kColumns, args.columns - panel * kColumns);
+    const std::uint64_t begin = panel * kColumns;
     for (std::uint64_t row = 0; row < rows; row += kBlockRows) {
       const std::uint64_t block = smaller(kBlockRows, rows - row);
       GemmArgs part = args;
-      part.panels += panel * panel_bytes;
       if (key.zero_kind != ZENWOQ_ZERO_NONE) {
         part.xsum = reinterpret_cast<const float*>(reinterpret_cast<const unsigned char*>(args.xsum) + row * 4);
       }
       part.x = static_cast<const unsigned char*>(args.x) + row * args.ldx_bytes;
+      part.panels = args.panels + panel * panel_bytes;
       panel_block(key, block, part, values, &totals);
+      if (key.tile.gated) {
+        part.panels = args.up_panels + panel * panel_bytes;
+        panel_block(key, block, part, values, &up_totals);
+      }
       for (std::uint64_t r = 0; r < block; ++r) {
-        store(key, args.tensor_scale, totals.value[r], key.epilogue.bias ? args.bias + panel * kColumns : nullptr,
-              columns, static_cast<unsigned char*>(args.y) + (row + r) * args.ldy_bytes + panel * kColumns * y_bytes);
+        store(key, args, row + r, begin, smaller(kColumns, args.columns - begin), totals.value[r], up_totals.value[r]);
       }
     }
   }

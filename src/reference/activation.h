@@ -1,0 +1,92 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The activation functions of the contract, one value at a time. To be called with flush-to-zero, denormals-are-zero
+// and round to nearest set (MxcsrScope). Without branches, so that loops over them are vectorised.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <iterator>
+
+#include "jit/activation.h"
+#include "jit/panel_layout.h"
+#include "zenwoq/zenwoq.h"
+
+namespace zenwoq {
+
+// b where either is NaN, as in vminps and vmaxps.
+ZENWOQ_INLINE inline float smaller_or_second(float a, float b) { return a < b ? a : b; }
+ZENWOQ_INLINE inline float larger_or_second(float a, float b) { return a > b ? a : b; }
+
+// v / (1 + 2^-(c (w + w_low))), c being v or what stands for it where it is large; +0 below -limit.
+ZENWOQ_INLINE inline float times_sigmoid(float v, float c, float w, float w_low, float limit) {
+  using namespace activation_constants;
+  const float rounded = __builtin_fmaf(-c, w, kRound);
+  const float n = rounded - kRound;
+  const float scale = std::bit_cast<float>(std::bit_cast<std::uint32_t>(rounded) << kExponentShift);  // 2^n
+  const float r = __builtin_fmaf(-c, w_low, __builtin_fmaf(-c, w, -n));
+  float power = kPower[5];
+  for (int i = 4; i >= 0; --i) power = __builtin_fmaf(r, power, kPower[i]);
+  const float result = v / __builtin_fmaf(r * scale, power, scale + 1.0f);
+  return v < -limit ? 0.0f : result;
+}
+
+ZENWOQ_INLINE inline float silu(float v) {
+  constexpr auto s = activation_constants::kSilu;
+  return times_sigmoid(v, smaller_or_second(v, s.limit), s.w, s.w_low, s.limit);
+}
+
+ZENWOQ_INLINE inline float gelu_tanh(float v) {
+  using namespace activation_constants;
+  const float c = smaller_or_second(v, kGeluTanhLimit);
+  const float square = c * c;
+  const float square_low = __builtin_fmaf(c, c, -square);
+  const float w = __builtin_fmaf(square, kGeluTanhCube, kGeluSlope);
+  float w_low = __builtin_fmaf(square, kGeluTanhCube, kGeluSlope - w);
+  w_low = __builtin_fmaf(square_low, kGeluTanhCube, w_low);
+  return times_sigmoid(v, c, w, w_low, kGeluTanhLimit);
+}
+
+ZENWOQ_INLINE inline float gelu(float v) {
+  using namespace activation_constants;
+  const float c = smaller_or_second(v, kGeluLimit);
+  const float square = c * c;
+  const float square_low = __builtin_fmaf(c, c, -square);
+  float rest = kGelu[std::size(kGelu) - 1];
+  for (int i = static_cast<int>(std::size(kGelu)) - 2; i >= 1; --i) rest = __builtin_fmaf(square, rest, kGelu[i]);
+  const float cube = __builtin_fmaf(square, rest, kGelu[0]);
+  const float cube_low = __builtin_fmaf(square, rest, kGelu[0] - cube);
+  const float w = __builtin_fmaf(square, cube, kGeluSlope);
+  float w_low = __builtin_fmaf(square, cube, kGeluSlope - w);
+  w_low = __builtin_fmaf(square_low, kGeluSquareSlope, w_low);
+  w_low = __builtin_fmaf(square, cube_low, w_low);
+  return times_sigmoid(v, c, w, w_low, kGeluLimit);
+}
+
+// A denormal is 0, as vmaxps takes it: a comparison and a choice would let one through.
+ZENWOQ_INLINE inline float relu(float v) {
+  const auto bits = std::bit_cast<std::uint32_t>(v);
+  const float flushed = std::bit_cast<float>((bits & 0x7F800000u) == 0 ? bits & 0x80000000u : bits);
+  return larger_or_second(0.0f, flushed);
+}
+
+// Any but SWIGLU_OAI, which takes a pair.
+ZENWOQ_INLINE inline float activate(zenwoq_activation activation, float v) {
+  switch (activation) {
+    case ZENWOQ_ACTIVATION_RELU: return relu(v);
+    case ZENWOQ_ACTIVATION_SILU: return silu(v);
+    case ZENWOQ_ACTIVATION_GELU: return gelu(v);
+    case ZENWOQ_ACTIVATION_GELU_TANH: return gelu_tanh(v);
+    default: return v;
+  }
+}
+
+ZENWOQ_INLINE inline float swiglu_oai(float gate, float up) {
+  using namespace activation_constants;
+  const float g = smaller_or_second(kOaiLimit, gate);
+  const float u = smaller_or_second(kOaiLimit, larger_or_second(-kOaiLimit, up));
+  return times_sigmoid(g, g, kSwigluOai.w, kSwigluOai.w_low, kSwigluOai.limit) * (u + 1.0f);
+}
+
+}  // namespace zenwoq
