@@ -20,7 +20,7 @@ namespace {
 constexpr std::size_t kYmmBytes = 32;
 constexpr std::uint8_t kNotLess = 5;  // of vcmpps: true for NaN
 
-constexpr const char* kPowerText[] = {"ln(2): 2^r, r^1", "2^r, r^2", "2^r, r^3", "2^r, r^4", "2^r, r^5", "2^r, r^6"};
+constexpr const char* kPowerText[] = {"2^-r: r", "2^-r: r^2", "2^-r: r^3", "2^-r: r^4", "2^-r: r^5", "2^-r: r^6"};
 constexpr const char* kGeluText[] = {"gelu: v^3",  "gelu: v^5",  "gelu: v^7",  "gelu: v^9",
                                      "gelu: v^11", "gelu: v^13", "gelu: v^15", "gelu: v^17",
                                      "gelu: v^19", "gelu: v^21", "gelu: v^23", "gelu: v^25"};
@@ -34,7 +34,7 @@ struct ActivationMath::Registers {
   const Xmm& number() const { return temps_[0]; }  // of what comes before the polynomials
   // scope polynomials
   const Xmm& square() const { return temps_[0]; }
-  const Xmm& square_low() const { return temps_[1]; }
+  const Xmm& square_excess() const { return temps_[1]; }
   const Xmm& rest() const { return temps_[4]; }  // of gelu's polynomial after its first term; gone before w
   const Xmm& cube() const { return temps_[6]; }
   const Xmm& cube_low() const { return temps_[2]; }
@@ -45,7 +45,7 @@ struct ActivationMath::Registers {
   // scope times_sigmoid
   const Xmm& scale() const { return temps_[0]; }      // 2^n, then the mask
   const Xmm& remainder() const { return temps_[1]; }  // r, then the denominator
-  const Xmm& power() const { return temps_[2]; }      // (2^r - 1) / r
+  const Xmm& power() const { return temps_[2]; }      // (2^-r - 1) / r
 
  private:
   const std::span<const Xmm> temps_;
@@ -105,7 +105,7 @@ void ActivationMath::gelu_tanh(const Xmm& v, const Registers& r) {
   limit_and_square(v, kGeluTanhLimit, r);
   const auto cube = operand(kGeluTanhCube, "gelu with tanh: v^3");
   sum_of_two(r.w(), r.w_low(), r.square(), cube, kGeluSlope, "gelu: v");
-  e_.vfmadd231ps(r.w_low(), r.square_low(), cube);
+  e_.vfnmadd231ps(r.w_low(), r.square_excess(), cube);
   times_sigmoid(v, r.limited(), r.w(), r.w_low(), kGeluTanhLimit, r);
 }
 
@@ -119,7 +119,7 @@ void ActivationMath::gelu(const Xmm& v, const Registers& r) {
   }
   sum_of_two(r.cube(), r.cube_low(), r.square(), r.rest(), kGelu[0], kGeluText[0]);
   sum_of_two(r.w(), r.w_low(), r.square(), r.cube(), kGeluSlope, "gelu: v");
-  e_.vfmadd231ps(r.w_low(), r.square_low(), operand(kGeluSquareSlope, "gelu: slope over v^2"));
+  e_.vfnmadd231ps(r.w_low(), r.square_excess(), operand(kGeluSquareSlope, "gelu: slope over v^2"));
   e_.vfmadd231ps(r.w_low(), r.square(), r.cube_low());
   times_sigmoid(v, r.limited(), r.w(), r.w_low(), kGeluLimit, r);
 }
@@ -128,8 +128,8 @@ void ActivationMath::gelu(const Xmm& v, const Registers& r) {
 void ActivationMath::limit_and_square(const Xmm& v, float limit, const Registers& r) {
   e_.vminps(r.limited(), v, operand(limit, "gelu: limit"));
   e_.vmulps(r.square(), r.limited(), r.limited());
-  e_.vmovaps(r.square_low(), r.square());
-  e_.vfmsub231ps(r.square_low(), r.limited(), r.limited());
+  e_.vmovaps(r.square_excess(), r.square());
+  e_.vfnmadd231ps(r.square_excess(), r.limited(), r.limited());
 }
 
 void ActivationMath::sum_of_two(const Xmm& high, const Xmm& low, const Xmm& a, const Operand& b, float number,
@@ -141,7 +141,7 @@ void ActivationMath::sum_of_two(const Xmm& high, const Xmm& low, const Xmm& a, c
   e_.vfmadd231ps(low, a, b);
 }
 
-// v / (1 + 2^n 2^r) with n + r = -c (w + w_low); 1 + 2^n is exact where it matters, so that only one rounding is left
+// v / (1 + 2^n 2^-r) with n - r = -c (w + w_low); 1 + 2^n is exact where it matters, so that only one rounding is left
 // of the sum.
 void ActivationMath::times_sigmoid(const Xmm& v, const Xmm& c, const Operand& w, const Operand& w_low, float limit,
                                    const Registers& r) {
@@ -150,8 +150,8 @@ void ActivationMath::times_sigmoid(const Xmm& v, const Xmm& c, const Operand& w,
   e_.vfnmadd231ps(r.scale(), c, w);
   e_.vsubps(r.remainder(), r.scale(), round);
   e_.vpslld(r.scale(), r.scale(), kExponentShift);
-  e_.vfnmsub231ps(r.remainder(), c, w);
-  e_.vfnmadd231ps(r.remainder(), c, w_low);
+  e_.vfmadd231ps(r.remainder(), c, w);
+  e_.vfmadd231ps(r.remainder(), c, w_low);
   constexpr std::size_t kLast = std::size(kPower) - 1;
   load(r.power(), kPower[kLast], kPowerText[kLast]);
   for (std::size_t i = kLast; i-- > 0;) {

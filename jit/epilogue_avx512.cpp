@@ -60,7 +60,9 @@ void EpilogueAvx512::load_operand(const Zmm& to, const Xbyak::RegExp& from) {
   if (key_.output_type == ZENWOQ_F32) {
     e_.vmovups(to | e_.k1 | e_.T_z, e_.ptr[from]);
   } else {
-    e_.vpmovzxwd(to | e_.k1 | e_.T_z, e_.ptr[from]);
+    const Xbyak::Ymm half(to.getIdx());
+    e_.vmovdqu16(half | e_.k1 | e_.T_z, e_.ptr[from]);
+    e_.vpmovzxwd(to, half);
     e_.vpslld(to, to, 16);
   }
 }

@@ -39,7 +39,7 @@ GemmAvx512::GemmAvx512(const KernelKey& key, std::uint8_t* buffer, std::size_t c
            {.x_bytes = kXBytes,
             .products_per_step = key.tile.rows * key.tile.strips * kPairs,
             .totals_in_memory = Avx512Registers(key).totals_in_memory(),
-            .up = rdi},
+            .up = Xbyak::util::rdi},
            buffer, capacity, notes),
       v_(key),
       epilogue_(*this, key_, v_.free_in_epilogue()) {}

@@ -25,7 +25,7 @@ ZENWOQ_INLINE inline float times_sigmoid(float v, float c, float w, float w_low,
   const float rounded = __builtin_fmaf(-c, w, kRound);
   const float n = rounded - kRound;
   const float scale = std::bit_cast<float>(std::bit_cast<std::uint32_t>(rounded) << kExponentShift);  // 2^n
-  const float r = __builtin_fmaf(-c, w_low, __builtin_fmaf(-c, w, -n));
+  const float r = __builtin_fmaf(c, w_low, __builtin_fmaf(c, w, n));
   float power = kPower[5];
   for (int i = 4; i >= 0; --i) power = __builtin_fmaf(r, power, kPower[i]);
   const float result = v / __builtin_fmaf(r * scale, power, scale + 1.0f);
@@ -41,10 +41,10 @@ ZENWOQ_INLINE inline float gelu_tanh(float v) {
   using namespace activation_constants;
   const float c = smaller_or_second(v, kGeluTanhLimit);
   const float square = c * c;
-  const float square_low = __builtin_fmaf(c, c, -square);
+  const float square_excess = __builtin_fmaf(-c, c, square);
   const float w = __builtin_fmaf(square, kGeluTanhCube, kGeluSlope);
   float w_low = __builtin_fmaf(square, kGeluTanhCube, kGeluSlope - w);
-  w_low = __builtin_fmaf(square_low, kGeluTanhCube, w_low);
+  w_low = __builtin_fmaf(-square_excess, kGeluTanhCube, w_low);
   return times_sigmoid(v, c, w, w_low, kGeluTanhLimit);
 }
 
@@ -52,14 +52,14 @@ ZENWOQ_INLINE inline float gelu(float v) {
   using namespace activation_constants;
   const float c = smaller_or_second(v, kGeluLimit);
   const float square = c * c;
-  const float square_low = __builtin_fmaf(c, c, -square);
+  const float square_excess = __builtin_fmaf(-c, c, square);
   float rest = kGelu[std::size(kGelu) - 1];
   for (int i = static_cast<int>(std::size(kGelu)) - 2; i >= 1; --i) rest = __builtin_fmaf(square, rest, kGelu[i]);
   const float cube = __builtin_fmaf(square, rest, kGelu[0]);
   const float cube_low = __builtin_fmaf(square, rest, kGelu[0] - cube);
   const float w = __builtin_fmaf(square, cube, kGeluSlope);
   float w_low = __builtin_fmaf(square, cube, kGeluSlope - w);
-  w_low = __builtin_fmaf(square_low, kGeluSquareSlope, w_low);
+  w_low = __builtin_fmaf(-square_excess, kGeluSquareSlope, w_low);
   w_low = __builtin_fmaf(square, cube_low, w_low);
   return times_sigmoid(v, c, w, w_low, kGeluLimit);
 }

@@ -100,6 +100,28 @@ void from_f16(const Op&, const Sources& s, Vec& out) {
   }
 }
 
+F not_less(F a, F b) { return _mm256_cmp_ps(a, b, _CMP_NLT_US); }
+
+// The EVEX form: one bit of a mask register for each lane.
+void run_compare_to_mask(Cpu& cpu, const Op& op) {
+  Vec temporary;
+  const Vec &a = fetch(cpu, op, 1, temporary), &b = fetch(cpu, op, 2, temporary);
+  std::uint64_t bits = 0;
+  for (int h = 0; h < 2; ++h) {
+    const F result = not_less(load_half<F>(a, h), load_half<F>(b, h));
+    bits |= static_cast<std::uint64_t>(_mm256_movemask_ps(result)) << (8 * h);
+  }
+  cpu.k[op.operand[0].index] = bits & ((std::uint64_t{1} << active_lanes<float>(op)) - 1);
+}
+
+// Only "not less than", which is true for NaN.
+bool bind_compare(Op& op, const Entry& entry) {
+  if (op.immediate != _CMP_NLT_US || op.mask != 0) return false;
+  bind_plain(op, entry);
+  if (op.evex) op.run = run_float<run_compare_to_mask>;
+  return true;
+}
+
 #define SHIFT(mnemonic, element, intrinsic) \
   shift(ZYDIS_MNEMONIC_##mnemonic, element, [](I a, C n) { return intrinsic(a, n); })
 #define FLOAT_TWO(mnemonic, intrinsic) halves<F>(ZYDIS_MNEMONIC_##mnemonic, 4, [](F a, F b) { return intrinsic(a, b); })
@@ -136,6 +158,7 @@ std::vector<Entry> float_rows() {
       halves<F>(M(VFMADD213PS), 4, [](F d, F a, F b) { return _mm256_fmadd_ps(a, d, b); }),
       halves<F>(M(VFMADD231PS), 4, [](F d, F a, F b) { return _mm256_fmadd_ps(a, b, d); }),
       halves<F>(M(VFNMADD231PS), 4, [](F d, F a, F b) { return _mm256_fnmadd_ps(a, b, d); }),
+      halves<F>(M(VCMPPS), 4, [](F a, F b) { return not_less(a, b); }, bind_compare),
       {M(VROUNDPS), bind_plain, run_float<run_vector>, round_floats, 4},
       row(M(VCVTPH2PS), 4, from_f16),
       halves<F>(M(VCVTDQ2PS), 4, [](F a) { return _mm256_cvtepi32_ps(_mm256_castps_si256(a)); }),
