@@ -5,6 +5,8 @@
 // Thread counts of the same M are neighbours in time, because they are compared.
 #include "bench/cases.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <stdexcept>
 
@@ -47,6 +49,11 @@ void check_format(const Format& format) {
 
 }  // namespace
 
+std::string LinearCase::name() const {
+  const bool plain = std::string_view(epilogue.name) == kEpilogues[0].name;
+  return fmt::format("linear/{}/m{}/t{}{}{}", format.name(), m, threads, plain ? "" : "/", plain ? "" : epilogue.name);
+}
+
 std::vector<LinearCase> make_cases(const CaseRequest& request) {
   const Suite& suite = request.suite.empty() ? kDefault : suites().at(request.suite);
   std::vector<LinearCase> cases;
@@ -60,7 +67,9 @@ std::vector<LinearCase> make_cases(const CaseRequest& request) {
           format.set_table(table);
           check_format(format);
           for (const std::size_t m : rows) {
-            for (const unsigned t : threads) cases.push_back({format, m, t});
+            for (const unsigned t : threads) {
+              for (const std::size_t i : request.epilogues) cases.push_back({format, m, t, kEpilogues[i]});
+            }
           }
         }
       }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <iterator>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -13,10 +14,38 @@
 
 namespace zenwoq::bench {
 
+// What is done to a product before it is stored. Gated: the weight's halves are gate and up, so that bytes and products
+// are those of the plain row.
+struct BenchEpilogue {
+  const char* name;  // "" for none; parts as in the names of kernels
+  zenwoq_activation activation = ZENWOQ_ACTIVATION_NONE;
+  bool gated = false;
+  unsigned factors = 0, residuals = 0;
+};
+inline constexpr BenchEpilogue kEpilogues[] = {
+    {"none"},
+    {"relu", ZENWOQ_ACTIVATION_RELU},
+    {"silu", ZENWOQ_ACTIVATION_SILU},
+    {"gelu", ZENWOQ_ACTIVATION_GELU},
+    {"gelutanh", ZENWOQ_ACTIVATION_GELU_TANH},
+    {"add", ZENWOQ_ACTIVATION_NONE, false, 0, 1},
+    {"add2", ZENWOQ_ACTIVATION_NONE, false, 0, 2},
+    {"mul", ZENWOQ_ACTIVATION_NONE, false, 1, 0},
+    {"mul_add", ZENWOQ_ACTIVATION_NONE, false, 1, 1},
+    {"silu_mul", ZENWOQ_ACTIVATION_SILU, false, 1, 0},
+    {"gu_silu", ZENWOQ_ACTIVATION_SILU, true},
+    {"gu_gelu", ZENWOQ_ACTIVATION_GELU, true},
+    {"gu_gelutanh", ZENWOQ_ACTIVATION_GELU_TANH, true},
+    {"gu_swigluoai", ZENWOQ_ACTIVATION_SWIGLU_OAI, true},
+};
+
 struct LinearCase {
   Format format;
   std::size_t m = 1;
   unsigned threads = 1;
+  BenchEpilogue epilogue = kEpilogues[0];
+
+  std::string name() const;  // "linear/4096x4096/g128/sbf16/z0/m16/t1", then "/gu_silu"
 };
 
 // What the command line asks for; an empty list stands for the default. Names are those of models.h.
@@ -29,6 +58,7 @@ struct CaseRequest {
   std::vector<zenwoq_dtype> scales = {ZENWOQ_BF16};
   std::vector<zenwoq_zero_kind> zeros = {ZENWOQ_ZERO_NONE};
   std::vector<Table> tables = {Table::integer};
+  std::vector<std::size_t> epilogues = {0};  // of kEpilogues
 };
 
 // Throws std::invalid_argument with a message for the user.

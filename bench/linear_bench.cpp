@@ -15,11 +15,19 @@ namespace {
 // A layer for each copy of the weights, its kernels generated, and operands for a run.
 class Layers {
  public:
-  Layers(Session& session, const LinearCase& c) : x_(random_activations(c.m * c.format.k)), y_(c.m * c.format.n) {
+  Layers(Session& session, const LinearCase& c)
+      : x_(random_activations(c.m * c.format.k)), y_(c.m * c.format.n), operand_(y_.size(), 1.0f) {
+    const BenchEpilogue& epilogue = c.epilogue;
+    zenwoq_linear_desc desc;
+    zenwoq_linear_desc_init(&desc);
+    desc.activation = epilogue.activation;
+    desc.halves = epilogue.gated;
+    desc.factors = epilogue.factors;
+    desc.residuals = epilogue.residuals;
     const ColdWeights& weights = session.weights(c.format);
     bytes_per_weight_ = static_cast<double>(weights.buffers()[0].size()) / static_cast<double>(c.format.n * c.format.k);
     for (const WeightHandle& copy : weights.copies()) {
-      layers_.push_back(tools::make_linear(session.context(c.threads), copy.get()));
+      layers_.push_back(tools::make_linear(session.context(c.threads), copy.get(), &desc));
       tools::require(zenwoq_linear_prepare(layers_.back().get(), c.m));
     }
     zenwoq_run_args_init(&args_);
@@ -28,6 +36,9 @@ class Layers {
     args_.x_bytes = x_.size() * sizeof x_[0];
     args_.y = y_.data();
     args_.y_bytes = y_.size() * sizeof y_[0];
+    const zenwoq_matrix operand{operand_.data(), 0, operand_.size() * sizeof operand_[0]};
+    if (epilogue.factors > 0) args_.factor = operand;
+    for (unsigned i = 0; i < epilogue.residuals; ++i) args_.residual[i] = operand;
   }
 
   void run(std::size_t i) { tools::require(zenwoq_linear_run(layers_[i % layers_.size()].get(), &args_)); }
@@ -50,7 +61,7 @@ class Layers {
 
  private:
   std::vector<std::uint16_t> x_;
-  std::vector<float> y_;
+  std::vector<float> y_, operand_;
   std::vector<LinearHandle> layers_;
   double bytes_per_weight_;
   zenwoq_run_args args_;
@@ -94,8 +105,7 @@ void linear_row(benchmark::State& state, Session& session, const LinearCase& c) 
 
 void register_linear_benchmarks(Session& session, const std::vector<LinearCase>& cases) {
   for (const LinearCase& c : cases) {
-    const std::string name = fmt::format("linear/{}/m{}/t{}", c.format.name(), c.m, c.threads);
-    benchmark::RegisterBenchmark(name.c_str(),
+    benchmark::RegisterBenchmark(c.name().c_str(),
                                  [&session, c](benchmark::State& state) { linear_row(state, session, c); })
         ->UseRealTime()
         ->Unit(benchmark::kMicrosecond);

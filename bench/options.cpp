@@ -8,6 +8,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdlib>
+#include <map>
 
 #include "bench/models.h"
 #include "tools/option_names.h"
@@ -46,6 +47,12 @@ void add_names(CLI::App& app, const char* name, List& list, const Map& values, c
       ->transform(CLI::IsMember(values));
 }
 
+std::map<std::string, std::size_t> epilogue_indices() {
+  std::map<std::string, std::size_t> indices;
+  for (std::size_t i = 0; i < std::size(kEpilogues); ++i) indices.emplace(kEpilogues[i].name, i);
+  return indices;
+}
+
 void add_cases(CLI::App& app, CaseRequest& request) {
   CLI::Option* shape =
       add_list(app, "--shape", request.shapes, "N x K, group (0 = per channel), M rows, threads; may be repeated");
@@ -63,6 +70,7 @@ void add_cases(CLI::App& app, CaseRequest& request) {
   add_names(app, "--zero", request.zeros, tools::zero_kinds_by_name(), "zero points; default: none");
   const auto tables = tools::values_by_name(kTables, table_name);
   add_names(app, "--table", request.tables, tables, "what codes mean; default: integer");
+  add_names(app, "--epilogue", request.epilogues, epilogue_indices(), "what is done to products; default: none");
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ Avx512Registers::Avx512Registers(const KernelKey& key) : rows_(key.tile.rows), s
   const std::uint32_t flush = 3;
   // And the total. A long epilogue has all registers but the table's.
   const std::uint32_t epilogue = key.long_epilogue() ? 0 : 1 + EpilogueAvx512::registers_needed(key.epilogue);
-  const std::uint32_t least = std::max({multiply, flush, epilogue}) + 1;              // and the table
+  const std::uint32_t least = std::max({multiply, flush, epilogue}) + 1;  // and the table
   if (key.groups() > 1) totals_ = 2 * tile + least <= kRegisters ? Totals::registers : Totals::memory;
   scratch_ = totals_ == Totals::registers ? 2 * tile : tile;
   codes_ = scratch_ + least + strips_ <= kRegisters;
@@ -63,7 +63,8 @@ std::vector<RegisterUse> Avx512Registers::uses(const KernelKey& key) const {
   if (key.zero_kind != ZENWOQ_ZERO_NONE) use("flush", "zero", zero());
   if (key.long_epilogue()) words("epilogue", "total", "in memory, row after row; all registers but the table's serve");
   if (!key.long_epilogue() && totals_in_memory()) use("epilogue", "total", value());
-  if (!key.long_epilogue() && key.epilogue.bias) use("epilogue", "bias", EpilogueAvx512::bias_register(free_in_epilogue()));
+  if (!key.long_epilogue() && key.epilogue.bias)
+    use("epilogue", "bias", EpilogueAvx512::bias_register(free_in_epilogue()));
   use("", "table", table());
   return uses;
 }

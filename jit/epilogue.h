@@ -26,9 +26,9 @@ struct EpilogueRow {
   Xbyak::RegExp y;
   OperandRegisters operands;
   std::uint32_t operand_bytes = 0;  // from there to the strip's first column
-  Xbyak::Reg64 columns;      // that exist, 1..16
-  Xbyak::Reg64 count, temp;  // free
-  Xbyak::RegExp stage;       // on the stack, where the tier asked for it
+  Xbyak::Reg64 columns;             // that exist, 1..16
+  Xbyak::Reg64 count, temp;         // free
+  Xbyak::RegExp stage;              // on the stack, where the tier asked for it
 };
 
 // The walk of the matrices that an epilogue reads, beside that of y. Their addresses and row lengths are on the stack.

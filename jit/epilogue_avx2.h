@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // From the totals of a strip to y, AVX2: tensor scale, bias, what a long epilogue adds, rounding, store. Where columns
-// are missing, a row goes by way of the stack, element by element: a masked store may fault on lanes that its mask leaves
-// out.
+// are missing, a row goes by way of the stack, element by element: a masked store may fault on lanes that its mask
+// leaves out.
 #pragma once
 
 #include <vector>

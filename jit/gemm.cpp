@@ -36,8 +36,8 @@ std::string Gemm::why_not(const KernelKey& key) {
   if (key.k > kMaxK) return fmt::format("k = {}: kernels are generated up to {}", key.k, kMaxK);
   if (key.output_type == ZENWOQ_F16) return "output f16: must be f32 or bf16";
   if (tile.gated && (tile.strips == 1 || key.epilogue.factor || key.epilogue.residuals != 0)) {
-    return fmt::format("tile m{}x{}gu: strips must be 2, 4 or 8, and there are neither factors nor residuals", tile.rows,
-                       tile.strips);
+    return fmt::format("tile m{}x{}gu: strips must be 2, 4 or 8, and there are neither factors nor residuals",
+                       tile.rows, tile.strips);
   }
   if (!tile.gated && key.epilogue.activation == ZENWOQ_ACTIVATION_SWIGLU_OAI) return "swigluoai: the tile is not gated";
   return key.format().why_not(key.k, key.group);
@@ -70,7 +70,9 @@ Gemm::Gemm(const KernelKey& key, const Path& path, std::uint8_t* buffer, std::si
   local_.super_scales = reserve(layout_.super_bytes() != 0 ? key.tile.strips * kTotalBytes : 0);
   local_.super_offsets =
       reserve(layout_.super_bytes() != 0 && key.format().has_offsets() ? key.tile.strips * kTotalBytes : 0);
-  const std::uint32_t tensor_scales = key.epilogue.tensor_scale == ZENWOQ_TENSOR_SCALE_NONE ? 0 : key.tile.gated ? 2 : 1;
+  const std::uint32_t tensor_scales = key.epilogue.tensor_scale == ZENWOQ_TENSOR_SCALE_NONE ? 0
+                                      : key.tile.gated                                      ? 2
+                                                                                            : 1;
   local_.tensor_scale = reserve(tensor_scales * kTensorScaleBytes);
   local_.x_tail = reserve(has_tail() ? key.tile.rows * u32(kStepK) * path.x_bytes : 0);
   for (std::uint32_t* slot : {&local_.x, &local_.panel, &local_.xsum, &local_.xsum_bytes, &local_.bias, &local_.y,

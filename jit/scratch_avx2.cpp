@@ -90,7 +90,8 @@ ScratchAvx2::ScratchAvx2(const KernelKey& key, std::uint8_t* buffer, std::size_t
          .temp = rax},
       decode_(*this, decode_registers()),
       parameters_(*this, key_.format()),
-      epilogue_(*this, key_, key_.long_epilogue() ? std::vector{Ymm(4), Ymm(5), Ymm(6)} : std::vector{Ymm(2), Ymm(3), Ymm(4)}) {
+      epilogue_(*this, key_,
+                key_.long_epilogue() ? std::vector{Ymm(4), Ymm(5), Ymm(6)} : std::vector{Ymm(2), Ymm(3), Ymm(4)}) {
   std::uint32_t next = 0;
   const auto reserve = [&next](std::uint32_t bytes) { return std::exchange(next, next + bytes); };
   local_.scratch = reserve(kStrips * kSegmentSteps * u32(kStepK) * kRowBytes);

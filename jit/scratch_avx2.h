@@ -68,12 +68,12 @@ class ScratchAvx2 final : private Emitter {
   struct Registers {
     Xbyak::Reg64 table;            // the DecodeTable
     Xbyak::Reg64 ldx, ldx3, ldx5;  // bytes: 1, 3, 5 rows
-    Xbyak::Reg64 codes;            // the first of the two strips (of the gate) at the current step; kept in a local while tiles are
-                                   // multiplied, when it is row 0 of the next tile, as x is of this one
-    Xbyak::Reg64 scales, zeros;    // of the first strip, once the segment is decoded
-    Xbyak::Reg64 x_tile, x;        // a tile's row 0 at the segment's first k, and at the current k
-    Xbyak::Reg64 totals, xsum;     // of the tile's row 0
-    Xbyak::Reg64 steps, tiles;     // loop counters
+    Xbyak::Reg64 codes;  // the first of the two strips (of the gate) at the current step; kept in a local while tiles
+                         // are multiplied, when it is row 0 of the next tile, as x is of this one
+    Xbyak::Reg64 scales, zeros;  // of the first strip, once the segment is decoded
+    Xbyak::Reg64 x_tile, x;      // a tile's row 0 at the segment's first k, and at the current k
+    Xbyak::Reg64 totals, xsum;   // of the tile's row 0
+    Xbyak::Reg64 steps, tiles;   // loop counters
     Xbyak::Reg64 temp;
   };
   // Locals on the stack, from rsp.

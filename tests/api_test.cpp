@@ -139,7 +139,7 @@ TEST_F(Api, AShorterStructOfAnOlderCallerIsTaken) {
   args.reserved = 0xDDDDDDDD;
   EXPECT_EQ(zenwoq_linear_run(linear_, &args), ZENWOQ_OK) << zenwoq_last_error();
   args.struct_size -= 1;
-  EXPECT_ERROR(zenwoq_linear_run(linear_, &args), ZENWOQ_ERROR_INVALID_ARGUMENT, "struct_size is 87, must be 112");
+  EXPECT_ERROR(zenwoq_linear_run(linear_, &args), ZENWOQ_ERROR_INVALID_ARGUMENT, "struct_size is 87, must be 184");
 }
 
 // A host that has threads of its own gives them to each run: tasks are cut for as many as it says, whatever the context
@@ -751,7 +751,7 @@ TEST_F(Api, PackedRunErrors) {
   std::vector<float> bias(kN, 7.0f);
   desc.bias = bias.data(), desc.bias_bytes = kN * 4;
   args_.m = 1, args_.y = bias.data() + kN - 1;  // nothing is written to it
-  expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "overlaps packed at");
+  expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "overlaps bias at");
   EXPECT_EQ(bias, std::vector<float>(kN, 7.0f));
   args_.m = 1, args_.y = const_cast<void*>(packed.packed);
   expect(ZENWOQ_ERROR_INVALID_ARGUMENT, "overlaps packed at");

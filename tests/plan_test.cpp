@@ -169,9 +169,12 @@ TEST_P(PlanTest, TasksAreEnoughForTheThreadsAndNoneIsEmpty) {
 
 TEST(Plan, SmallProductsWakeNobody) {
   for (const CpuTuning* tuning : tunings()) {
-    EXPECT_EQ(Plan({1, 64, 64}, *tuning, 16).tasks(), 1u);
-    EXPECT_EQ(Plan({8, 256, 128}, *tuning, 16).tasks(), 1u);
-    EXPECT_GT(Plan({1, 4096, 4096}, *tuning, 16).tasks(), 15u);
+    EXPECT_EQ(tasks_wanted({1, 64, 64}, 16), 1u);
+    EXPECT_EQ(tasks_wanted({8, 256, 128}, 16), 1u);
+    EXPECT_EQ(tasks_wanted({1, 4096, 4096}, 1), 1u);
+    EXPECT_EQ(tasks_wanted({1, 4096, 4096}, 16), 64u);
+    EXPECT_EQ(Plan({1, 4096, 4096}, *tuning, 1).tasks(), 1u);
+    EXPECT_GT(Plan({1, 4096, 4096}, *tuning, 64).tasks(), 15u);
   }
 }
 

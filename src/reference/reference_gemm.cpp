@@ -124,7 +124,8 @@ void flush(const KernelKey& key, const PanelLayout& layout, const std::uint8_t* 
 }
 
 // A value of a matrix that has the type of y.
-float load_operand(const KernelKey& key, const void* rows, std::uint64_t row_bytes, std::uint64_t row, std::uint64_t column) {
+float load_operand(const KernelKey& key, const void* rows, std::uint64_t row_bytes, std::uint64_t row,
+                   std::uint64_t column) {
   return load_as_f32(key.output_type, static_cast<const unsigned char*>(rows) + row * row_bytes, column);
 }
 

@@ -158,7 +158,8 @@ std::vector<Entry> float_rows() {
       halves<F>(M(VFMADD213PS), 4, [](F d, F a, F b) { return _mm256_fmadd_ps(a, d, b); }),
       halves<F>(M(VFMADD231PS), 4, [](F d, F a, F b) { return _mm256_fmadd_ps(a, b, d); }),
       halves<F>(M(VFNMADD231PS), 4, [](F d, F a, F b) { return _mm256_fnmadd_ps(a, b, d); }),
-      halves<F>(M(VCMPPS), 4, [](F a, F b) { return not_less(a, b); }, bind_compare),
+      halves<F>(
+          M(VCMPPS), 4, [](F a, F b) { return not_less(a, b); }, bind_compare),
       {M(VROUNDPS), bind_plain, run_float<run_vector>, round_floats, 4},
       row(M(VCVTPH2PS), 4, from_f16),
       halves<F>(M(VCVTDQ2PS), 4, [](F a) { return _mm256_cvtepi32_ps(_mm256_castps_si256(a)); }),
