@@ -35,10 +35,7 @@ std::string Gemm::why_not(const KernelKey& key) {
   if (!key.per_channel() && key.group % kStepK != 0) return fmt::format("group {}: must be a multiple of 8", key.group);
   if (key.k > kMaxK) return fmt::format("k = {}: kernels are generated up to {}", key.k, kMaxK);
   if (key.output_type == ZENWOQ_F16) return "output f16: must be f32 or bf16";
-  if (tile.gated && (tile.strips == 1 || key.epilogue.factor || key.epilogue.residuals != 0)) {
-    return fmt::format("tile m{}x{}gu: strips must be 2, 4 or 8, and there are neither factors nor residuals",
-                       tile.rows, tile.strips);
-  }
+  if (tile.gated && (key.epilogue.factor || key.epilogue.residuals != 0)) return "gu: has neither mul nor add";
   if (!tile.gated && key.epilogue.activation == ZENWOQ_ACTIVATION_SWIGLU_OAI) return "swigluoai: the tile is not gated";
   return key.format().why_not(key.k, key.group);
 }
@@ -58,27 +55,26 @@ Gemm::Gemm(const KernelKey& key, const Path& path, std::uint8_t* buffer, std::si
          .steps = r13,
          .groups = r14,
          .strip_offset = r15,
-         .temp = rax,
-         .up = path.up},
+         .temp = rax},
       path_(path),
       layout_(key.layout()) {
   std::uint32_t next = 0;
   const auto reserve = [&next](std::uint32_t bytes) { return std::exchange(next, next + bytes); };
   const bool totals = path.totals_in_memory || key.long_epilogue();
-  local_.totals = reserve(totals ? key.tile.rows * key.tile.strips * kTotalBytes : 0);
+  const std::uint32_t weights = key.tile.gated ? 2 : 1;
+  local_.totals = reserve(totals ? weights * key.tile.rows * key.tile.strips * kTotalBytes : 0);
   local_.stage = reserve(path.stage_bytes);
   local_.super_scales = reserve(layout_.super_bytes() != 0 ? key.tile.strips * kTotalBytes : 0);
   local_.super_offsets =
       reserve(layout_.super_bytes() != 0 && key.format().has_offsets() ? key.tile.strips * kTotalBytes : 0);
-  const std::uint32_t tensor_scales = key.epilogue.tensor_scale == ZENWOQ_TENSOR_SCALE_NONE ? 0
-                                      : key.tile.gated                                      ? 2
-                                                                                            : 1;
-  local_.tensor_scale = reserve(tensor_scales * kTensorScaleBytes);
+  const bool has_tensor_scale = key.epilogue.tensor_scale != ZENWOQ_TENSOR_SCALE_NONE;
+  local_.tensor_scale = reserve(has_tensor_scale ? weights * kTensorScaleBytes : 0);
   local_.x_tail = reserve(has_tail() ? key.tile.rows * u32(kStepK) * path.x_bytes : 0);
   for (std::uint32_t* slot : {&local_.x, &local_.panel, &local_.xsum, &local_.xsum_bytes, &local_.bias, &local_.y,
                               &local_.ldy_bytes, &local_.columns}) {
     *slot = reserve(8);
   }
+  local_.up = reserve(key.tile.gated ? 8 : 0);
   local_.up_bias = reserve(key.tile.gated ? 8 : 0);
   local_.operands = reserve(EpilogueOperands::slot_bytes(key.epilogue));
   operands_.emplace(*this, key_, local_.operands,
@@ -93,11 +89,16 @@ std::size_t Gemm::generate() {
   Xbyak::Label unit;
   L(unit);
   label("unit");
-  begin_unit();
-  for (std::uint32_t pass = 0; pass < path_.passes; ++pass) {
-    begin_pass(pass);
-    if (pass > 0) begin_walk();
-    all_groups();
+  for (const bool up : {false, true}) {
+    if (up && !key_.tile.gated) continue;
+    up_ = up;
+    begin_weight();
+    for (std::uint32_t pass = 0; pass < path_.passes; ++pass) {
+      begin_pass(pass);
+      if (pass > 0) begin_walk();
+      all_groups();
+    }
+    if (key_.long_epilogue()) spill_totals();
   }
   store_unit();
   next_unit();
@@ -143,9 +144,9 @@ void Gemm::load_arguments() {
   if (key_.tile.gated) {
     mov(r_.temp, argument(offsetof(GemmArgs, up_panels)));
     sub(r_.temp, argument(offsetof(GemmArgs, panels)));
+    mov(qword[local(local_.up)], r_.temp);
   }
   keep_arguments();
-  if (key_.tile.gated) mov(r_.up, r_.temp);
 }
 
 // The last k % 8 activations of each row go to the stack, completed with +0, so that no step reads past a row.
@@ -155,7 +156,8 @@ void Gemm::load_tail() {
   load_x_tail(k);
 }
 
-void Gemm::begin_unit() {
+void Gemm::begin_weight() {
+  if (key_.tile.gated) note("{}", up_ ? "up" : "gate");
   begin_walk();
   zero_totals();
 }
@@ -172,6 +174,7 @@ void Gemm::begin_walk() {
   mov(r_.x_low, qword[local(local_.x)]);
   if (key_.tile.rows > kLowRows) lea(r_.x_high, ptr[r_.x_low + r_.ldx3 * 2]);
   mov(r_.codes, qword[local(local_.panel)]);
+  if (up_) add(r_.codes, qword[local(local_.up)]);
   add(r_.codes, r_.strip_offset);
   const auto locate = [this](const Reg64& distance, std::size_t element_bytes) {
     mov(distance, r_.strip_offset);
@@ -208,27 +211,19 @@ void Gemm::begin_super() {
   mov(r_.temp, r_.strip_offset);  // as in begin_walk, for elements of two bytes
   shr(r_.temp, 1);
   sub(r_.temp, r_.strip_offset);
-  load_supers(0, key_.tile.walked());
-  if (key_.tile.gated) {
-    add(r_.temp, r_.up);
-    load_supers(key_.tile.walked(), key_.tile.strips);
+  load_supers(r_.codes + r_.temp, local_.super_scales);
+  if (key_.format().has_offsets()) {
+    load_supers(r_.codes + r_.temp + u32(kPanelColumns * 2), local_.super_offsets);
   }
   add(r_.codes, u32(layout_.super_bytes()));
   L(within);
 }
 
-// in: temp, from codes to the first strip's.
-void Gemm::load_supers(std::uint32_t from_strip, std::uint32_t to_strip) {
-  const auto widen = [&](std::uint32_t offset, std::uint32_t to) {
-    for (std::uint32_t strip = from_strip; strip < to_strip; ++strip) {
-      const std::uint32_t in_weight = strip - from_strip;
-      const std::uint32_t at =
-          u32(in_weight % kPanelStrips * kStripColumns * 2 + in_weight / kPanelStrips * layout_.bytes());
-      widen_f16(r_.codes + r_.temp + (offset + at), local(to + strip * kTotalBytes));
-    }
-  };
-  widen(0, local_.super_scales);
-  if (key_.format().has_offsets()) widen(u32(kPanelColumns * 2), local_.super_offsets);
+void Gemm::load_supers(const RegExp& from, std::uint32_t to) {
+  for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) {
+    const std::uint32_t at = u32(strip % kPanelStrips * kStripColumns * 2 + strip / kPanelStrips * layout_.bytes());
+    widen_f16(from + at, local(to + strip * kTotalBytes));
+  }
 }
 
 void Gemm::one_group(const Group& group) {
@@ -269,17 +264,15 @@ void Gemm::next_group() {
   if (key_.zero_kind != ZENWOQ_ZERO_NONE) add(r_.xsum, qword[local(local_.xsum_bytes)]);
 }
 
-void Gemm::prefetch_codes(std::uint32_t step, std::uint32_t strip, std::uint32_t lines) {
-  const std::uint32_t walked = key_.tile.walked();
-  for (std::uint32_t line = strip % walked; line < lines; line += walked) {
-    prefetch(line_address(step, line, is_up(strip)), line);
+void Gemm::prefetch_codes(std::uint32_t step, std::uint32_t strip, std::uint32_t strips_fetched) {
+  for (std::uint32_t line = strip; line < strips_fetched; line += key_.tile.strips) {
+    prefetch(code_address(step, line), line);
   }
 }
 
 void Gemm::prefetch_parameters() {
   for (std::uint32_t line = 0; line < layout_.parameter_bytes() / kStripBytes; ++line) {
     prefetch(r_.codes + line * u32(kStripBytes), line);
-    if (key_.tile.gated) prefetch(r_.codes + r_.up + line * u32(kStripBytes), line);
   }
 }
 
@@ -298,8 +291,8 @@ void Gemm::prefetch(const RegExp& now, std::uint32_t line) {
 // Writes the columns that exist; columns counts those from this unit's first on.
 void Gemm::store_unit() {
   Xbyak::Label done;
-  if (key_.long_epilogue()) spill_totals();
-  for (std::uint32_t strip = 0; strip < key_.tile.walked(); ++strip) {
+  up_ = false;
+  for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) {
     if (strip > 0) {
       cmp(qword[local(local_.columns)], static_cast<int>(strip * kStripColumns));
       jle(done, T_NEAR);
@@ -338,7 +331,7 @@ void Gemm::finish_strip(std::uint32_t strip) {
   lea(total, ptr[total_address(0, strip)]);
   loop("rows of y", rows, key_.tile.rows, [&] {
     finish_row({.total = total,
-                .up_total = total + key_.tile.walked() * kTotalBytes,
+                .up_total = total + key_.tile.rows * key_.tile.strips * kTotalBytes,
                 .tensor_scale = tensor_scale_address(false),
                 .up_tensor_scale = tensor_scale_address(true),
                 .bias_slot = local(local_.bias),
@@ -364,11 +357,11 @@ void Gemm::next_unit() {
   if (key_.epilogue.bias) add(qword[local(local_.bias)], unit_columns * 4);
   if (key_.epilogue.bias && key_.tile.gated) add(qword[local(local_.up_bias)], unit_columns * 4);
   const auto next_panel = [this] { add(qword[local(local_.panel)], u32(layout_.bytes() * key_.tile.panels())); };
-  if (key_.tile.walked() >= kPanelStrips) {
+  if (key_.tile.strips >= kPanelStrips) {
     next_panel();
   } else {
     Xbyak::Label same_panel;
-    add(r_.strip_offset, key_.tile.walked() * u32(kStripBytes));
+    add(r_.strip_offset, key_.tile.strips * u32(kStripBytes));
     cmp(r_.strip_offset, static_cast<int>(kStepBytes));
     jl(same_panel);
     xor_(r_.strip_offset.cvt32(), r_.strip_offset.cvt32());
@@ -399,31 +392,21 @@ RegExp Gemm::x_tail_address(std::uint32_t row) const {
   return local(local_.x_tail + row * u32(kStepK) * path_.x_bytes);
 }
 
+// Strips 4 to 7 are in the next panel.
 RegExp Gemm::code_address(std::uint32_t step, std::uint32_t strip) const {
-  return line_address(step, strip % key_.tile.walked(), is_up(strip));
-}
-
-// Lines 4 to 7 are in the next panel.
-RegExp Gemm::line_address(std::uint32_t step, std::uint32_t line, bool up) const {
-  const std::uint32_t at =
-      u32(step * kStepBytes + line % kPanelStrips * kStripBytes + line / kPanelStrips * layout_.bytes());
-  return up ? r_.codes + r_.up + at : RegExp(r_.codes) + at;
-}
-
-// The group's parameters of a weight, where an address has no room for a third register.
-void Gemm::reach_parameters(std::uint32_t strip) {
-  if (is_up(strip)) lea(r_.temp, ptr[r_.codes + r_.up]);
+  return r_.codes +
+         u32(step * kStepBytes + strip % kPanelStrips * kStripBytes + strip / kPanelStrips * layout_.bytes());
 }
 
 // Where the group's scales (or zeros) of a strip are, once codes is past its last step.
 RegExp Gemm::parameter_address(const Reg64& from, std::uint32_t element_bytes, std::uint32_t strip) const {
-  const std::uint32_t in_weight = strip % key_.tile.walked();
-  return (is_up(strip) ? r_.temp : r_.codes) + from +
-         u32(in_weight % kPanelStrips * kStripColumns * element_bytes + in_weight / kPanelStrips * layout_.bytes());
+  return r_.codes + from +
+         u32(strip % kPanelStrips * kStripColumns * element_bytes + strip / kPanelStrips * layout_.bytes());
 }
 
 RegExp Gemm::total_address(std::uint32_t row, std::uint32_t strip) const {
-  return local(local_.totals + (row * key_.tile.strips + strip) * kTotalBytes);
+  const std::uint32_t gate = up_ ? key_.tile.rows * key_.tile.strips : 0;
+  return local(local_.totals + (gate + row * key_.tile.strips + strip) * kTotalBytes);
 }
 
 RegExp Gemm::super_address(bool offsets, std::uint32_t strip) const {

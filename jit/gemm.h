@@ -6,7 +6,7 @@
 //   y[r,n] = epilogue of  sum over groups g of  scale[g,n] * (sum over k in g of x[r,k] * t[n,k]  + zero term)
 //
 //   for each unit (one tile's strips, over all of K; units walk the columns; where a tile has more columns than sums
-//                 fit the registers, in several passes over K)
+//                 fit the registers, in several passes over K; of a gated tile, gate's strips and then up's)
 //     for each group of k          sums = +0
 //       for each step of 8 k         sums += x * t          multiply_step: the data path of a tier decodes and
 //       multiplies
@@ -48,7 +48,6 @@ class Gemm : public Emitter {
     bool x_completed = false;            // rows of x are completed with +0 to a multiple of 8: no step is partial
     std::uint32_t passes = 1;            // walks over K that a unit takes: more than one needs totals_in_memory
     std::uint32_t tensor_scales = 1;     // copies of the tensor scale, side by side on the stack
-    Xbyak::Reg64 up = Xbyak::util::rcx;  // a register that it leaves to the walk, of gated tiles; rcx: rows are few
   };
   Gemm(const KernelKey& key, const Path& path, std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes);
 
@@ -67,8 +66,9 @@ class Gemm : public Emitter {
   virtual void flush_group() = 0;                                        // codes is past the group's last step
   virtual void begin_strip(std::uint32_t strip, const Xbyak::Reg64& columns) = 0;  // columns: that exist, 1..16
   virtual void store_row(std::uint32_t row, std::uint32_t strip, const Xbyak::RegExp& y) = 0;
-  // Of long epilogues, which all start from total_address: the totals that are in registers go there; then, for each
-  // strip of y and after begin_strip, each row. It may use all vector registers but those of load_table.
+  // Of long epilogues, which all start from total_address: at the end of a weight's walk the totals that are in
+  // registers go there; then, for each strip of y and after begin_strip, each row. It may use all vector registers but
+  // those of load_table.
   virtual void spill_totals() = 0;
   virtual void finish_row(const EpilogueRow& row) = 0;
 
@@ -83,7 +83,6 @@ class Gemm : public Emitter {
     Xbyak::Reg64 steps, groups;  // loop counters; while a unit is stored: a row of y, columns that exist
     Xbyak::Reg64 strip_offset;   // bytes into a panel's step: which strips this unit takes
     Xbyak::Reg64 temp;
-    Xbyak::Reg64 up;  // of gated tiles: bytes from a panel to the same one of the second weight
   };
 
   // k: within the step, in 0..7. from_tail: the row's copy on the stack, completed with +0.
@@ -91,8 +90,6 @@ class Gemm : public Emitter {
   Xbyak::RegExp x_tail_address(std::uint32_t row) const;
   Xbyak::RegExp code_address(std::uint32_t step, std::uint32_t strip) const;
   Xbyak::RegExp parameter_address(const Xbyak::Reg64& from, std::uint32_t element_bytes, std::uint32_t strip) const;
-  // Before parameter_address of a strip, and until that of another weight's. clobbers: temp.
-  void reach_parameters(std::uint32_t strip);
   Xbyak::RegExp total_address(std::uint32_t row, std::uint32_t strip) const;
   // 16 f32 that scales (or offsets) of two levels are multiplied with, of the current eight groups.
   Xbyak::RegExp super_address(bool offsets, std::uint32_t strip) const;
@@ -111,7 +108,7 @@ class Gemm : public Emitter {
   // 64-byte aligned locals on the stack, from rsp.
   struct Locals {
     std::uint32_t totals, stage, super_scales, super_offsets, tensor_scale, x_tail, x, panel, xsum, xsum_bytes, bias, y,
-        ldy_bytes, columns, up_bias, operands, bytes;
+        ldy_bytes, columns, up, up_bias, operands, bytes;
   };
   // One stretch of k that ends in a flush: whole steps, then perhaps a last step with fewer than 8 k.
   struct Group {
@@ -120,15 +117,13 @@ class Gemm : public Emitter {
   };
 
   bool has_tail() const { return key_.k % kStepK != 0 && !path_.x_completed; }
-  bool is_up(std::uint32_t strip) const { return key_.tile.gated && strip >= key_.tile.walked(); }
-  Xbyak::RegExp line_address(std::uint32_t step, std::uint32_t line, bool up) const;  // a strip of one weight
   void load_arguments();
   void load_tail();
-  void begin_unit();
+  void begin_weight();
   void begin_walk();
   void all_groups();
   void begin_super();
-  void load_supers(std::uint32_t from_strip, std::uint32_t to_strip);
+  void load_supers(const Xbyak::RegExp& from, std::uint32_t to);
   void one_group(const Group& group);
   void multiply_steps(std::uint64_t count);
   void advance_k(std::uint64_t steps);
@@ -144,6 +139,7 @@ class Gemm : public Emitter {
   const Path path_;
   const PanelLayout layout_;
   Locals local_{};
+  bool up_ = false;  // what is emitted is of the second weight
   std::optional<EpilogueOperands> operands_;
 };
 

@@ -101,7 +101,6 @@ std::string GemmAvx2::why_not(const KernelKey& key) {
   if (std::string reason = Gemm::why_not(key); !reason.empty()) return reason;
   if (key.habits.share_x || key.habits.decode_first) return "df and xs: this tier has neither habit";
   if (key.tile.panels() > 1) return "tile of two panels: this tier walks them one by one";
-  if (key.tile.strips > kPanelStrips) return "tile of eight strips: this tier walks up to four";
   if (Avx2Registers(key).fits()) return {};
   return fmt::format("tile m{}x{} does not fit 16 vector registers", key.tile.rows, key.tile.strips);
 }
@@ -222,7 +221,6 @@ void GemmAvx2::flush_group() {
   const auto zero_bytes = static_cast<std::uint32_t>(key_.format().zero_bytes());
   for (std::uint32_t i = 0; i < vectors(); ++i) {
     note("flush: scales of columns {} to {}", (first_ + i) * 8, (first_ + i) * 8 + 7);
-    reach_parameters((first_ + i) / kHalves);
     const auto supers = [&](bool offsets) {
       return super_address(offsets, (first_ + i) / kHalves) + (first_ + i) % kHalves * kHalfBytes;
     };

@@ -38,8 +38,7 @@ GemmAvx512::GemmAvx512(const KernelKey& key, std::uint8_t* buffer, std::size_t c
     : Gemm(key,
            {.x_bytes = kXBytes,
             .products_per_step = key.tile.rows * key.tile.strips * kPairs,
-            .totals_in_memory = Avx512Registers(key).totals_in_memory(),
-            .up = Xbyak::util::rdi},
+            .totals_in_memory = Avx512Registers(key).totals_in_memory()},
            buffer, capacity, notes),
       v_(key),
       epilogue_(*this, key_, v_.free_in_epilogue()) {}
@@ -134,7 +133,6 @@ void GemmAvx512::multiply_pair(std::uint32_t step, std::uint32_t pair, bool x_fr
 void GemmAvx512::flush_group() {
   for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) {
     note("flush: scales of strip {}", strip);
-    reach_parameters(strip);
     load_scales(strip);
     load_zeros(strip);
     for (std::uint32_t row = 0; row < key_.tile.rows; ++row) flush_accumulator(row, strip);

@@ -11,14 +11,18 @@
 //        |    |  |    |     |     |  |    |     |    |            p: bytes ahead that codes are prefetched,
 //        |    |  |    |     |     |  |    |     |    |               e2: every second line, t1: into the L2 cache
 //        |    |  |    |     |     |  |    |     |    tier
-//        |    |  |    |     |     |  |    |     epilogue, in its order: ts times, td divided by a tensor scale; bias;
-//        |    |  |    |     |     |  |    |       relu, silu, gelu, gelutanh, swigluoai; mul a factor; add, add2
-//        residuals |    |  |    |     |     |  |    output type: f32, bf16 |    |  |    |     |     |  tile: rows x
-//        strips of 16 columns; after it "sc": with scratch, "gu": the first half |    |  |    |     |     |    of the
-//        strips are of a weight (gate), the others of a second one (up) |    |  |    |     |     zeros: z0 none, zi
-//        integer, za additive offset, zff32, zff16, zfbf16 fractions |    |  |    |     scale type: f32, f16, bf16,
-//        e8m0, e4m3; u8f16, s8f16 of two levels |    |  |    K |    |  group size, a multiple of 8 below K; or "pc",
-//        one scale a column |    codes: t4 are indices of a table of 16 values, i4 integers activations
+//        |    |  |    |     |     |  |    |     epilogue, in its order: ts times, td divided by a tensor scale;
+//        |    |  |    |     |     |  |    |       bias; relu, silu, gelu, gelutanh, swigluoai; mul: a factor;
+//        |    |  |    |     |     |  |    |       add, add2: residuals
+//        |    |  |    |     |     |  |    output type: f32, bf16
+//        |    |  |    |     |     |  tile: rows x strips of 16 columns; after it "sc": with scratch, "gu": of two
+//        |    |  |    |     |     |    weights, gate and up
+//        |    |  |    |     |     zeros: z0 none, zi integer, za additive offset, zff32, zff16, zfbf16 fractions
+//        |    |  |    |     scale type: f32, f16, bf16, e8m0, e4m3; u8f16, s8f16 of two levels
+//        |    |  |    K
+//        |    |  group size, a multiple of 8 below K; or "pc", one scale a column
+//        |    codes: t4 are indices of a table of 16 values, i4 integers
+//        activations
 //
 // Epilogue and habits are left out where there are none. A name holds all that its bytes depend on, so it means the
 // same bytes whatever a tuning table comes to say. A new field is a line of kFields in key.cpp.
@@ -50,16 +54,15 @@ struct Tile {
   // Codes are decoded once to scratch memory and multiplied from there: by any number of rows, in tiles of this height
   // and of one row less.
   bool scratch = false;
-  // The first half of the strips are of one weight (gate), the others the same columns of a second one (up).
+  // Of two weights, gate and up: the same strips of both.
   bool gated = false;
 
-  // Strips of one weight; 8 are two neighbouring panels.
-  std::uint32_t walked() const { return gated ? strips / 2 : strips; }
-  std::uint32_t columns() const { return walked() * static_cast<std::uint32_t>(kStripColumns); }  // of y
-  std::uint32_t panels() const { return walked() > kPanelStrips ? 2 : 1; }
+  std::uint32_t columns() const { return strips * static_cast<std::uint32_t>(kStripColumns); }
+  // 8 strips are two neighbouring panels.
+  std::uint32_t panels() const { return strips > kPanelStrips ? 2 : 1; }
   // Strips of whose codes a step asks ahead. Units of two strips walk a panel twice: the first walk brings both halves,
   // the second finds its own in the L2 cache.
-  std::uint32_t strips_fetched() const { return walked() == 2 || gated ? std::uint32_t{kPanelStrips} : walked(); }
+  std::uint32_t strips_fetched() const { return strips == 2 ? std::uint32_t{kPanelStrips} : strips; }
   bool operator==(const Tile&) const = default;
 };
 

@@ -41,8 +41,10 @@ Ymm decoded(std::uint32_t i) { return Ymm(static_cast<int>(8 + i % kDecoders)); 
 
 std::string ScratchAvx2::why_not(const KernelKey& key) {
   if (std::string reason = Gemm::why_not(key); !reason.empty()) return reason;
-  if (key.tile.rows < 2 || key.tile.rows > kMaxTile || key.tile.strips != kStrips) {
-    return fmt::format("tile m{}x{}sc: rows must be 2..{}, strips 2", key.tile.rows, key.tile.strips, kMaxTile);
+  const std::uint32_t strips = key.tile.gated ? kStrips / 2 : kStrips;
+  if (key.tile.rows < 2 || key.tile.rows > kMaxTile || key.tile.strips != strips) {
+    return fmt::format("tile m{}x{}sc{}: rows must be 2..{}, strips {}", key.tile.rows, key.tile.strips,
+                       key.tile.gated ? "gu" : "", kMaxTile, strips);
   }
   const Habits only_prefetch{.prefetch = key.habits.prefetch};
   return key.habits == only_prefetch ? "" : "df and xs: this tier has neither habit";

@@ -30,7 +30,7 @@ namespace zenwoq {
 
 class ScratchAvx2 final : private Emitter {
  public:
-  static constexpr std::uint32_t kStrips = 2;  // decoded at a time
+  static constexpr std::uint32_t kStrips = 2;  // decoded at a time; of a gated tile one of gate and one of up
 
   // A line of kernels.cpp; see jit.h.
   static std::string why_not(const KernelKey& key);

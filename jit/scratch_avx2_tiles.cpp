@@ -133,7 +133,7 @@ void ScratchAvx2::store_tiles(std::uint32_t rows, std::uint32_t count_slot) {
   L(again);
   label("rows of y");
   Xbyak::Label row_done;
-  for (std::uint32_t strip = 0; strip < key_.tile.walked(); ++strip) {
+  for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) {
     const Ymm low(0), high(1);
     mov(columns, slot(local_.columns));
     if (strip > 0) {

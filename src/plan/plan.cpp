@@ -8,8 +8,7 @@ namespace zenwoq {
 namespace {
 
 constexpr std::uint64_t kMacsWorthWaking = 1 << 19;  // about 5 us of one core
-constexpr std::uint32_t kScratchStrips = 2;          // what kernels with scratch decode at a time
-constexpr std::uint32_t kGatedStrips = 2;            // the least: one of either weight
+constexpr std::uint32_t kScratchStrips = 2;          // what kernels with scratch decode at a time, of both weights
 constexpr std::uint64_t kTasksPerThread = 4;         // so that a slow core holds nobody up for long
 
 }  // namespace
@@ -62,19 +61,16 @@ Plan::Choice Plan::choose(std::uint64_t rows, bool gated, const CpuTuning& tunin
   };
   if (rows > tuning.max_rows()) {
     const std::uint64_t tiles = (rows + tuning.scratch_tile_rows - 1) / tuning.scratch_tile_rows;
-    const std::size_t tile = add({static_cast<std::uint32_t>((rows + tiles - 1) / tiles), kScratchStrips, true, gated});
+    const std::uint32_t strips = gated ? kScratchStrips / 2 : kScratchStrips;
+    const std::size_t tile = add({static_cast<std::uint32_t>((rows + tiles - 1) / tiles), strips, true, gated});
     return {tile, tile};
   }
   const std::uint32_t strips = tuning.tiles[rows - 1].strips;
   const auto height = static_cast<std::uint32_t>(rows);
-  if (gated) {
-    const std::size_t tile = add({height, std::max(strips, kGatedStrips), false, true});
-    return {tile, tile};
-  }
-  const Tile narrow{height, std::min<std::uint32_t>(strips, kPanelStrips)};
+  const Tile narrow{height, std::min<std::uint32_t>(strips, kPanelStrips), false, gated};
   const bool wide = strips > kPanelStrips && blocks_.count == 1 && panels_ >= 2;
   Choice choice;
-  choice.wide = add(wide ? Tile{height, strips} : narrow);
+  choice.wide = add(wide ? Tile{height, strips, false, gated} : narrow);
   choice.narrow = wide && panels_ % 2 != 0 ? add(narrow) : choice.wide;
   return choice;
 }
