@@ -16,7 +16,7 @@ namespace zenwoq {
 
 class ActivationMath {
  public:
-  enum class Width { ymm, zmm };  // of every register that is passed; zmm takes AVX-512 F, ymm AVX2 and FMA
+  enum class Width { ymm, zmm };  // of every register that is passed; zmm takes AVX-512 F and DQ, ymm AVX2 and FMA
 
   // The kernel's frame must be open: the functions are for its MXCSR.
   ActivationMath(Emitter& emitter, Width width) : e_(emitter), width_(width) {}

@@ -6,8 +6,8 @@
 #pragma once
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
-#include <iterator>
 
 #include "jit/activation.h"
 #include "jit/panel_layout.h"
@@ -15,9 +15,25 @@
 
 namespace zenwoq {
 
+// first ? a : b, which the compiler would turn into a branch.
+ZENWOQ_INLINE inline float choose(bool first, float a, float b) {
+  const std::uint32_t mask = 0u - std::uint32_t{first};
+  return std::bit_cast<float>((std::bit_cast<std::uint32_t>(a) & mask) | (std::bit_cast<std::uint32_t>(b) & ~mask));
+}
+
 // b where either is NaN, as in vminps and vmaxps.
-ZENWOQ_INLINE inline float smaller_or_second(float a, float b) { return a < b ? a : b; }
-ZENWOQ_INLINE inline float larger_or_second(float a, float b) { return a > b ? a : b; }
+ZENWOQ_INLINE inline float smaller_or_second(float a, float b) { return choose(a < b, a, b); }
+ZENWOQ_INLINE inline float larger_or_second(float a, float b) { return choose(a > b, a, b); }
+
+// The sum of c[i] x^i by Horner's rule, from i = First. (A loop over an array of constants is not vectorised.)
+template <std::size_t First = 0, std::size_t N>
+ZENWOQ_INLINE inline float polynomial(const float (&c)[N], float x) {
+  if constexpr (First + 1 == N) {
+    return c[First];
+  } else {
+    return __builtin_fmaf(x, polynomial<First + 1>(c, x), c[First]);
+  }
+}
 
 // v / (1 + 2^-(c (w + w_low))), c being v or what stands for it where it is large; +0 below -limit.
 ZENWOQ_INLINE inline float times_sigmoid(float v, float c, float w, float w_low, float limit) {
@@ -26,10 +42,8 @@ ZENWOQ_INLINE inline float times_sigmoid(float v, float c, float w, float w_low,
   const float n = rounded - kRound;
   const float scale = std::bit_cast<float>(std::bit_cast<std::uint32_t>(rounded) << kExponentShift);  // 2^n
   const float r = __builtin_fmaf(c, w_low, __builtin_fmaf(c, w, n));
-  float power = kPower[5];
-  for (int i = 4; i >= 0; --i) power = __builtin_fmaf(r, power, kPower[i]);
-  const float result = v / __builtin_fmaf(r * scale, power, scale + 1.0f);
-  return v < -limit ? 0.0f : result;
+  const float result = v / __builtin_fmaf(r * scale, polynomial(kPower, r), scale + 1.0f);
+  return choose(v < -limit, 0.0f, result);
 }
 
 ZENWOQ_INLINE inline float silu(float v) {
@@ -53,8 +67,7 @@ ZENWOQ_INLINE inline float gelu(float v) {
   const float c = smaller_or_second(v, kGeluLimit);
   const float square = c * c;
   const float square_excess = __builtin_fmaf(-c, c, square);
-  float rest = kGelu[std::size(kGelu) - 1];
-  for (int i = static_cast<int>(std::size(kGelu)) - 2; i >= 1; --i) rest = __builtin_fmaf(square, rest, kGelu[i]);
+  const float rest = polynomial<1>(kGelu, square);
   const float cube = __builtin_fmaf(square, rest, kGelu[0]);
   const float cube_low = __builtin_fmaf(square, rest, kGelu[0] - cube);
   const float w = __builtin_fmaf(square, cube, kGeluSlope);
@@ -71,7 +84,7 @@ ZENWOQ_INLINE inline float relu(float v) {
   return larger_or_second(0.0f, flushed);
 }
 
-// Any but SWIGLU_OAI, which takes a pair.
+// Any but SWIGLU_OAI, which takes a pair. A loop is vectorised if its activation is a constant.
 ZENWOQ_INLINE inline float activate(zenwoq_activation activation, float v) {
   switch (activation) {
     case ZENWOQ_ACTIVATION_RELU: return relu(v);
