@@ -52,6 +52,7 @@ LAYOUTS = ("code_layouts_test",)
 API = ("api_test",)
 KEY = ("key_test",)
 REFERENCE = ("reference_test",)
+ACTIVATION = ("activation_test",)
 
 # By file, those that many include last: what one mutation restores is compiled together with the next.
 MUTATIONS = [
@@ -599,6 +600,76 @@ MUTATIONS = [
         "load_floats(v_.zero(), format.float_type(), r_.zeros, strip)",
         "load_floats(v_.zero(), format.scale_type, r_.zeros, strip)",
         KERNEL,
+    ),
+    Mutation(
+        "A sigmoid forgets what the first of its two floats leaves out",
+        "jit/activation_math.cpp",
+        "  e_.vfmadd231ps(r.remainder(), c, w_low);\n",
+        "",
+        ACTIVATION,
+    ),
+    Mutation(
+        "AVX2: very negative values are not taken to 0",
+        "jit/activation_math.cpp",
+        "    e_.vandps(v, v, mask);\n",
+        "",
+        ACTIVATION,
+    ),
+    Mutation(
+        "AVX-512: very negative values are not taken to 0",
+        "jit/activation_math.cpp",
+        "e_.vdivps(v | e_.k2 | e_.T_z, v, denominator);",
+        "e_.vdivps(v, v, denominator);",
+        ACTIVATION,
+    ),
+    Mutation(
+        "A sigmoid of NaN is 0",
+        "jit/activation_math.cpp",
+        "kNotLess = 5;",
+        "kNotLess = 13;",
+        ACTIVATION,
+    ),
+    Mutation(
+        "relu of NaN is 0",
+        "jit/activation_math.cpp",
+        "e_.vmaxps(v, r.number(), v);",
+        "e_.vmaxps(v, v, r.number());",
+        ACTIVATION,
+    ),
+    Mutation(
+        "SwiGLU: up has no lower limit",
+        "jit/activation_math.cpp",
+        "  e_.vmaxps(up, r.number(), up);\n",
+        "",
+        ACTIVATION,
+    ),
+    Mutation(
+        "SwiGLU: a gate that is NaN is 7",
+        "jit/activation_math.cpp",
+        "e_.vminps(gate, r.number(), gate);",
+        "e_.vminps(gate, gate, r.number());",
+        ACTIVATION,
+    ),
+    Mutation(
+        "The slope of GELU is an ulp too large",
+        "jit/activation.h",
+        "0x1.26AEC2p+1f",
+        "0x1.26AEC4p+1f",
+        ACTIVATION,
+    ),
+    Mutation(
+        "The rounding of a square counts twice",
+        "jit/activation.h",
+        "kGeluSquareSlope = 0x1.6Ap-4f",
+        "kGeluSquareSlope = -0x1.6Ap-4f",
+        ACTIVATION,
+    ),
+    Mutation(
+        "A term of GELU has the wrong sign",
+        "jit/activation.h",
+        "0x1.771206p-37f",
+        "-0x1.771206p-37f",
+        ACTIVATION,
     ),
     Mutation(
         "AVX-512: a tensor's scale multiplies where it divides",
