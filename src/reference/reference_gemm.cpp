@@ -6,6 +6,7 @@
 // object.
 #include <bit>
 #include <cstring>
+#include <type_traits>
 
 #include "jit/mxcsr.h"
 #include "jit/number.h"
@@ -137,42 +138,65 @@ float with_tensor_scale(const KernelKey& key, float tensor_scale, float total) {
   }
 }
 
-// From the totals of a row to its values before rounding: tensor scale, bias.
-float product(const KernelKey& key, float tensor_scale, float total, const float* bias, std::uint64_t column) {
-  const float scaled = with_tensor_scale(key, tensor_scale, total);
-  return key.epilogue.bias ? scaled + bias[column] : scaled;
+// Tensor scale and bias of a row's totals.
+void finish_product(const KernelKey& key, float tensor_scale, const float* bias, std::uint64_t columns, float* values) {
+  for (std::uint64_t c = 0; c < columns; ++c) values[c] = with_tensor_scale(key, tensor_scale, values[c]);
+  if (!key.epilogue.bias) return;
+  for (std::uint64_t c = 0; c < columns; ++c) values[c] += bias[c];
 }
 
-// y of one row and column. totals: of it, and of the second weight where the tile is gated.
-float finish(const KernelKey& key, const GemmArgs& args, std::uint64_t row, std::uint64_t column, float total,
-             float up_total) {
-  const Epilogue& epilogue = key.epilogue;
-  float value = product(key, args.tensor_scale, total, args.bias, column);
-  if (key.tile.gated) {
-    const float up = product(key, args.up_tensor_scale, up_total, args.up_bias, column);
-    if (epilogue.activation == ZENWOQ_ACTIVATION_SWIGLU_OAI) return swiglu_oai(value, up);
-    return activate(epilogue.activation, value) * up;
+// A loop for each: with the function a constant, compilers vectorise it.
+void activate_all(zenwoq_activation activation, std::uint64_t columns, float* values) {
+  const auto each = [&](auto constant) {
+    for (std::uint64_t c = 0; c < columns; ++c) values[c] = activate(decltype(constant)::value, values[c]);
+  };
+  switch (activation) {
+    case ZENWOQ_ACTIVATION_RELU: return each(std::integral_constant<zenwoq_activation, ZENWOQ_ACTIVATION_RELU>());
+    case ZENWOQ_ACTIVATION_SILU: return each(std::integral_constant<zenwoq_activation, ZENWOQ_ACTIVATION_SILU>());
+    case ZENWOQ_ACTIVATION_GELU: return each(std::integral_constant<zenwoq_activation, ZENWOQ_ACTIVATION_GELU>());
+    case ZENWOQ_ACTIVATION_GELU_TANH:
+      return each(std::integral_constant<zenwoq_activation, ZENWOQ_ACTIVATION_GELU_TANH>());
+    default: return;
   }
-  value = activate(epilogue.activation, value);
-  if (epilogue.factor) value *= load_operand(key, args.factor, args.factor_bytes, row, column);
-  for (std::uint64_t i = 0; i < epilogue.residuals; ++i) {
-    value += load_operand(key, args.residual[i], args.residual_bytes[i], row, column);
-  }
-  return value;
 }
 
-// Columns [begin, begin + columns) of a row, from the panel's totals.
+// values = activation(values) * up
+void gate(zenwoq_activation activation, std::uint64_t columns, const float* up, float* values) {
+  if (activation == ZENWOQ_ACTIVATION_SWIGLU_OAI) {
+    for (std::uint64_t c = 0; c < columns; ++c) values[c] = swiglu_oai(values[c], up[c]);
+    return;
+  }
+  activate_all(activation, columns, values);
+  for (std::uint64_t c = 0; c < columns; ++c) values[c] *= up[c];
+}
+
+// Columns [begin, begin + columns) of a row, from the panel's totals, which are overwritten.
 void store(const KernelKey& key, const GemmArgs& args, std::uint64_t row, std::uint64_t begin, std::uint64_t columns,
-           const float* totals, const float* up_totals) {
+           float* totals, float* up_totals) {
+  const Epilogue& epilogue = key.epilogue;
+  const auto bias_at = [begin](const float* bias) { return bias == nullptr ? nullptr : bias + begin; };
+  finish_product(key, args.tensor_scale, bias_at(args.bias), columns, totals);
+  if (key.tile.gated) {
+    finish_product(key, args.up_tensor_scale, bias_at(args.up_bias), columns, up_totals);
+    gate(epilogue.activation, columns, up_totals, totals);
+  } else {
+    activate_all(epilogue.activation, columns, totals);
+  }
+  for (std::uint64_t c = 0; epilogue.factor && c < columns; ++c) {
+    totals[c] *= load_operand(key, args.factor, args.factor_bytes, row, begin + c);
+  }
+  for (std::uint64_t i = 0; i < epilogue.residuals; ++i) {
+    for (std::uint64_t c = 0; c < columns; ++c) {
+      totals[c] += load_operand(key, args.residual[i], args.residual_bytes[i], row, begin + c);
+    }
+  }
   unsigned char* y = static_cast<unsigned char*>(args.y) + row * args.ldy_bytes;
   for (std::uint64_t c = 0; c < columns; ++c) {
-    const std::uint64_t column = begin + c;
-    const float value = finish(key, args, row, column, totals[c], key.tile.gated ? up_totals[c] : 0.0f);
     if (key.output_type == ZENWOQ_F32) {
-      std::memcpy(y + column * 4, &value, 4);
+      std::memcpy(y + (begin + c) * 4, &totals[c], 4);
     } else {
-      const std::uint16_t rounded = f32_to_bf16(value);
-      std::memcpy(y + column * 2, &rounded, 2);
+      const std::uint16_t rounded = f32_to_bf16(totals[c]);
+      std::memcpy(y + (begin + c) * 2, &rounded, 2);
     }
   }
 }
