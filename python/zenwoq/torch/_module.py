@@ -13,6 +13,9 @@ from zenwoq import Weight
 from zenwoq._library import PACKED_ALIGNMENT
 from zenwoq.torch._operator import linear
 
+if TYPE_CHECKING:
+    from zenwoq.torch._shared_input import SharedInput
+
 
 class WeightWithoutValues(torch.Tensor):
     """What :attr:`Linear.weight` is: shape, dtype and device for code that asks a linear for them.
@@ -196,6 +199,8 @@ class Linear(torch.nn.Module):
     if TYPE_CHECKING:  # torch.jit.script would take it for its own types
         packed: torch.Tensor
         bias: torch.nn.Parameter | None
+        _shared_input: SharedInput | None
+    _shared_input = None  # with linears beside it that are called with the same x
 
     def __init__(
         self,
@@ -245,9 +250,15 @@ class Linear(torch.nn.Module):
                 )
             if torch.is_autocast_enabled("cpu"):
                 x = x.to(torch.get_autocast_dtype("cpu"))
+            elif self._shared_input is not None and not torch.compiler.is_compiling():
+                return self._shared_input.product(self, x)
             # Not self.packed and self.bias, which a module takes half a microsecond each to find.
             return linear(x, self._buffers["packed"], self._parameters["bias"], self.out_features)  # type: ignore[no-any-return]
         return torch.ops.zenwoq.linear(x, self.packed, self.bias, self.out_features)  # type: ignore[no-any-return]
+
+    def is_only_a_product(self) -> bool:
+        """Whether to call the layer is to compute its product and nothing else: no hook sees it."""
+        return not (self._forward_hooks or self._forward_pre_hooks or "forward" in vars(self))
 
     @property
     def weight(self) -> torch.Tensor:

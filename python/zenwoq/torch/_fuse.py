@@ -1,0 +1,223 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""Finds blocks of linears that can be computed in fewer calls, fuses them in their places, and takes them apart."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from zenwoq import Weight
+from zenwoq.torch._blocks import ActivatedMLP, Fused, FusedBlock, GatedMLP
+from zenwoq.torch._module import Linear
+from zenwoq.torch._report import BlockReport
+from zenwoq.torch._shapes import MlpShape, activation_of, called_with_one_input, mlp_shape
+from zenwoq.torch._shared_input import SharedInput
+from zenwoq.torch._sources import is_linear
+
+_HALVES = 128  # rows of a linear with gate and up: a multiple of two panels
+_ATTENTION = ("attention", "attn")  # in names of classes
+
+
+class _Apart(Exception):  # noqa: N818 - a verdict, not an error
+    """Why a block stays as it is."""
+
+
+def fuse(model: torch.nn.Module) -> list[BlockReport]:
+    """Fuses the blocks of a model that are understood, each in its place.
+
+    Returns:
+        A report of each block with linears of zenwoq's that belong together, in the model's order.
+    """
+    return [block.report for block in _blocks(model, fuse_them=True)]
+
+
+def is_apart(model: torch.nn.Module) -> bool:
+    """Whether a model has blocks that could be fused, and none that is."""
+    if any(isinstance(m, FusedBlock) or getattr(m, "_shared_input", None) is not None for m in model.modules()):
+        return False
+    return any(block.report.fused for block in _blocks(model, fuse_them=False))
+
+
+def unfuse(model: torch.nn.Module) -> None:
+    """Gives blocks their own classes back, and lets each linear compute by itself."""
+    for module in model.modules():
+        if isinstance(module, FusedBlock):
+            _take_apart(module)
+        elif isinstance(module, Linear):
+            vars(module).pop("_shared_input", None)
+
+
+class _Block:
+    """A block that may be fused."""
+
+    def __init__(self, name: str, module: torch.nn.Module, kind: str):
+        self.module = module
+        self.report = BlockReport(name, kind, False, "")
+
+    def _settle(self, fused: bool, result: str) -> None:
+        self.report = BlockReport(self.report.name, self.report.kind, fused, result)
+
+
+def _blocks(model: torch.nn.Module, fuse_them: bool) -> Iterator[_Block]:
+    for name, module in list(model.named_modules()):
+        names = tuple(own for own, child in module.named_children() if isinstance(child, Linear))
+        if not names:
+            continue
+        linears = tuple(own for own, child in module.named_children() if isinstance(child, Linear) or is_linear(child))
+        of_class = module._fused.block if isinstance(module, FusedBlock) else type(module)
+        shape = mlp_shape(of_class.forward)
+        projections = called_with_one_input(of_class.forward, linears) if shape is None else ()
+        if shape is not None and {*shape.first, shape.last} & {*names}:
+            block = _Block(name, module, "gated MLP" if shape.gated else "MLP")
+            act = functools.partial(_fuse_mlp, module, shape, fuse_them)
+        elif projections and {*projections} & {*names}:
+            is_attention = any(part in of_class.__name__.lower() for part in _ATTENTION)
+            block = _Block(name, module, "attention" if is_attention else "set of projections")
+            act = functools.partial(_share_input, module, projections, fuse_them)
+        elif len(names) > 1 and any(activation_of(child) is not None for child in module.children()):
+            block = _Block(name, module, "other block")
+            act = _not_understood
+        else:
+            continue
+        try:
+            block._settle(True, act())
+        except _Apart as reason:
+            block._settle(False, str(reason))
+            if isinstance(module, FusedBlock) and fuse_them:
+                _take_apart(module)
+        yield block
+
+
+def _not_understood() -> str:
+    raise _Apart("its forward is none of those that are known")
+
+
+def _fuse_mlp(module: torch.nn.Module, shape: MlpShape, fuse_it: bool) -> str:
+    first = [_linear_of(module, name) for name in shape.first]
+    if not isinstance(module, FusedBlock):
+        _check_class(module)
+    act = shape.act if isinstance(shape.act, str) else None
+    activation = activation_of(getattr(module, act, None)) if act is not None else shape.act
+    if activation is None:
+        raise _Apart(f"{act} is a {type(getattr(module, str(act), None)).__name__}, none of the activations that are known")
+    if act is not None and _is_watched(getattr(module, act)):
+        raise _Apart(f"{act} has hooks")
+    _check_pair(shape, first)
+    calls = f"{activation.name.lower()}({shape.first[0]})"
+    if shape.gated:
+        calls += f" * {shape.first[1]}" if len(first) == 2 else " of its halves"
+    if fuse_it and not isinstance(module, FusedBlock):
+        fused = Fused(type(module), shape.first, shape.last, activation, act, type(getattr(module, act)) if act else None)
+        try:
+            module.__class__ = GatedMLP if shape.gated else ActivatedMLP
+        except TypeError as error:
+            raise _Apart(f"a {fused.block.__name__} cannot take another class ({error})") from error
+        module._fused = fused  # type: ignore[assignment]
+        module._fused_handle = module.register_load_state_dict_post_hook(_take_apart_what_differs)
+    return f"{calls} in one call"
+
+
+def _linear_of(module: torch.nn.Module, name: str) -> Linear:
+    child: Any = getattr(module, name, None)
+    if type(child) is not Linear:
+        raise _Apart(f"{name} is a {type(child).__name__}, no zenwoq.torch.Linear")
+    if _is_watched(child):
+        raise _Apart(f"{name} has hooks")
+    if child.packed.is_meta:
+        raise _Apart(f"{name} has no values")
+    return child
+
+
+def _is_watched(module: torch.nn.Module) -> bool:
+    """Whether somebody sees or changes a module's calls."""
+    if isinstance(module, Linear):
+        return not module.is_only_a_product()
+    return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in vars(module)
+
+
+def _check_class(module: torch.nn.Module) -> None:
+    """Refuses a class of which more than its forward would be missed."""
+    if "forward" in vars(module):
+        raise _Apart("its forward is replaced")
+    for cls in type(module).__mro__:
+        if cls is torch.nn.Module:
+            return
+        for name, value in vars(cls).items():
+            is_code = callable(value) or isinstance(value, property | staticmethod | classmethod)
+            if is_code and name not in ("__init__", "forward"):
+                raise _Apart(f"{type(module).__name__} has more than a forward: {name}")
+
+
+def _check_pair(shape: MlpShape, first: list[Linear]) -> None:
+    if not shape.gated:
+        return
+    if len(first) == 1:
+        n = first[0].out_features
+        if n % _HALVES:
+            raise _Apart(f"{shape.first[0]} has {n} rows, not a multiple of {_HALVES}")
+        return
+    _check_alike(shape.first, first)
+    gate, up = first
+    if gate.out_features != up.out_features:
+        raise _Apart(f"{shape.first[0]} has {gate.out_features} rows, {shape.first[1]} {up.out_features}")
+    if gate.bias is not None and up.bias is not None and gate.bias.dtype != up.bias.dtype:
+        raise _Apart(f"the bias of {shape.first[0]} is {gate.bias.dtype}, that of {shape.first[1]} {up.bias.dtype}")
+
+
+def _check_alike(names: tuple[str, ...], layers: list[Linear]) -> None:
+    """Refuses linears that differ in what their products do with x."""
+    weights = [layer.weight_view() for layer in layers]
+    for name, weight in zip(names[1:], weights[1:], strict=True):
+        if difference := _difference(names[0], weights[0], name, weight):
+            raise _Apart(difference)
+
+
+def _difference(name: str, weight: Weight, other_name: str, other: Weight) -> str:
+    if weight.k != other.k:
+        return f"{name} has {weight.k} columns, {other_name} {other.k}"
+    if weight.text != other.text:
+        return f"{name} is {weight.text}, {other_name} {other.text}"
+    if weight.table != other.table:
+        return f"{name} and {other_name} have other tables"
+    for what, values, others in (
+        ("columns in another order", weight.permutation, other.permutation),
+        ("other factors of x", weight.x_scale, other.x_scale),
+    ):
+        if (values is None) != (others is None) or (values is not None and values.tobytes() != others.tobytes()):
+            return f"{name} and {other_name} have {what}"
+    return ""
+
+
+def _share_input(module: torch.nn.Module, names: tuple[str, ...], fuse_it: bool) -> str:
+    if "forward" in vars(module):
+        raise _Apart("its forward is replaced")
+    layers = [_linear_of(module, name) for name in names]
+    _check_alike(names, layers)
+    shared = layers[0]._shared_input
+    is_done = shared is not None and all(a is b for a, b in zip(shared.layers(), layers, strict=False))
+    if fuse_it and not is_done:
+        shared = SharedInput(layers)
+        for layer in layers:
+            layer._shared_input = shared
+    return f"{', '.join(names)} in one call"
+
+
+def _take_apart(block: FusedBlock) -> None:
+    fused = block._fused
+    block._fused_handle.remove()  # type: ignore[operator, union-attr]
+    del block._fused, block._fused_handle
+    block.__class__ = fused.block  # type: ignore[assignment]
+
+
+def _take_apart_what_differs(block: torch.nn.Module, _: object) -> None:
+    """After a state_dict was loaded, whose weights may be quantized in another way."""
+    if isinstance(block, FusedBlock):
+        shape = MlpShape(block._fused.first, block._fused.last, "", isinstance(block, GatedMLP))
+        try:
+            _check_pair(shape, [_linear_of(block, name) for name in shape.first])
+        except _Apart:
+            _take_apart(block)

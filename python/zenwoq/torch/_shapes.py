@@ -1,0 +1,276 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the forward of a block computes, read from its source.
+
+Blocks are known by what they compute, not by the names of their classes or variables. A forward of plain assignments is
+evaluated with symbols: what it returns is an expression of calls of the block's modules, to be compared with
+
+    down(act(gate(x)) * up(x))      in any order of factors
+    down(act(a) * b)                a, b = gate_up(x).chunk(2, dim=-1)
+    fc2(act(fc1(x)))
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from zenwoq._library import Activation
+
+_FUNCTIONS: dict[Any, Activation] = {
+    torch.nn.functional.relu: Activation.RELU,
+    torch.relu: Activation.RELU,
+    torch.nn.functional.silu: Activation.SILU,
+    torch.nn.functional.gelu: Activation.GELU,
+}
+_ACTIVATIONS = {  # of transformers.activations
+    "SiLUActivation": Activation.SILU,
+    "GELUActivation": Activation.GELU,
+    "GELUTanh": Activation.GELU_TANH,
+    "NewGELUActivation": Activation.GELU_TANH,
+    "FastGELUActivation": Activation.GELU_TANH,
+    "AccurateGELUActivation": Activation.GELU_TANH,
+}
+
+
+@dataclass(frozen=True)
+class MlpShape:
+    """An MLP.
+
+    Attributes:
+        first: the names of gate and up; of one linear of both, if it is `gated`; of the only one before the activation.
+        last: the name of the linear after the activation.
+        act: the name of the module that is the activation, or the activation, if it is a function.
+        gated: whether the activation is multiplied.
+    """
+
+    first: tuple[str, ...]
+    last: str
+    act: str | Activation
+    gated: bool
+
+
+def activation_of(module: object) -> Activation | None:
+    """What a module of torch or transformers computes of each element; None if it is none of those that are known."""
+    kind = type(module)
+    if kind is torch.nn.ReLU:
+        return Activation.RELU
+    if kind is torch.nn.SiLU:
+        return Activation.SILU
+    if kind is torch.nn.GELU:
+        return Activation.GELU_TANH if module.approximate == "tanh" else Activation.GELU  # type: ignore[attr-defined]
+    return _ACTIVATIONS.get(kind.__name__) if kind.__module__ == "transformers.activations" else None
+
+
+@functools.lru_cache(maxsize=256)
+def mlp_shape(forward: Callable[..., Any]) -> MlpShape | None:
+    """The shape of an MLP with this forward (a function of a class); None if it is not one that is known."""
+    function = _function_of(forward)
+    if function is None or inspect.unwrap(forward) is not forward:
+        return None
+    try:
+        return _mlp_of(_Evaluation(function, forward.__globals__).result)
+    except _UnknownError:
+        return None
+
+
+def _function_of(forward: Callable[..., Any]) -> ast.FunctionDef | None:
+    try:
+        body = ast.parse(textwrap.dedent(inspect.getsource(forward))).body
+    except (OSError, SyntaxError, TypeError):
+        return None
+    return body[0] if len(body) == 1 and isinstance(body[0], ast.FunctionDef) else None
+
+
+class _UnknownError(Exception):
+    """Something that the evaluation does not know."""
+
+
+# An expression: ("x",), ("call", name of a module, argument), ("function", activation, argument), ("halves", argument),
+# ("half", 0 or 1, argument), ("product", factor, factor).
+_Expression = tuple[Any, ...]
+
+
+class _Evaluation:
+    """Evaluates ``def forward(self, x)`` of nothing but assignments, and a return at the end."""
+
+    def __init__(self, function: ast.FunctionDef, names: dict[str, Any]):
+        self._names = names
+        given = function.args
+        others = (given.vararg, given.kwarg, *given.kwonlyargs, *given.defaults)
+        if function.decorator_list or len(given.args) != 2 or any(other is not None for other in others):
+            raise _UnknownError
+        self._self, x = (argument.arg for argument in given.args)
+        self._values: dict[str, _Expression] = {x: ("x",)}
+        *body, last = function.body
+        for statement in body:
+            self._execute(statement)
+        if not isinstance(last, ast.Return) or last.value is None:
+            raise _UnknownError
+        self.result = self._value(last.value)
+
+    def _execute(self, statement: ast.stmt) -> None:
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+            return  # a docstring
+        if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
+            raise _UnknownError
+        (target,) = statement.targets
+        value = self._value(statement.value)
+        if isinstance(target, ast.Name):
+            self._values[target.id] = value
+            return
+        if not isinstance(target, ast.Tuple) or len(target.elts) != 2 or value[0] != "halves":
+            raise _UnknownError
+        for half, name in enumerate(target.elts):
+            if not isinstance(name, ast.Name):
+                raise _UnknownError
+            self._values[name.id] = ("half", half, value[1])
+
+    def _value(self, node: ast.expr) -> _Expression:
+        if isinstance(node, ast.Name) and node.id in self._values:
+            return self._values[node.id]
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+            return "product", self._value(node.left), self._value(node.right)
+        if isinstance(node, ast.Call):
+            return self._call(node)
+        raise _UnknownError
+
+    def _call(self, node: ast.Call) -> _Expression:
+        function, given = node.func, node.args
+        options = {option.arg: ast.unparse(option.value) for option in node.keywords}
+        known = self._global(function)
+        if isinstance(function, ast.Attribute) and len(given) == 1 and not options and self._is_self(function.value):
+            return "call", function.attr, self._value(given[0])
+        if known in _FUNCTIONS and len(given) == 1:
+            activation = _FUNCTIONS[known]
+            if activation is Activation.GELU and options.pop("approximate", "'none'") == "'tanh'":
+                activation = Activation.GELU_TANH
+            if not options:
+                return "function", activation, self._value(given[0])
+        if known is torch.chunk and given:
+            return self._chunk(given[0], given[1:], options)
+        if known is None and isinstance(function, ast.Attribute) and function.attr == "chunk":
+            return self._chunk(function.value, given, options)
+        raise _UnknownError
+
+    def _chunk(self, tensor: ast.expr, given: list[ast.expr], options: dict[str | None, str]) -> _Expression:
+        values = [ast.unparse(each) for each in given]
+        if [*values, *options.values()] != ["2", "-1"] or list(options) not in ([], ["dim"], ["chunks", "dim"]):
+            raise _UnknownError
+        return "halves", self._value(tensor)
+
+    def _is_self(self, node: ast.expr) -> bool:
+        return isinstance(node, ast.Name) and node.id == self._self
+
+    def _global(self, node: ast.expr) -> Any:
+        """What a dotted name of the module stands for; None if it is no such name."""
+        if isinstance(node, ast.Name):
+            return None if node.id in self._values or node.id == self._self else self._names.get(node.id)
+        if isinstance(node, ast.Attribute):
+            owner = self._global(node.value)
+            return None if owner is None else getattr(owner, node.attr, None)
+        return None
+
+
+def _mlp_of(result: _Expression) -> MlpShape | None:
+    if result[0] != "call":
+        return None
+    _, last, hidden = result
+    factors = hidden[1:] if hidden[0] == "product" else (hidden,)
+    for active, other in zip(factors, reversed(factors), strict=True):
+        found = _mlp_with(last, active, other if len(factors) == 2 else None)
+        if found is not None and len({*found.first, last}) == len(found.first) + 1 and found.act not in found.first:
+            return found
+    return None
+
+
+def _mlp_with(last: str, active: _Expression, other: _Expression | None) -> MlpShape | None:
+    if active[0] not in ("call", "function"):
+        return None
+    _, act, inner = active
+    if other is None:
+        return MlpShape((inner[1],), last, act, False) if _is_of_x(inner) else None
+    if _is_of_x(inner) and _is_of_x(other):
+        return MlpShape((inner[1], other[1]), last, act, True)
+    if inner[:2] == ("half", 0) and other == ("half", 1, inner[2]) and _is_of_x(inner[2]):
+        return MlpShape((inner[2][1],), last, act, True)
+    return None
+
+
+def _is_of_x(expression: _Expression) -> bool:
+    """Whether it is one module's value of x."""
+    return expression[0] == "call" and expression[2] == ("x",)
+
+
+@functools.lru_cache(maxsize=256)
+def called_with_one_input(forward: Callable[..., Any], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Which of a block's modules its forward calls with the same tensor, one after the other: the most that there are.
+
+    Each is named once in the forward, and called with the same variable, which nothing sets in between or may write to.
+
+    Args:
+        forward: a function of a class.
+        names: of modules of the block.
+
+    Returns:
+        At least two names in the order of calls, or none.
+    """
+    function = _function_of(forward)
+    if function is None or not function.args.args:
+        return ()
+    of_self = function.args.args[0].arg
+    named = [node.attr for node in ast.walk(function) if _is_attribute_of(node, of_self)]
+    once = {name for name in names if named.count(name) == 1}
+    best: tuple[str, ...] = ()
+    for body in _bodies(function):
+        by_variable: dict[str, list[tuple[int, ast.Call]]] = {}
+        for place, statement in enumerate(body):
+            for call in _calls(statement):
+                if _is_attribute_of(call.func, of_self) and call.func.attr in once and len(call.args) == 1:  # type: ignore[attr-defined]
+                    (argument,) = call.args
+                    if isinstance(argument, ast.Name) and not call.keywords:
+                        by_variable.setdefault(argument.id, []).append((place, call))
+        for variable, found in by_variable.items():
+            statements = body[found[0][0] : found[-1][0] + 1]
+            if len(found) > len(best) and _is_only_read(variable, statements, [call for _, call in found]):
+                best = tuple(call.func.attr for _, call in found)  # type: ignore[attr-defined]
+    return best if len(best) > 1 else ()
+
+
+def _is_attribute_of(node: ast.AST, variable: str) -> bool:
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == variable
+
+
+def _bodies(function: ast.FunctionDef) -> Iterator[list[ast.stmt]]:
+    """The lists of statements in a function."""
+    for node in ast.walk(function):
+        for part in ("body", "orelse", "finalbody"):
+            body = getattr(node, part, None)
+            if isinstance(body, list):
+                yield body
+
+
+def _calls(statement: ast.stmt) -> Iterator[ast.Call]:
+    """The calls in a statement of its own, in the order in which they are written."""
+    if isinstance(statement, ast.Assign | ast.AnnAssign | ast.Expr | ast.Return):
+        calls = [node for node in ast.walk(statement) if isinstance(node, ast.Call)]
+        yield from sorted(calls, key=lambda node: (node.lineno, node.col_offset, -(node.end_col_offset or 0)))
+
+
+def _is_only_read(variable: str, statements: list[ast.stmt], calls: list[ast.Call]) -> bool:
+    """Whether statements use a variable in these calls alone, or ask for its shape."""
+    allowed = {id(call.args[0]) for call in calls}
+    for statement in statements:
+        for node in ast.walk(statement):
+            is_question = isinstance(node, ast.Attribute) and node.attr in ("shape", "dtype", "device", "ndim")
+            if is_question and isinstance(node.value, ast.Name):  # type: ignore[attr-defined]
+                allowed.add(id(node.value))  # type: ignore[attr-defined]
+    uses = [node for statement in statements for node in ast.walk(statement) if isinstance(node, ast.Name)]
+    return all(id(node) in allowed for node in uses if node.id == variable)
