@@ -6,15 +6,17 @@
 //   zenwoq::linear(Tensor x, Tensor packed, Tensor? bias, int n) -> Tensor       [..., K] -> [..., n] in x's dtype
 //   zenwoq::linear_out(..., *, Tensor(a!) out) -> ()                             the same into out
 //   zenwoq::linear_fused(..., int activation, Tensor? factor, Tensor[] residuals) -> Tensor
-//       activation(x W^T + bias) * factor + residuals[0] + residuals[1], rounded once; matrices as the result, in x's dtype
-//   zenwoq::gated(Tensor x, Tensor gate, Tensor? up, Tensor? gate_bias, Tensor? up_bias, int n, int activation) -> Tensor
+//       activation(x W^T + bias) * factor + residuals[0] + residuals[1], rounded once; matrices as the result, in x's
+//       dtype
+//   zenwoq::gated(Tensor x, Tensor gate, Tensor? up, Tensor? gate_bias, Tensor? up_bias, int n, int activation) ->
+//   Tensor
 //       activation(x Wgate^T + gate_bias) * (x Wup^T + up_bias), rounded once; without up, gate has n rows of each
 //   zenwoq::linears(Tensor x, Tensor[] packed, Tensor?[] bias, int[] n) -> Tensor[]
 //       one product for each weight, as if each were run alone
 //
 // activation is a zenwoq_activation. packed is the self-describing packed weight as a uint8 tensor. Nothing about it is
-// kept from call to call: each checks the header (zenwoq_packed_run), so tensors may be moved, mapped, shared, replaced.
-// Fake kernels are in zenwoq/torch/_operator.py.
+// kept from call to call: each checks the header (zenwoq_packed_run), so tensors may be moved, mapped, shared,
+// replaced. Fake kernels are in zenwoq/torch/_operator.py.
 #define TORCH_TARGET_VERSION (((0ULL + 2) << 56) | ((0ULL + 10) << 48))
 
 #include <pthread.h>
@@ -311,8 +313,8 @@ class Product {
   std::vector<Tensor> kept_;
 };
 
-// Calls compute(where) with a tensor to compute into, y or, as the library does not write f16, one in f32 for it. y must
-// be contiguous.
+// Calls compute(where) with a tensor to compute into, y or, as the library does not write f16, one in f32 for it. y
+// must be contiguous.
 template <typename Compute>
 void into(const Tensor& y, const Compute& compute) {
   if (float_dtype("out", y) != ZENWOQ_F16) return compute(y);

@@ -10,8 +10,9 @@ A model of transformers (5.24) that was optimized is kept with ``model.save_pret
 program that has imported this module, with ``from_pretrained(folder)``: packed weights are mapped from the files, as
 they are. :func:`save` and :func:`load` do the same with any model, in one file.
 
-Importing it registers the operators ``torch.ops.zenwoq.linear``, ``linear_out``, ``linear_fused``, ``gated`` and
-``linears``, which work under ``torch.compile`` and ``torch.export``. They compute on torch's intra-op threads; results have the same bits for any
+Importing it registers the operators ``torch.ops.zenwoq.linear``, ``linear_out``, ``linear_fused`` (an activation, a
+product and sums after it), ``gated`` (``act(gate) * up``) and ``linears`` (several weights, one x), which work under
+``torch.compile`` and ``torch.export``. They compute on torch's intra-op threads; results have the same bits for any
 number of them.
 """
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from zenwoq._library import Activation
-from zenwoq.torch._module import Linear
+from zenwoq.torch._module import Linear, has_hooks
 from zenwoq.torch._operator import gated, linear_fused
 
 
@@ -58,9 +58,9 @@ class FusedBlock(torch.nn.Module):
         fused = self._fused
         first: Any = [self._modules[name] for name in fused.first]
         act = self._modules[fused.act] if fused.act is not None else None
-        is_as_it_was = type(act) is (fused.act_class or type(None)) and (act is None or not _has_hooks(act))
+        is_as_it_was = type(act) is (fused.act_class or type(None)) and (act is None or not has_hooks(act))
         for layer in first:
-            is_as_it_was = is_as_it_was and type(layer) is Linear and layer.is_only_a_product()
+            is_as_it_was = is_as_it_was and type(layer) is Linear and not has_hooks(layer)
         if not is_as_it_was or (x.requires_grad is True and torch.is_grad_enabled()):  # which a linear refuses
             return fused.block.forward(self, x)  # type: ignore[no-any-return]
         if torch.is_autocast_enabled("cpu"):
@@ -79,9 +79,9 @@ class FusedBlock(torch.nn.Module):
 class GatedMLP(FusedBlock):
     """A gated MLP, ``down(activation(gate(x)) * up(x))``, whose first part is one call (``zenwoq::gated``).
 
-    It takes the place of a model's own class in :func:`zenwoq.torch.optimize`. Gate and up are two linears, or one whose
-    first half of rows is gate. Their sums stay in float32 until the product ``activation(gate) * up`` is rounded to x's
-    dtype, once; the model's own forward (``fuse=False``) rounds gate, up, the activation and the product.
+    It takes the place of a model's own class in :func:`zenwoq.torch.optimize`. Gate and up are two linears, or one
+    whose first half of rows is gate. Their sums stay in float32 until the product ``activation(gate) * up`` is rounded
+    to x's dtype, once; the model's own forward (``fuse=False``) rounds gate, up, the activation and the product.
     """
 
     def _hidden(self, x: torch.Tensor, first: list[Linear], activation: Activation) -> torch.Tensor:
@@ -109,7 +109,3 @@ class ActivatedMLP(FusedBlock):
         return linear_fused(  # type: ignore[no-any-return]
             x, layer._buffers["packed"], layer._parameters["bias"], layer.out_features, activation.value, None, []
         )
-
-
-def _has_hooks(module: torch.nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in vars(module)

@@ -246,9 +246,7 @@ def _bytes_of(tensor: torch.Tensor) -> memoryview:
     return memoryview(memory)
 
 
-def load(
-    model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False, fuse: bool | None = None
-) -> _ModelT:
+def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False, fuse: bool | None = None) -> _ModelT:
     """Fills a model from a file that :func:`save` wrote; its linears become zenwoq's, and its blocks are fused.
 
     Args:

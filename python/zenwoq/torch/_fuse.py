@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from zenwoq import Weight
+from zenwoq._library import Activation
 from zenwoq.torch._blocks import ActivatedMLP, Fused, FusedBlock, GatedMLP
-from zenwoq.torch._module import Linear
+from zenwoq.torch._module import Linear, has_hooks
 from zenwoq.torch._report import BlockReport
 from zenwoq.torch._shapes import MlpShape, activation_of, called_with_one_input, mlp_shape
 from zenwoq.torch._shared_input import SharedInput
@@ -73,18 +74,18 @@ def _blocks(model: torch.nn.Module, fuse_them: bool) -> Iterator[_Block]:
         projections = called_with_one_input(of_class.forward, linears) if shape is None else ()
         if shape is not None and {*shape.first, shape.last} & {*names}:
             block = _Block(name, module, "gated MLP" if shape.gated else "MLP")
-            act = functools.partial(_fuse_mlp, module, shape, fuse_them)
+            look = functools.partial(_fuse_mlp, module, shape, fuse_them)
         elif projections and {*projections} & {*names}:
             is_attention = any(part in of_class.__name__.lower() for part in _ATTENTION)
             block = _Block(name, module, "attention" if is_attention else "set of projections")
-            act = functools.partial(_share_input, module, projections, fuse_them)
+            look = functools.partial(_share_input, module, projections, fuse_them)
         elif len(names) > 1 and any(activation_of(child) is not None for child in module.children()):
             block = _Block(name, module, "other block")
-            act = _not_understood
+            look = functools.partial(_not_understood)
         else:
             continue
         try:
-            block._settle(True, act())
+            block._settle(True, look())
         except _Apart as reason:
             block._settle(False, str(reason))
             if isinstance(module, FusedBlock) and fuse_them:
@@ -100,43 +101,46 @@ def _fuse_mlp(module: torch.nn.Module, shape: MlpShape, fuse_it: bool) -> str:
     first = [_linear_of(module, name) for name in shape.first]
     if not isinstance(module, FusedBlock):
         _check_class(module)
-    act = shape.act if isinstance(shape.act, str) else None
-    activation = activation_of(getattr(module, act, None)) if act is not None else shape.act
-    if activation is None:
-        raise _Apart(f"{act} is a {type(getattr(module, str(act), None)).__name__}, none of the activations that are known")
-    if act is not None and _is_watched(getattr(module, act)):
-        raise _Apart(f"{act} has hooks")
+    act, activation = _activation_in(module, shape)
     _check_pair(shape, first)
-    calls = f"{activation.name.lower()}({shape.first[0]})"
-    if shape.gated:
-        calls += f" * {shape.first[1]}" if len(first) == 2 else " of its halves"
     if fuse_it and not isinstance(module, FusedBlock):
-        fused = Fused(type(module), shape.first, shape.last, activation, act, type(getattr(module, act)) if act else None)
+        name = shape.act if isinstance(shape.act, str) else None
+        fused = Fused(type(module), shape.first, shape.last, activation, name, None if act is None else type(act))
         try:
             module.__class__ = GatedMLP if shape.gated else ActivatedMLP
         except TypeError as error:
             raise _Apart(f"a {fused.block.__name__} cannot take another class ({error})") from error
         module._fused = fused  # type: ignore[assignment]
         module._fused_handle = module.register_load_state_dict_post_hook(_take_apart_what_differs)
-    return f"{calls} in one call"
+    active = f"{activation.name.lower()}({shape.first[0]})"
+    if not shape.gated:
+        return f"{active} in one call"
+    return f"{active} * {shape.first[1]} in one call" if len(first) == 2 else f"{active} of its halves in one call"
+
+
+def _activation_in(module: torch.nn.Module, shape: MlpShape) -> tuple[torch.nn.Module | None, Activation]:
+    """The module of a block that is its activation, if there is one, and what it computes."""
+    if not isinstance(shape.act, str):
+        return None, shape.act
+    act = module._modules.get(shape.act)
+    activation = activation_of(act)
+    if act is None or activation is None:
+        kind = type(getattr(module, shape.act, None)).__name__
+        raise _Apart(f"{shape.act} is a {kind}, none of the activations that are known")
+    if has_hooks(act):
+        raise _Apart(f"{shape.act} has hooks")
+    return act, activation
 
 
 def _linear_of(module: torch.nn.Module, name: str) -> Linear:
     child: Any = getattr(module, name, None)
     if type(child) is not Linear:
         raise _Apart(f"{name} is a {type(child).__name__}, no zenwoq.torch.Linear")
-    if _is_watched(child):
+    if has_hooks(child):
         raise _Apart(f"{name} has hooks")
     if child.packed.is_meta:
         raise _Apart(f"{name} has no values")
     return child
-
-
-def _is_watched(module: torch.nn.Module) -> bool:
-    """Whether somebody sees or changes a module's calls."""
-    if isinstance(module, Linear):
-        return not module.is_only_a_product()
-    return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in vars(module)
 
 
 def _check_class(module: torch.nn.Module) -> None:

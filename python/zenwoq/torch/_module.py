@@ -256,10 +256,6 @@ class Linear(torch.nn.Module):
             return linear(x, self._buffers["packed"], self._parameters["bias"], self.out_features)  # type: ignore[no-any-return]
         return torch.ops.zenwoq.linear(x, self.packed, self.bias, self.out_features)  # type: ignore[no-any-return]
 
-    def is_only_a_product(self) -> bool:
-        """Whether to call the layer is to compute its product and nothing else: no hook sees it."""
-        return not (self._forward_hooks or self._forward_pre_hooks or "forward" in vars(self))
-
     @property
     def weight(self) -> torch.Tensor:
         """A tensor ``[out_features, in_features]`` without values, for code that asks for shape, dtype or device.
@@ -359,3 +355,8 @@ def aligned(packed: torch.Tensor) -> torch.Tensor:
     if packed.is_meta or packed.data_ptr() % PACKED_ALIGNMENT == 0:
         return packed
     return packed.clone()
+
+
+def has_hooks(module: torch.nn.Module) -> bool:
+    """Whether somebody sees or changes a module's calls: by a hook, or by a forward of the instance's own."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__)

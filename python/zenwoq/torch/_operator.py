@@ -118,9 +118,7 @@ def _linear_fused_fake(
     if factor is not None:
         check.matrix("factor", factor, n)
     count = len(residuals)
-    check.that(
-        count <= _MOST_RESIDUALS, f"there are {count} residuals, at most {_MOST_RESIDUALS} can be added"
-    )
+    check.that(count <= _MOST_RESIDUALS, f"there are {count} residuals, at most {_MOST_RESIDUALS} can be added")
     for residual in residuals:
         check.matrix("a residual", residual, n)
     return x.new_empty((*x.shape[:-1], n))

@@ -63,10 +63,10 @@ def optimize(
     - gated MLPs, ``down(act(gate(x)) * up(x))``, also with gate and up in one linear (Phi-3), and plain ones,
       ``fc2(act(fc1(x)))``, with SiLU, GELU, its tanh form or ReLU: they become a :class:`GatedMLP` or
       :class:`ActivatedMLP` in their places. These compute ``act(gate) * up``, or ``act(fc1)``, from float32 sums and
-      round once to x's dtype, where modules left apart (``fuse=False``) round each of gate, up, ``act(gate)`` and the
-      product, or fc1 and ``act(fc1)``: the two differ by these roundings (and by torch's own error of the function).
-    - linears that are called with one tensor, as q, k and v of an attention: the first of them computes all in one call,
-      in the same bits as apart. Under ``torch.compile`` and other tracers each is a call of its own.
+      round once to x's dtype, where modules left apart (``fuse=False``) round each of gate, up, ``act(gate)`` and
+      the product, or fc1 and ``act(fc1)``: the two differ by these roundings (and by torch's own error of the function)
+    - linears that are called with one tensor, as q, k and v of an attention: the first of them computes all in one
+      call, in the same bits as apart. Under ``torch.compile`` and other tracers each is a call of its own.
 
     Modules keep their names, and ``state_dict`` its keys: files of fused and other models fit both. A block is left
     apart, with the reason in the report, if its linears are quantized or permuted in different ways, have hooks, or its
@@ -270,8 +270,8 @@ def _copy_but_for_weights(model: _ModelT) -> _ModelT:
 def restore(model: _ModelT, *, dtype: torch.dtype = torch.bfloat16, inplace: bool = True) -> _ModelT:
     """Replaces zenwoq's layers by dense ``torch.nn.Linear`` with the weights' values.
 
-    Fused blocks get their own classes back. Embeddings that keep the blocks of a GGUF file become dense, too. Linears that optimize left quantized stay so; if
-    there are none, transformers takes the model for a plain one again.
+    Fused blocks get their own classes back. Embeddings that keep the blocks of a GGUF file become dense, too. Linears
+    that optimize left quantized stay so; if there are none, transformers takes the model for a plain one again.
 
     Args:
         model: an optimised model.

@@ -206,7 +206,8 @@ def _mlp_with(last: str, active: _Expression, other: _Expression | None) -> MlpS
 
 def _is_of_x(expression: _Expression) -> bool:
     """Whether it is one module's value of x."""
-    return expression[0] == "call" and expression[2] == ("x",)
+    kind, *parts = expression
+    return bool(kind == "call" and parts[1] == ("x",))
 
 
 @functools.lru_cache(maxsize=256)
@@ -226,26 +227,48 @@ def called_with_one_input(forward: Callable[..., Any], names: tuple[str, ...]) -
     if function is None or not function.args.args:
         return ()
     of_self = function.args.args[0].arg
-    named = [node.attr for node in ast.walk(function) if _is_attribute_of(node, of_self)]
+    named = [_attribute(node, of_self) for node in ast.walk(function)]
     once = {name for name in names if named.count(name) == 1}
     best: tuple[str, ...] = ()
     for body in _bodies(function):
-        by_variable: dict[str, list[tuple[int, ast.Call]]] = {}
-        for place, statement in enumerate(body):
-            for call in _calls(statement):
-                if _is_attribute_of(call.func, of_self) and call.func.attr in once and len(call.args) == 1:  # type: ignore[attr-defined]
-                    (argument,) = call.args
-                    if isinstance(argument, ast.Name) and not call.keywords:
-                        by_variable.setdefault(argument.id, []).append((place, call))
-        for variable, found in by_variable.items():
-            statements = body[found[0][0] : found[-1][0] + 1]
-            if len(found) > len(best) and _is_only_read(variable, statements, [call for _, call in found]):
-                best = tuple(call.func.attr for _, call in found)  # type: ignore[attr-defined]
+        for variable, found in _calls_by_argument(body, of_self, once).items():
+            statements = body[found[0].place : found[-1].place + 1]
+            arguments = [call.argument for call in found]
+            if len(found) > len(best) and _is_only_read(variable, statements, arguments):
+                best = tuple(call.name for call in found)
     return best if len(best) > 1 else ()
 
 
-def _is_attribute_of(node: ast.AST, variable: str) -> bool:
-    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == variable
+def _attribute(node: ast.AST, variable: str) -> str:
+    """The attribute's name, of an attribute of a variable."""
+    is_one = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == variable
+    return node.attr if is_one else ""  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class _CallOfOne:
+    """A call of a module with a variable.
+
+    Attributes:
+        name: the module's.
+        place: which statement it is in.
+        argument: the variable.
+    """
+
+    name: str
+    place: int
+    argument: ast.Name
+
+
+def _calls_by_argument(body: list[ast.stmt], of_self: str, names: set[str]) -> dict[str, list[_CallOfOne]]:
+    """The calls of these modules in statements, by the variables that they are called with."""
+    found: dict[str, list[_CallOfOne]] = {}
+    for place, statement in enumerate(body):
+        for call in _calls(statement):
+            name, argument = _attribute(call.func, of_self), call.args[0] if len(call.args) == 1 else None
+            if name in names and isinstance(argument, ast.Name) and not call.keywords:
+                found.setdefault(argument.id, []).append(_CallOfOne(name, place, argument))
+    return found
 
 
 def _bodies(function: ast.FunctionDef) -> Iterator[list[ast.stmt]]:
@@ -264,13 +287,11 @@ def _calls(statement: ast.stmt) -> Iterator[ast.Call]:
         yield from sorted(calls, key=lambda node: (node.lineno, node.col_offset, -(node.end_col_offset or 0)))
 
 
-def _is_only_read(variable: str, statements: list[ast.stmt], calls: list[ast.Call]) -> bool:
-    """Whether statements use a variable in these calls alone, or ask for its shape."""
-    allowed = {id(call.args[0]) for call in calls}
-    for statement in statements:
-        for node in ast.walk(statement):
-            is_question = isinstance(node, ast.Attribute) and node.attr in ("shape", "dtype", "device", "ndim")
-            if is_question and isinstance(node.value, ast.Name):  # type: ignore[attr-defined]
-                allowed.add(id(node.value))  # type: ignore[attr-defined]
-    uses = [node for statement in statements for node in ast.walk(statement) if isinstance(node, ast.Name)]
-    return all(id(node) in allowed for node in uses if node.id == variable)
+def _is_only_read(variable: str, statements: list[ast.stmt], arguments: list[ast.Name]) -> bool:
+    """Whether statements use a variable as these arguments alone, or ask for its shape."""
+    nodes = [node for statement in statements for node in ast.walk(statement)]
+    allowed = {id(argument) for argument in arguments}
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and node.attr in ("shape", "dtype", "device", "ndim"):
+            allowed.add(id(node.value))
+    return all(id(node) in allowed for node in nodes if isinstance(node, ast.Name) and node.id == variable)
