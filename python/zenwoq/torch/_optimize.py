@@ -64,7 +64,7 @@ def optimize(
       ``fc2(act(fc1(x)))``, with SiLU, GELU, its tanh form or ReLU: they become a :class:`GatedMLP` or
       :class:`ActivatedMLP` in their places. These compute ``act(gate) * up``, or ``act(fc1)``, from float32 sums and
       round once to x's dtype, where modules left apart (``fuse=False``) round each of gate, up, ``act(gate)`` and
-      the product, or fc1 and ``act(fc1)``: the two differ by these roundings (and by torch's own error of the function)
+      the product, or fc1 and ``act(fc1)``: the two differ by these roundings (and torch's own error of the function)
     - linears that are called with one tensor, as q, k and v of an attention: the first of them computes all in one
       call, in the same bits as apart. Under ``torch.compile`` and other tracers each is a call of its own.
 
