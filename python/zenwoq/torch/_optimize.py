@@ -70,7 +70,7 @@ def optimize(
 
     Modules keep their names, and ``state_dict`` its keys: files of fused and other models fit both. A block is left
     apart, with the reason in the report, if its linears are quantized or permuted in different ways, have hooks, or its
-    forward is not understood; and it computes apart while hooks are added to its modules later, or if they are replaced.
+    forward is not understood; it computes apart, too, once hooks are added to its modules or they are replaced.
 
     Args:
         model: a model on the CPU. One that is itself a linear cannot be replaced in place.
