@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import json
 import pickle
 import threading
 import weakref
@@ -15,6 +16,8 @@ import torch
 import transformers
 import zenwoq.torch
 from conftest import configs, random_packed
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torchao.quantization import quantize_
 from zenwoq.torch import ActivatedMLP, GatedMLP, Linear, _shared_input
 
@@ -702,10 +705,12 @@ def test_back_to_dense(family):
 
 
 @pytest.mark.parametrize("into", ["skeleton", "fused", "apart"])
-@pytest.mark.parametrize("saved", ["fused", "apart", "older"])
+@pytest.mark.parametrize("saved", ["fused", "apart", "older", "half"])
 def test_files(tmp_path, saved, into):
     model, apart, _ = fused_and_apart("phi3")
-    source = model if saved == "fused" else apart
+    half = copy.deepcopy(model)
+    zenwoq.torch.optimize(half.model.layers[0], progress=False, fuse=False)
+    source = {"fused": model, "apart": apart, "older": apart, "half": half}[saved]
     path = tmp_path / "model.safetensors"
     zenwoq.torch.save(source, path)
     if saved == "older":
@@ -716,7 +721,7 @@ def test_files(tmp_path, saved, into):
     else:
         target = copy.deepcopy(model if into == "fused" else apart)
     zenwoq.torch.load(target, path)
-    expected = apart if saved == "apart" else model
+    expected = model if saved == "older" else source
     ids = torch.arange(3, 12)[None]
     assert calls_of(target, ids) == calls_of(expected, ids)
     assert torch.equal(logits(target, ids), logits(expected, ids))
@@ -726,11 +731,6 @@ def test_files(tmp_path, saved, into):
 
 def forget_what_was_fused(path: object) -> None:
     """Makes a file as it was written before blocks were fused."""
-    import json
-
-    from safetensors import safe_open
-    from safetensors.torch import save_file
-
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         about = json.loads(file.metadata()["zenwoq"])
@@ -738,13 +738,16 @@ def forget_what_was_fused(path: object) -> None:
     save_file(tensors, path, {"zenwoq": json.dumps(about)})
 
 
-@pytest.mark.parametrize("saved", ["fused", "apart"])
+@pytest.mark.parametrize("saved", ["fused", "apart", "half"])
 def test_pretrained(tmp_path, saved):
     model, apart, _ = fused_and_apart("llama")
-    source = model if saved == "fused" else apart
+    source = apart if saved == "apart" else model
+    if saved == "half":
+        zenwoq.torch.optimize(model.model.layers[0], progress=False, fuse=False)
     source.save_pretrained(tmp_path)
-    text = (tmp_path / "config.json").read_text()
-    assert ('"fuse": false' in text) == (saved == "apart") and '"fuse": true' not in text
+    written = json.loads((tmp_path / "config.json").read_text())["quantization_config"].get("fuse", True)
+    half = ["model.layers.1.self_attn", "model.layers.1.mlp"]
+    assert written == {"fused": True, "apart": False, "half": half}[saved]
     loaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
     ids = torch.arange(3, 12)[None]
     assert calls_of(loaded, ids) == calls_of(source, ids)

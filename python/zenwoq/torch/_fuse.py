@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -27,20 +27,24 @@ class _Apart(Exception):  # noqa: N818 - a verdict, not an error
     """Why a block stays as it is."""
 
 
-def fuse(model: torch.nn.Module) -> list[BlockReport]:
+def fuse(model: torch.nn.Module, wanted: Callable[[str], bool] = lambda name: True) -> list[BlockReport]:
     """Fuses the blocks of a model that are understood, each in its place.
 
+    Args:
+        model: of any kind, with linears of zenwoq's or without.
+        wanted: whether to fuse the block with this name; others stay as they are.
+
     Returns:
-        A report of each block with linears of zenwoq's that belong together, in the model's order.
+        A report of each such block with linears of zenwoq's that belong together, in the model's order.
     """
-    return [block.report for block in _blocks(model, fuse_them=True)]
+    return [block.report for block in _blocks(model, fuse_them=True, wanted=wanted)]
 
 
-def is_apart(model: torch.nn.Module) -> bool:
-    """Whether a model has blocks that could be fused, and none that is."""
-    if any(isinstance(m, FusedBlock) or getattr(m, "_shared_input", None) is not None for m in model.modules()):
-        return False
-    return any(block.report.fused for block in _blocks(model, fuse_them=False))
+def what_is_fused(model: torch.nn.Module) -> bool | list[str]:
+    """Which blocks of those that can be fused are: all of them (or there are none), none, or these names."""
+    can_be = [block for block in _blocks(model, fuse_them=False) if block.report.fused]
+    names = [block.report.name for block in can_be if block.is_fused()]
+    return True if len(names) == len(can_be) else names or False
 
 
 def unfuse(model: torch.nn.Module) -> None:
@@ -59,12 +63,21 @@ class _Block:
         self.module = module
         self.report = BlockReport(name, kind, False, "")
 
-    def _settle(self, fused: bool, result: str) -> None:
+    def is_fused(self) -> bool:
+        """Whether it is fused now."""
+        shared = (getattr(child, "_shared_input", None) for child in self.module.children())
+        return isinstance(self.module, FusedBlock) or any(each is not None for each in shared)
+
+    def settle(self, fused: bool, result: str) -> None:
         self.report = BlockReport(self.report.name, self.report.kind, fused, result)
 
 
-def _blocks(model: torch.nn.Module, fuse_them: bool) -> Iterator[_Block]:
+def _blocks(
+    model: torch.nn.Module, fuse_them: bool, wanted: Callable[[str], bool] = lambda name: True
+) -> Iterator[_Block]:
     for name, module in list(model.named_modules()):
+        if not wanted(name):
+            continue
         names = tuple(own for own, child in module.named_children() if isinstance(child, Linear))
         if not names:
             continue
@@ -85,9 +98,9 @@ def _blocks(model: torch.nn.Module, fuse_them: bool) -> Iterator[_Block]:
         else:
             continue
         try:
-            block._settle(True, look())
+            block.settle(True, look())
         except _Apart as reason:
-            block._settle(False, str(reason))
+            block.settle(False, str(reason))
             if isinstance(module, FusedBlock) and fuse_them:
                 _take_apart(module)
         yield block

@@ -4,10 +4,10 @@
 
 config.json has ``"quantization_config": {"quant_method": "zenwoq", "version": 1}``, with ``"dtypes": {layer: dtype}``
 of the packed layers whose dense weight has another dtype than the model, and ``"fuse": false`` if the model's blocks
-were apart (see zenwoq.torch.optimize). The safetensors files have the model's own
-names; the packed weight of a linear is a uint8 tensor ``[bytes]`` with the name of the dense weight. So which layers
-are packed is in the files, and a transformers that does not know this quantization (it would only warn and leave the
-layers as they were initialized) refuses them: a weight must have two dimensions.
+were apart (see zenwoq.torch.optimize), or the names of those that were fused, if others were apart. The safetensors
+files have the model's own names; the packed weight of a linear is a uint8 tensor ``[bytes]`` with the name of the dense
+weight. So which layers are packed is in the files, and a transformers that does not know this quantization (it would
+only warn and leave the layers as they were initialized) refuses them: a weight must have two dimensions.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING, register_quanti
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from zenwoq.torch._checkpoint import dtype_of, name_of, packed_layers, saved_state
-from zenwoq.torch._fuse import fuse, is_apart
+from zenwoq.torch._checkpoint import dtype_of, name_of, packed_layers, plain_name, saved_state
+from zenwoq.torch._fuse import fuse, what_is_fused
 from zenwoq.torch._module import Linear
 from zenwoq.torch._optimize import put, take_over
 
@@ -42,11 +42,11 @@ class ZenwoqConfig(QuantizationConfigMixin):
         quant_method: ``"zenwoq"``.
         dtypes: by the names of packed layers in the files, the dtype of their dense weight, as ``"float32"``; of the
             others it is the model's.
-        fuse: whether blocks are fused when the model is loaded.
+        fuse: whether blocks are fused when the model is loaded; or the names, in the files, of those that are.
 
     Raises:
         ValueError: the version is not one that this zenwoq reads, or `dtypes` has something else than dtypes, or `fuse`
-            is no bool.
+            is neither.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ZenwoqConfig(QuantizationConfigMixin):
         version: int = VERSION,
         quant_method: str = METHOD,
         dtypes: dict[str, str] | None = None,
-        fuse: bool = True,
+        fuse: bool | list[str] = True,
     ):
         if version != VERSION:
             raise ValueError(f"the model's packed weights have version {version}, this zenwoq reads {VERSION}")
@@ -65,11 +65,11 @@ class ZenwoqConfig(QuantizationConfigMixin):
                 dtype_of(kind)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"the quantization_config's dtypes are no dtypes of layers: {dtypes!r}") from error
-        if not isinstance(fuse, bool):
-            raise ValueError(f"the quantization_config's fuse is {fuse!r}, must be true or false")
+        if not isinstance(fuse, bool) and not (isinstance(fuse, list) and all(isinstance(n, str) for n in fuse)):
+            raise ValueError(f"the quantization_config's fuse is {fuse!r}, must be true, false or a list of names")
         if dtypes:
             self.dtypes = dtypes
-        if not fuse:
+        if fuse is not True:
             self.fuse = fuse
 
 
@@ -127,8 +127,9 @@ class ZenwoqQuantizer(HfQuantizer):
             layer = model.get_submodule(own)
             if problem := layer.problem_of(layer.packed):
                 raise ValueError(f"{own}{_DENSE}: {problem}")
-        if getattr(self.quantization_config, "fuse", True):
-            fuse(model)
+        blocks = getattr(self.quantization_config, "fuse", True)
+        wanted = {own_name(model, name) for name in blocks} if isinstance(blocks, list) else set()
+        fuse(model, lambda name: blocks is True or name in wanted)
         # What was loaded is like what was saved: a model with layers of zenwoq's, which only a file has to be told of.
         self.remove_quantization_config(model)  # type: ignore[no-untyped-call]
         return model
@@ -185,7 +186,10 @@ def marked(model: Any) -> Iterator[None]:
     if layers:
         dtypes = {name: layer.weight.dtype for name, layer in layers.items() if layer.weight.dtype != model.dtype}
         named = {name: name_of(dtype) for name, dtype in dtypes.items()}
-        quantization = ZenwoqConfig(dtypes=named, fuse=not is_apart(model))
+        fused = what_is_fused(model)
+        if isinstance(fused, list):
+            fused = [plain_name(model, name) for name in fused]
+        quantization = ZenwoqConfig(dtypes=named, fuse=fused)
         config.quantization_config = quantization
         marks["hf_quantizer"] = ZenwoqQuantizer(quantization, pre_quantized=True)
         # Packed weights can be neither cut nor joined, so files have the model's own names.
