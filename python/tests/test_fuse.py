@@ -19,7 +19,7 @@ from conftest import configs, random_packed
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torchao.quantization import quantize_
-from zenwoq.torch import ActivatedMLP, GatedMLP, Linear, _shared_input
+from zenwoq.torch import ActivatedMLP, GatedMLP, Linear, _shapes, _shared_input
 
 SIZES = {
     "hidden_size": 128,
@@ -613,6 +613,69 @@ def test_blocks_in_other_words(block, result):
     assert calls_of(model, x).keys() == {"linear", "linear_fused" if block is WithFunction else "gated"}
 
 
+class Shares:
+    """Forwards whose linears are called with one tensor, or look as if they were."""
+
+    def inside(self, x):
+        if x.ndim == 3:
+            return self.a(x), self.norm(self.b(x)) + 1
+        return self.c(x)
+
+    def apart(self, x, y):
+        a = self.a(x)
+        b, c = self.b(y), self.c(y)
+        return a, b, c
+
+    def set_between(self, x):
+        a = self.a(x)
+        x = x + 1
+        return a, self.b(x), self.c(a)
+
+    def written_between(self, x):
+        a = self.a(x)
+        x.add_(1)
+        return a, self.b(x)
+
+    def given_away(self, x):
+        a = self.a(x)
+        self.norm(x)
+        return a, self.b(x)
+
+    def named_twice(self, x):
+        return self.a(x), self.b(x), self.a.weight
+
+    def with_options(self, x):
+        return self.a(x), self.b(x, scale=2), self.c(x * 1)
+
+    def in_another_body(self, x):
+        a = self.a(x)
+        if a.ndim:
+            return self.b(x)
+        return a
+
+    def asked_between(self, x):
+        a = self.a(x).view(*x.shape[:-1], 2, -1)
+        return a, self.b(x)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("inside", ("a", "b")),
+        ("apart", ("b", "c")),
+        ("set_between", ()),
+        ("written_between", ()),
+        ("given_away", ()),
+        ("named_twice", ()),
+        ("with_options", ()),
+        ("in_another_body", ()),
+        ("asked_between", ("a", "b")),
+    ],
+)
+def test_which_linears_share_an_input(name, expected):
+    assert _shapes.called_with_one_input(getattr(Shares, name), ("a", "b", "c")) == expected
+
+
 def test_why_blocks_are_left():
     model = made("llama")
     first, second = model.model.layers
@@ -676,6 +739,18 @@ def test_modules_that_change_after_it():
             mlp.gate_proj = torch.nn.Linear(128, 256, dtype=torch.bfloat16)
         other.gate_proj = fused.gate_proj
         assert torch.equal(fused(x), other(x))
+
+
+def test_arguments_by_name():
+    phi, llama = (fused_and_apart(family)[0] for family in ("phi", "llama"))
+    x = torch.randn(3, 128, dtype=torch.bfloat16)
+    with torch.no_grad():
+        for mlp, name in ((phi.model.layers[0].mlp, "hidden_states"), (llama.model.layers[0].mlp, "x")):
+            assert torch.equal(mlp(**{name: x}), mlp(x))
+            with pytest.raises(TypeError, match=f"forward takes {name}, not other"):
+                mlp(other=x)
+    with pytest.raises(TypeError, match="forward takes x, not nothing"):
+        llama.model.layers[0].mlp()
 
 
 def test_hooks_of_a_block_are_kept():

@@ -20,6 +20,7 @@ class Fused:
 
     Attributes:
         block: the class that the block had, whose forward computes the same one by one.
+        argument: the name of its forward's argument.
         first: the names of its first linears: gate and up, or one linear of both, or of a plain block the only one.
         last: the name of the linear that takes their result.
         activation: what is computed of the first (half's) product.
@@ -28,6 +29,7 @@ class Fused:
     """
 
     block: type[torch.nn.Module]
+    argument: str
     first: tuple[str, ...]
     last: str
     activation: Activation
@@ -43,19 +45,25 @@ class FusedBlock(torch.nn.Module):
 
     _fused: Fused
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor | None = None, **named: torch.Tensor) -> torch.Tensor:
         """What the block's own forward computes, with fewer roundings.
 
         Args:
             x: ``[..., in_features]`` float32, float16 or bfloat16 on the CPU.
+            named: x by the name that the block's own forward has for it.
 
         Returns:
             ``[..., out_features]`` in x's dtype, or in autocast's under autocast.
 
         Raises:
             RuntimeError: as :meth:`Linear.forward` does.
+            TypeError: there are other arguments than x.
         """
         fused = self._fused
+        if x is None:
+            if [*named] != [fused.argument]:
+                raise TypeError(f"forward takes {fused.argument}, not {', '.join(named) or 'nothing'}")
+            x = named[fused.argument]
         first: Any = [self._modules[name] for name in fused.first]
         act = self._modules[fused.act] if fused.act is not None else None
         is_as_it_was = type(act) is (fused.act_class or type(None)) and (act is None or not has_hooks(act))

@@ -115,10 +115,11 @@ def _fuse_mlp(module: torch.nn.Module, shape: MlpShape, fuse_it: bool) -> str:
     if not isinstance(module, FusedBlock):
         _check_class(module)
     act, activation = _activation_in(module, shape)
-    _check_pair(shape, first)
+    _check_pair(shape.first, shape.gated, first)
     if fuse_it and not isinstance(module, FusedBlock):
         name = shape.act if isinstance(shape.act, str) else None
-        fused = Fused(type(module), shape.first, shape.last, activation, name, None if act is None else type(act))
+        act_class = None if act is None else type(act)
+        fused = Fused(type(module), shape.argument, shape.first, shape.last, activation, name, act_class)
         try:
             module.__class__ = GatedMLP if shape.gated else ActivatedMLP
         except TypeError as error:
@@ -169,20 +170,21 @@ def _check_class(module: torch.nn.Module) -> None:
                 raise _Apart(f"{type(module).__name__} has more than a forward: {name}")
 
 
-def _check_pair(shape: MlpShape, first: list[Linear]) -> None:
-    if not shape.gated:
+def _check_pair(names: tuple[str, ...], gated: bool, first: list[Linear]) -> None:
+    """Refuses linears that do not fit each other as gate and up."""
+    if not gated:
         return
     if len(first) == 1:
         n = first[0].out_features
         if n % _HALVES:
-            raise _Apart(f"{shape.first[0]} has {n} rows, not a multiple of {_HALVES}")
+            raise _Apart(f"{names[0]} has {n} rows, not a multiple of {_HALVES}")
         return
-    _check_alike(shape.first, first)
+    _check_alike(names, first)
     gate, up = first
     if gate.out_features != up.out_features:
-        raise _Apart(f"{shape.first[0]} has {gate.out_features} rows, {shape.first[1]} {up.out_features}")
+        raise _Apart(f"{names[0]} has {gate.out_features} rows, {names[1]} {up.out_features}")
     if gate.bias is not None and up.bias is not None and gate.bias.dtype != up.bias.dtype:
-        raise _Apart(f"the bias of {shape.first[0]} is {gate.bias.dtype}, that of {shape.first[1]} {up.bias.dtype}")
+        raise _Apart(f"the bias of {names[0]} is {gate.bias.dtype}, that of {names[1]} {up.bias.dtype}")
 
 
 def _check_alike(names: tuple[str, ...], layers: list[Linear]) -> None:
@@ -233,8 +235,8 @@ def _take_apart(block: FusedBlock) -> None:
 def _take_apart_what_differs(block: torch.nn.Module, _: object) -> None:
     """After a state_dict was loaded, whose weights may be quantized in another way."""
     if isinstance(block, FusedBlock):
-        shape = MlpShape(block._fused.first, block._fused.last, "", isinstance(block, GatedMLP))
+        first = block._fused.first
         try:
-            _check_pair(shape, [_linear_of(block, name) for name in shape.first])
+            _check_pair(first, isinstance(block, GatedMLP), [_linear_of(block, name) for name in first])
         except _Apart:
             _take_apart(block)

@@ -45,12 +45,14 @@ class MlpShape:
     """An MLP.
 
     Attributes:
+        argument: the name of its forward's argument.
         first: the names of gate and up; of one linear of both, if it is `gated`; of the only one before the activation.
         last: the name of the linear after the activation.
         act: the name of the module that is the activation, or the activation, if it is a function.
         gated: whether the activation is multiplied.
     """
 
+    argument: str
     first: tuple[str, ...]
     last: str
     act: str | Activation
@@ -76,7 +78,7 @@ def mlp_shape(forward: Callable[..., Any]) -> MlpShape | None:
     if function is None or inspect.unwrap(forward) is not forward:
         return None
     try:
-        return _mlp_of(_Evaluation(function, forward.__globals__).result)
+        return _mlp_of(_Evaluation(function, forward.__globals__).result, function.args.args[1].arg)
     except _UnknownError:
         return None
 
@@ -179,29 +181,29 @@ class _Evaluation:
         return None
 
 
-def _mlp_of(result: _Expression) -> MlpShape | None:
+def _mlp_of(result: _Expression, argument: str) -> MlpShape | None:
     if result[0] != "call":
         return None
     _, last, hidden = result
     factors = hidden[1:] if hidden[0] == "product" else (hidden,)
     for active, other in zip(factors, reversed(factors), strict=True):
-        found = _mlp_with(last, active, other if len(factors) == 2 else None)
-        if found is not None and len({*found.first, last}) == len(found.first) + 1 and found.act not in found.first:
-            return found
+        if active[0] not in ("call", "function"):
+            continue
+        _, act, inner = active
+        first = _first_linears(inner, other if len(factors) == 2 else None)
+        if first and len({*first, act, last}) == len(first) + 2:
+            return MlpShape(argument, first, last, act, len(factors) == 2)
     return None
 
 
-def _mlp_with(last: str, active: _Expression, other: _Expression | None) -> MlpShape | None:
-    if active[0] not in ("call", "function"):
-        return None
-    _, act, inner = active
+def _first_linears(active: _Expression, other: _Expression | None) -> tuple[str, ...]:
+    """The linears whose products of x are given to the activation and multiplied with it; none if it is no such MLP."""
     if other is None:
-        return MlpShape((inner[1],), last, act, False) if _is_of_x(inner) else None
-    if _is_of_x(inner) and _is_of_x(other):
-        return MlpShape((inner[1], other[1]), last, act, True)
-    if inner[:2] == ("half", 0) and other == ("half", 1, inner[2]) and _is_of_x(inner[2]):
-        return MlpShape((inner[2][1],), last, act, True)
-    return None
+        return (active[1],) if _is_of_x(active) else ()
+    if _is_of_x(active) and _is_of_x(other):
+        return active[1], other[1]
+    is_of_halves = active[:2] == ("half", 0) and other == ("half", 1, active[2]) and _is_of_x(active[2])
+    return (active[2][1],) if is_of_halves else ()
 
 
 def _is_of_x(expression: _Expression) -> bool:
