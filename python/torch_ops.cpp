@@ -5,10 +5,18 @@
 //
 //   zenwoq::linear(Tensor x, Tensor packed, Tensor? bias, int n) -> Tensor       [..., K] -> [..., n] in x's dtype
 //   zenwoq::linear_out(..., *, Tensor(a!) out) -> ()                             the same into out
+//   zenwoq::linear_fused(..., int activation, Tensor? factor, Tensor[] residuals) -> Tensor
+//       activation(x W^T + bias) * factor + residuals[0] + residuals[1], rounded once; matrices as the result, in x's
+//       dtype
+//   zenwoq::gated(Tensor x, Tensor gate, Tensor? up, Tensor? gate_bias, Tensor? up_bias, int n, int activation) ->
+//   Tensor
+//       activation(x Wgate^T + gate_bias) * (x Wup^T + up_bias), rounded once; without up, gate has n rows of each
+//   zenwoq::linears(Tensor x, Tensor[] packed, Tensor?[] bias, int[] n) -> Tensor[]
+//       one product for each weight, as if each were run alone
 //
-// packed is the self-describing packed weight as a uint8 tensor. Nothing about it is kept from call to call: each
-// checks the header (zenwoq_packed_run), so tensors may be moved, mapped, shared, replaced. Fake kernels are in
-// zenwoq/torch/_operator.py.
+// activation is a zenwoq_activation. packed is the self-describing packed weight as a uint8 tensor. Nothing about it is
+// kept from call to call: each checks the header (zenwoq_packed_run), so tensors may be moved, mapped, shared,
+// replaced. Fake kernels are in zenwoq/torch/_operator.py.
 #define TORCH_TARGET_VERSION (((0ULL + 2) << 56) | ((0ULL + 10) << 48))
 
 #include <pthread.h>
@@ -19,9 +27,11 @@
 
 #include <atomic>
 #include <cstdint>
+#include <list>
 #include <optional>
 #include <sstream>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "zenwoq/zenwoq.h"
@@ -31,6 +41,7 @@ namespace {
 using torch::stable::Tensor;
 
 constexpr uint32_t kMaxThreads = 4096;
+constexpr size_t kMaxResiduals = 2;
 
 // libgomp's threads, which torch computes on, are gone in a forked child, and a parallel loop waits for them forever:
 // a child computes on the library's own pool, which starts anew there. The handler is registered when this library is
@@ -51,17 +62,32 @@ void run_on_torch_threads(void*, size_t n, void (*task)(void* arg, size_t i), vo
   STABLE_TORCH_ERROR_CODE_CHECK(torch_parallel_for(0, static_cast<int64_t>(n), 1, body, &loop));
 }
 
+// Why an operator does not compute.
+struct Refusal : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
 // Like STD_TORCH_CHECK, but without the place in this file in front of the message.
 template <typename... Parts>
 void check(bool condition, const Parts&... parts) {
   if (condition) return;
   std::ostringstream text;
   (text << ... << parts);
-  throw std::runtime_error(text.str());
+  throw Refusal(text.str());
+}
+
+// What an operator does; refusals get its name in front.
+template <typename Body>
+auto in_operator(const char* name, const Body& body) {
+  try {
+    return body();
+  } catch (const Refusal& refusal) {
+    throw std::runtime_error(std::string("zenwoq::") + name + ": " + refusal.what());
+  }
 }
 
 void require(zenwoq_status status) {
-  check(status == ZENWOQ_OK, "zenwoq::linear: ", zenwoq_last_error(), " (", zenwoq_status_name(status), ")");
+  check(status == ZENWOQ_OK, zenwoq_last_error(), " (", zenwoq_status_name(status), ")");
 }
 
 uint32_t torch_threads() {
@@ -105,20 +131,19 @@ int32_t dtype_of(const Tensor& tensor) {
   return dtype;
 }
 
-zenwoq_dtype float_dtype(const char* name, const Tensor& tensor) {
+zenwoq_dtype float_dtype(const std::string& name, const Tensor& tensor) {
   const int32_t dtype = dtype_of(tensor);
   if (dtype == types().bf16) return ZENWOQ_BF16;
-  check(dtype == types().f32 || dtype == types().f16, "zenwoq::linear: ", name,
-        " must be float32, float16 or bfloat16");
+  check(dtype == types().f32 || dtype == types().f16, name, " must be float32, float16 or bfloat16");
   return dtype == types().f32 ? ZENWOQ_F32 : ZENWOQ_F16;
 }
 
 size_t bytes_of(zenwoq_dtype type) { return type == ZENWOQ_F32 ? 4 : 2; }
 
-void check_cpu(const char* name, const Tensor& tensor) {
+void check_cpu(const std::string& name, const Tensor& tensor) {
   int32_t device;
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(tensor.get(), &device));
-  check(device == types().cpu, "zenwoq::linear: ", name, " must be on the CPU");
+  check(device == types().cpu, name, " must be on the CPU");
 }
 
 // A contiguous uninitialized CPU tensor with x's shape except for the last dimension.
@@ -133,19 +158,27 @@ Tensor empty_rows(const Tensor& x, int64_t n, int32_t dtype) {
   AtenTensorHandle handle;
   const AOTITorchError error =
       aoti_torch_empty_strided(dim, sizes.data(), strides.data(), dtype, types().cpu, 0, &handle);
-  check(error == AOTI_TORCH_SUCCESS, "zenwoq::linear: no memory for an output whose last dimension is n = ", n);
+  check(error == AOTI_TORCH_SUCCESS, "no memory for an output whose last dimension is n = ", n);
   return Tensor(handle);
+}
+
+bool has_shape_of_rows(const Tensor& tensor, const Tensor& x, int64_t n) {
+  const int64_t dim = x.dim();
+  bool fits = tensor.dim() == dim && tensor.size(dim - 1) == n;
+  for (int64_t i = 0; fits && i + 1 < dim; ++i) fits = tensor.size(i) == x.size(i);
+  return fits;
 }
 
 // A tensor as rows of its last dimension.
 struct Rows {
   Tensor tensor;
   size_t m, columns, ld;
+
+  size_t bytes(zenwoq_dtype type) const { return m == 0 ? 0 : ((m - 1) * ld + columns) * bytes_of(type); }
 };
 
-Rows as_rows(const char* name, const Tensor& tensor) {
+Rows as_rows(const Tensor& tensor) {
   const int64_t dim = tensor.dim();
-  check(dim >= 1, "zenwoq::linear: ", name, " must have at least one dimension");
   const auto columns = static_cast<size_t>(tensor.size(dim - 1));
   const size_t m = columns == 0 ? 0 : static_cast<size_t>(tensor.numel()) / columns;
   if (tensor.is_contiguous()) return {tensor, m, columns, columns};
@@ -155,90 +188,252 @@ Rows as_rows(const char* name, const Tensor& tensor) {
   return {torch::stable::contiguous(tensor), m, columns, columns};
 }
 
-void run(const Rows& x, const Tensor& packed, const std::optional<Tensor>& bias, int64_t n, const Tensor& y,
-         zenwoq_dtype y_type) {
-  zenwoq_packed weight;
-  zenwoq_packed_init(&weight);
-  weight.packed = packed.data_ptr();
-  weight.packed_bytes = static_cast<size_t>(packed.numel());
-  weight.n = static_cast<size_t>(n);
-  weight.k = x.columns;
-
-  zenwoq_linear_desc desc;
-  zenwoq_linear_desc_init(&desc);
-  desc.output_type = y_type;
-  std::optional<Tensor> kept;
-  if (bias.has_value()) {
-    check_cpu("bias", *bias);
-    check(bias->dim() == 1 && bias->size(0) == n, "zenwoq::linear: bias must have shape [n], n is ", n);
-    kept = bias->is_contiguous() ? *bias : torch::stable::contiguous(*bias);
-    desc.bias_type = float_dtype("bias", *kept);
-    desc.bias = kept->data_ptr();
-    desc.bias_bytes = static_cast<size_t>(n) * bytes_of(desc.bias_type);
-  }
-
-  zenwoq_run_args args;
-  zenwoq_run_args_init(&args);
-  args.m = x.m;
-  args.x_type = float_dtype("x", x.tensor);
-  args.ldx = x.ld;
-  args.threads = torch_threads();
-  if (x.m != 0) {
-    args.x = x.tensor.data_ptr();
-    args.x_bytes = ((x.m - 1) * x.ld + x.columns) * bytes_of(args.x_type);
-    args.y = y.data_ptr();
-    args.y_bytes = x.m * static_cast<size_t>(n) * bytes_of(y_type);
-  }
-  const zenwoq_status status = zenwoq_packed_run(context(), &weight, &desc, &args);
-  check(status == ZENWOQ_OK, "zenwoq::linear: ", zenwoq_last_error(), "; x has ", x.m, " rows of k = ", x.columns,
-        " values (", zenwoq_status_name(status), ")");
+Rows checked_x(const Tensor& x) {
+  check_cpu("x", x);
+  (void)float_dtype("x", x);
+  check(x.dim() >= 1, "x must have at least one dimension");
+  return as_rows(x);
 }
 
-// y must be contiguous. An f16 y is converted from f32, as the library does not write f16.
-void run_into(const Rows& x, const Tensor& packed, const std::optional<Tensor>& bias, int64_t n, const Tensor& y) {
-  const zenwoq_dtype type = float_dtype("out", y);
-  if (type != ZENWOQ_F16) return run(x, packed, bias, n, y, type);
-  const Tensor wide = empty_rows(y, n, types().f32);
-  run(x, packed, bias, n, wide, ZENWOQ_F32);
+// Checks what must be right before an output is made; the library checks the rest. n is only what the caller says, but
+// each column has more than a byte in packed.
+void check_packed(const std::string& name, const Tensor& packed, int64_t n) {
+  check_cpu(name, packed);
+  check(dtype_of(packed) == types().uint8 && packed.dim() == 1 && packed.is_contiguous() && packed.numel() > 0, name,
+        " must be a contiguous 1-D uint8 tensor, a packed weight");
+  check(n >= 1, "n is ", n, ", must be at least 1");
+  check(n <= packed.numel(), "n is ", n, ", ", name, " has ", packed.numel(), " bytes, too few for it");
+}
+
+// One product: the structs of a call of the library, and the tensors that they point into.
+class Product {
+ public:
+  // y must be contiguous and not f16.
+  Product(const Rows& x, const Tensor& packed, int64_t n, const Tensor& y) : x_(x), y_type_(float_dtype("out", y)) {
+    zenwoq_packed_init(&packed_);
+    fill(&packed_, packed, n);
+    zenwoq_linear_desc_init(&desc_);
+    desc_.output_type = y_type_;
+    zenwoq_run_args_init(&args_);
+    args_.m = x.m;
+    args_.x_type = float_dtype("x", x.tensor);
+    args_.ldx = x.ld;
+    args_.threads = torch_threads();
+    if (x.m == 0) return;
+    args_.x = x.tensor.data_ptr();
+    args_.x_bytes = x.bytes(args_.x_type);
+    args_.y = y.data_ptr();
+    args_.y_bytes = static_cast<size_t>(y.numel()) * bytes_of(y_type_);
+  }
+  Product(const Product&) = delete;
+  Product& operator=(const Product&) = delete;
+
+  void set_bias(const std::string& name, const std::optional<Tensor>& bias, int64_t n) {
+    if (!bias.has_value()) return;
+    desc_.bias = checked_bias(name, *bias, n, &desc_.bias_type);
+    desc_.bias_bytes = static_cast<size_t>(n) * bytes_of(desc_.bias_type);
+  }
+
+  void set_activation(int64_t activation) { desc_.activation = static_cast<zenwoq_activation>(activation); }
+
+  void set_halves() { desc_.halves = 1; }
+
+  void set_up(const Tensor& up, const std::optional<Tensor>& bias, int64_t n) {
+    zenwoq_packed_init(&up_);
+    fill(&up_, up, n);
+    desc_.up_packed = &up_;
+    if (!bias.has_value()) return;
+    zenwoq_dtype type;
+    desc_.up_bias = checked_bias("up_bias", *bias, n, &type);
+    check(desc_.bias == nullptr || type == desc_.bias_type, "up_bias must have gate_bias's dtype");
+    desc_.bias_type = type;
+    desc_.up_bias_bytes = static_cast<size_t>(n) * bytes_of(type);
+  }
+
+  void set_factor(const Tensor& factor) {
+    desc_.factors = 1;
+    args_.factor = matrix(factor);
+  }
+
+  void add_residual(const Tensor& residual) { args_.residual[desc_.residuals++] = matrix(residual); }
+
+  void run() { finish(zenwoq_packed_run(context(), &packed_, &desc_, &args_)); }
+
+  static void run_all(const std::list<Product>& products) {
+    if (products.empty()) return;
+    std::vector<const zenwoq_packed*> packed;
+    std::vector<const zenwoq_linear_desc*> descs;
+    std::vector<const zenwoq_run_args*> args;
+    for (const Product& product : products) {
+      packed.push_back(&product.packed_);
+      descs.push_back(&product.desc_);
+      args.push_back(&product.args_);
+    }
+    products.front().finish(zenwoq_packed_runs(context(), packed.data(), descs.data(), args.data(), products.size()));
+  }
+
+ private:
+  void fill(zenwoq_packed* weight, const Tensor& packed, int64_t n) const {
+    weight->packed = packed.data_ptr();
+    weight->packed_bytes = static_cast<size_t>(packed.numel());
+    weight->n = static_cast<size_t>(n);
+    weight->k = x_.columns;
+  }
+
+  const void* checked_bias(const std::string& name, const Tensor& bias, int64_t n, zenwoq_dtype* type) {
+    check_cpu(name, bias);
+    check(bias.dim() == 1 && bias.size(0) == n, name, " must have shape [n], n is ", n);
+    kept_.push_back(bias.is_contiguous() ? bias : torch::stable::contiguous(bias));
+    *type = float_dtype(name, bias);
+    return kept_.back().data_ptr();
+  }
+
+  // A matrix of the result's shape; converted if the result is computed in another type than x's.
+  zenwoq_matrix matrix(const Tensor& tensor) {
+    Rows rows = as_rows(tensor);
+    if (float_dtype("", tensor) != y_type_) {
+      const Tensor wide = empty_rows(tensor, static_cast<int64_t>(rows.columns), types().f32);
+      STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_copy_(wide.get(), tensor.get(), 0));
+      rows = as_rows(wide);
+    }
+    kept_.push_back(rows.tensor);
+    return {rows.tensor.data_ptr(), rows.ld, rows.bytes(y_type_)};
+  }
+
+  void finish(zenwoq_status status) const {
+    check(status == ZENWOQ_OK, zenwoq_last_error(), "; x has ", x_.m, " rows of k = ", x_.columns, " values (",
+          zenwoq_status_name(status), ")");
+  }
+
+  const Rows& x_;
+  zenwoq_dtype y_type_;
+  zenwoq_packed packed_, up_;
+  zenwoq_linear_desc desc_;
+  zenwoq_run_args args_;
+  std::vector<Tensor> kept_;
+};
+
+// Calls compute(where) with a tensor to compute into, y or, as the library does not write f16, one in f32 for it. y
+// must be contiguous.
+template <typename Compute>
+void into(const Tensor& y, const Compute& compute) {
+  if (float_dtype("out", y) != ZENWOQ_F16) return compute(y);
+  const Tensor wide = empty_rows(y, y.size(y.dim() - 1), types().f32);
+  compute(wide);
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_copy_(y.get(), wide.get(), 0));
 }
 
-// Checks what must be right before an output is made; zenwoq_packed_run checks the rest. n is only what the caller
-// says, but each column has more than a byte in packed.
-Rows check_inputs(const Tensor& x, const Tensor& packed, int64_t n) {
-  check_cpu("x", x);
-  (void)float_dtype("x", x);
-  check_cpu("packed", packed);
-  check(dtype_of(packed) == types().uint8 && packed.dim() == 1 && packed.is_contiguous() && packed.numel() > 0,
-        "zenwoq::linear: packed must be a contiguous 1-D uint8 tensor, a packed weight");
-  check(n >= 1, "zenwoq::linear: n is ", n, ", must be at least 1");
-  check(n <= packed.numel(), "zenwoq::linear: n is ", n, ", packed has ", packed.numel(), " bytes, too few for it");
-  return as_rows("x", x);
+void linear_into(const Rows& x, const Tensor& packed, const std::optional<Tensor>& bias, int64_t n, const Tensor& y) {
+  into(y, [&](const Tensor& where) {
+    Product product(x, packed, n, where);
+    product.set_bias("bias", bias, n);
+    product.run();
+  });
 }
 
 Tensor linear(const Tensor& x, const Tensor& packed, const std::optional<Tensor>& bias, int64_t n) {
-  const Rows rows = check_inputs(x, packed, n);
-  Tensor y = empty_rows(x, n, dtype_of(x));
-  run_into(rows, packed, bias, n, y);
-  return y;
+  return in_operator("linear", [&] {
+    const Rows rows = checked_x(x);
+    check_packed("packed", packed, n);
+    Tensor y = empty_rows(x, n, dtype_of(x));
+    linear_into(rows, packed, bias, n, y);
+    return y;
+  });
 }
 
 void linear_out(const Tensor& x, const Tensor& packed, const std::optional<Tensor>& bias, int64_t n,
                 const Tensor& out) {
-  const Rows rows = check_inputs(x, packed, n);
-  check_cpu("out", out);
-  const int64_t dim = x.dim();
-  bool fits = out.dim() == dim && out.size(dim - 1) == n;
-  for (int64_t i = 0; fits && i + 1 < dim; ++i) fits = out.size(i) == x.size(i);
-  check(fits, "zenwoq::linear_out: out must have x's shape with n = ", n, " as its last dimension");
-  for (int64_t i = 0; i < dim; ++i) {
-    check(out.stride(i) != 0 || out.size(i) <= 1, "zenwoq::linear_out: out is expanded along dimension ", i,
-          ", its elements must have memory of their own");
-  }
-  if (out.is_contiguous()) return run_into(rows, packed, bias, n, out);
-  const Tensor y = empty_rows(x, n, dtype_of(out));
-  run_into(rows, packed, bias, n, y);
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_copy_(out.get(), y.get(), 0));
+  in_operator("linear_out", [&] {
+    const Rows rows = checked_x(x);
+    check_packed("packed", packed, n);
+    check_cpu("out", out);
+    check(has_shape_of_rows(out, x, n), "out must have x's shape with n = ", n, " as its last dimension");
+    for (int64_t i = 0; i < x.dim(); ++i) {
+      check(out.stride(i) != 0 || out.size(i) <= 1, "out is expanded along dimension ", i,
+            ", its elements must have memory of their own");
+    }
+    if (out.is_contiguous()) return linear_into(rows, packed, bias, n, out);
+    const Tensor y = empty_rows(x, n, dtype_of(out));
+    linear_into(rows, packed, bias, n, y);
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_copy_(out.get(), y.get(), 0));
+  });
+}
+
+void check_matrix(const std::string& name, const Tensor& matrix, const Tensor& x, int64_t n) {
+  check_cpu(name, matrix);
+  check(dtype_of(matrix) == dtype_of(x), name, " must have x's dtype");
+  check(has_shape_of_rows(matrix, x, n), name, " must have x's shape with n = ", n, " as its last dimension");
+}
+
+Tensor linear_fused(const Tensor& x, const Tensor& packed, const std::optional<Tensor>& bias, int64_t n,
+                    int64_t activation, const std::optional<Tensor>& factor, const std::vector<Tensor>& residuals) {
+  return in_operator("linear_fused", [&] {
+    const Rows rows = checked_x(x);
+    check_packed("packed", packed, n);
+    if (factor.has_value()) check_matrix("factor", *factor, x, n);
+    check(residuals.size() <= kMaxResiduals, "there are ", residuals.size(), " residuals, at most ", kMaxResiduals,
+          " can be added");
+    for (const Tensor& residual : residuals) check_matrix("a residual", residual, x, n);
+    Tensor y = empty_rows(x, n, dtype_of(x));
+    into(y, [&](const Tensor& where) {
+      Product product(rows, packed, n, where);
+      product.set_bias("bias", bias, n);
+      product.set_activation(activation);
+      if (factor.has_value()) product.set_factor(*factor);
+      for (const Tensor& residual : residuals) product.add_residual(residual);
+      product.run();
+    });
+    return y;
+  });
+}
+
+Tensor gated(const Tensor& x, const Tensor& gate, const std::optional<Tensor>& up,
+             const std::optional<Tensor>& gate_bias, const std::optional<Tensor>& up_bias, int64_t n,
+             int64_t activation) {
+  return in_operator("gated", [&] {
+    const Rows rows = checked_x(x);
+    check_packed("gate", gate, n);
+    if (up.has_value()) check_packed("up", *up, n);
+    check(up.has_value() || !up_bias.has_value(), "up_bias without up: gate_bias is of both");
+    check(activation != ZENWOQ_ACTIVATION_NONE, "activation is 0, a gated product must have one");
+    const int64_t packed_n = up.has_value() ? n : 2 * n;  // n is at most the bytes of gate
+    Tensor y = empty_rows(x, n, dtype_of(x));
+    into(y, [&](const Tensor& where) {
+      Product product(rows, gate, packed_n, where);
+      product.set_bias("gate_bias", gate_bias, packed_n);
+      product.set_activation(activation);
+      if (up.has_value()) {
+        product.set_up(*up, up_bias, n);
+      } else {
+        product.set_halves();
+      }
+      product.run();
+    });
+    return y;
+  });
+}
+
+std::vector<Tensor> linears(const Tensor& x, const std::vector<Tensor>& packed,
+                            const std::vector<std::optional<Tensor>>& bias, const std::vector<int64_t>& n) {
+  return in_operator("linears", [&] {
+    check(bias.size() == packed.size() && n.size() == packed.size(), "there are ", packed.size(), " packed weights, ",
+          bias.size(), " entries of bias and ", n.size(), " of n; must be as many");
+    const Rows rows = checked_x(x);
+    const bool is_f16 = float_dtype("x", x) == ZENWOQ_F16;
+    std::vector<Tensor> results, computed;
+    for (size_t i = 0; i < packed.size(); ++i) check_packed("packed", packed[i], n[i]);
+    for (const int64_t each : n) results.push_back(empty_rows(x, each, dtype_of(x)));
+    for (size_t i = 0; i < n.size(); ++i) computed.push_back(is_f16 ? empty_rows(x, n[i], types().f32) : results[i]);
+    std::list<Product> products;
+    for (size_t i = 0; i < n.size(); ++i) {
+      products.emplace_back(rows, packed[i], n[i], computed[i]).set_bias("bias", bias[i], n[i]);
+    }
+    Product::run_all(products);
+    for (size_t i = 0; is_f16 && i < n.size(); ++i) {
+      STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_copy_(results[i].get(), computed[i].get(), 0));
+    }
+    return results;
+  });
 }
 
 }  // namespace
@@ -246,9 +441,18 @@ void linear_out(const Tensor& x, const Tensor& packed, const std::optional<Tenso
 STABLE_TORCH_LIBRARY(zenwoq, m) {
   m.def("linear(Tensor x, Tensor packed, Tensor? bias, int n) -> Tensor");
   m.def("linear_out(Tensor x, Tensor packed, Tensor? bias, int n, *, Tensor(a!) out) -> ()");
+  m.def(
+      "linear_fused(Tensor x, Tensor packed, Tensor? bias, int n, int activation, Tensor? factor, Tensor[] residuals) "
+      "-> Tensor");
+  m.def(
+      "gated(Tensor x, Tensor gate, Tensor? up, Tensor? gate_bias, Tensor? up_bias, int n, int activation) -> Tensor");
+  m.def("linears(Tensor x, Tensor[] packed, Tensor?[] bias, int[] n) -> Tensor[]");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(zenwoq, CPU, m) {
   m.impl("linear", TORCH_BOX(&linear));
   m.impl("linear_out", TORCH_BOX(&linear_out));
+  m.impl("linear_fused", TORCH_BOX(&linear_fused));
+  m.impl("gated", TORCH_BOX(&gated));
+  m.impl("linears", TORCH_BOX(&linears));
 }

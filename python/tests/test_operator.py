@@ -140,7 +140,7 @@ def test_refusals(packed):
     with pytest.raises(RuntimeError, match="out is expanded along dimension 0"):
         linear_out(x, packed, None, N, out=torch.empty(1, N).expand(2, N))
     shared = torch.randn(2 * N)
-    with pytest.raises(RuntimeError, match=r"overlaps packed at .* or bias"):
+    with pytest.raises(RuntimeError, match=r"overlaps bias at"):
         linear_out(x[:1], packed, shared[:N], N, out=shared[N - 1 : 2 * N - 1].view(1, N))
     with pytest.raises(RuntimeError, match="out must have x's shape"):
         linear_out(x, packed, None, N, out=torch.empty(3, N))

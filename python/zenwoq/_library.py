@@ -100,6 +100,17 @@ class CodeTable(enum.IntEnum):
     IQ4_NL = 6
 
 
+class Activation(enum.IntEnum):
+    """Functions of a product's sums: ``zenwoq_activation``."""
+
+    NONE = 0
+    RELU = 1
+    SILU = 2
+    GELU = 3
+    GELU_TANH = 4
+    SWIGLU_OAI = 5  # of gated products alone
+
+
 class _Sized(ctypes.Structure):
     """A struct that starts with struct_size, which this class fills."""
 

@@ -10,23 +10,28 @@ A model of transformers (5.24) that was optimized is kept with ``model.save_pret
 program that has imported this module, with ``from_pretrained(folder)``: packed weights are mapped from the files, as
 they are. :func:`save` and :func:`load` do the same with any model, in one file.
 
-Importing it registers the operators ``torch.ops.zenwoq.linear`` and ``linear_out``, which work under
+Importing it registers the operators ``torch.ops.zenwoq.linear``, ``linear_out``, ``linear_fused`` (an activation, a
+product and sums after it), ``gated`` (``act(gate) * up``) and ``linears`` (several weights, one x), which work under
 ``torch.compile`` and ``torch.export``. They compute on torch's intra-op threads; results have the same bits for any
 number of them.
 """
 
 from zenwoq.torch import _operator as _operator
 from zenwoq.torch import _pretrained
+from zenwoq.torch._blocks import ActivatedMLP, GatedMLP
 from zenwoq.torch._checkpoint import load, save
 from zenwoq.torch._from_checkpoint import from_checkpoint
 from zenwoq.torch._gguf_loading import keep_gguf_packed
 from zenwoq.torch._module import Linear
 from zenwoq.torch._optimize import optimize, restore
-from zenwoq.torch._report import LayerReport, Report
+from zenwoq.torch._report import BlockReport, LayerReport, Report
 
 _pretrained.announce()
 
 __all__ = [
+    "ActivatedMLP",
+    "BlockReport",
+    "GatedMLP",
     "LayerReport",
     "Linear",
     "Report",

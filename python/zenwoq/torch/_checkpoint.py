@@ -6,7 +6,7 @@ The file holds every parameter and buffer by its name, packed weights as uint8. 
 
     {"version": 1, "layers": {name: [out_features, in_features, dtype of the dense weight]},
      "aliases": {name: name of the same tensor}, "buffers": [names of buffers that are not in state_dict],
-     "extra": {name: extra state that is no tensor}}
+     "extra": {name: extra state that is no tensor}, "fuse": true, false, or names of blocks to fuse (if missing, true)}
 
 Names are those of the model itself, without the parts that torch.compile and the like put in. Packed weights come first
 and the header is padded, so that they lie at multiples of 64 in the file and can be used where they are when the file
@@ -25,6 +25,8 @@ import torch
 
 from zenwoq._library import PACKED_ALIGNMENT
 from zenwoq.torch._files import whole_file
+from zenwoq.torch._fuse import fuse as fuse_blocks
+from zenwoq.torch._fuse import unfuse, what_is_fused
 from zenwoq.torch._gguf import is_gguf_embedding, is_in_gguf_blocks, values_of_embedding
 from zenwoq.torch._lfs import refuse_pointer
 from zenwoq.torch._memory import WeightMemory
@@ -90,12 +92,14 @@ def save(model: torch.nn.Module, path: str | os.PathLike[str]) -> None:
     tensors, aliases = _without_aliases({**state, **hidden})
     packed = {f"{name}.packed".lstrip(".") for name in layers}
     names = sorted(tensors, key=lambda name: (name not in packed, -tensors[name].element_size(), name))
+    fused = what_is_fused(model)
     about = {
         "version": VERSION,
         "layers": {name: _about_layer(name, layer) for name, layer in layers.items()},
         "aliases": aliases,
         "buffers": sorted(hidden),
         "extra": extra,
+        "fuse": fused if isinstance(fused, bool) else [plain_name(model, name) for name in fused],
     }
     _write(path, names, tensors, {"format": "pt", _KEY: json.dumps(about)})
 
@@ -243,8 +247,8 @@ def _bytes_of(tensor: torch.Tensor) -> memoryview:
     return memoryview(memory)
 
 
-def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False) -> _ModelT:
-    """Fills a model from a file that :func:`save` wrote; its linears become zenwoq's.
+def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False, fuse: bool | None = None) -> _ModelT:
+    """Fills a model from a file that :func:`save` wrote; its linears become zenwoq's, and its blocks are fused.
 
     Args:
         model: of the same architecture: dense, quantized or optimised, wrapped (by torch.compile, DataParallel) or not.
@@ -253,6 +257,7 @@ def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False) ->
         path: the file's path.
         mmap: True maps the weights instead of reading them: they are loaded when they are used, and shared by all
             processes that map the file, which must not change meanwhile.
+        fuse: as :func:`optimize` has it; None is as it was in the model that was saved.
 
     Returns:
         The model; a new layer if `model` itself is a dense or quantized linear.
@@ -295,6 +300,10 @@ def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False) ->
     for name in hidden:
         _put_buffer(model, name, tensors[name])
     _finish(model, path, about["aliases"])
+    unfuse(model)
+    blocks: bool | set[str] = about["fuse"] if fuse is None else fuse
+    if blocks:
+        fuse_blocks(model, lambda name: blocks is True or plain_name(model, name) in blocks)
     return model
 
 
@@ -334,12 +343,13 @@ def _parse(text: str | None, path: str | os.PathLike[str]) -> dict[str, Any]:
         about: dict[str, Any] = json.loads(text)
         version = about["version"]
         if version == VERSION:
-            layers, plain = about["layers"].items(), _without_wrappers
+            layers, plain, fuse = about["layers"].items(), _without_wrappers, about.get("fuse", True)
             return {
                 "layers": {plain(name): (int(n), int(k), dtype_of(kind)) for name, (n, k, kind) in layers},
                 "aliases": {plain(alias): plain(name) for alias, name in about["aliases"].items()},
                 "buffers": [plain(name) for name in about["buffers"]],
                 "extra": {plain(name): value for name, value in about.get("extra", {}).items()},
+                "fuse": fuse if isinstance(fuse, bool) else {plain(name) for name in fuse},
             }
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{os.fspath(path)}: its entry {_KEY!r} is damaged ({error!r})") from error

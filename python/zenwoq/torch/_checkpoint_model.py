@@ -24,6 +24,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 import zenwoq
 from zenwoq._formats import Checkpoint, Layer
+from zenwoq.torch._fuse import fuse as fuse_blocks
 from zenwoq.torch._progress import progress_bar
 from zenwoq.torch._report import LayerReport, Report, listed
 from zenwoq.torch._transformers import own_name, replace_linear, tied_without
@@ -161,6 +162,7 @@ def make_model(
     dtype: torch.dtype,
     model_class: Any,
     progress: bool | None,
+    fuse: bool,
     opaque_layout: str,
     **kwargs: Any,
 ) -> Any:
@@ -190,6 +192,8 @@ def make_model(
             generation.parent, local_files_only=True
         )
     model.config.name_or_path = str(path)
+    if fuse:
+        loading.report.blocks = fuse_blocks(model)
     model.zenwoq_report = loading.report
     return model
 

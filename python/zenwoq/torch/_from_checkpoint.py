@@ -17,6 +17,7 @@ def from_checkpoint(
     dtype: torch.dtype = torch.bfloat16,
     model_class: Any = None,
     progress: bool | None = None,
+    fuse: bool = True,
     opaque_layout: str = "avx512",
     **kwargs: Any,
 ) -> Any:
@@ -33,7 +34,7 @@ def from_checkpoint(
         path: the folder, or the file; of a .zwq file packed weights are mapped, in pages that processes share.
         dtype: of everything that is not packed.
         model_class: a class of transformers; None is the one that config.json names.
-        progress: as :func:`optimize` has it.
+        progress, fuse: as :func:`optimize` has them.
         opaque_layout: as :func:`zenwoq.load` has it.
         kwargs: what else ``from_pretrained`` takes, as ``attn_implementation``.
 
@@ -48,5 +49,11 @@ def from_checkpoint(
     from zenwoq.torch._checkpoint_model import make_model
 
     return make_model(
-        Path(path), dtype=dtype, model_class=model_class, progress=progress, opaque_layout=opaque_layout, **kwargs
+        Path(path),
+        dtype=dtype,
+        model_class=model_class,
+        progress=progress,
+        fuse=fuse,
+        opaque_layout=opaque_layout,
+        **kwargs,
     )

@@ -13,6 +13,9 @@ from zenwoq import Weight
 from zenwoq._library import PACKED_ALIGNMENT
 from zenwoq.torch._operator import linear
 
+if TYPE_CHECKING:
+    from zenwoq.torch._shared_input import SharedInput
+
 
 class WeightWithoutValues(torch.Tensor):
     """What :attr:`Linear.weight` is: shape, dtype and device for code that asks a linear for them.
@@ -196,6 +199,8 @@ class Linear(torch.nn.Module):
     if TYPE_CHECKING:  # torch.jit.script would take it for its own types
         packed: torch.Tensor
         bias: torch.nn.Parameter | None
+        _shared_input: SharedInput | None
+    _shared_input = None  # with linears beside it that are called with the same x
 
     def __init__(
         self,
@@ -245,6 +250,8 @@ class Linear(torch.nn.Module):
                 )
             if torch.is_autocast_enabled("cpu"):
                 x = x.to(torch.get_autocast_dtype("cpu"))
+            elif self._shared_input is not None and not torch.compiler.is_compiling():
+                return self._shared_input.product(self, x)
             # Not self.packed and self.bias, which a module takes half a microsecond each to find.
             return linear(x, self._buffers["packed"], self._parameters["bias"], self.out_features)  # type: ignore[no-any-return]
         return torch.ops.zenwoq.linear(x, self.packed, self.bias, self.out_features)  # type: ignore[no-any-return]
@@ -348,3 +355,8 @@ def aligned(packed: torch.Tensor) -> torch.Tensor:
     if packed.is_meta or packed.data_ptr() % PACKED_ALIGNMENT == 0:
         return packed
     return packed.clone()
+
+
+def has_hooks(module: torch.nn.Module) -> bool:
+    """Whether somebody sees or changes a module's calls: by a hook, or by a forward of the instance's own."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__)

@@ -4,15 +4,22 @@
 
 zenwoq::linear(Tensor x, Tensor packed, Tensor? bias, int n) -> Tensor
 zenwoq::linear_out(Tensor x, Tensor packed, Tensor? bias, int n, *, Tensor(a!) out) -> ()
+zenwoq::linear_fused(Tensor x, Tensor packed, Tensor? bias, int n, int activation, Tensor? factor, Tensor[] residuals)
+    -> Tensor
+zenwoq::gated(Tensor x, Tensor gate, Tensor? up, Tensor? gate_bias, Tensor? up_bias, int n, int activation) -> Tensor
+zenwoq::linears(Tensor x, Tensor[] packed, Tensor?[] bias, int[] n) -> Tensor[]
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 
 from zenwoq import _library
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+_MOST_RESIDUALS = 2
 
 
 def _load() -> None:
@@ -22,37 +29,53 @@ def _load() -> None:
     torch.ops.load_library(str(path))
 
 
-def _check(x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None, n: int) -> None:
-    """Refuses what the CPU kernel refuses, as far as fake tensors show it: everything but values."""
-    torch._check(x.dim() >= 1, lambda: "zenwoq::linear: x must have at least one dimension")
-    _check_float("x", x)
-    _check_device("packed", packed, x)
-    torch._check(
-        packed.dtype == torch.uint8 and packed.dim() == 1 and packed.is_contiguous() and packed.numel() > 0,
-        lambda: "zenwoq::linear: packed must be a contiguous 1-D uint8 tensor, a packed weight",
-    )
-    torch._check(n >= 1, lambda: f"zenwoq::linear: n is {n}, must be at least 1")
-    torch._check(
-        n <= packed.numel(),
-        lambda: f"zenwoq::linear: n is {n}, packed has {packed.numel()} bytes, too few for it",
-    )
-    if bias is not None:
-        _check_device("bias", bias, x)
-        torch._check(
-            bias.dim() == 1 and bias.shape[0] == n, lambda: f"zenwoq::linear: bias must have shape [n], n is {n}"
+class _Check:
+    """Refuses what a CPU kernel refuses, as far as fake tensors show it: everything but values."""
+
+    def __init__(self, operator: str, x: torch.Tensor):
+        self._operator = operator
+        self._x = x
+        self.that(x.dim() >= 1, "x must have at least one dimension")
+        self.is_float("x", x)
+
+    def that(self, condition: bool, text: str) -> None:
+        torch._check(condition, lambda: f"zenwoq::{self._operator}: {text}")
+
+    def is_float(self, name: str, tensor: torch.Tensor) -> None:
+        self.that(tensor.dtype in _FLOATS, f"{name} must be float32, float16 or bfloat16")
+
+    def device(self, name: str, tensor: torch.Tensor) -> None:
+        here, there = tensor.device, self._x.device
+        self.that(here == there, f"{name} is on {here}, x on {there}; they must be on one device")
+
+    def packed(self, name: str, packed: torch.Tensor, n: int) -> None:
+        self.device(name, packed)
+        self.that(
+            packed.dtype == torch.uint8 and packed.dim() == 1 and packed.is_contiguous() and packed.numel() > 0,
+            f"{name} must be a contiguous 1-D uint8 tensor, a packed weight",
         )
-        _check_float("bias", bias)
+        self.that(n >= 1, f"n is {n}, must be at least 1")
+        self.that(n <= packed.numel(), f"n is {n}, {name} has {packed.numel()} bytes, too few for it")
 
+    def bias(self, name: str, bias: torch.Tensor | None, n: int) -> None:
+        if bias is None:
+            return
+        self.device(name, bias)
+        self.that(bias.dim() == 1 and bias.shape[0] == n, f"{name} must have shape [n], n is {n}")
+        self.is_float(name, bias)
 
-def _check_float(name: str, tensor: torch.Tensor) -> None:
-    torch._check(tensor.dtype in _FLOATS, lambda: f"zenwoq::linear: {name} must be float32, float16 or bfloat16")
+    def shape(self, name: str, tensor: torch.Tensor, n: int) -> None:
+        expected = (*self._x.shape[:-1], n)
+        self.that(tensor.shape == expected, f"{name} must have x's shape with n = {n} as its last dimension")
 
+    def matrix(self, name: str, matrix: torch.Tensor, n: int) -> None:
+        self.device(name, matrix)
+        self.that(matrix.dtype == self._x.dtype, f"{name} must have x's dtype")
+        self.shape(name, matrix, n)
 
-def _check_device(name: str, tensor: torch.Tensor, x: torch.Tensor) -> None:
-    torch._check(
-        tensor.device == x.device,
-        lambda: f"zenwoq::linear: {name} is on {tensor.device}, x on {x.device}; they must be on one device",
-    )
+    def activation(self, activation: int, last: _library.Activation) -> None:
+        known = ", ".join(f"{each.value} {each.name.lower()}" for each in _library.Activation if each <= last)
+        self.that(0 <= activation <= last, f"activation is {activation}, must be one of {known}")
 
 
 _load()
@@ -60,7 +83,9 @@ _load()
 
 @torch.library.register_fake("zenwoq::linear")
 def _linear_fake(x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None, n: int) -> torch.Tensor:
-    _check(x, packed, bias, n)
+    check = _Check("linear", x)
+    check.packed("packed", packed, n)
+    check.bias("bias", bias, n)
     return x.new_empty((*x.shape[:-1], n))
 
 
@@ -68,14 +93,78 @@ def _linear_fake(x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | Non
 def _linear_out_fake(
     x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None, n: int, *, out: torch.Tensor
 ) -> None:
-    _check(x, packed, bias, n)
-    _check_device("out", out, x)
-    _check_float("out", out)
-    torch._check(
-        out.shape == (*x.shape[:-1], n),
-        lambda: f"zenwoq::linear_out: out must have x's shape with n = {n} as its last dimension",
+    check = _Check("linear_out", x)
+    check.packed("packed", packed, n)
+    check.bias("bias", bias, n)
+    check.device("out", out)
+    check.is_float("out", out)
+    check.shape("out", out, n)
+
+
+@torch.library.register_fake("zenwoq::linear_fused")
+def _linear_fused_fake(
+    x: torch.Tensor,
+    packed: torch.Tensor,
+    bias: torch.Tensor | None,
+    n: int,
+    activation: int,
+    factor: torch.Tensor | None,
+    residuals: Sequence[torch.Tensor],
+) -> torch.Tensor:
+    check = _Check("linear_fused", x)
+    check.packed("packed", packed, n)
+    check.bias("bias", bias, n)
+    check.activation(activation, _library.Activation.GELU_TANH)
+    if factor is not None:
+        check.matrix("factor", factor, n)
+    count = len(residuals)
+    check.that(count <= _MOST_RESIDUALS, f"there are {count} residuals, at most {_MOST_RESIDUALS} can be added")
+    for residual in residuals:
+        check.matrix("a residual", residual, n)
+    return x.new_empty((*x.shape[:-1], n))
+
+
+@torch.library.register_fake("zenwoq::gated")
+def _gated_fake(
+    x: torch.Tensor,
+    gate: torch.Tensor,
+    up: torch.Tensor | None,
+    gate_bias: torch.Tensor | None,
+    up_bias: torch.Tensor | None,
+    n: int,
+    activation: int,
+) -> torch.Tensor:
+    check = _Check("gated", x)
+    check.packed("gate", gate, n)
+    if up is not None:
+        check.packed("up", up, n)
+    check.that(up is not None or up_bias is None, "up_bias without up: gate_bias is of both")
+    check.that(activation != 0, "activation is 0, a gated product must have one")
+    check.activation(activation, _library.Activation.SWIGLU_OAI)
+    check.bias("gate_bias", gate_bias, n if up is not None else 2 * n)
+    check.bias("up_bias", up_bias, n)
+    same = gate_bias is None or up_bias is None or gate_bias.dtype == up_bias.dtype
+    check.that(same, "up_bias must have gate_bias's dtype")
+    return x.new_empty((*x.shape[:-1], n))
+
+
+@torch.library.register_fake("zenwoq::linears")
+def _linears_fake(
+    x: torch.Tensor, packed: Sequence[torch.Tensor], bias: Sequence[torch.Tensor | None], n: Sequence[int]
+) -> list[torch.Tensor]:
+    check = _Check("linears", x)
+    check.that(
+        len(packed) == len(bias) == len(n),
+        f"there are {len(packed)} packed weights, {len(bias)} entries of bias and {len(n)} of n; must be as many",
     )
+    for each, its_bias, its_n in zip(packed, bias, n, strict=True):
+        check.packed("packed", each, its_n)
+        check.bias("bias", its_bias, its_n)
+    return [x.new_empty((*x.shape[:-1], each)) for each in n]
 
 
 linear = torch.ops.zenwoq.linear.default
 linear_out = torch.ops.zenwoq.linear_out.default
+linear_fused = torch.ops.zenwoq.linear_fused.default
+gated = torch.ops.zenwoq.gated.default
+linears = torch.ops.zenwoq.linears.default

@@ -16,6 +16,8 @@ import torch
 
 from zenwoq import _library
 from zenwoq.torch import _pretrained
+from zenwoq.torch._fuse import fuse as fuse_blocks
+from zenwoq.torch._fuse import unfuse
 from zenwoq.torch._gguf import cost, experts_in_blocks, is_gguf_embedding, values_of_embedding
 from zenwoq.torch._given import Unsupported
 from zenwoq.torch._module import Linear
@@ -28,14 +30,20 @@ _Places = list[tuple[torch.nn.Module, str]]  # parents, and the names of the lay
 
 
 @overload
-def optimize(model: torch.nn.Module, *, inplace: Literal[True] = True, progress: bool | None = None) -> Report: ...
+def optimize(
+    model: torch.nn.Module, *, inplace: Literal[True] = True, progress: bool | None = None, fuse: bool = True
+) -> Report: ...
 
 
 @overload
-def optimize(model: _ModelT, *, inplace: Literal[False], progress: bool | None = None) -> tuple[_ModelT, Report]: ...
+def optimize(
+    model: _ModelT, *, inplace: Literal[False], progress: bool | None = None, fuse: bool = True
+) -> tuple[_ModelT, Report]: ...
 
 
-def optimize(model: _ModelT, *, inplace: bool = True, progress: bool | None = None) -> Report | tuple[_ModelT, Report]:
+def optimize(
+    model: _ModelT, *, inplace: bool = True, progress: bool | None = None, fuse: bool = True
+) -> Report | tuple[_ModelT, Report]:
     """Replaces every linear whose 4-bit weights zenwoq understands by a :class:`zenwoq.torch.Linear`.
 
     Understood are TorchAO's ``IntxWeightOnlyConfig(torch.int4)`` (per group and per channel, symmetric and
@@ -49,11 +57,27 @@ def optimize(model: _ModelT, *, inplace: bool = True, progress: bool | None = No
     own. Linears that share a weight, or are one module in several places, share the packed one. A replaced layer's bias
     gets no gradients from then on. No other thread may use the model meanwhile; afterwards any number may.
 
+    Then blocks of these linears are fused, whatever their classes are called, where their forwards' sources say that
+    they are
+
+    - gated MLPs, ``down(act(gate(x)) * up(x))``, also with gate and up in one linear (Phi-3), and plain ones,
+      ``fc2(act(fc1(x)))``, with SiLU, GELU, its tanh form or ReLU: they become a :class:`GatedMLP` or
+      :class:`ActivatedMLP` in their places. These compute ``act(gate) * up``, or ``act(fc1)``, from float32 sums and
+      round once to x's dtype, where modules left apart (``fuse=False``) round each of gate, up, ``act(gate)`` and
+      the product, or fc1 and ``act(fc1)``: the two differ by these roundings (and torch's own error of the function)
+    - linears that are called with one tensor, as q, k and v of an attention: the first of them computes all in one
+      call, in the same bits as apart. Under ``torch.compile`` and other tracers each is a call of its own.
+
+    Modules keep their names, and ``state_dict`` its keys: files of fused and other models fit both. A block is left
+    apart, with the reason in the report, if its linears are quantized or permuted in different ways, have hooks, or its
+    forward is not understood; it computes apart, too, once hooks are added to its modules or they are replaced.
+
     Args:
         model: a model on the CPU. One that is itself a linear cannot be replaced in place.
         inplace: False leaves `model` as it is and returns a copy, which shares nothing with it but weights that neither
             changes (the quantized ones that were replaced are never copied).
         progress: whether to show a bar on stderr, by tqdm if that is installed; None shows it only on a terminal.
+        fuse: False leaves all modules apart, and takes blocks apart that were fused.
 
     Returns:
         A report of what was done to each linear (``print`` it); with ``inplace=False`` the new model and the report.
@@ -80,6 +104,10 @@ def optimize(model: _ModelT, *, inplace: bool = True, progress: bool | None = No
             del module  # the last reference to the old weight
             bar.update(size)
     report.layers.extend(experts_in_blocks(target))
+    if fuse:
+        report.blocks = fuse_blocks(target)
+    else:
+        unfuse(target)
     report.seconds = time.perf_counter() - start
     return report if inplace else (target, report)
 
@@ -242,8 +270,8 @@ def _copy_but_for_weights(model: _ModelT) -> _ModelT:
 def restore(model: _ModelT, *, dtype: torch.dtype = torch.bfloat16, inplace: bool = True) -> _ModelT:
     """Replaces zenwoq's layers by dense ``torch.nn.Linear`` with the weights' values.
 
-    Embeddings that keep the blocks of a GGUF file become dense, too. Linears that optimize left quantized stay so; if
-    there are none, transformers takes the model for a plain one again.
+    Fused blocks get their own classes back. Embeddings that keep the blocks of a GGUF file become dense, too. Linears
+    that optimize left quantized stay so; if there are none, transformers takes the model for a plain one again.
 
     Args:
         model: an optimised model.
@@ -254,6 +282,7 @@ def restore(model: _ModelT, *, dtype: torch.dtype = torch.bfloat16, inplace: boo
         The dense model, which can be trained.
     """
     target = model if inplace else copy.deepcopy(model)
+    unfuse(target)
     weights: dict[int, torch.nn.Parameter] = {}
     made: dict[int, torch.nn.Module] = {}
     for name, module in list(target.named_modules(remove_duplicate=False)):

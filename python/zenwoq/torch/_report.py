@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""What became of each linear of a model."""
+"""What became of each linear and block of a model."""
 
 from __future__ import annotations
 
@@ -32,16 +32,35 @@ class LayerReport:
     result: str
 
 
+@dataclass(frozen=True)
+class BlockReport:
+    """What became of linears that belong together.
+
+    Attributes:
+        name: the block's name in the model.
+        kind: ``"gated MLP"``, ``"MLP"``, ``"attention"``, ``"set of projections"`` (of one input) or ``"other block"``.
+        fused: whether they are computed together now.
+        result: what is one call now, as in ``"silu(gate_proj) * up_proj in one call"``; or why nothing is.
+    """
+
+    name: str
+    kind: str
+    fused: bool
+    result: str
+
+
 @dataclass
 class Report:
     """What :func:`zenwoq.torch.optimize` did; ``print(report)`` is a table.
 
     Attributes:
         layers: one entry per linear, in the model's order, then one per stack of experts that stays in GGUF blocks.
+        blocks: one entry per block of linears that belong together, in the model's order; none with ``fuse=False``.
         seconds: the time of reading and packing.
     """
 
     layers: list[LayerReport] = field(default_factory=list)
+    blocks: list[BlockReport] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -53,6 +72,16 @@ class Report:
     def left(self) -> list[LayerReport]:
         """The linears that stayed as they were."""
         return [layer for layer in self.layers if not layer.replaced]
+
+    @property
+    def fused(self) -> list[BlockReport]:
+        """The blocks that are computed in fewer calls now."""
+        return [block for block in self.blocks if block.fused]
+
+    @property
+    def apart(self) -> list[BlockReport]:
+        """The blocks whose linears are called one by one."""
+        return [block for block in self.blocks if not block.fused]
 
     @property
     def bytes_before(self) -> int:
@@ -81,7 +110,24 @@ class Report:
             )
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([*lines, self.summary()])
+        return "\n".join([*lines, self.summary(), *self._blocks_in_short()])
+
+    def _blocks_in_short(self) -> list[str]:
+        """A line of what was fused, and one for each reason why blocks were not."""
+        lines = [f"fused: {_counted(self.fused)}"] if self.fused else []
+        for reason in dict.fromkeys(block.result for block in self.apart):
+            lines.append(f"not fused: {_counted([b for b in self.apart if b.result == reason])}: {reason}")
+        return lines
+
+
+def _counted(blocks: list[BlockReport]) -> str:
+    """``"30 gated MLPs, 1 attention"``."""
+    counts = [(sum(block.kind == kind for block in blocks), kind) for kind in dict.fromkeys(b.kind for b in blocks)]
+    return ", ".join(f"{count} {kind if count == 1 else _plural(kind)}" for count, kind in counts)
+
+
+def _plural(kind: str) -> str:
+    return "sets of projections" if kind == "set of projections" else f"{kind}s"
 
 
 def listed(names: list[str], most: int) -> str:

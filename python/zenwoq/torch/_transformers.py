@@ -3,10 +3,11 @@
 """The quantization "zenwoq" of transformers: what save_pretrained writes and from_pretrained reads of packed layers.
 
 config.json has ``"quantization_config": {"quant_method": "zenwoq", "version": 1}``, with ``"dtypes": {layer: dtype}``
-of the packed layers whose dense weight has another dtype than the model. The safetensors files have the model's own
-names; the packed weight of a linear is a uint8 tensor ``[bytes]`` with the name of the dense weight. So which layers
-are packed is in the files, and a transformers that does not know this quantization (it would only warn and leave the
-layers as they were initialized) refuses them: a weight must have two dimensions.
+of the packed layers whose dense weight has another dtype than the model, and ``"fuse": false`` if the model's blocks
+were apart (see zenwoq.torch.optimize), or the names of those that were fused, if others were apart. The safetensors
+files have the model's own names; the packed weight of a linear is a uint8 tensor ``[bytes]`` with the name of the dense
+weight. So which layers are packed is in the files, and a transformers that does not know this quantization (it would
+only warn and leave the layers as they were initialized) refuses them: a weight must have two dimensions.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING, register_quanti
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from zenwoq.torch._checkpoint import dtype_of, name_of, packed_layers, saved_state
+from zenwoq.torch._checkpoint import dtype_of, name_of, packed_layers, plain_name, saved_state
+from zenwoq.torch._fuse import fuse, what_is_fused
 from zenwoq.torch._module import Linear
 from zenwoq.torch._optimize import put, take_over
 
@@ -40,12 +42,20 @@ class ZenwoqConfig(QuantizationConfigMixin):
         quant_method: ``"zenwoq"``.
         dtypes: by the names of packed layers in the files, the dtype of their dense weight, as ``"float32"``; of the
             others it is the model's.
+        fuse: whether blocks are fused when the model is loaded; or the names, in the files, of those that are.
 
     Raises:
-        ValueError: the version is not one that this zenwoq reads, or `dtypes` has something else than dtypes.
+        ValueError: the version is not one that this zenwoq reads, or `dtypes` has something else than dtypes, or `fuse`
+            is neither.
     """
 
-    def __init__(self, version: int = VERSION, quant_method: str = METHOD, dtypes: dict[str, str] | None = None):
+    def __init__(
+        self,
+        version: int = VERSION,
+        quant_method: str = METHOD,
+        dtypes: dict[str, str] | None = None,
+        fuse: bool | list[str] = True,
+    ):
         if version != VERSION:
             raise ValueError(f"the model's packed weights have version {version}, this zenwoq reads {VERSION}")
         self.quant_method = quant_method  # type: ignore[assignment]
@@ -55,8 +65,12 @@ class ZenwoqConfig(QuantizationConfigMixin):
                 dtype_of(kind)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"the quantization_config's dtypes are no dtypes of layers: {dtypes!r}") from error
+        if not isinstance(fuse, bool) and not (isinstance(fuse, list) and all(isinstance(n, str) for n in fuse)):
+            raise ValueError(f"the quantization_config's fuse is {fuse!r}, must be true, false or a list of names")
         if dtypes:
             self.dtypes = dtypes
+        if fuse is not True:
+            self.fuse = fuse
 
 
 class ZenwoqQuantizer(HfQuantizer):
@@ -113,6 +127,9 @@ class ZenwoqQuantizer(HfQuantizer):
             layer = model.get_submodule(own)
             if problem := layer.problem_of(layer.packed):
                 raise ValueError(f"{own}{_DENSE}: {problem}")
+        blocks = getattr(self.quantization_config, "fuse", True)
+        wanted = {own_name(model, name) for name in blocks} if isinstance(blocks, list) else set()
+        fuse(model, lambda name: blocks is True or name in wanted)
         # What was loaded is like what was saved: a model with layers of zenwoq's, which only a file has to be told of.
         self.remove_quantization_config(model)  # type: ignore[no-untyped-call]
         return model
@@ -168,7 +185,11 @@ def marked(model: Any) -> Iterator[None]:
     marks: dict[str, Any] = {"config": config}
     if layers:
         dtypes = {name: layer.weight.dtype for name, layer in layers.items() if layer.weight.dtype != model.dtype}
-        quantization = ZenwoqConfig(dtypes={name: name_of(dtype) for name, dtype in dtypes.items()})
+        named = {name: name_of(dtype) for name, dtype in dtypes.items()}
+        fused = what_is_fused(model)
+        if isinstance(fused, list):
+            fused = [plain_name(model, name) for name in fused]
+        quantization = ZenwoqConfig(dtypes=named, fuse=fused)
         config.quantization_config = quantization
         marks["hf_quantizer"] = ZenwoqQuantizer(quantization, pre_quantized=True)
         # Packed weights can be neither cut nor joined, so files have the model's own names.
