@@ -95,9 +95,8 @@ void Batch::run(std::uint8_t* workspace) {
   end = 0;
   for (Entry& entry : entries_) entry.tasks_end = end += entry.product.tasks();
   parallel(context_, tasks_of(entries), shares_.threads(threads), loop, [&](std::size_t i) {
-    with_job(entries, i, [](const Entry& entry, std::uint64_t task) {
-      entry.product.run(task, entry.leader->work->result());
-    });
+    with_job(entries, i,
+             [](const Entry& entry, std::uint64_t task) { entry.product.run(task, entry.leader->work->result()); });
   });
 }
 
