@@ -16,15 +16,15 @@ constexpr std::uint64_t kPageBytes = 4096;
 constexpr std::uint64_t kElementsWorthWaking = 1 << 16;
 std::uint64_t round_up(std::uint64_t value) { return (value + kAlignment - 1) / kAlignment * kAlignment; }
 
-bool converts(const Quantization& weight, zenwoq_dtype x_type, zenwoq_dtype kernel_type) {
-  return x_type != ZENWOQ_BF16 || kernel_type != ZENWOQ_BF16 || weight.permuted || weight.x_scaled;
-}
-
 bool same_array(const std::uint8_t* a, const std::uint8_t* b, std::size_t bytes) {
   return a == b || (a != nullptr && b != nullptr && std::memcmp(a, b, bytes) == 0);
 }
 
 }  // namespace
+
+bool converts(const Quantization& weight, zenwoq_dtype x_type, zenwoq_dtype kernel_type) {
+  return x_type != ZENWOQ_BF16 || kernel_type != ZENWOQ_BF16 || weight.permuted || weight.x_scaled;
+}
 
 std::uint64_t row_bytes(std::uint64_t k, zenwoq_dtype kernel_type) {
   if (kernel_type != ZENWOQ_F32) return k * 2;

@@ -34,7 +34,10 @@ struct Activations {
 std::optional<std::size_t> activation_bytes(const Quantization& weight, std::uint64_t m, zenwoq_dtype x_type,
                                             zenwoq_dtype kernel_type);
 
-// Of a row that ActivationWork converts.
+// Whether a kernel of this weight cannot read the caller's rows as they are.
+bool converts(const Quantization& weight, zenwoq_dtype x_type, zenwoq_dtype kernel_type);
+
+// Of a converted row.
 std::uint64_t row_bytes(std::uint64_t k, zenwoq_dtype kernel_type);
 
 // What a weight does to columns of x: place j takes column permutation[j], multiplied with that column's factor. Of any
