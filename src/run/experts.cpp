@@ -61,12 +61,12 @@ std::uint64_t parts_of(const PlaceBytes& bytes, const ExpertsArguments& args) {
 
 // The memory of a part of `tokens` tokens.
 struct PartArrays {
-  std::uint32_t* begins;     // [E + 1]
-  std::uint32_t* place_of;   // [tokens, slots]
-  std::uint32_t* token_of;   // [places]
-  float* weights;            // [tokens, slots]
-  ExpertJob* jobs;           // of the experts that tokens chose
-  std::uint8_t* x;           // [places], as the others that follow
+  std::uint32_t* begins;    // [E + 1]
+  std::uint32_t* place_of;  // [tokens, slots]
+  std::uint32_t* token_of;  // [places]
+  float* weights;           // [tokens, slots]
+  ExpertJob* jobs;          // of the experts that tokens chose
+  std::uint8_t* x;          // [places], as the others that follow
   std::uint8_t *h, *down;
   std::uint8_t *gate_sums, *down_sums;
 
@@ -101,9 +101,8 @@ class Part {
     tokens_ = end - begin;
     sort();
     make_jobs();
-    prepare(true, args_.x_type, [this](std::uint64_t place) {
-      return args_.x + (token_begin_ + to_.token_of[place]) * args_.ldx_bytes;
-    });
+    prepare(true, args_.x_type,
+            [this](std::uint64_t place) { return args_.x + (token_begin_ + to_.token_of[place]) * args_.ldx_bytes; });
     multiply(true);
     prepare(false, ZENWOQ_BF16, [this](std::uint64_t place) { return to_.h + place * bytes_.h; });
     multiply(false);
