@@ -57,14 +57,14 @@ WeightHandle weight_of(const RandomWeight& weight) {
 }
 
 // One of several runs: its weight and description, x of its own or another one's, and where y is.
-struct Run {
+struct OneRun {
   WeightHandle weight;
   zenwoq_linear_desc desc;
   zenwoq_packed packed;
   zenwoq_run_args args;
   Bytes x, bias, residual, y;
 
-  Run(const RandomWeight& random, std::size_t m, Rng& rng, zenwoq_dtype x_type, zenwoq_dtype output_type)
+  OneRun(const RandomWeight& random, std::size_t m, Rng& rng, zenwoq_dtype x_type, zenwoq_dtype output_type)
       : weight(weight_of(random)) {
     zenwoq_linear_desc_init(&desc);
     desc.output_type = output_type;
@@ -109,8 +109,8 @@ struct Calls {
   std::vector<const zenwoq_linear_desc*> descs;
   std::vector<const zenwoq_run_args*> args;
 
-  Calls(zenwoq_context* context, const std::deque<Run>& runs) {
-    for (const Run& run : runs) {
+  Calls(zenwoq_context* context, const std::deque<OneRun>& runs) {
+    for (const OneRun& run : runs) {
       handles.push_back(run.linear(context));
       linears.push_back(handles.back().get());
       packed.push_back(&run.packed);
@@ -120,9 +120,9 @@ struct Calls {
   }
 };
 
-std::vector<Bytes> outputs_of(std::deque<Run>& runs) {
+std::vector<Bytes> outputs_of(std::deque<OneRun>& runs) {
   std::vector<Bytes> outputs;
-  for (Run& run : runs) {
+  for (OneRun& run : runs) {
     outputs.push_back(run.y);
     std::fill(run.y.begin(), run.y.end(), 0x5A);
   }
@@ -130,7 +130,7 @@ std::vector<Bytes> outputs_of(std::deque<Run>& runs) {
 }
 
 // NaN have any payload.
-bool same(const std::deque<Run>& runs, const std::vector<Bytes>& a, const std::vector<Bytes>& b) {
+bool same(const std::deque<OneRun>& runs, const std::vector<Bytes>& a, const std::vector<Bytes>& b) {
   for (std::size_t r = 0; r < runs.size(); ++r) {
     const zenwoq_dtype type = runs[r].desc.output_type;
     for (std::size_t i = 0; i < a[r].size() / dtype_bytes(type); ++i) {
@@ -140,7 +140,7 @@ bool same(const std::deque<Run>& runs, const std::vector<Bytes>& a, const std::v
   return true;
 }
 
-void expect_as_alone(const std::vector<ContextHandle>& contexts, std::deque<Run>& runs, const std::string& what) {
+void expect_as_alone(const std::vector<ContextHandle>& contexts, std::deque<OneRun>& runs, const std::string& what) {
   for (std::size_t c = 0; c < contexts.size(); ++c) {
     Calls calls(contexts[c].get(), runs);
     for (std::size_t r = 0; r < runs.size(); ++r) {
@@ -163,7 +163,7 @@ TEST(Batch, RunsHaveTheBitsThatTheyHaveAlone) {
   const std::vector<ContextHandle> contexts = all_contexts();
   Rng rng(20260401);
   for (int i = 0; i < 40; ++i) {
-    std::deque<Run> runs;
+    std::deque<OneRun> runs;
     const std::size_t count = i == 0 ? 40 : pick(rng, 1, 7);
     RandomWeight last;
     for (std::size_t r = 0; r < count; ++r) {
@@ -180,8 +180,8 @@ TEST(Batch, RunsHaveTheBitsThatTheyHaveAlone) {
       }
       const std::size_t m = shares ? runs.back().args.m : pick(rng, 0, 6) + (rng() % 4 == 0 ? 30 : 0);
       const zenwoq_run_args before = shares ? runs.back().args : zenwoq_run_args{};
-      Run& run = runs.emplace_back(weight, m, rng, shares ? before.x_type : kTypes[rng() % 3],
-                                   rng() % 2 ? ZENWOQ_F32 : ZENWOQ_BF16);
+      OneRun& run = runs.emplace_back(weight, m, rng, shares ? before.x_type : kTypes[rng() % 3],
+                                      rng() % 2 ? ZENWOQ_F32 : ZENWOQ_BF16);
       if (shares) run.args.x = before.x, run.args.x_bytes = before.x_bytes;
       if (rng() % 2) run.add_bias(rng);
       if (rng() % 3 == 0) run.add_residual(rng);
@@ -195,7 +195,7 @@ TEST(Batch, RunsHaveTheBitsThatTheyHaveAlone) {
 TEST(Batch, LargeRunsHaveTheBitsThatTheyHaveAlone) {
   const std::vector<ContextHandle> contexts = all_contexts();
   Rng rng(2);
-  std::deque<Run> runs;
+  std::deque<OneRun> runs;
   for (const std::size_t n : {640, 128, 130}) {
     runs.emplace_back(random_weight(rng, n, 1024, 128, ZENWOQ_BF16, ZENWOQ_ZERO_INTEGER), 70, rng, ZENWOQ_F32,
                       ZENWOQ_F32);
@@ -211,7 +211,7 @@ TEST(Batch, OutputsMayBeColumnsOfOneMatrix) {
   const ContextHandle context = tools::make_context({2, ZENWOQ_TIER_BEST, {}});
   Rng rng(3);
   constexpr std::size_t kM = 5, kK = 64, kAll = 70 + 10 + 33;
-  std::deque<Run> runs;
+  std::deque<OneRun> runs;
   for (const std::size_t n : {70, 10, 33}) {
     runs.emplace_back(random_weight(rng, n, kK, 32, ZENWOQ_F32, ZENWOQ_ZERO_NONE), kM, rng, ZENWOQ_BF16, ZENWOQ_F32);
   }
@@ -219,13 +219,13 @@ TEST(Batch, OutputsMayBeColumnsOfOneMatrix) {
   ASSERT_EQ(zenwoq_linears_run(calls.linears.data(), calls.args.data(), 3), ZENWOQ_OK) << zenwoq_last_error();
   std::vector<float> together(kM * kAll);
   std::size_t column = 0;
-  for (Run& run : runs) {
+  for (OneRun& run : runs) {
     run.args.y = together.data() + column, run.args.ldy = kAll, run.args.y_bytes = (together.size() - column) * 4;
     column += run.packed.n;
   }
   ASSERT_EQ(zenwoq_linears_run(calls.linears.data(), calls.args.data(), 3), ZENWOQ_OK) << zenwoq_last_error();
   column = 0;
-  for (const Run& run : runs) {
+  for (const OneRun& run : runs) {
     for (std::size_t m = 0; m < kM; ++m) {
       EXPECT_EQ(std::memcmp(run.y.data() + m * run.packed.n * 4, &together[m * kAll + column], run.packed.n * 4), 0);
     }
@@ -261,11 +261,11 @@ TEST(Batch, ActivationsAreSharedWhereWeightsPrepareThemAlike) {
   scale_columns(rng, &scaled);
   const RandomWeight no_sums = plain(64, ZENWOQ_ZERO_NONE), other_group = plain(32, ZENWOQ_ZERO_INTEGER);
   const auto leaders = [&](const std::vector<const RandomWeight*>& weights, auto&& change) {
-    std::deque<Run> runs;
+    std::deque<OneRun> runs;
     std::vector<LinearHandle> linears;
     std::vector<Job> jobs;
     for (const RandomWeight* weight : weights) {
-      Run& run = runs.emplace_back(*weight, kM, rng, ZENWOQ_F32, ZENWOQ_F32);
+      OneRun& run = runs.emplace_back(*weight, kM, rng, ZENWOQ_F32, ZENWOQ_F32);
       linears.push_back(run.linear(context.get()));
       const Bytes& x = runs.front().x;
       jobs.push_back(
@@ -312,8 +312,8 @@ class BatchErrors : public testing::Test {
  protected:
   BatchErrors() {
     for (int r = 0; r < 2; ++r) {
-      Run& run = runs_.emplace_back(random_weight(rng_, 12, 16, 8, ZENWOQ_F32, ZENWOQ_ZERO_NONE), 2, rng_, ZENWOQ_BF16,
-                                    ZENWOQ_F32);
+      OneRun& run = runs_.emplace_back(random_weight(rng_, 12, 16, 8, ZENWOQ_F32, ZENWOQ_ZERO_NONE), 2, rng_,
+                                       ZENWOQ_BF16, ZENWOQ_F32);
       run.add_bias(rng_);
       run.add_residual(rng_);
       good_[r] = run.args;
@@ -325,7 +325,7 @@ class BatchErrors : public testing::Test {
     return zenwoq_packed_runs(context_.get(), calls_->packed.data(), calls_->descs.data(), calls_->args.data(), 2);
   }
   void expect_untouched() {
-    for (const Run& run : runs_) EXPECT_EQ(run.y, Bytes(run.y.size(), 0x5A));
+    for (const OneRun& run : runs_) EXPECT_EQ(run.y, Bytes(run.y.size(), 0x5A));
   }
   void expect_packed(zenwoq_status status, const char* text) {
     EXPECT_ERROR(run_packed(), status, text);
@@ -339,7 +339,7 @@ class BatchErrors : public testing::Test {
 
   Rng rng_{5};
   const ContextHandle context_ = tools::make_context({2, ZENWOQ_TIER_BEST, {}});
-  std::deque<Run> runs_;
+  std::deque<OneRun> runs_;
   zenwoq_run_args good_[2];
   std::unique_ptr<Calls> calls_;
 };
@@ -403,7 +403,7 @@ TEST_F(BatchErrors, OfArrays) {
 }
 
 TEST_F(BatchErrors, OutputsOverlapNothingOfAnotherRun) {
-  Run &a = runs_[0], &b = runs_[1];
+  OneRun &a = runs_[0], &b = runs_[1];
   b.args.y = a.y.data(), b.args.residual[0].data = b.residual.data();
   expect_both(kInvalid, "overlaps y of run");
   a.args.y = const_cast<void*>(b.args.x), a.args.y_bytes = 96;  // beyond what b.x has: nothing is written
