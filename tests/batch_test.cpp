@@ -404,30 +404,36 @@ TEST_F(BatchErrors, OfArrays) {
 
 TEST_F(BatchErrors, OutputsOverlapNothingOfAnotherRun) {
   OneRun &a = runs_[0], &b = runs_[1];
-  b.args.y = a.y.data(), b.args.residual[0].data = b.residual.data();
-  expect_both(kInvalid, "overlaps y of run");
-  a.args.y = const_cast<void*>(b.args.x), a.args.y_bytes = 96;  // beyond what b.x has: nothing is written
-  expect_both(kInvalid, "run 0: y at");
-  b.args.x = a.y.data() + 92;
-  expect_both(kInvalid, "overlaps x of run 1");
-  b.args.residual[0].data = a.y.data() + 92;
-  expect_both(kInvalid, "run 0: y at");
-  b.args.residual[0].data = a.y.data();
-  expect_both(kInvalid, "overlaps residual[0] of run 1");
+  Bytes room(4096, 0x5A);
+  std::uint8_t* const at = room.data() + 2048;
+  // The last element of run 0's y, which has 96 bytes, lies where something of run 1 begins.
+  const auto expect = [&](const char* text) {
+    a.args.y = at - 92;
+    expect_both(kInvalid, text);
+  };
+  b.args.y = at;
+  expect("run 0: y at");
+  b.args.y = at - 200, b.args.y_bytes = 96, b.args.x = at;
+  expect("overlaps x of run 1 at");
+  b.args.residual[0].data = at;
+  expect("overlaps residual[0] of run 1 at");
+  a.args.residual[0].data = at - 184, b.args.y = at - 92;  // a read before a y, ends in it
+  a.args.y = at - 500;
+  expect_both(kInvalid, "run 1: y at");
+  b.desc.bias = at;
+  a.args.y = at - 92;
+  expect_packed(kInvalid, "overlaps bias of run 1 at");
+  b.desc.bias = b.bias.data();
+  std::memcpy(at, b.packed.packed, std::min<std::size_t>(b.packed.packed_bytes, 2048));
+  ASSERT_LE(b.packed.packed_bytes, 2048u);
+  const Bytes before = room;
+  b.packed.packed = at;
+  a.args.y = at - 92;
+  expect_packed(kInvalid, "overlaps packed of run 1 at");
+  EXPECT_EQ(room, before);
   // A run's own residual may be its y.
   a.args.residual[0] = {a.y.data(), 0, a.y.size()};
   EXPECT_EQ(run_linears(), ZENWOQ_OK) << zenwoq_last_error();
-  a.y.assign(a.y.size(), 0x5A), b.y.assign(b.y.size(), 0x5A);
-  a.args = good_[0];
-  const Bytes packed_before(static_cast<const std::uint8_t*>(b.packed.packed),
-                            static_cast<const std::uint8_t*>(b.packed.packed) + b.packed.packed_bytes);
-  a.args.y = const_cast<void*>(b.packed.packed);
-  expect_packed(kInvalid, "overlaps packed of run 1");
-  EXPECT_EQ(std::memcmp(packed_before.data(), b.packed.packed, packed_before.size()), 0);
-  a.args.y = b.bias.data() + 20;
-  expect_packed(kInvalid, "overlaps bias of run 1");
-  a.args.y = a.bias.data() + 20;
-  expect_packed(kInvalid, "run 0: y at");
   EXPECT_EQ(run_packed(), ZENWOQ_OK) << zenwoq_last_error();
 }
 

@@ -83,8 +83,7 @@ Status run_several(zenwoq_linear* const* linears, const zenwoq_run_args* const* 
   return with_arrays<Runs>(context, count, [&](Runs& runs) -> Status {
     std::size_t jobs = 0;
     if (Status status = check_runs(linears, args, count, &runs, &jobs); !status.ok()) return status;
-    Batch batch(context, {runs.jobs, jobs}, runs.entries);
-    return run_batch(context, &batch, 0, [](float*) {});
+    return run_batch(context, {runs.jobs, jobs}, runs.entries);
   });
 }
 

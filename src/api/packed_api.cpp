@@ -190,14 +190,18 @@ Status run_several(Context& context, const PackedCalls& calls) {
     std::size_t jobs = 0;
     if (Status status = check_runs(context, calls, &runs, &jobs); !status.ok()) return status;
     const std::span operands(runs.operands, jobs);
-    std::size_t bias_floats = 0;
+    std::size_t bias_bytes = 0;
     for (const auto& of : operands) {
-      if (__builtin_add_overflow(bias_floats, of->bias_floats, &bias_floats)) return too_much();
+      if (__builtin_add_overflow(bias_bytes, of->bias_floats * sizeof(float), &bias_bytes)) return too_much();
     }
-    Batch batch(context, {runs.jobs, jobs}, runs.entries);
-    return run_batch(context, &batch, bias_floats, [&](float* memory) {
-      for (auto& of : operands) memory = of->load_biases(memory);
+    Status status;
+    // First of all: whether there is a bias says which kernels are needed.
+    with_workspace<kStackArrays>(context, bias_bytes, nullptr, [&](std::uint8_t* memory) {
+      auto* floats = reinterpret_cast<float*>(memory);
+      for (auto& of : operands) floats = of->load_biases(floats);
+      status = run_batch(context, {runs.jobs, jobs}, runs.entries);
     });
+    return status;
   });
 }
 

@@ -155,6 +155,14 @@ Status check_run(const Context& context, const Layer& layer, const zenwoq_run_ar
   return check_operand("residual[1]", residual[1], layer.residuals > 1, y, &run->residual[1]);
 }
 
+Status run_batch(Context& context, std::span<const Job> jobs, Batch::Entry* entries) {
+  Batch batch(context, jobs, entries);
+  const auto bytes = batch.workspace_bytes();
+  if (!bytes) return too_much();
+  with_workspace(context, *bytes, nullptr, [&](std::uint8_t* memory) { batch.run(memory); });
+  return {};
+}
+
 Status of_run(std::size_t run, const Status& status) {
   return {status.code(), fmt::format("run {}: {}", run, status.text())};
 }

@@ -11,6 +11,7 @@
 namespace zenwoq {
 
 inline constexpr std::size_t kStackWorkspace = 8192;  // runs that need no more bring it themselves
+inline constexpr std::size_t kStackArrays = 4096;     // so do calls of a few runs
 
 // desc may be NULL (all defaults).
 Status read_linear_desc(const zenwoq_linear_desc* desc, zenwoq_linear_desc* out);
@@ -77,7 +78,6 @@ inline Status too_much() { return {ZENWOQ_ERROR_OVERFLOW, "runs: the memory that
 // count. Errors: OVERFLOW.
 template <typename Arrays, typename Body>
 Status with_arrays(Context& context, std::size_t count, Body&& body) {
-  constexpr std::size_t kStackArrays = 4096;
   Arena measured;
   (void)Arrays(measured, count);
   if (!measured.bytes()) return too_much();
@@ -90,21 +90,8 @@ Status with_arrays(Context& context, std::size_t count, Body&& body) {
   return status;
 }
 
-// Runs a batch in a workspace that begins with bias_floats floats; load(memory) fills them. Errors: OVERFLOW.
-template <typename Load>
-Status run_batch(Context& context, Batch* batch, std::size_t bias_floats, const Load& load) {
-  const auto activations = batch->workspace_bytes();
-  std::size_t bytes = 0;
-  if (!activations || __builtin_mul_overflow(bias_floats, sizeof(float), &bytes) ||
-      __builtin_add_overflow(bytes, *activations, &bytes) || bytes > PTRDIFF_MAX) {
-    return too_much();
-  }
-  with_workspace(context, bytes, nullptr, [&](std::uint8_t* memory) {
-    load(reinterpret_cast<float*>(memory));
-    batch->run(memory + bias_floats * sizeof(float));
-  });
-  return {};
-}
+// Runs a batch, whose layers have their biases. Errors: OVERFLOW.
+Status run_batch(Context& context, std::span<const Job> jobs, Batch::Entry* entries);
 
 // An error of the run, which the text names.
 Status of_run(std::size_t run, const Status& status);
