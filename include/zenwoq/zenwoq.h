@@ -600,6 +600,10 @@ ZENWOQ_API zenwoq_status zenwoq_experts_create(zenwoq_context *context, const ze
                                                zenwoq_experts **experts);
 ZENWOQ_API void zenwoq_experts_destroy(zenwoq_experts *experts); /* NULL is allowed */
 
+/* Generates every kernel that runs need in which an expert has 1 to `rows` rows (of tokens * slots at most), as
+ * zenwoq_linear_prepare does. Errors: INVALID_ARGUMENT, OUT_OF_MEMORY. */
+ZENWOQ_API zenwoq_status zenwoq_experts_prepare(zenwoq_experts *experts, size_t rows);
+
 typedef struct zenwoq_experts_args {
   size_t struct_size;
   size_t tokens, slots; /* T, and how many experts each token has; 0 tokens do nothing, 0 slots give zeroes */
@@ -633,8 +637,8 @@ static inline void zenwoq_experts_args_init(zenwoq_experts_args *args) {
 }
 
 /* Work is cut by (expert, rows, columns), so one token, or one expert that all tokens chose, still uses all threads. y may
- * not overlap anything else. Scratch is the context's, kept for the next run: about tokens * slots * (2 H + 4 I) bytes,
- * of at most 4096 tokens at a time. Errors: INVALID_ARGUMENT, OVERFLOW, BUFFER_TOO_SMALL, OUT_OF_MEMORY. */
+ * not overlap anything else. Scratch is the context's, kept for the next run: about tokens * slots * (4 H + 2 I) bytes (4 H +
+ * 6 I on avx2), of as many tokens at a time as need 256 MiB, at most 4096. Errors: INVALID_ARGUMENT, OVERFLOW, BUFFER_TOO_SMALL, OUT_OF_MEMORY. */
 ZENWOQ_API zenwoq_status zenwoq_experts_run(zenwoq_experts *experts, const zenwoq_experts_args *args);
 
 /* The experts' packed weights as a runtime holds them in three tensors: those of expert e at packed + e * stride, each of the

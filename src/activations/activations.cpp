@@ -6,6 +6,7 @@
 #include "src/activations/activations.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace zenwoq {
 namespace {
@@ -15,7 +16,16 @@ constexpr std::uint64_t kPageBytes = 4096;
 constexpr std::uint64_t kElementsWorthWaking = 1 << 16;
 std::uint64_t round_up(std::uint64_t value) { return (value + kAlignment - 1) / kAlignment * kAlignment; }
 
-// Of a converted row.
+bool same_array(const std::uint8_t* a, const std::uint8_t* b, std::size_t bytes) {
+  return a == b || (a != nullptr && b != nullptr && std::memcmp(a, b, bytes) == 0);
+}
+
+}  // namespace
+
+bool converts(const Quantization& weight, zenwoq_dtype x_type, zenwoq_dtype kernel_type) {
+  return x_type != ZENWOQ_BF16 || kernel_type != ZENWOQ_BF16 || weight.permuted || weight.x_scaled;
+}
+
 std::uint64_t row_bytes(std::uint64_t k, zenwoq_dtype kernel_type) {
   if (kernel_type != ZENWOQ_F32) return k * 2;
   // An odd number of cache lines: rows a page apart, or half of one, would share a few sets of the caches.
@@ -23,11 +33,16 @@ std::uint64_t row_bytes(std::uint64_t k, zenwoq_dtype kernel_type) {
   return bytes < kPageBytes ? bytes : round_up(bytes) | kAlignment;
 }
 
-bool converts(const Quantization& weight, zenwoq_dtype x_type, zenwoq_dtype kernel_type) {
-  return x_type != ZENWOQ_BF16 || kernel_type != ZENWOQ_BF16 || weight.permuted || weight.x_scaled;
+std::uint64_t row_tasks(std::uint64_t rows, std::uint64_t k, unsigned threads) {
+  return k * rows < kElementsWorthWaking ? 1 : std::min<std::uint64_t>(rows, threads);
 }
 
-}  // namespace
+bool serves(const PackedView& first, const PackedView& second) {
+  const PackedHeader &a = first.header, &b = second.header;
+  const bool sums = b.zero_kind == ZENWOQ_ZERO_NONE || (a.zero_kind != ZENWOQ_ZERO_NONE && a.group() == b.group());
+  return a.k == b.k && sums && same_array(first.permutation(), second.permutation(), a.k * sizeof(std::uint32_t)) &&
+         same_array(first.x_scale(), second.x_scale(), a.k * sizeof(float));
+}
 
 std::optional<std::size_t> activation_bytes(const Quantization& weight, std::uint64_t m, zenwoq_dtype x_type,
                                             zenwoq_dtype kernel_type) {
@@ -51,7 +66,7 @@ std::optional<std::size_t> activation_bytes(const Quantization& weight, std::uin
 ActivationWork::ActivationWork(const PackedView& view, const ActivationSource& source, zenwoq_dtype kernel_type,
                                std::uint8_t* workspace, unsigned threads)
     : source_(source),
-      columns_{view.permutation(), view.x_scale()},
+      columns_(arrangement_of(view)),
       k_(view.header.k),
       group_(view.header.group()),
       kernel_type_(kernel_type),
@@ -69,7 +84,7 @@ ActivationWork::ActivationWork(const PackedView& view, const ActivationSource& s
     xsum_ = reinterpret_cast<float*>(aligned + (convert ? round_up(row_bytes(k_, kernel_type) * source.m) : 0));
     result_.xsum = xsum_;
   }
-  tasks_ = k_ * source.m < kElementsWorthWaking ? 1 : std::min<std::uint64_t>(source.m, threads);
+  tasks_ = row_tasks(source.m, k_, threads);
 }
 
 void ActivationWork::run(std::uint64_t task) const {
@@ -77,16 +92,22 @@ void ActivationWork::run(std::uint64_t task) const {
   const std::uint64_t end = source_.m * (task + 1) / tasks_;
   for (std::uint64_t row = begin; converted_ != nullptr && row < end; ++row) {
     const auto* x = static_cast<const std::uint8_t*>(source_.x) + row * source_.ldx_bytes;
-    std::uint8_t* out = converted_ + row * result_.ldx_bytes;
-    if (columns_.permutation == nullptr && columns_.scale == nullptr) {
-      convert_row(source_.x_type, x, k_, kernel_type_, out);
-    } else {
-      arrange_row(source_.x_type, x, k_, columns_, kernel_type_, out);
-    }
+    prepare_row(source_.x_type, x, k_, columns_, kernel_type_, converted_ + row * result_.ldx_bytes);
   }
   if (xsum_ == nullptr) return;
   sum_groups(kernel_type_, result_.x + begin * result_.ldx_bytes, result_.ldx_bytes, end - begin, k_, group_,
              xsum_ + begin, source_.m);
+}
+
+void prepare_row(zenwoq_dtype x_type, const std::uint8_t* x, std::uint64_t count, const ColumnArrangement& columns,
+                 zenwoq_dtype kernel_type, std::uint8_t* out) {
+  if (columns.permutation != nullptr || columns.scale != nullptr) {
+    arrange_row(x_type, x, count, columns, kernel_type, out);
+  } else if (x_type == ZENWOQ_BF16 && kernel_type == ZENWOQ_BF16) {
+    std::memcpy(out, x, count * 2);
+  } else {
+    convert_row(x_type, x, count, kernel_type, out);
+  }
 }
 
 }  // namespace zenwoq

@@ -34,12 +34,23 @@ struct Activations {
 std::optional<std::size_t> activation_bytes(const Quantization& weight, std::uint64_t m, zenwoq_dtype x_type,
                                             zenwoq_dtype kernel_type);
 
+// Whether a kernel of this weight cannot read the caller's rows as they are.
+bool converts(const Quantization& weight, zenwoq_dtype x_type, zenwoq_dtype kernel_type);
+
+// Of a converted row.
+std::uint64_t row_bytes(std::uint64_t k, zenwoq_dtype kernel_type);
+
 // What a weight does to columns of x: place j takes column permutation[j], multiplied with that column's factor. Of any
 // alignment; NULL: no such thing.
 struct ColumnArrangement {
   const std::uint8_t* permutation;  // [K] u32
   const std::uint8_t* scale;        // [K] f32
 };
+
+inline ColumnArrangement arrangement_of(const PackedView& view) { return {view.permutation(), view.x_scale()}; }
+
+// Whether rows that were prepared for `first` serve `second` too.
+bool serves(const PackedView& first, const PackedView& second);
 
 // The work of preparing, cut into tasks that may run at once. A value, like a plan; neither it nor its tasks allocate.
 class ActivationWork {
@@ -62,6 +73,13 @@ class ActivationWork {
   std::uint64_t tasks_ = 0;
   Activations result_;
 };
+
+// The tasks that preparing `rows` rows is worth on so many threads.
+std::uint64_t row_tasks(std::uint64_t rows, std::uint64_t k, unsigned threads);
+
+// A row as kernels take it, whatever it was: one of the next two, or a copy.
+void prepare_row(zenwoq_dtype x_type, const std::uint8_t* x, std::uint64_t count, const ColumnArrangement& columns,
+                 zenwoq_dtype kernel_type, std::uint8_t* out);
 
 // A row rounded to bf16, to nearest even, as bf16 or as f32; the latter is completed with +0 to whole steps.
 void convert_row(zenwoq_dtype x_type, const std::uint8_t* x, std::uint64_t count, zenwoq_dtype kernel_type,

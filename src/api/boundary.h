@@ -67,6 +67,9 @@ ZENWOQ_PUBLIC_STRUCT(zenwoq_weight_extras, 72);
 ZENWOQ_PUBLIC_STRUCT(zenwoq_linear_desc, 32);
 ZENWOQ_PUBLIC_STRUCT(zenwoq_run_args, 88);  // up to workspace_bytes
 ZENWOQ_PUBLIC_STRUCT(zenwoq_packed, 40);
+ZENWOQ_PUBLIC_STRUCT(zenwoq_experts_desc, sizeof(zenwoq_experts_desc));
+ZENWOQ_PUBLIC_STRUCT(zenwoq_experts_args, sizeof(zenwoq_experts_args));
+ZENWOQ_PUBLIC_STRUCT(zenwoq_packed_experts, sizeof(zenwoq_packed_experts));
 ZENWOQ_PUBLIC_STRUCT(zenwoq_cpu_info, 576);
 ZENWOQ_PUBLIC_STRUCT(zenwoq_registry_stats, 48);
 ZENWOQ_PUBLIC_STRUCT(zenwoq_kernel_info, 360);

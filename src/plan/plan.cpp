@@ -10,6 +10,14 @@ namespace {
 constexpr std::uint64_t kMacsWorthWaking = 1 << 19;  // about 5 us of one core
 constexpr std::uint32_t kScratchStrips = 2;          // what kernels with scratch decode at a time, of both weights
 constexpr std::uint64_t kTasksPerThread = 4;         // so that a slow core holds nobody up for long
+constexpr double kRowsOfReading = 8.0;               // reading a weight costs about what so many rows' products do
+
+// What a product takes, in products of a row: few rows wait for memory.
+double cost_of(const Problem& problem) {
+  const double weights = problem.gated ? 2.0 : 1.0;
+  return weights * static_cast<double>(problem.n) * static_cast<double>(problem.k) *
+         (static_cast<double>(problem.m) + kRowsOfReading);
+}
 
 }  // namespace
 
@@ -34,6 +42,19 @@ std::uint64_t blocks_that_stay(const RowBlocks& blocks, std::uint64_t row_bytes,
 std::uint64_t tasks_wanted(const Problem& problem, unsigned threads) {
   const std::uint64_t macs = problem.m * problem.n * problem.k;  // an estimate: overflow only means fewer tasks
   return threads <= 1 || macs < kMacsWorthWaking ? 1 : threads * kTasksPerThread;
+}
+
+void TaskShares::add(const Problem& problem) {
+  macs_ += static_cast<double>(problem.m) * static_cast<double>(problem.n) * static_cast<double>(problem.k);
+  cost_ += cost_of(problem);
+}
+
+unsigned TaskShares::threads(unsigned most) const { return macs_ < static_cast<double>(kMacsWorthWaking) ? 1 : most; }
+
+std::uint64_t TaskShares::of(const Problem& problem, unsigned threads) const {
+  if (this->threads(threads) <= 1) return 1;
+  const double share = static_cast<double>(threads * kTasksPerThread) * cost_of(problem) / cost_;
+  return std::max<std::uint64_t>(1, static_cast<std::uint64_t>(share + 0.5));
 }
 
 Plan::Plan(const Problem& problem, const CpuTuning& tuning, std::uint64_t tasks)

@@ -26,6 +26,18 @@ struct Problem {
 // Into how many tasks a run on `threads` threads is cut, where it is not too small for them.
 std::uint64_t tasks_wanted(const Problem& problem, unsigned threads);
 
+// The same for several products in one loop: each has its share of the tasks.
+class TaskShares {
+ public:
+  void add(const Problem& problem);
+  std::uint64_t of(const Problem& problem, unsigned threads) const;  // at least 1
+  // How many of the threads the whole is worth waking.
+  unsigned threads(unsigned most) const;
+
+ private:
+  double macs_ = 0.0, cost_ = 0.0;  // of all
+};
+
 // M rows as equal blocks: the first `longer` blocks have rows + 1 rows, the others `rows`.
 struct RowBlocks {
   std::uint64_t count = 0;

@@ -14,6 +14,7 @@
 #include "src/registry/code_memory.h"
 #include "src/registry/registry.h"
 #include "src/run/scratch.h"
+#include "src/run/slot_sums.h"
 #include "src/run/thread_pool.h"
 #include "src/system/log.h"
 #include "src/system/profile.h"
@@ -62,6 +63,7 @@ class Context {
   ReferenceFunction reference() const {
     return reference_gemm(cpu_.runs(ZENWOQ_TIER_AVX2) ? ReferenceCode::avx2_fma : ReferenceCode::portable);
   }
+  SlotSumFunction slot_sum() const { return cpu_.runs(ZENWOQ_TIER_AVX2) ? slot_sum_avx2_fma : slot_sum_portable; }
   Registry& registry() { return registry_; }
   const Registry& registry() const { return registry_; }
   Scratch& scratch() { return scratch_; }

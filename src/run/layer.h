@@ -68,6 +68,10 @@ struct RunArguments {
   CallersLoop loop;             // NULL: the context's
 };
 
+inline Problem problem_of(const Layer& layer, std::uint64_t m) {
+  return {m, layer.n, layer.weight.header.k, layer.gated()};
+}
+
 Plan plan_of(const Context& context, const Layer& layer, std::uint64_t m, unsigned threads);
 
 // The kernel of a tile, generated if need be; NULL where the reference runs, and then why (if asked for). Throws

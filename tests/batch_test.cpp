@@ -1,0 +1,441 @@
+// SPDX-FileCopyrightText: 2026 The zenwoq authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Several runs in one loop: the bits of the runs alone, for linears and for packed bytes; activations are prepared once
+// where runs share them; and every error.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <deque>
+#include <memory>
+
+#include "src/api/boundary.h"
+#include "src/run/batch.h"
+#include "tests/support/random_weight.h"
+#include "tools/api_handles.h"
+
+namespace zenwoq::test {
+namespace {
+
+using testing::HasSubstr;
+using tools::ContextHandle;
+using tools::LinearHandle;
+using tools::WeightHandle;
+using Bytes = std::vector<std::uint8_t>;
+
+#define EXPECT_ERROR(call, status, text)               \
+  do {                                                 \
+    EXPECT_EQ(call, status) << zenwoq_last_error();    \
+    EXPECT_THAT(zenwoq_last_error(), HasSubstr(text)); \
+  } while (false)
+
+void serial_backwards(void*, std::size_t n, void (*task)(void*, std::size_t), void* arg) {
+  while (n > 0) task(arg, --n);
+}
+
+// A context of each tier of this CPU with 1 to 3 threads; the last runs tasks one after another, backwards.
+std::vector<ContextHandle> all_contexts() {
+  std::vector<ContextHandle> contexts;
+  for (const zenwoq_tier tier : {ZENWOQ_TIER_REFERENCE, ZENWOQ_TIER_AVX2, ZENWOQ_TIER_AVX512BF16}) {
+    for (const std::uint32_t threads : {1u, 2u, 3u}) {
+      zenwoq_context_options options;
+      zenwoq_context_options_init(&options);
+      options.max_tier = tier, options.threads = threads;
+      if (threads == 3) options.parallel_for = serial_backwards;
+      ContextHandle context = tools::make_context_from(options);
+      if (*zenwoq_context_why_not(context.get(), tier) == '\0') contexts.push_back(std::move(context));
+    }
+  }
+  return contexts;
+}
+
+WeightHandle weight_of(const RandomWeight& weight) {
+  static const ContextHandle packing = tools::make_context({1, ZENWOQ_TIER_BEST, {}});
+  return tools::make_weight(packing.get(), weight.desc(), weight.source());
+}
+
+// One of several runs: its weight and description, x of its own or another one's, and where y is.
+struct OneRun {
+  WeightHandle weight;
+  zenwoq_linear_desc desc;
+  zenwoq_packed packed;
+  zenwoq_run_args args;
+  Bytes x, bias, residual, y;
+
+  OneRun(const RandomWeight& random, std::size_t m, Rng& rng, zenwoq_dtype x_type, zenwoq_dtype output_type)
+      : weight(weight_of(random)) {
+    zenwoq_linear_desc_init(&desc);
+    desc.output_type = output_type;
+    zenwoq_packed_init(&packed);
+    tools::require(zenwoq_weight_packed(weight.get(), &packed.packed, &packed.packed_bytes));
+    packed.n = random.n, packed.k = random.k;
+    x = values(rng, m * random.k, x_type);
+    y.assign(m * random.n * dtype_bytes(output_type), 0x5A);
+    zenwoq_run_args_init(&args);
+    args.m = m, args.x_type = x_type, args.x = x.data(), args.x_bytes = x.size();
+    args.y = y.data(), args.y_bytes = y.size();
+  }
+  void add_bias(Rng& rng) {
+    bias = values(rng, packed.n, ZENWOQ_BF16);
+    desc.bias_type = ZENWOQ_BF16, desc.bias = bias.data(), desc.bias_bytes = bias.size();
+  }
+  void add_residual(Rng& rng) {
+    residual = values(rng, args.m * packed.n, desc.output_type);
+    desc.residuals = 1, args.residual[0] = {residual.data(), 0, residual.size()};
+  }
+  LinearHandle linear(zenwoq_context* context) const {
+    zenwoq_linear* made = nullptr;
+    tools::require(zenwoq_linear_create(context, weight.get(), &desc, &made));
+    return LinearHandle(made);
+  }
+
+  static Bytes values(Rng& rng, std::size_t count, zenwoq_dtype type) {
+    Bytes bytes(count * dtype_bytes(type));
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::uint16_t high = random_bf16(rng, false);
+      std::memcpy(bytes.data() + (i + 1) * dtype_bytes(type) - 2, &high, 2);
+    }
+    return bytes;
+  }
+};
+
+// The arrays of a call.
+struct Calls {
+  std::vector<LinearHandle> handles;
+  std::vector<zenwoq_linear*> linears;
+  std::vector<const zenwoq_packed*> packed;
+  std::vector<const zenwoq_linear_desc*> descs;
+  std::vector<const zenwoq_run_args*> args;
+
+  Calls(zenwoq_context* context, const std::deque<OneRun>& runs) {
+    for (const OneRun& run : runs) {
+      handles.push_back(run.linear(context));
+      linears.push_back(handles.back().get());
+      packed.push_back(&run.packed);
+      descs.push_back(&run.desc);
+      args.push_back(&run.args);
+    }
+  }
+};
+
+std::vector<Bytes> outputs_of(std::deque<OneRun>& runs) {
+  std::vector<Bytes> outputs;
+  for (OneRun& run : runs) {
+    outputs.push_back(run.y);
+    std::fill(run.y.begin(), run.y.end(), 0x5A);
+  }
+  return outputs;
+}
+
+// NaN have any payload.
+bool same(const std::deque<OneRun>& runs, const std::vector<Bytes>& a, const std::vector<Bytes>& b) {
+  for (std::size_t r = 0; r < runs.size(); ++r) {
+    const zenwoq_dtype type = runs[r].desc.output_type;
+    for (std::size_t i = 0; i < a[r].size() / dtype_bytes(type); ++i) {
+      if (!same_f32(load_as_f32(type, a[r].data(), i), load_as_f32(type, b[r].data(), i))) return false;
+    }
+  }
+  return true;
+}
+
+void expect_as_alone(const std::vector<ContextHandle>& contexts, std::deque<OneRun>& runs, const std::string& what) {
+  for (std::size_t c = 0; c < contexts.size(); ++c) {
+    Calls calls(contexts[c].get(), runs);
+    for (std::size_t r = 0; r < runs.size(); ++r) {
+      ASSERT_EQ(zenwoq_linear_run(calls.linears[r], calls.args[r]), ZENWOQ_OK) << zenwoq_last_error();
+    }
+    const std::vector<Bytes> alone = outputs_of(runs);
+    ASSERT_EQ(zenwoq_linears_run(calls.linears.data(), calls.args.data(), runs.size()), ZENWOQ_OK)
+        << what << ": " << zenwoq_last_error();
+    ASSERT_TRUE(same(runs, outputs_of(runs), alone)) << what << ", linears, context " << c;
+    ASSERT_EQ(
+        zenwoq_packed_runs(contexts[c].get(), calls.packed.data(), calls.descs.data(), calls.args.data(), runs.size()),
+        ZENWOQ_OK)
+        << what << ": " << zenwoq_last_error();
+    ASSERT_TRUE(same(runs, outputs_of(runs), alone)) << what << ", packed, context " << c;
+  }
+}
+
+TEST(Batch, RunsHaveTheBitsThatTheyHaveAlone) {
+  constexpr zenwoq_dtype kTypes[] = {ZENWOQ_F32, ZENWOQ_F16, ZENWOQ_BF16};
+  const std::vector<ContextHandle> contexts = all_contexts();
+  Rng rng(20260401);
+  for (int i = 0; i < 40; ++i) {
+    std::deque<OneRun> runs;
+    const std::size_t count = i == 0 ? 40 : pick(rng, 1, 7);
+    RandomWeight last;
+    for (std::size_t r = 0; r < count; ++r) {
+      ParameterFormat format = random_format(rng);
+      while (format.has_two_levels()) format = random_format(rng);
+      const bool shares = r > 0 && rng() % 2;
+      const std::size_t k = shares ? last.k : pick(rng, 1, 300);
+      RandomWeight weight = random_weight(rng, pick(rng, 1, 300), k, 8 * pick(rng, 1, 8), format);
+      if (rng() % 3 == 0) permute_columns(rng, &weight);
+      if (rng() % 4 == 0) scale_columns(rng, &weight);
+      if (shares && rng() % 2) {
+        weight.permuted = last.permuted, weight.permutation = last.permutation;
+        weight.x_scaled = last.x_scaled, weight.x_scale = last.x_scale;
+      }
+      const std::size_t m = shares ? runs.back().args.m : pick(rng, 0, 6) + (rng() % 4 == 0 ? 30 : 0);
+      const zenwoq_run_args before = shares ? runs.back().args : zenwoq_run_args{};
+      OneRun& run = runs.emplace_back(weight, m, rng, shares ? before.x_type : kTypes[rng() % 3],
+                                      rng() % 2 ? ZENWOQ_F32 : ZENWOQ_BF16);
+      if (shares) run.args.x = before.x, run.args.x_bytes = before.x_bytes;
+      if (rng() % 2) run.add_bias(rng);
+      if (rng() % 3 == 0) run.add_residual(rng);
+      last = weight;
+    }
+    ASSERT_NO_FATAL_FAILURE(expect_as_alone(contexts, runs, "case " + std::to_string(i)));
+  }
+}
+
+// Large enough for threads to share, with rows enough for all phases.
+TEST(Batch, LargeRunsHaveTheBitsThatTheyHaveAlone) {
+  const std::vector<ContextHandle> contexts = all_contexts();
+  Rng rng(2);
+  std::deque<OneRun> runs;
+  for (const std::size_t n : {640, 128, 130}) {
+    runs.emplace_back(random_weight(rng, n, 1024, 128, ZENWOQ_BF16, ZENWOQ_ZERO_INTEGER), 70, rng, ZENWOQ_F32,
+                      ZENWOQ_F32);
+    runs.back().args.x = runs.front().args.x;
+  }
+  runs.emplace_back(random_weight(rng, 256, 2048, 128, ZENWOQ_BF16, ZENWOQ_ZERO_NONE), 1, rng, ZENWOQ_BF16,
+                    ZENWOQ_BF16);
+  ASSERT_NO_FATAL_FAILURE(expect_as_alone(contexts, runs, "large"));
+}
+
+// y of q, k and v side by side in one matrix.
+TEST(Batch, OutputsMayBeColumnsOfOneMatrix) {
+  const ContextHandle context = tools::make_context({2, ZENWOQ_TIER_BEST, {}});
+  Rng rng(3);
+  constexpr std::size_t kM = 5, kK = 64, kAll = 70 + 10 + 33;
+  std::deque<OneRun> runs;
+  for (const std::size_t n : {70, 10, 33}) {
+    runs.emplace_back(random_weight(rng, n, kK, 32, ZENWOQ_F32, ZENWOQ_ZERO_NONE), kM, rng, ZENWOQ_BF16, ZENWOQ_F32);
+  }
+  Calls calls(context.get(), runs);
+  ASSERT_EQ(zenwoq_linears_run(calls.linears.data(), calls.args.data(), 3), ZENWOQ_OK) << zenwoq_last_error();
+  std::vector<float> together(kM * kAll);
+  std::size_t column = 0;
+  for (OneRun& run : runs) {
+    run.args.y = together.data() + column, run.args.ldy = kAll, run.args.y_bytes = (together.size() - column) * 4;
+    column += run.packed.n;
+  }
+  ASSERT_EQ(zenwoq_linears_run(calls.linears.data(), calls.args.data(), 3), ZENWOQ_OK) << zenwoq_last_error();
+  column = 0;
+  for (const OneRun& run : runs) {
+    for (std::size_t m = 0; m < kM; ++m) {
+      EXPECT_EQ(std::memcmp(run.y.data() + m * run.packed.n * 4, &together[m * kAll + column], run.packed.n * 4), 0);
+    }
+    column += run.packed.n;
+  }
+  const auto expect_overlap = [&](const char* text) {
+    EXPECT_ERROR(zenwoq_linears_run(calls.linears.data(), calls.args.data(), 3), ZENWOQ_ERROR_INVALID_ARGUMENT, text);
+  };
+  runs[1].args.y = together.data() + 69;
+  expect_overlap("run 0: y at");
+  runs[1].args.y = together.data() + 71;
+  expect_overlap("run 1: y at");
+  runs[1].args.y = together.data() + 70, runs[1].args.ldy = kAll - 1;
+  expect_overlap("overlaps y of run");
+  runs[1].args.ldy = kAll, runs[2].args.y = together.data() + kAll + 69;  // beside run 0's second row, in its first
+  runs[2].args.m = 1;
+  expect_overlap("overlaps y of run");
+}
+
+const Layer& layer_of(const LinearHandle& linear) { return linear->layer; }
+
+// What the workspace holds says who prepares activations.
+TEST(Batch, ActivationsAreSharedWhereWeightsPrepareThemAlike) {
+  const ContextHandle context = tools::make_context({1, ZENWOQ_TIER_BEST, {}});
+  Rng rng(4);
+  constexpr std::size_t kK = 256, kM = 3;
+  const auto plain = [&](std::size_t group, zenwoq_zero_kind zeros) {
+    return random_weight(rng, 20, kK, group, ZENWOQ_BF16, zeros);
+  };
+  RandomWeight first = plain(64, ZENWOQ_ZERO_INTEGER), permuted = first, other = first, scaled = first;
+  permute_columns(rng, &permuted);
+  permute_columns(rng, &other);
+  scale_columns(rng, &scaled);
+  const RandomWeight no_sums = plain(64, ZENWOQ_ZERO_NONE), other_group = plain(32, ZENWOQ_ZERO_INTEGER);
+  const auto leaders = [&](const std::vector<const RandomWeight*>& weights, auto&& change) {
+    std::deque<OneRun> runs;
+    std::vector<LinearHandle> linears;
+    std::vector<Job> jobs;
+    for (const RandomWeight* weight : weights) {
+      OneRun& run = runs.emplace_back(*weight, kM, rng, ZENWOQ_F32, ZENWOQ_F32);
+      linears.push_back(run.linear(context.get()));
+      const Bytes& x = runs.front().x;
+      jobs.push_back(
+          {&layer_of(linears.back()), {{kM, ZENWOQ_F32, x.data(), kK * 4}, run.y.data(), 20 * 4, {}, {}, 1, {}}});
+    }
+    change(jobs);
+    std::vector<Batch::Entry> table;
+    table.reserve(jobs.size());
+    const Batch batch(*context->context, jobs, table.data());
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < jobs.size(); ++i) count += table.data()[i].leader == &table.data()[i];
+    return count;
+  };
+  const auto same_x = [](std::vector<Job>&) {};
+  EXPECT_EQ(leaders({&first, &first, &first}, same_x), 1u);
+  EXPECT_EQ(leaders({&first, &no_sums}, same_x), 1u);
+  EXPECT_EQ(leaders({&no_sums, &first}, same_x), 2u);
+  EXPECT_EQ(leaders({&first, &other_group}, same_x), 2u);
+  EXPECT_EQ(leaders({&permuted, &permuted}, same_x), 1u);
+  EXPECT_EQ(leaders({&permuted, &other, &permuted, &first}, same_x), 3u);
+  EXPECT_EQ(leaders({&scaled, &scaled, &first}, same_x), 2u);
+  EXPECT_EQ(leaders({&first, &first}, [](auto& jobs) { jobs[1].args.x.ldx_bytes += 4; }), 2u);
+  EXPECT_EQ(leaders({&first, &first}, [](auto& jobs) { jobs[1].args.x.m -= 1; }), 2u);
+  EXPECT_EQ(leaders({&first, &first}, [](auto& jobs) { jobs[1].args.x.x_type = ZENWOQ_BF16; }), 2u);
+}
+
+TEST(Batch, TasksAreSharedByWork) {
+  const Problem large{64, 4096, 4096}, small{1, 4096, 4096}, tiny{1, 64, 64};
+  TaskShares alone, two, tinies;
+  alone.add(large);
+  EXPECT_EQ(alone.of(large, 8), tasks_wanted(large, 8));
+  EXPECT_EQ(alone.of(large, 1), 1u);
+  two.add(large), two.add(small);
+  EXPECT_EQ(two.threads(8), 8u);
+  EXPECT_EQ(two.of(large, 8), 28u);  // 72 of 81
+  EXPECT_EQ(two.of(small, 8), 4u);   // 9 of 81
+  EXPECT_EQ(two.of(tiny, 8), 1u);
+  tinies.add(tiny), tinies.add(tiny);
+  EXPECT_EQ(tinies.threads(8), 1u);
+  EXPECT_EQ(tinies.of(tiny, 8), 1u);
+}
+
+class BatchErrors : public testing::Test {
+ protected:
+  BatchErrors() {
+    for (int r = 0; r < 2; ++r) {
+      OneRun& run = runs_.emplace_back(random_weight(rng_, 12, 16, 8, ZENWOQ_F32, ZENWOQ_ZERO_NONE), 2, rng_,
+                                       ZENWOQ_BF16, ZENWOQ_F32);
+      run.add_bias(rng_);
+      run.add_residual(rng_);
+      good_[r] = run.args;
+    }
+    calls_ = std::make_unique<Calls>(context_.get(), runs_);
+  }
+  zenwoq_status run_linears() { return zenwoq_linears_run(calls_->linears.data(), calls_->args.data(), 2); }
+  zenwoq_status run_packed() {
+    return zenwoq_packed_runs(context_.get(), calls_->packed.data(), calls_->descs.data(), calls_->args.data(), 2);
+  }
+  void expect_untouched() {
+    for (const OneRun& run : runs_) EXPECT_EQ(run.y, Bytes(run.y.size(), 0x5A));
+  }
+  void expect_packed(zenwoq_status status, const char* text) {
+    EXPECT_ERROR(run_packed(), status, text);
+    expect_untouched();
+    for (int r = 0; r < 2; ++r) runs_[r].args = good_[r];
+  }
+  void expect_both(zenwoq_status status, const char* text) {
+    EXPECT_ERROR(run_linears(), status, text);
+    expect_packed(status, text);
+  }
+
+  Rng rng_{5};
+  const ContextHandle context_ = tools::make_context({2, ZENWOQ_TIER_BEST, {}});
+  std::deque<OneRun> runs_;
+  zenwoq_run_args good_[2];
+  std::unique_ptr<Calls> calls_;
+};
+
+constexpr zenwoq_status kInvalid = ZENWOQ_ERROR_INVALID_ARGUMENT;
+
+TEST_F(BatchErrors, NameTheRun) {
+  zenwoq_run_args& args = runs_[1].args;
+  args.struct_size = 3;
+  expect_both(kInvalid, "run 1: zenwoq_run_args->struct_size is 3");
+  args.x_bytes = 63;
+  expect_both(ZENWOQ_ERROR_BUFFER_TOO_SMALL, "run 1: x_bytes is 63, 64 are needed");
+  args.residual[0].bytes = 95;
+  expect_both(ZENWOQ_ERROR_BUFFER_TOO_SMALL, "run 1: residual[0]_bytes is 95, 96 are needed");
+  args.threads = 1;
+  expect_both(kInvalid, "run 1: threads is 1, that of run 0 0");
+  args.parallel_for_user = &args;
+  expect_both(kInvalid, "run 1: parallel_for or parallel_for_user is not that of run 0");
+  args.workspace = &args;
+  expect_both(kInvalid, "run 1: workspace at");
+  runs_[0].args.workspace_bytes = 5;
+  expect_both(kInvalid, "run 0: workspace at");
+  args.m = SIZE_MAX / 8;
+  expect_both(ZENWOQ_ERROR_OVERFLOW, "run 1: ");
+  runs_[1].packed.n = 13;
+  expect_packed(kInvalid, "run 1: packed weight of n = 12, k = 16, the caller expects n = 13");
+  runs_[1].packed.n = 12, runs_[1].desc.bias_bytes -= 1;
+  expect_packed(ZENWOQ_ERROR_BUFFER_TOO_SMALL, "run 1: bias_bytes is 23");
+  runs_[1].desc.bias_bytes += 1, runs_[1].packed.struct_size = 3;
+  expect_packed(kInvalid, "run 1: zenwoq_packed->struct_size is 3");
+  runs_[1].packed.struct_size = sizeof(zenwoq_packed), runs_[1].desc.output_type = ZENWOQ_F16;
+  expect_packed(kInvalid, "run 1: output_type 2");
+}
+
+TEST_F(BatchErrors, OfArrays) {
+  EXPECT_EQ(zenwoq_linears_run(nullptr, nullptr, 0), ZENWOQ_OK);
+  EXPECT_EQ(zenwoq_packed_runs(context_.get(), nullptr, nullptr, nullptr, 0), ZENWOQ_OK);
+  EXPECT_ERROR(zenwoq_linears_run(nullptr, calls_->args.data(), 2), kInvalid, "linears is NULL");
+  EXPECT_ERROR(zenwoq_linears_run(calls_->linears.data(), nullptr, 2), kInvalid, "args is NULL");
+  EXPECT_ERROR(zenwoq_linears_run(calls_->linears.data(), calls_->args.data(), SIZE_MAX / 64), ZENWOQ_ERROR_OVERFLOW,
+               "overflows");
+  EXPECT_ERROR(zenwoq_packed_runs(nullptr, calls_->packed.data(), nullptr, calls_->args.data(), 2), kInvalid,
+               "context is NULL");
+  EXPECT_ERROR(zenwoq_packed_runs(context_.get(), nullptr, nullptr, calls_->args.data(), 2), kInvalid,
+               "packed is NULL");
+  EXPECT_ERROR(zenwoq_packed_runs(context_.get(), calls_->packed.data(), nullptr, nullptr, 2), kInvalid,
+               "args is NULL");
+  calls_->args[1] = nullptr;
+  expect_both(kInvalid, "run 1: zenwoq_run_args is NULL");
+  calls_->args[1] = &runs_[1].args, calls_->packed[1] = nullptr;
+  expect_packed(kInvalid, "run 1: zenwoq_packed is NULL");
+  calls_->linears[1] = nullptr;
+  EXPECT_ERROR(run_linears(), kInvalid, "run 1: linear is NULL");
+  calls_->linears[0] = nullptr;
+  EXPECT_ERROR(run_linears(), kInvalid, "run 0: linear is NULL");
+  const ContextHandle other = tools::make_context({1, ZENWOQ_TIER_BEST, {}});
+  const LinearHandle of_other = runs_[1].linear(other.get());
+  calls_->linears = {calls_->handles[0].get(), of_other.get()};
+  EXPECT_ERROR(run_linears(), kInvalid, "run 1: the linear is of another context than that of run 0");
+  expect_untouched();
+}
+
+TEST_F(BatchErrors, OutputsOverlapNothingOfAnotherRun) {
+  OneRun &a = runs_[0], &b = runs_[1];
+  Bytes room(4096, 0x5A);
+  std::uint8_t* const at = room.data() + 2048;
+  // The last element of run 0's y, which has 96 bytes, lies where something of run 1 begins.
+  const auto expect = [&](const char* text) {
+    a.args.y = at - 92;
+    expect_both(kInvalid, text);
+  };
+  b.args.y = at;
+  expect("run 0: y at");
+  b.args.y = at - 200, b.args.y_bytes = 96, b.args.x = at;
+  expect("overlaps x of run 1 at");
+  b.args.residual[0].data = at;
+  expect("overlaps residual[0] of run 1 at");
+  a.args.residual[0].data = at - 184, b.args.y = at - 92;  // a read before a y, ends in it
+  a.args.y = at - 500;
+  expect_both(kInvalid, "run 1: y at");
+  b.desc.bias = at;
+  a.args.y = at - 92;
+  expect_packed(kInvalid, "overlaps bias of run 1 at");
+  b.desc.bias = b.bias.data();
+  std::memcpy(at, b.packed.packed, std::min<std::size_t>(b.packed.packed_bytes, 2048));
+  ASSERT_LE(b.packed.packed_bytes, 2048u);
+  const Bytes before = room;
+  b.packed.packed = at;
+  a.args.y = at - 92;
+  expect_packed(kInvalid, "overlaps packed of run 1 at");
+  EXPECT_EQ(room, before);
+  // A run's own residual may be its y.
+  a.args.residual[0] = {a.y.data(), 0, a.y.size()};
+  EXPECT_EQ(run_linears(), ZENWOQ_OK) << zenwoq_last_error();
+  EXPECT_EQ(run_packed(), ZENWOQ_OK) << zenwoq_last_error();
+}
+
+}  // namespace
+}  // namespace zenwoq::test
