@@ -13,6 +13,7 @@
 
 #include "src/api/boundary.h"
 #include "src/run/batch.h"
+#include "tests/support/counted_memory.h"
 #include "tests/support/random_weight.h"
 #include "tools/api_handles.h"
 
@@ -114,7 +115,8 @@ struct Calls {
       handles.push_back(run.linear(context));
       linears.push_back(handles.back().get());
       packed.push_back(&run.packed);
-      descs.push_back(&run.desc);
+      const bool is_default = run.bias.empty() && run.residual.empty() && run.desc.output_type == ZENWOQ_F32;
+      descs.push_back(is_default ? nullptr : &run.desc);
       args.push_back(&run.args);
     }
   }
@@ -290,6 +292,29 @@ TEST(Batch, ActivationsAreSharedWhereWeightsPrepareThemAlike) {
   EXPECT_EQ(leaders({&first, &first}, [](auto& jobs) { jobs[1].args.x.ldx_bytes += 4; }), 2u);
   EXPECT_EQ(leaders({&first, &first}, [](auto& jobs) { jobs[1].args.x.m -= 1; }), 2u);
   EXPECT_EQ(leaders({&first, &first}, [](auto& jobs) { jobs[1].args.x.x_type = ZENWOQ_BF16; }), 2u);
+}
+
+TEST(Batch, NothingIsAllocatedOnceKernelsAndScratchAreThere) {
+  const ContextHandle context = tools::make_context({2, ZENWOQ_TIER_BEST, {}});
+  Rng rng(6);
+  std::deque<OneRun> runs;
+  for (int r = 0; r < 30; ++r) {
+    OneRun& run = runs.emplace_back(random_weight(rng, 70, 512, 64, ZENWOQ_BF16, ZENWOQ_ZERO_INTEGER), 9, rng,
+                                    ZENWOQ_F32, ZENWOQ_F32);
+    run.add_bias(rng);
+  }
+  Calls calls(context.get(), runs);
+  const auto run_all = [&] {
+    ASSERT_EQ(zenwoq_linears_run(calls.linears.data(), calls.args.data(), runs.size()), ZENWOQ_OK);
+    ASSERT_EQ(
+        zenwoq_packed_runs(context.get(), calls.packed.data(), calls.descs.data(), calls.args.data(), runs.size()),
+        ZENWOQ_OK);
+  };
+  for (int i = 0; i < 3; ++i) run_all();
+  const std::size_t before = counted_bytes();
+  start_counted_peak();
+  run_all();
+  EXPECT_EQ(counted_peak_bytes(), before);
 }
 
 TEST(Batch, TasksAreSharedByWork) {

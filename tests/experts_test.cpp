@@ -13,6 +13,7 @@
 #include <optional>
 
 #include "jit/mxcsr.h"
+#include "tests/support/counted_memory.h"
 #include "tests/support/random_weight.h"
 #include "tools/api_handles.h"
 
@@ -48,9 +49,9 @@ void put(zenwoq_dtype type, float value, std::vector<std::uint8_t>& to, std::siz
   }
 }
 
-std::vector<std::uint8_t> random_values(Rng& rng, std::size_t count, zenwoq_dtype type) {
+std::vector<std::uint8_t> random_values(Rng& rng, std::size_t count, zenwoq_dtype type, bool nasty = false) {
   std::vector<std::uint8_t> values(count * dtype_bytes(type));
-  for (std::size_t i = 0; i < count; ++i) put(type, bf16_to_f32(random_bf16(rng, false)), values, i);
+  for (std::size_t i = 0; i < count; ++i) put(type, bf16_to_f32(random_bf16(rng, nasty)), values, i);
   return values;
 }
 
@@ -274,8 +275,9 @@ struct Tokens {
         id_bytes(rng() % 2 ? 4 : 8),
         x_type(x_type),
         router_type(router_type) {
-    x = random_values(rng, tokens * ldx, x_type);
-    router = random_values(rng, tokens * slots, router_type);
+    const bool nasty = rng() % 4 == 0;  // infinities, NaN, denormals, -0
+    x = random_values(rng, tokens * ldx, x_type, nasty && rng() % 2);
+    router = random_values(rng, tokens * slots, router_type, nasty);
     for (std::size_t i = 0; i < tokens * slots; ++i) ids.push_back(choose(i / slots, i % slots));
     narrow_ids.resize(ids.size() * id_bytes);
     for (std::size_t i = 0; i < ids.size(); ++i) std::memcpy(narrow_ids.data() + i * id_bytes, &ids[i], id_bytes);
@@ -494,6 +496,31 @@ TEST(Experts, PackedBytesGiveTheBitsOfHandles) {
   }
 }
 
+TEST(Experts, NothingIsAllocatedOnceKernelsAndScratchAreThere) {
+  const ContextHandle context = tools::make_context({2, ZENWOQ_TIER_BEST, {}});
+  Rng rng(8);
+  Shape shape{4, 100, 130};
+  shape.alike = shape.gate_bias = shape.down_bias = true;
+  Model model(rng, shape);
+  const Tokens tokens(rng, shape, 30, 2, ZENWOQ_F32, ZENWOQ_F32, 0, 0, [](std::size_t token, std::size_t slot) {
+    return static_cast<std::int64_t>(token + 2 * slot) % 4;
+  });
+  const zenwoq_packed_experts packed = model.packed();
+  const ExpertsHandle experts = make_experts(context.get(), model.desc());
+  std::vector<float> y(30 * 100);
+  zenwoq_experts_args args = tokens.args(0, 30);
+  args.y = y.data(), args.y_bytes = y.size() * 4;
+  const auto run_both = [&] {
+    ASSERT_EQ(zenwoq_experts_run(experts.get(), &args), ZENWOQ_OK);
+    ASSERT_EQ(zenwoq_packed_experts_run(context.get(), &packed, &args), ZENWOQ_OK);
+  };
+  for (int i = 0; i < 3; ++i) run_both();
+  const std::size_t before = counted_bytes();
+  start_counted_peak();
+  run_both();
+  EXPECT_EQ(counted_peak_bytes(), before);
+}
+
 // Damaged bytes of an expert that nobody chose are not looked at.
 TEST(Experts, OnlyChosenPackedExpertsAreOpened) {
   const ContextHandle context = tools::make_context({1, ZENWOQ_TIER_BEST, {}});
@@ -616,7 +643,10 @@ TEST_F(ExpertErrors, OfDescriptions) {
   with([](auto& d) { d.up_bias_bytes -= 1; }, ZENWOQ_ERROR_BUFFER_TOO_SMALL, "up_bias_bytes is 191, 192 are needed");
   with([](auto& d) { d.down_bias_bytes -= 1; }, ZENWOQ_ERROR_BUFFER_TOO_SMALL,
        "down_bias_bytes is 127, 128 are needed");
-  with([](auto& d) { d.experts = SIZE_MAX / 16; }, ZENWOQ_ERROR_OVERFLOW, "gate_bias of 1152921504606846975 experts");
+  with([](auto& d) { d.experts = SIZE_MAX / 16; }, ZENWOQ_ERROR_OVERFLOW,
+       "experts is 1152921504606846975: at most 2147483647 are possible");
+  with([](auto& d) { d.gate_bias = d.up_bias = nullptr, d.experts = INT32_MAX, d.hidden = SIZE_MAX / 4; },
+       ZENWOQ_ERROR_OVERFLOW, "down_bias of 2147483647 experts of 4611686018427387903 values overflows");
   with([](auto& d) { d.up = nullptr, d.intermediate = 64; }, kInvalid, "up_bias is given and up is NULL");
   with([](auto& d) { d.hidden = 15, d.gate_bias = d.up_bias = d.down_bias = nullptr; }, kInvalid,
        "expert 0: gate is [24, 16]: must be [24, 15]");
@@ -697,8 +727,8 @@ TEST_F(ExpertErrors, OfPackedExperts) {
   with([](auto& p) { p.down = nullptr; }, kInvalid, "down is NULL");
   with([](auto& p) { p.gate_bytes = p.gate_stride; }, ZENWOQ_ERROR_BUFFER_TOO_SMALL, "gate_bytes is ");
   with([](auto& p) { p.up_stride = SIZE_MAX - 1, p.experts = 2; }, ZENWOQ_ERROR_BUFFER_TOO_SMALL, "up_bytes is ");
-  with([](auto& p) { p.gate_bias = p.up_bias = p.down_bias = nullptr, p.experts = SIZE_MAX / 2; },
-       ZENWOQ_ERROR_OVERFLOW, "overflow");
+  with([](auto& p) { p.gate_bias = p.up_bias = p.down_bias = nullptr, p.experts = 4, p.gate_stride = SIZE_MAX / 2; },
+       ZENWOQ_ERROR_OVERFLOW, "gate: 4 experts of 9223372036854775807 bytes overflow");
   with([](auto& p) { p.down_bytes -= 1; }, ZENWOQ_ERROR_BAD_PACKED, "expert 1: down: packed weight: ");
   with([](auto& p) { p.down_stride -= 1; }, ZENWOQ_ERROR_BAD_PACKED, "expert 0: down: packed weight: ");
   with([](auto& p) { p.hidden = 8; }, kInvalid, "expert 0: gate is [24, 16]: must be [24, 8]");

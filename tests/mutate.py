@@ -49,6 +49,8 @@ RUN = ("run_property_test",)
 PLAN = ("plan_test",)
 PACK = ("pack_test",)
 LAYOUTS = ("code_layouts_test",)
+BATCH = ("batch_test",)
+EXPERTS = ("experts_test",)
 API = ("api_test",)
 KEY = ("key_test",)
 REFERENCE = ("reference_test",)
@@ -410,9 +412,9 @@ MUTATIONS = [
     ),
     Mutation(
         "A run without all its kernels gives the reference f32 rows",
-        "src/run/layer.cpp",
-        "kernels.complete() ? context.x_type() : ZENWOQ_BF16",
-        "context.x_type()",
+        "src/run/product.h",
+        "complete_ ? context_.x_type() : ZENWOQ_BF16",
+        "context_.x_type()",
         RUN,
     ),
     Mutation(
@@ -1093,31 +1095,186 @@ MUTATIONS = [
     # the run
     Mutation(
         "All tiles take the bias of the first panel",
-        "src/run/layer.cpp",
+        "src/run/product.cpp",
         "layer.bias == nullptr ? nullptr : layer.bias + column;",
         "layer.bias;",
         RUN,
     ),
     Mutation(
         "Columns of a run are not cut to N",
-        "src/run/layer.cpp",
-        "std::min<std::uint64_t>(layer.weight.header.n, tile.panel_end * kPanelColumns) - column;",
+        "src/run/product.cpp",
+        "std::min<std::uint64_t>(layer.n, tile.panel_end * kPanelColumns) - column;",
         "tile.panel_end * kPanelColumns - column;",
         RUN,
     ),
     Mutation(
         "All blocks take the sums of the first rows",
-        "src/run/layer.cpp",
+        "src/run/product.cpp",
         "activations.xsum == nullptr ? nullptr : activations.xsum + tile.row;",
         "activations.xsum;",
         RUN,
     ),
     Mutation(
         "Sums of the next group are looked for a tile's rows further on",
-        "src/run/layer.cpp",
+        "src/run/product.cpp",
         "args.xsum_bytes = run.x.m * sizeof(float);",
         "args.xsum_bytes = tile.tile.rows * sizeof(float);",
         RUN,
+    ),
+    # several runs, experts
+    Mutation(
+        "Slots are added in any order",
+        "src/run/slot_sums.cpp",
+        "std::uint64_t slot = 0; slot < sum.slots; ++slot",
+        "std::uint64_t slot = sum.slots; slot-- > 0;",
+        EXPERTS,
+    ),
+    Mutation(
+        "A slot's product is rounded before it is added",
+        "src/run/slot_sums.cpp",
+        "total[i] = __builtin_fmaf(weight, row[i], total[i]);",
+        "total[i] += weight * row[i];",
+        EXPERTS,
+    ),
+    Mutation(
+        "The sum over slots rounds as the caller does",
+        "src/run/slot_sums.cpp",
+        "  const MxcsrScope contract(MxcsrScope::kContract);\n",
+        "",
+        EXPERTS,
+    ),
+    Mutation(
+        "A slot that is skipped is added",
+        "src/run/slot_sums.cpp",
+        "    if (sum.places[slot] == kNoPlace) continue;\n    const float* row = sum.rows + sum.places[slot] * sum.columns + column;",
+        "    const float* row = sum.rows + (sum.places[slot] == kNoPlace ? 0 : sum.places[slot]) * sum.columns + column;",
+        EXPERTS,
+    ),
+    Mutation(
+        "An id of 64 bits is cut",
+        "src/run/experts.cpp",
+        "if (args.id_bytes == 8) {",
+        "if (args.id_bytes == 99) {",
+        EXPERTS,
+    ),
+    Mutation(
+        "Experts take the rows of the first tokens",
+        "src/run/experts.cpp",
+        "args_.x + (token_begin_ + to_.token_of[place])",
+        "args_.x + to_.token_of[place]",
+        EXPERTS,
+    ),
+    Mutation(
+        "An expert's group sums lie as far apart as all rows are",
+        "src/run/experts.cpp",
+        "half.sums + row,\n               job.rows);",
+        "half.sums + row,\n               places_);",
+        EXPERTS,
+    ),
+    Mutation(
+        "What gate made is not arranged for down",
+        "src/run/experts.cpp",
+        "if (!of_gate && converts(layer.weight.header, ZENWOQ_BF16, type)) {",
+        "if (!of_gate && converts(layer.weight.header, ZENWOQ_BF16, type) && type != ZENWOQ_BF16) {",
+        EXPERTS,
+    ),
+    Mutation(
+        "Experts of another quantization take the kernels of the first",
+        "src/api/experts_api.cpp",
+        "if (found->key == key) return &found->slots;",
+        "return &found->slots;",
+        EXPERTS,
+    ),
+    Mutation(
+        "An expert takes the biases of the first",
+        "src/api/experts_api.cpp",
+        "data += expert * count * dtype_bytes(block.bias_type);",
+        "data += 0;",
+        EXPERTS,
+    ),
+    Mutation(
+        "Experts are prepared for one row alone",
+        "src/api/experts_api.cpp",
+        "m <= std::min(rows, kMostRowsOfNewTiles)",
+        "m <= 1",
+        EXPERTS,
+    ),
+    Mutation(
+        "Packed experts without a choice are opened",
+        "src/api/experts_api.cpp",
+        "const auto expert = expert_at(args, i, block.experts);",
+        "const std::optional<std::size_t> expert = i % block.experts;",
+        EXPERTS,
+    ),
+    Mutation(
+        "Rows are prepared once for weights of different permutations",
+        "src/activations/activations.cpp",
+        "same_array(first.permutation(), second.permutation(), a.k * sizeof(std::uint32_t))",
+        "true",
+        BATCH,
+    ),
+    Mutation(
+        "Sums of other groups are taken",
+        "src/activations/activations.cpp",
+        "(a.zero_kind != ZENWOQ_ZERO_NONE && a.group() == b.group())",
+        "a.zero_kind != ZENWOQ_ZERO_NONE",
+        BATCH,
+    ),
+    Mutation(
+        "Runs of different x share activations",
+        "src/run/batch.cpp",
+        "return a.x == b.x && a.m == b.m",
+        "return a.m == b.m",
+        BATCH,
+    ),
+    Mutation(
+        "A small run of several has all tasks",
+        "src/plan/plan.cpp",
+        "* cost_of(problem) / cost_;",
+        ";",
+        BATCH,
+    ),
+    Mutation(
+        "Tasks of a run are counted from the first run's",
+        "src/run/product.h",
+        "job == jobs.begin() ? task : task - (job - 1)->tasks_end",
+        "task",
+        BATCH,
+    ),
+    Mutation(
+        "An output may lie over another one's columns",
+        "src/api/run_checks.cpp",
+        "column(outputs[i]) + outputs[i].row_bytes > (last ? pitch : column(next))",
+        "column(outputs[i]) > (last ? pitch : column(next))",
+        BATCH,
+    ),
+    Mutation(
+        "A read behind another run's output is not seen",
+        "src/api/run_checks.cpp",
+        "if (const Reach* output = outputs.overlapping(read); output != nullptr) return overlapping(*output, read);",
+        "",
+        BATCH,
+    ),
+    Mutation(
+        "An output behind another run's read is not seen",
+        "src/api/run_checks.cpp",
+        "if (const Reach* read = reads.overlapping(output); read != nullptr) return overlapping(output, *read);",
+        "",
+        BATCH,
+    ),
+    Mutation(
+        "A run's own residual is another run's",
+        "src/api/run_checks.cpp",
+        "first_ != nullptr && first_->run == reach.run ? second_ : first_",
+        "first_",
+        BATCH,
+    ),
+    Mutation(
+        "Several runs leave a workspace be",
+        "src/api/run_checks.cpp",
+        "return check_no_workspace(\"several runs\", args);",
+        "return {};",
+        BATCH,
     ),
     # headers that many files include
     Mutation(
@@ -1221,8 +1378,8 @@ MUTATIONS = [
     ),
     Mutation(
         "The loop of a run is limited by the context's threads",
-        "src/api/linear_api.cpp",
-        "args.parallel_for == nullptr ? context.threads() : args.threads;",
+        "src/api/run_checks.cpp",
+        "parallel_for == nullptr ? context.threads() : threads;",
         "context.threads();",
         API,
     ),

@@ -516,8 +516,9 @@ ZENWOQ_API zenwoq_status zenwoq_linear_run(zenwoq_linear *linear, const zenwoq_r
 /* Runs of several linears of one context, as if each were run alone, with the same bits, in one loop over threads: the
  * projections of an attention (which share x: it is prepared once), or one product for each of several batches. threads and
  * parallel_for are those of args[0], and all others' must be equal; each workspace must be NULL. count = 0 does nothing. No y
- * may overlap anything of another run. Errors: those of zenwoq_linear_run (the text names the run), INVALID_ARGUMENT (also
- * linears of different contexts); all is checked before anything is written. */
+ * may overlap anything of another run, but rows of several y may lie side by side in one matrix (with one ldy). Errors: those of
+ * zenwoq_linear_run (the text names the run), INVALID_ARGUMENT (also linears of different contexts), OVERFLOW; all is checked
+ * before anything is written. Allocates nothing once the kernels and the library's scratch are there. */
 ZENWOQ_API zenwoq_status zenwoq_linears_run(zenwoq_linear *const *linears, const zenwoq_run_args *const *args, size_t count);
 
 /* ---- Packed bytes without handles ------------------------------------------------------------------------------ */

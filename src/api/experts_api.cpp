@@ -11,6 +11,7 @@ using namespace zenwoq;
 
 namespace {
 
+constexpr std::size_t kMaxExperts = INT32_MAX;
 constexpr std::size_t kMostRowsOfNewTiles = 1024;  // more rows are cut in blocks that fewer rows have too
 
 struct Bias {
@@ -109,6 +110,9 @@ Status check_biases(const Block& block) {
 
 Status check_block(const Block& block) {
   if (Status status = check_size("experts", block.experts); !status.ok()) return status;
+  if (block.experts > kMaxExperts) {
+    return {ZENWOQ_ERROR_OVERFLOW, fmt::format("experts is {}: at most {} are possible", block.experts, kMaxExperts)};
+  }
   if (Status status = check_size("hidden", block.hidden); !status.ok()) return status;
   if (Status status = check_size("intermediate", block.intermediate); !status.ok()) return status;
   if (block.intermediate > SIZE_MAX / 2) {
