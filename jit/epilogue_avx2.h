@@ -18,6 +18,8 @@ class EpilogueAvx2 {
   EpilogueAvx2(Emitter& emitter, const KernelKey& key, std::vector<Xbyak::Ymm> free);
   static constexpr std::uint32_t kRegisters = 3;
   static constexpr std::uint32_t kStageBytes = 64;  // of the stack, for a row of a strip
+  // Where the totals of a long epilogue are, for register maps.
+  static constexpr const char* kLongPlace = "in memory, row after row; all registers serve";
 
   // Times the tensor scale (8 copies), or divided by it, as the key says.
   void scale(const Xbyak::Ymm& low, const Xbyak::Ymm& high, const Xbyak::RegExp& tensor_scales);

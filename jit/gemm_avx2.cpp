@@ -94,6 +94,7 @@ std::vector<RegisterUse> Avx2Registers::uses(const KernelKey& key) const {
   use("flush", "scale", scale());
   if (key.zero_kind != ZENWOQ_ZERO_NONE) use("flush", "zero", zero());
   if (key.zero_kind != ZENWOQ_ZERO_NONE) use("flush", "xsum", xsum());
+  if (key.long_epilogue()) uses.push_back({"epilogue", "total", EpilogueAvx2::kLongPlace});
   return uses;
 }
 

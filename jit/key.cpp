@@ -73,14 +73,16 @@ bool parse_tensor_scale(std::string_view text, KernelKey* key) {
   return text == "ts" || text == "td";
 }
 
-constexpr const char* kActivations[] = {"", "relu", "silu", "gelu", "gelutanh", "swigluoai"};
-
-std::string print_activation(const KernelKey& key) { return kActivations[key.epilogue.activation]; }
+std::string print_activation(const KernelKey& key) {
+  const zenwoq_activation activation = key.epilogue.activation;
+  return activation == ZENWOQ_ACTIVATION_NONE ? "" : activation_name(activation);
+}
 
 bool parse_activation(std::string_view text, KernelKey* key) {
-  const auto found = std::find(std::begin(kActivations), std::end(kActivations), text);
-  key->epilogue.activation = static_cast<zenwoq_activation>(found - std::begin(kActivations));
-  return !text.empty() && found != std::end(kActivations);
+  for (const zenwoq_activation candidate : kAllActivations) {
+    if (text == activation_name(candidate)) return key->epilogue.activation = candidate, true;
+  }
+  return false;
 }
 
 std::string print_residuals(const KernelKey& key) {
@@ -168,6 +170,11 @@ constexpr Field kFields[] = {
 #undef ZENWOQ_FLAG
 
 }  // namespace
+
+const char* activation_name(zenwoq_activation activation) {
+  constexpr const char* kNames[] = {"none", "relu", "silu", "gelu", "gelutanh", "swigluoai"};
+  return kNames[activation];
+}
 
 std::string KernelKey::name() const {
   std::string text;

@@ -66,6 +66,12 @@ struct Tile {
   bool operator==(const Tile&) const = default;
 };
 
+// The words of kernel names, options and JSON: "none", "relu", "silu", "gelu", "gelutanh", "swigluoai".
+inline constexpr zenwoq_activation kAllActivations[] = {ZENWOQ_ACTIVATION_NONE,      ZENWOQ_ACTIVATION_RELU,
+                                                        ZENWOQ_ACTIVATION_SILU,      ZENWOQ_ACTIVATION_GELU,
+                                                        ZENWOQ_ACTIVATION_GELU_TANH, ZENWOQ_ACTIVATION_SWIGLU_OAI};
+const char* activation_name(zenwoq_activation activation);
+
 // What is done to a sum before it is stored.
 struct Epilogue {
   zenwoq_tensor_scale_kind tensor_scale = ZENWOQ_TENSOR_SCALE_NONE;

@@ -68,6 +68,7 @@ std::vector<RegisterUse> ScratchAvx2::registers(const KernelKey& key) {
   uses.push_back({"flush", "scale", "ymm12"});
   if (key.zero_kind != ZENWOQ_ZERO_NONE) uses.push_back({"flush", "zero", "ymm13"});
   if (key.zero_kind != ZENWOQ_ZERO_NONE) uses.push_back({"flush", "xsum", "ymm14"});
+  if (key.long_epilogue()) uses.push_back({"epilogue", "total", EpilogueAvx2::kLongPlace});
   uses.push_back({"", "total", "in memory"});
   return uses;
 }

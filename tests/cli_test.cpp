@@ -291,6 +291,10 @@ TEST_F(Cli, BadUsage) {
   expect_refusal("kernels --shape 64,64,32 --tuning zen9", "zen9");
   expect_refusal("kernels --shape 64,64,32 --tier reference", "reference");
   expect_refusal("kernels --shape 64,64,32 --m 0", "0");
+  expect_refusal("kernels --shape 64,64,32 --activation swish", "swish");
+  expect_refusal("kernels --shape 64,64,32 --add 3", "3");
+  expect_refusal("dump --activation silu gemm_bf16_t4", "--layer");
+  expect_refusal("dump --layer blk.0.attn_q --gated --mul '" + fixture("attention.gguf") + "'", "neither mul nor add");
   expect_refusal("dump gemm_bf16_t4", "gemm_bf16_t4");
   expect_refusal("dump gemm_bf16_t4_g128_k4096_sbf16_z0_m6x8_yf32_avx512bf16_p4096", "m6x8");
   expect_refusal("dump --layer nothing '" + fixture("attention.gguf") + "'", "nothing");
@@ -333,6 +337,19 @@ TEST_F(Cli, KernelsOfShapesAndFiles) {
     EXPECT_EQ(list.at("tier"), tier) << options;
     const std::string name = list.at("kernels")[0].at("name");
     EXPECT_NE(name.find(std::string("_") + tier), std::string::npos) << options << ": " << name;
+  }
+  for (const auto& [options, words] : {std::tuple("--activation relu", "_yf32_relu_"),
+                                       {"--mul --add 2", "_yf32_mul_add2_"},
+                                       {"--bias --activation gelutanh --add 1", "_yf32_bias_gelutanh_add_"},
+                                       {"--gated", "gu_yf32_avx"},
+                                       {"--activation silu --gated", "gu_yf32_silu_"},
+                                       {"--activation swigluoai --gated", "gu_yf32_swigluoai_"}}) {
+    const json list = run_json(std::string("kernels --json --shape 64,64,32 --m 1,99 --tuning zen3 ") + options);
+    ASSERT_GE(list.at("kernels").size(), 2u);
+    for (const json& kernel : list.at("kernels")) {
+      const std::string name = kernel.at("name");
+      EXPECT_NE(name.find(words), std::string::npos) << options << ": " << name;
+    }
   }
   const json file = run_json("kernels --json --m 1 '" + fixture("attention.gguf") + "'");
   ASSERT_GE(file.at("kernels").size(), 1u);
@@ -378,6 +395,40 @@ TEST_F(Cli, DumpsAreTheLibrarysBytes) {
   }
 }
 
+TEST_F(Cli, DumpsSayTheEpilogue) {
+  const auto head = [this](const std::string& middle) {
+    const std::string name = "gemm_bf16_t4_g128_k4096_sbf16_z0_" + middle;
+    const std::string listing = run("dump " + name).out;
+    EXPECT_NE(listing.find("; " + name), std::string::npos);
+    return listing.substr(0, listing.find("endbr64"));
+  };
+  const auto expect = [&](const std::string& middle, const char* text) {
+    EXPECT_NE(head(middle).find(text), std::string::npos) << head(middle);
+    EXPECT_NE(head(middle).find("total     in memory, row after row"), std::string::npos) << head(middle);
+  };
+  for (const std::string tier : {"avx512bf16", "avx2"}) {
+    expect("m1x4_ybf16_ts_bias_gelutanh_mul_add2_" + tier,
+           "output bf16, tensor scale, bias, gelutanh, times a factor, plus two residuals\n");
+    expect("m1x4_ybf16_add_" + tier, "output bf16, plus a residual\n");
+    expect("m1x4gu_yf32_bias_silu_" + tier, "output f32, bias, silu of gate, times up\n");
+    expect("m1x4gu_yf32_" + tier, "1 rows x 64 columns a pass of gate and of up; K = 4096");
+    expect("m1x4gu_yf32_" + tier, "output f32, gate times up\n");
+    expect("m1x4gu_yf32_swigluoai_" + tier, "output f32, swigluoai of gate and up\n");
+  }
+  expect("m6x1scgu_ybf16_silu_avx2", "output bf16, silu of gate, times up\n");
+  const json kernel =
+      run_json("dump --json gemm_bf16_i4_pc_k64_sf32_z0_m6x2sc_yf32_gelu_mul_add_avx2").at("kernels")[0];
+  EXPECT_EQ(kernel.at("activation"), "gelu");
+  EXPECT_EQ(kernel.at("factor"), true);
+  EXPECT_EQ(kernel.at("residuals"), 1);
+  EXPECT_EQ(kernel.at("tile"), (json{{"rows", 6}, {"strips", 2}, {"scratch", true}, {"gated", false}}));
+  const json layer = run_json("dump --json --layer blk.0.attn_q --tuning zen4 --activation silu --gated '" +
+                              fixture("attention.gguf") + "'")
+                         .at("kernels")[0];
+  EXPECT_EQ(layer.at("activation"), "silu");
+  EXPECT_EQ(layer.at("tile").at("gated"), true);
+}
+
 TEST_F(Cli, DumpOfALayerWritesFiles) {
   const std::string target = path("kernels");
   const json dump = run_json("dump --json --layer blk.0.attn_q --m 33 --tuning zen4 --output-dir '" + target + "' '" +
@@ -385,9 +436,10 @@ TEST_F(Cli, DumpOfALayerWritesFiles) {
   ASSERT_GE(dump.at("kernels").size(), 1u);
   for (json kernel : dump.at("kernels")) {
     const std::string name = kernel.at("name");
-    expect_keys(kernel, {"isa", "activation_type", "code_bits", "k", "group", "per_channel", "scale_type", "zero_kind",
-                         "tile", "output_type", "bias", "decode_first", "share_x", "prefetch", "code_bytes", "version",
-                         "arithmetic_version", "code"});
+    expect_keys(kernel, {"isa",        "activation_type",    "code_bits",    "k",           "group",    "per_channel",
+                         "scale_type", "zero_kind",          "tile",         "output_type", "bias",     "activation",
+                         "factor",     "residuals",          "decode_first", "share_x",     "prefetch", "code_bytes",
+                         "version",    "arithmetic_version", "code"});
     const std::string bytes = read_file(target + "/" + name + ".bin");
     EXPECT_EQ(hex({bytes.begin(), bytes.end()}), kernel.at("code"));
     EXPECT_NE(read_file(target + "/" + name + ".lst").find("unit:"), std::string::npos);

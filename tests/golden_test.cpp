@@ -51,6 +51,16 @@ constexpr const char* kKernels[] = {
     "gemm_bf16_i4_g64_k1531_sf16_zi_m3x4_yf32_bias_avx2_p8192t1",
     "gemm_bf16_i4_g32_k4096_sf16_za_m6x2sc_ybf16_bias_avx2_p4096t1",
     "gemm_bf16_t4_pc_k1531_sbf16_zi_m3x2sc_yf32_avx2",
+    // long epilogues and pairs: totals in registers and in memory, tensor scales and biases of two weights, operands
+    "gemm_bf16_t4_g128_k4096_sbf16_z0_m1x4gu_ybf16_silu_avx512bf16_df_p4096e2t1",
+    "gemm_bf16_t4_g64_k1531_sf16_zi_m4x2gu_yf32_ts_bias_swigluoai_avx512bf16",
+    "gemm_bf16_t4_g128_k4096_sbf16_z0_m7x2_ybf16_bias_gelu_mul_add2_avx512bf16_p4096",
+    "gemm_bf16_t4_g128_k4096_sbf16_z0_m1x8_yf32_gelutanh_avx512bf16_p4096",
+    "gemm_bf16_i4_g128_k4096_sbf16_z0_m1x4gu_yf32_silu_avx2_p4096",
+    "gemm_bf16_t4_g64_k1531_sf32_za_m2x2_ybf16_td_bias_gelu_mul_add2_avx2",
+    "gemm_bf16_i4_pc_k64_sf16_z0_m4x1_yf32_relu_add_avx2",
+    "gemm_bf16_i4_g32_k4096_su8f16_za_m6x1scgu_ybf16_ts_bias_silu_avx2_p4096t1",
+    "gemm_bf16_t4_pc_k1531_sbf16_zi_m3x2sc_yf32_gelutanh_mul_add2_avx2",
 };
 
 std::string text_of(const fs::path& path) {

@@ -39,6 +39,51 @@ TEST(KernelName, HasTheGrammarOfTheHeader) {
   EXPECT_EQ(key.name(), "gemm_bf16_t4_pc_k4096_sbf16_z0_m6x2_ybf16_bias_avx2_p64");
 }
 
+TEST(KernelName, SaysTheEpilogueInItsOrder) {
+  KernelKey key = some_key();
+  const auto middle = [&key] {
+    const std::string name = key.name();
+    const std::size_t begin = name.find("_m6x2") + 1;
+    return name.substr(begin, name.find("_avx512bf16") - begin);
+  };
+  key.epilogue = {.activation = ZENWOQ_ACTIVATION_RELU};
+  EXPECT_EQ(middle(), "m6x2_ybf16_relu");
+  key.epilogue = {.activation = ZENWOQ_ACTIVATION_GELU, .factor = true};
+  EXPECT_EQ(middle(), "m6x2_ybf16_gelu_mul");
+  key.epilogue = {.factor = true, .residuals = 1};
+  EXPECT_EQ(middle(), "m6x2_ybf16_mul_add");
+  key.epilogue = {ZENWOQ_TENSOR_SCALE_BY, true, ZENWOQ_ACTIVATION_GELU_TANH, true, 2};
+  EXPECT_EQ(middle(), "m6x2_ybf16_td_bias_gelutanh_mul_add2");
+  key.epilogue = {.activation = ZENWOQ_ACTIVATION_SILU};
+  key.tile.gated = true;
+  EXPECT_EQ(middle(), "m6x2gu_ybf16_silu");
+  key.tile.scratch = true;
+  key.epilogue.activation = ZENWOQ_ACTIVATION_SWIGLU_OAI;
+  EXPECT_EQ(middle(), "m6x2scgu_ybf16_swigluoai");
+}
+
+// Every epilogue there is, in tiles of every kind.
+TEST(KernelName, OfEveryEpilogueParsesBackToItsKey) {
+  std::set<std::string> names;
+  std::size_t keys = 0;
+  for (int activation = ZENWOQ_ACTIVATION_NONE; activation <= ZENWOQ_ACTIVATION_SWIGLU_OAI; ++activation) {
+    for (unsigned i = 0; i < 3u * 3u << 4; ++i) {
+      KernelKey key = some_key();
+      key.epilogue.activation = static_cast<zenwoq_activation>(activation);
+      key.tile.scratch = i & 1;
+      key.tile.gated = i & 2;
+      key.epilogue.bias = i & 4;
+      key.epilogue.factor = i & 8;
+      key.epilogue.residuals = static_cast<std::uint8_t>((i >> 4) % 3);
+      key.epilogue.tensor_scale = static_cast<zenwoq_tensor_scale_kind>((i >> 4) / 3);
+      EXPECT_EQ(parse_kernel_name(key.name()), key) << key.name();
+      names.insert(key.name());
+      ++keys;
+    }
+  }
+  EXPECT_EQ(names.size(), keys);
+}
+
 // Every value of every field, alone and with the others changed: a field that printing or parsing forgets shows here.
 TEST(KernelName, ParsesBackToItsKey) {
   for (unsigned i = 0; i < 3u << 12; ++i) {
@@ -61,10 +106,21 @@ TEST(KernelName, ParsesBackToItsKey) {
   }
 }
 
+using Changes = std::vector<std::pair<const char*, const char*>>;
+
+// Nothing is taken of what a name becomes by one change.
+void expect_refused(const std::string& good, const Changes& changes) {
+  ASSERT_TRUE(parse_kernel_name(good).has_value()) << good;
+  for (const auto& [from, to] : changes) {
+    std::string name = good;
+    ASSERT_NE(name.find(from), std::string::npos) << from;
+    name.replace(name.find(from), std::string(from).size(), to);
+    EXPECT_FALSE(parse_kernel_name(name).has_value()) << name;
+  }
+}
+
 TEST(KernelName, OnlyWhatNamePrintsIsTaken) {
-  const std::string good = "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_ybf16_bias_avx512bf16_df_xs_p4096";
-  ASSERT_TRUE(parse_kernel_name(good).has_value());
-  const std::pair<const char*, const char*> changes[] = {
+  const Changes changes = {
       {"gemm", "gemv"},
       {"bf16_t4", "f16_t4"},
       {"t4", "t3"},
@@ -93,14 +149,40 @@ TEST(KernelName, OnlyWhatNamePrintsIsTaken) {
       {"p4096", "zen5"},
       {"_xs", "__xs"},
   };
-  for (const auto& [from, to] : changes) {
-    std::string name = good;
-    name.replace(name.find(from), std::string(from).size(), to);
-    EXPECT_FALSE(parse_kernel_name(name).has_value()) << name;
-  }
+  expect_refused("gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_ybf16_bias_avx512bf16_df_xs_p4096", changes);
   for (const char* name : {"", "_", "gemm", "gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2_ybf16"}) {
     EXPECT_FALSE(parse_kernel_name(name).has_value()) << name;
   }
+}
+
+TEST(KernelName, OnlyEpiloguesThatNamePrintsAreTaken) {
+  expect_refused("gemm_bf16_t4_g128_k4096_sbf16_z0_m6x2scgu_ybf16_td_bias_gelutanh_mul_add2_avx2",
+                 {{"scgu", "gusc"},
+                  {"scgu", "scscgu"},
+                  {"scgu", "scgugu"},
+                  {"scgu", "scg"},
+                  {"scgu", "_gu"},
+                  {"scgu", "ug"},
+                  {"td_bias", "bias_td"},
+                  {"td_bias", "ts_td_bias"},
+                  {"bias_gelutanh", "gelutanh_bias"},
+                  {"gelutanh_mul", "mul_gelutanh"},
+                  {"gelutanh", "gelutanh_gelutanh"},
+                  {"gelutanh", "gelu_gelutanh"},
+                  {"gelutanh", "relu_silu"},
+                  {"gelutanh", "tanh"},
+                  {"gelutanh", "none"},
+                  {"gelutanh", ""},
+                  {"gelutanh", "Silu"},
+                  {"mul_add2", "add2_mul"},
+                  {"mul", "mul_mul"},
+                  {"mul", "mul1"},
+                  {"add2", "add_add"},
+                  {"add2", "add_add2"},
+                  {"add2", "add3"},
+                  {"add2", "add1"},
+                  {"add2", "add0"},
+                  {"add2_avx2", "avx2_add2"}});
 }
 
 // A field that equality forgets gives a layer the kernel of another; one that the hash forgets fills a bucket.
@@ -115,7 +197,18 @@ TEST(KernelKey, EqualityAndHashDependOnEveryField) {
       [](KernelKey& key) { key.tile.scratch = true; },
       [](KernelKey& key) { key.codes = Codes::integer; },
       [](KernelKey& key) { key.output_type = ZENWOQ_F32; },
+      [](KernelKey& key) { key.tile.gated = true; },
       [](KernelKey& key) { key.epilogue.bias = true; },
+      [](KernelKey& key) { key.epilogue.tensor_scale = ZENWOQ_TENSOR_SCALE_TIMES; },
+      [](KernelKey& key) { key.epilogue.tensor_scale = ZENWOQ_TENSOR_SCALE_BY; },
+      [](KernelKey& key) { key.epilogue.activation = ZENWOQ_ACTIVATION_RELU; },
+      [](KernelKey& key) { key.epilogue.activation = ZENWOQ_ACTIVATION_SILU; },
+      [](KernelKey& key) { key.epilogue.activation = ZENWOQ_ACTIVATION_GELU; },
+      [](KernelKey& key) { key.epilogue.activation = ZENWOQ_ACTIVATION_GELU_TANH; },
+      [](KernelKey& key) { key.epilogue.activation = ZENWOQ_ACTIVATION_SWIGLU_OAI; },
+      [](KernelKey& key) { key.epilogue.factor = true; },
+      [](KernelKey& key) { key.epilogue.residuals = 1; },
+      [](KernelKey& key) { key.epilogue.residuals = 2; },
       [](KernelKey& key) { key.tier = ZENWOQ_TIER_AVX2; },
       [](KernelKey& key) { key.habits.decode_first = true; },
       [](KernelKey& key) { key.habits.share_x = true; },
@@ -132,15 +225,42 @@ TEST(KernelKey, EqualityAndHashDependOnEveryField) {
   }
 }
 
-TEST(Jit, KeysWithoutAKernelAreRefusedWithAReason) {
+// Why a key has no kernel.
+std::string refusal(const KernelKey& key) {
   std::vector<std::uint8_t> code;
-  const auto refusal = [&](const KernelKey& key) {
-    const Status status = emit(key, &code);
-    EXPECT_EQ(status.code(), ZENWOQ_ERROR_UNSUPPORTED) << key.name();
-    EXPECT_EQ(status.text(), why_not(key));
-    EXPECT_TRUE(registers(key).empty());
-    return status.text();
-  };
+  const Status status = emit(key, &code);
+  EXPECT_EQ(status.code(), ZENWOQ_ERROR_UNSUPPORTED) << key.name();
+  EXPECT_EQ(status.text(), why_not(key));
+  EXPECT_TRUE(registers(key).empty());
+  return status.text();
+}
+
+TEST(Jit, EpiloguesWithoutAKernelAreRefusedWithAReason) {
+  for (const zenwoq_tier tier : {ZENWOQ_TIER_AVX512BF16, ZENWOQ_TIER_AVX2}) {
+    KernelKey key = some_key();
+    key.tier = tier;
+    key.tile = {2, 1};
+    key.epilogue.activation = ZENWOQ_ACTIVATION_SWIGLU_OAI;
+    EXPECT_EQ(refusal(key), "swigluoai: the tile is not gated");
+    key.tile.gated = true;
+    EXPECT_EQ(why_not(key), "");
+    key.epilogue.factor = true;
+    EXPECT_EQ(refusal(key), "gu: has neither mul nor add");
+    key.epilogue.factor = false;
+    key.epilogue.residuals = 1;
+    EXPECT_EQ(refusal(key), "gu: has neither mul nor add");
+  }
+  KernelKey key = some_key();
+  key.tier = ZENWOQ_TIER_AVX2;
+  key.tile = {.rows = 6, .strips = 2, .scratch = true, .gated = true};
+  EXPECT_EQ(refusal(key), "tile m6x2scgu: rows must be 2..6, strips 1");
+  key.tile.strips = 1;
+  EXPECT_EQ(why_not(key), "");
+  key.tile.gated = false;
+  EXPECT_EQ(refusal(key), "tile m6x1sc: rows must be 2..6, strips 2");
+}
+
+TEST(Jit, KeysWithoutAKernelAreRefusedWithAReason) {
   KernelKey key = some_key();
   key.tile = {12, 8};
   EXPECT_EQ(refusal(key), "tile m12x8 does not fit 32 vector registers");

@@ -28,8 +28,9 @@ constexpr const char* kFooter =
     "Example: zenwoq dump model.gguf --layer blk.0.attn_q --m 33 --tuning zen5 --output-dir kernels\n"
     "Files: NAME.lst (listing), NAME.bin (the code), NAME.json (the key).\n"
     "JSON keys: kernels [{name, isa, activation_type, code_bits, k, group, per_channel, scale_type, zero_kind,\n"
-    "tile {rows, strips}, output_type, bias, decode_first, share_x, prefetch {bytes, every, to_l2}, code_bytes,\n"
-    "version, arithmetic_version, code (hexadecimal)}];\n"
+    "zero_type, tile {rows, strips, scratch, gated}, output_type, tensor_scale, bias, activation, factor, residuals,\n"
+    "decode_first, share_x, prefetch {bytes, every, to_l2}, code_bytes, version, arithmetic_version,\n"
+    "code (hexadecimal)}];\n"
     "NAME.json holds one such object without code.";
 
 struct DumpOptions {
@@ -37,6 +38,7 @@ struct DumpOptions {
   std::string layer;
   std::vector<std::size_t> m = {1};
   zenwoq_dtype output_type = ZENWOQ_F32;
+  EpilogueChoice epilogue;
   TuningChoice tuning;
   std::string output_dir;
   bool json = false;
@@ -66,7 +68,7 @@ std::vector<KernelKey> wanted_keys(const DumpOptions& options) {
   const LayerInfo info = find_layer(options.target, options.layer);
   std::vector<KernelKey> keys;
   for (const std::size_t m : options.m) {
-    for (const KernelKey& key : planned_kernels(info, m, options.output_type, tuning)) {
+    for (const KernelKey& key : planned_kernels(info, m, options.output_type, options.epilogue, tuning)) {
       if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
     }
   }
@@ -124,6 +126,7 @@ void add_dump_command(CLI::App& app, int& exit_code) {
   CLI::Option* layer = command->add_option("--layer", options->layer, "the layer of the file whose kernels are wanted");
   add_m_option(*command, options->m)->default_str("1")->needs(layer);
   add_output_option(*command, options->output_type)->needs(layer);
+  for (CLI::Option* option : add_epilogue_options(*command, options->epilogue)) option->needs(layer);
   for (CLI::Option* option : add_tuning_options(*command, options->tuning)) option->needs(layer);
   command->add_option("--output-dir", options->output_dir, "write files into this folder instead");
   command->add_flag("--json", options->json, "print the keys and the code as JSON");

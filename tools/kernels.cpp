@@ -26,6 +26,7 @@ namespace {
 constexpr const char* kFooter =
     "Works on every x86-64 machine: kernels are emitted, not run.\n"
     "Example: zenwoq kernels --shape 4096,4096,128 --m 1,16 --tuning zen5\n"
+    "Example: zenwoq kernels --shape 14336,4096,128 --activation silu --gated\n"
     "Example: zenwoq kernels model.gguf --json\n"
     "JSON keys: tuning, tier, kernels [{name, m [..], layers [..] (names, or shapes as N,K,GROUP), code_bytes, emit_us,\n"
     "refused (why there is no such kernel, or empty)}].";
@@ -38,6 +39,7 @@ struct KernelsOptions {
   zenwoq_zero_kind zero_kind = ZENWOQ_ZERO_NONE;
   zenwoq_dtype output_type = ZENWOQ_F32;
   bool bias = false;
+  EpilogueChoice epilogue;
   TuningChoice tuning;
   bool json = false;
 };
@@ -89,7 +91,7 @@ std::vector<ListedKernel> list_kernels(const KernelsOptions& options, const CpuT
   std::map<std::string, std::size_t> by_name;
   for (const LayerInfo& layer : wanted_layers(options)) {
     for (const std::size_t m : options.m) {
-      for (const KernelKey& key : planned_kernels(layer, m, options.output_type, tuning)) {
+      for (const KernelKey& key : planned_kernels(layer, m, options.output_type, options.epilogue, tuning)) {
         const auto known = by_name.emplace(key.name(), listed.size());
         if (known.second) listed.push_back({key, {}, {}, 0, 0, {}});
         ListedKernel& kernel = listed[known.first->second];
@@ -186,6 +188,7 @@ void add_kernels_command(CLI::App& app, int& exit_code) {
       ->transform(CLI::CheckedTransformer(zero_kinds_by_name()))
       ->needs(shape);
   command->add_flag("--bias", options->bias, "a --shape with a bias")->needs(shape);
+  add_epilogue_options(*command, options->epilogue);
   add_output_option(*command, options->output_type);
   add_tuning_options(*command, options->tuning);
   command->add_flag("--json", options->json, "print JSON");

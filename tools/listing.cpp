@@ -103,17 +103,31 @@ std::string data_lines(const EmittedKernel& kernel, const std::vector<Note>& dat
   return text;
 }
 
+// What is done to sums, in its order; each step after a comma.
+std::string epilogue_text(const KernelKey& key) {
+  const Epilogue& epilogue = key.epilogue;
+  std::string text;
+  if (epilogue.tensor_scale != ZENWOQ_TENSOR_SCALE_NONE) text += ", tensor scale";
+  if (epilogue.bias) text += ", bias";
+  if (epilogue.activation == ZENWOQ_ACTIVATION_SWIGLU_OAI) return text + ", swigluoai of gate and up";
+  if (epilogue.activation != ZENWOQ_ACTIVATION_NONE) text += fmt::format(", {}", activation_name(epilogue.activation));
+  if (key.tile.gated) text += epilogue.activation == ZENWOQ_ACTIVATION_NONE ? ", gate times up" : " of gate, times up";
+  if (epilogue.factor) text += ", times a factor";
+  if (epilogue.residuals == 1) text += ", plus a residual";
+  if (epilogue.residuals == 2) text += ", plus two residuals";
+  return text;
+}
+
 std::string head(const EmittedKernel& kernel, const std::vector<Instruction>& instructions) {
   const KernelKey& key = kernel.key;
   std::string text = fmt::format("; {}\n; {} bytes, {} instructions, zenwoq {}\n", key.name(), kernel.code.size(),
                                  instructions.size(), zenwoq_version());
-  const bool tensor_scale = key.epilogue.tensor_scale != ZENWOQ_TENSOR_SCALE_NONE;
   text +=
-      fmt::format("; {} rows x {} columns a pass; K = {} in {} group(s) of {}; scales {}, zeros {}{}, output {}{}{}\n",
-                  key.tile.rows, key.tile.strips * 16, key.k, key.groups(), key.group, dtype_name(key.scale_type),
-                  zero_kind_name(key.zero_kind),
+      fmt::format("; {} rows x {} columns a pass{}; K = {} in {} group(s) of {}; scales {}, zeros {}{}, output {}{}\n",
+                  key.tile.rows, key.tile.strips * 16, key.tile.gated ? " of gate and of up" : "", key.k, key.groups(),
+                  key.group, dtype_name(key.scale_type), zero_kind_name(key.zero_kind),
                   key.format().has_float_zeros() ? fmt::format(" {}", dtype_name(key.zero_type)) : "",
-                  dtype_name(key.output_type), tensor_scale ? ", tensor scale" : "", key.epilogue.bias ? ", bias" : "");
+                  dtype_name(key.output_type), epilogue_text(key));
   return text + register_map(key);
 }
 

@@ -50,6 +50,19 @@ inline CLI::Option* add_m_option(CLI::App& command, std::vector<std::size_t>& m)
       ->check(CLI::Range(std::size_t{1}, kMost));
 }
 
+// --activation, --gated, --mul and --add: words of kernel names.
+inline std::array<CLI::Option*, 4> add_epilogue_options(CLI::App& command, EpilogueChoice& choice) {
+  CLI::Option* activation = command.add_option("--activation", choice.activation,
+                                               "of sums, or of gate's: none (default), relu, silu, gelu, gelutanh; "
+                                               "swigluoai with --gated");
+  activation->transform(CLI::CheckedTransformer(values_by_name(kAllActivations, activation_name)));
+  CLI::Option* gated = command.add_flag("--gated", choice.gated, "a pair: the layer is gate, and up is like it");
+  CLI::Option* factor = command.add_flag("--mul", choice.factor, "then times a matrix");
+  CLI::Option* residuals = command.add_option("--add", choice.residuals, "then plus so many matrices: 0 to 2");
+  residuals->check(CLI::Range(0, 2));
+  return {activation, gated, factor, residuals};
+}
+
 // --tuning and --tier.
 inline std::array<CLI::Option*, 2> add_tuning_options(CLI::App& command, TuningChoice& choice) {
   CLI::Option* tuning = command.add_option("--tuning", choice.cpu,

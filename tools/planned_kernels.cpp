@@ -32,14 +32,14 @@ const CpuTuning& wanted_tuning(const TuningChoice& choice) {
 }
 
 std::vector<KernelKey> planned_kernels(const LayerInfo& info, std::size_t m, zenwoq_dtype output_type,
-                                       const CpuTuning& tuning) {
+                                       const EpilogueChoice& choice, const CpuTuning& tuning) {
   PackedHeader header;
   require_ok(make_header(info.desc(), &header));
-  const Plan plan({m, info.n, info.k}, tuning, 1);
+  const Plan plan({m, info.n, info.k, choice.gated}, tuning, 1);
+  const Epilogue epilogue{info.tensor_scale_kind, info.has_bias, choice.activation, choice.factor, choice.residuals};
   std::vector<KernelKey> keys;
   for (const Tile& tile : plan.tiles()) {
-    keys.push_back(
-        kernel_key(info, make_decode_table(info.table).integer, output_type, {.bias = info.has_bias}, tile, tuning));
+    keys.push_back(kernel_key(info, make_decode_table(info.table).integer, output_type, epilogue, tile, tuning));
   }
   return keys;
 }

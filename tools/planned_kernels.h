@@ -23,9 +23,17 @@ struct TuningChoice {
 };
 const CpuTuning& wanted_tuning(const TuningChoice& choice);
 
+// What is done to a layer's sums beside what its file says. gated: the layer is gate, and up is another like it.
+struct EpilogueChoice {
+  zenwoq_activation activation = ZENWOQ_ACTIVATION_NONE;
+  bool factor = false;
+  std::uint8_t residuals = 0;
+  bool gated = false;
+};
+
 // Keys of the kernels that runs of m rows of the layer use on one thread. Throws ToolError for an impossible layer.
 std::vector<KernelKey> planned_kernels(const LayerInfo& info, std::size_t m, zenwoq_dtype output_type,
-                                       const CpuTuning& tuning);
+                                       const EpilogueChoice& choice, const CpuTuning& tuning);
 
 struct EmittedKernel {
   KernelKey key;

@@ -29,8 +29,9 @@ std::string register_map(const KernelKey& key) {
     } else {
       text.erase(text.find_last_not_of(" \n") + 1);
       text += '\n';
-      if (use.scope != last.scope && use.scope[0] != '\0') text += fmt::format(";   {}:\n", use.scope);
-      const bool first_of_role = std::string(use.role) != last.role;
+      const bool first_of_scope = std::string(use.scope) != last.scope;
+      if (first_of_scope && use.scope[0] != '\0') text += fmt::format(";   {}:\n", use.scope);
+      const bool first_of_role = first_of_scope || std::string(use.role) != last.role;
       const std::string role = fmt::format("{}{}", use.scope[0] == '\0' ? "" : "  ", first_of_role ? use.role : "");
       text += fmt::format(";   {:<12}", role);
       text += is_sum(use) ? fmt::format("row {:<2}   {:<5}", use.row, use.place) : use.place;

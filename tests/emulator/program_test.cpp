@@ -60,6 +60,11 @@ TEST(VerifyTest, FindsProblems) {
   expect_refused([](Code& c) { c.int3(); });
   expect_refused([](Code& c) { c.vaddps(zmm0, zmm1, zmm2 | T_rz_sae); });
   expect_refused([](Code& c) { c.vpcmpeqd(k1, zmm1, zmm2); });
+  for (const std::uint8_t predicate : {1, 2, 13, 21}) {  // of vcmpps only "not less than" that does not signal
+    expect_refused([=](Code& c) { c.vcmpps(ymm0, ymm1, ymm2, predicate); });
+    expect_refused([=](Code& c) { c.vcmpps(k1, zmm1, zmm2, predicate); });
+  }
+  expect_refused([](Code& c) { c.vcmpps(k1 | k2, zmm1, zmm2, 5); });
   EXPECT_CONTAINS(body_problems([](Code& c) { c.mov(rax, 0x7F0012345678); }), "may be an address");
   EXPECT_EQ(body_problems([](Code& c) { c.mov(rax, -2); }), "");
   EXPECT_CONTAINS(body_problems([](Code& c) { c.vpshufb(zmm0 | k1, zmm1, ptr[rdi]); }), "masked byte shuffle");
@@ -85,6 +90,8 @@ TEST(VerifyTest, KernelsKeepToTheirTier) {
   expect_tiers([](Code& c) { c.vmovups(ptr[rdi], ymm17); }, false, true, true);
   expect_tiers([](Code& c) { c.vpternlogd(xmm0, xmm1, xmm2, 1); }, false, true, true);
   expect_tiers([](Code& c) { c.kmovw(k1, eax); }, false, true, true);
+  expect_tiers([](Code& c) { c.vcmpps(ymm0, ymm1, ymm2, 5); }, true, true, true);
+  expect_tiers([](Code& c) { c.vcmpps(k1, ymm1, ymm2, 5); }, false, true, true);
   expect_tiers([](Code& c) { c.vdpbf16ps(ymm0, ymm1, ymm2); }, false, true, false);
   expect_tiers([](Code& c) { c.vcvtneps2bf16(xmm0, ymm1); }, false, true, false);
   expect_tiers([](Code& c) { c.vpdpbusd(ymm0, ymm1, ymm2); }, false, false, true);

@@ -46,6 +46,7 @@ const VectorCase kVexCases[] = {
     CASE(vpmovzxbd(ymm0, mem(5))), CASE(vpmovzxwd(xmm0, mem(5))), CASE(vpmovzxwd(ymm0, xmm1)),
     CASE(vpmovsxbd(ymm0, xmm1)), CASE(vpmovsxwd(ymm0, mem(5))), CASE(vpmovsxbw(xmm0, mem(5))),
     CASE(vpmovsxbw(ymm0, xmm1)), CASE(vcvtph2ps(ymm0, xmm1)),
+    CASE(vcmpps(ymm0, ymm1, ymm2, 5)), CASE(vcmpps(xmm0, xmm1, xmm2, 5)), CASE(vcmpps(ymm0, ymm1, mem(5), 5)),
     CASE(vcvtph2ps(xmm0, mem(5))), CASE(vaddps(ymm0, ymm1, mem(5))), CASE(vfmadd231ps(ymm0, ymm1, mem(5))),
 };
 
@@ -67,6 +68,8 @@ const VectorCase kEvexCases[] = {
     CASE(vdpbf16ps(zmm16 | k1, zmm17, mem_b(8))), CASE(vdpbf16ps(ymm16 | k1 | T_z, ymm17, ymm18)),
     CASE(vcvtneps2bf16(ymm16, zmm17)), CASE(vcvtneps2bf16(xmm16, xmm17)), CASE(vcvtneps2bf16(ymm16 | k1, zmm17)),
     CASE(vpdpbusd(zmm16, zmm17, zmm18)), CASE(vpdpbusd(ymm16 | k1, ymm17, mem_b(16))),
+    CASE(vcmpps(k1, zmm17, zmm18, 5)), CASE(vcmpps(k2, zmm17, mem_b(4), 5)), CASE(vcmpps(k3, zmm17, mem(0), 5)),
+    CASE(vcmpps(k2, ymm17, ymm18, 5)), CASE(vcmpps(k1, xmm17, mem_b(8), 5)),
     CASE(vaddps(zmm16, zmm17, mem_b(4))), CASE(vfmadd231ps(zmm16, zmm17, mem_b(4))), CASE(kmovb(k1, ecx)),
     CASE(kmovw(k1, ecx)), CASE(kmovd(k1, ecx)), CASE(kmovq(k1, rcx)), CASE(kmovw(ecx, k1)), CASE(kmovd(ecx, k1)),
     CASE(kmovq(k1, k2)), CASE(kmovw(k1, k2)), CASE(kmovd(k1, mem(4))), CASE(kmovw(mem(2), k1)),

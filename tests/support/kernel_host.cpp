@@ -8,6 +8,8 @@
 #include <xbyak/xbyak.h>
 #include <xmmintrin.h>
 
+#include <cstdlib>
+
 #include "src/cpu/cpu.h"
 #include "tests/support/checked_call.h"
 
@@ -45,7 +47,8 @@ KernelHost::~KernelHost() = default;
 
 bool KernelHost::native(zenwoq_tier tier) {
   static const CpuReport cpu = describe_cpu(probe_cpu());
-  return cpu.runs(tier);
+  static const bool emulated = std::getenv("ZENWOQ_EMULATE") != nullptr;
+  return cpu.runs(tier) && !emulated;
 }
 
 std::string KernelHost::call(const std::vector<std::uint8_t>& code, const GemmArgs& args,

@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs generated kernels under supervision: on this CPU if it has their tier, else in the emulator. Either way the
-// machine code is verified first, and each call is checked: registers, MXCSR, stack, vector state; in the emulator also
-// every access.
+// Runs generated kernels under supervision: on this CPU if it has their tier, else in the emulator; with ZENWOQ_EMULATE
+// in the environment always there. Either way the machine code is verified first, and each call is checked: registers,
+// MXCSR, stack, vector state; in the emulator also every access.
 #pragma once
 
 #include <memory>
