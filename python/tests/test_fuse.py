@@ -276,6 +276,7 @@ REFUSALS = [
     ("gated", 2, torch.zeros(7), "up must be a contiguous 1-D uint8"),
     ("gated", 6, 0, "activation is 0"),
     ("gated", 6, 6, "activation"),
+    ("gated", 6, 2**32 + 2, "activation is 4294967298"),
     ("gated", 4, torch.zeros(64).half(), "up_bias must have gate_bias's dtype"),
     ("gated", 4, torch.zeros(65), "up_bias must have shape"),
     ("gated", 5, 0, "n is 0"),
@@ -546,6 +547,11 @@ class Twice(Unknown):
         return self.fc2(y * x)
 
 
+class Nothing(Unknown):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
 class SecondHalf(torch.nn.Module):
     """Its gate is the second half."""
 
@@ -558,7 +564,7 @@ class SecondHalf(torch.nn.Module):
         return self.down(a * self.act(b))
 
 
-@pytest.mark.parametrize("block", [Unknown, Twice, SecondHalf])
+@pytest.mark.parametrize("block", [Unknown, Twice, Nothing, SecondHalf])
 def test_blocks_that_are_not_understood(block):
     model = torch.nn.Sequential(block()).bfloat16()
     quantize_(model, configs(32)["intx-group"]())
@@ -645,7 +651,10 @@ class Shares:
         return self.a(x), self.b(x), self.a.weight
 
     def with_options(self, x):
-        return self.a(x), self.b(x, scale=2), self.c(x * 1)
+        return self.a(x), self.b(x, scale=2)
+
+    def of_an_expression(self, x):
+        return self.a(x), self.b(x * 1)
 
     def in_another_body(self, x):
         a = self.a(x)
@@ -668,6 +677,7 @@ class Shares:
         ("given_away", ()),
         ("named_twice", ()),
         ("with_options", ()),
+        ("of_an_expression", ()),
         ("in_another_body", ()),
         ("asked_between", ("a", "b")),
     ],
