@@ -391,15 +391,16 @@ def test_one_tensor_in_two_threads():
     fused, apart = projections()
     x = torch.randn(3, 64).bfloat16()
     at_once = threading.Barrier(2)
-    results = []
+    results, calls = [], []
     fused.between = lambda _: at_once.wait()
-    threads = [threading.Thread(target=lambda: results.append(fused(x))) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    for work in (lambda: results.append(fused(x)), lambda: calls.append(calls_of(fused, x))):
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     assert all(equal(result, apart(x)) for result in results)
-    assert not {id(t) for t in results[0]} & {id(t) for t in results[1]}
+    assert calls == [{"linears": 1}] * 2
 
 
 def test_hooks_of_projections():
@@ -491,17 +492,25 @@ def test_casts():
         assert calls_of(model, ids) == {"linears": 2, "linear": 4, "linear_fused": 2}
 
 
-def test_autocast():
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast(dtype):
     model, _, _ = fused_and_apart("llama", dtype=torch.float32)
-    x = torch.randn(3, 128)
+    x = torch.randn(64, 128, generator=torch.Generator().manual_seed(9))
     mlp = model.model.layers[0].mlp
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        y = mlp(x)
     with torch.no_grad():
-        assert y.dtype == torch.bfloat16 and torch.equal(y, mlp(x.bfloat16()))
+        with torch.autocast("cpu", dtype=dtype):
+            y = mlp(x)
+        assert y.dtype == dtype and torch.equal(y, mlp(x.to(dtype)))
         assert mlp(x).dtype == torch.float32
+
+
+def test_no_gradients_are_lost():
+    """Also where the linear behind the activation is one that has them."""
+    model, _, _ = fused_and_apart("llama", dtype=torch.float32)
+    mlp = model.model.layers[0].mlp
+    mlp.down_proj = torch.nn.Linear(256, 128)
     with pytest.raises(RuntimeError, match="no gradients"):
-        mlp(x.requires_grad_())
+        mlp(torch.randn(3, 128, requires_grad=True))
 
 
 def blocks_apart(model: torch.nn.Module) -> dict[str, str]:
