@@ -751,9 +751,13 @@ def test_modules_that_change_after_it():
                 hook.remove()
             seen.clear()
             assert torch.equal(fused(x), before)
+        act = fused.act_fn
         for mlp in (fused, other):
             mlp.act_fn = torch.nn.Tanh()
         assert torch.equal(fused(x), other(x))
+        for mlp in (fused, other):
+            mlp.act_fn = act
+        assert torch.equal(fused(x), before)
         for mlp in (fused, other):
             mlp.gate_proj = torch.nn.Linear(128, 256, dtype=torch.bfloat16)
         other.gate_proj = fused.gate_proj
