@@ -279,10 +279,10 @@ REFUSALS = [
     ("gated", 6, 2**32 + 2, "activation is 4294967298"),
     ("gated", 4, torch.zeros(64).half(), "up_bias must have gate_bias's dtype"),
     ("gated", 4, torch.zeros(65), "up_bias must have shape"),
-    ("gated", 5, 0, "n is 0"),
+    ("gated", 5, 0, "n is 0, must be at least 1"),
     ("linears", 1, [], "there are 0 packed weights, 2 entries of bias and 2 of n"),
     ("linears", 3, [64], "2 packed weights, 2 entries of bias and 1 of n"),
-    ("linears", 3, [64, 0], "n is 0"),
+    ("linears", 3, [64, 0], "n is 0, must be at least 1"),
     ("linears", 2, [None, torch.zeros(65)], "bias must have shape"),
 ]
 
