@@ -131,7 +131,7 @@ int32_t dtype_of(const Tensor& tensor) {
   return dtype;
 }
 
-zenwoq_dtype float_dtype(const std::string& name, const Tensor& tensor) {
+zenwoq_dtype float_dtype(const char* name, const Tensor& tensor) {
   const int32_t dtype = dtype_of(tensor);
   if (dtype == types().bf16) return ZENWOQ_BF16;
   check(dtype == types().f32 || dtype == types().f16, name, " must be float32, float16 or bfloat16");
@@ -140,7 +140,7 @@ zenwoq_dtype float_dtype(const std::string& name, const Tensor& tensor) {
 
 size_t bytes_of(zenwoq_dtype type) { return type == ZENWOQ_F32 ? 4 : 2; }
 
-void check_cpu(const std::string& name, const Tensor& tensor) {
+void check_cpu(const char* name, const Tensor& tensor) {
   int32_t device;
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(tensor.get(), &device));
   check(device == types().cpu, name, " must be on the CPU");
@@ -197,7 +197,7 @@ Rows checked_x(const Tensor& x) {
 
 // Checks what must be right before an output is made; the library checks the rest. n is only what the caller says, but
 // each column has more than a byte in packed.
-void check_packed(const std::string& name, const Tensor& packed, int64_t n) {
+void check_packed(const char* name, const Tensor& packed, int64_t n) {
   check_cpu(name, packed);
   check(dtype_of(packed) == types().uint8 && packed.dim() == 1 && packed.is_contiguous() && packed.numel() > 0, name,
         " must be a contiguous 1-D uint8 tensor, a packed weight");
@@ -228,13 +228,17 @@ class Product {
   Product(const Product&) = delete;
   Product& operator=(const Product&) = delete;
 
-  void set_bias(const std::string& name, const std::optional<Tensor>& bias, int64_t n) {
+  void set_bias(const char* name, const std::optional<Tensor>& bias, int64_t n) {
     if (!bias.has_value()) return;
     desc_.bias = checked_bias(name, *bias, n, &desc_.bias_type);
     desc_.bias_bytes = static_cast<size_t>(n) * bytes_of(desc_.bias_type);
   }
 
-  void set_activation(int64_t activation) { desc_.activation = static_cast<zenwoq_activation>(activation); }
+  void set_activation(int64_t activation) {
+    const auto known = static_cast<int>(activation);
+    check(activation == known, "activation is ", activation, ", no value of zenwoq_activation");
+    desc_.activation = static_cast<zenwoq_activation>(known);
+  }
 
   void set_halves() { desc_.halves = 1; }
 
@@ -280,7 +284,7 @@ class Product {
     weight->k = x_.columns;
   }
 
-  const void* checked_bias(const std::string& name, const Tensor& bias, int64_t n, zenwoq_dtype* type) {
+  const void* checked_bias(const char* name, const Tensor& bias, int64_t n, zenwoq_dtype* type) {
     check_cpu(name, bias);
     check(bias.dim() == 1 && bias.size(0) == n, name, " must have shape [n], n is ", n);
     kept_.push_back(bias.is_contiguous() ? bias : torch::stable::contiguous(bias));
@@ -359,7 +363,7 @@ void linear_out(const Tensor& x, const Tensor& packed, const std::optional<Tenso
   });
 }
 
-void check_matrix(const std::string& name, const Tensor& matrix, const Tensor& x, int64_t n) {
+void check_matrix(const char* name, const Tensor& matrix, const Tensor& x, int64_t n) {
   check_cpu(name, matrix);
   check(dtype_of(matrix) == dtype_of(x), name, " must have x's dtype");
   check(has_shape_of_rows(matrix, x, n), name, " must have x's shape with n = ", n, " as its last dimension");
