@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -45,22 +46,29 @@ class Scratch {
         buffer = std::move(free_.back());
         free_.pop_back();
       }
-      free_.reserve(free_.size() + 1);  // so that give() cannot fail
+      free_.reserve(free_.size() + lent_ + 1);  // so that give() cannot fail
+      ++lent_;
     }
     if (buffer.bytes < bytes) {
-      buffer.data.reset();  // first, so that both are never held
-      buffer.data = std::unique_ptr<std::uint8_t[]>(new std::uint8_t[bytes]);
+      buffer = {};  // first, so that both are never held
+      buffer.data.reset(new (std::nothrow) std::uint8_t[bytes]);
+      if (buffer.data == nullptr) {
+        give({});
+        throw std::bad_alloc();
+      }
       buffer.bytes = bytes;
     }
     return buffer;
   }
   void give(Buffer buffer) {
     const std::lock_guard lock(mutex_);
-    if (free_.size() < free_.capacity()) free_.push_back(std::move(buffer));
+    --lent_;
+    if (buffer.data != nullptr && free_.size() < free_.capacity()) free_.push_back(std::move(buffer));
   }
 
   ForkMutex mutex_;
   std::vector<Buffer> free_;
+  std::size_t lent_ = 0;
 };
 
 }  // namespace zenwoq
