@@ -55,6 +55,7 @@ API = ("api_test",)
 KEY = ("key_test",)
 REFERENCE = ("reference_test",)
 ACTIVATION = ("activation_test",)
+EPILOGUE = ("epilogue_api_test",)
 
 # By file, those that many include last: what one mutation restores is compiled together with the next.
 MUTATIONS = [
@@ -308,8 +309,8 @@ MUTATIONS = [
     Mutation(
         "The column after the last one is written",
         "jit/epilogue_avx2.cpp",
-        "  e_.jl(next, e_.T_NEAR);\n",
-        "  e_.jle(next, e_.T_NEAR);\n",
+        "  e_.cmp(count, columns);\n  e_.jl(next, e_.T_NEAR);\n",
+        "  e_.cmp(count, columns);\n  e_.jle(next, e_.T_NEAR);\n",
         KERNEL,
     ),
     Mutation(
@@ -674,6 +675,90 @@ MUTATIONS = [
         ACTIVATION,
     ),
     Mutation(
+        "AVX2: rows of bf16 of a matrix that an epilogue reads have their first half twice",
+        "jit/epilogue_avx2.cpp",
+        "{high, 16}}",
+        "{high, 0}}",
+        KERNEL,
+    ),
+    Mutation(
+        "AVX2: a matrix is read after its last column",
+        "jit/epilogue_avx2.cpp",
+        "  e_.cmp(row.count, row.columns);\n  e_.jl(next, e_.T_NEAR);\n",
+        "  e_.cmp(row.count, row.columns);\n  e_.jle(next, e_.T_NEAR);\n",
+        KERNEL,
+    ),
+    Mutation(
+        "AVX2: up has the tensor scale of gate",
+        "jit/epilogue_avx2.cpp",
+        "up ? row.up_tensor_scale : row.tensor_scale",
+        "row.tensor_scale",
+        KERNEL,
+    ),
+    Mutation(
+        "AVX-512: up has the bias of gate",
+        "jit/epilogue_avx512.cpp",
+        "e_.qword[up ? row.up_bias_slot : row.bias_slot]",
+        "e_.qword[row.bias_slot]",
+        KERNEL,
+    ),
+    Mutation(
+        "AVX-512: columns are read that do not exist",
+        "jit/epilogue_avx512.cpp",
+        "e_.vmovups(to | e_.k1 | e_.T_z, e_.ptr[from]);",
+        "e_.vmovups(to, e_.ptr[from]);",
+        KERNEL,
+    ),
+    Mutation(
+        "AVX-512: a residual counts twice, the other not",
+        "jit/epilogue_avx512.cpp",
+        "row.operands.residual[i]",
+        "row.operands.residual[0]",
+        KERNEL,
+    ),
+    Mutation(
+        "Rows of the second residual are as far apart as those of the first",
+        "jit/epilogue.cpp",
+        "offsetof(GemmArgs, residual_bytes) + i * 8",
+        "offsetof(GemmArgs, residual_bytes)",
+        KERNEL,
+    ),
+    Mutation(
+        "All units read the first one's columns of a factor or residual",
+        "jit/epilogue.cpp",
+        "    e_.add(e_.qword[e_.rsp + operand.slot], columns * element_bytes_);\n",
+        "    static_cast<void>(columns);\n    static_cast<void>(operand);\n",
+        KERNEL,
+    ),
+    Mutation(
+        "Up is gate once more",
+        "jit/gemm.cpp",
+        "  if (up_) add(r_.codes, qword[local(local_.up)]);\n",
+        "",
+        KERNEL,
+    ),
+    Mutation(
+        "All units have the first one's bias of up",
+        "jit/gemm.cpp",
+        "  if (key_.epilogue.bias && key_.tile.gated) add(qword[local(local_.up_bias)], unit_columns * 4);\n",
+        "",
+        KERNEL,
+    ),
+    Mutation(
+        "With scratch, up has the scales of gate",
+        "jit/scratch_avx2_tiles.cpp",
+        "  if (up) mov(r_.temp, slot(local_.up));\n",
+        "  if (up) xor_(r_.temp, r_.temp);\n",
+        KERNEL,
+    ),
+    Mutation(
+        "With scratch, what eight groups share is gate's for up too",
+        "jit/scratch_avx2.cpp",
+        "    add(r_.temp, slot(local_.up));\n    widen_both",
+        "    widen_both",
+        KERNEL,
+    ),
+    Mutation(
         "AVX-512: a tensor's scale multiplies where it divides",
         "jit/epilogue_avx512.cpp",
         "    e_.vdivps(total, total, tensor_scale);",
@@ -747,7 +832,21 @@ MUTATIONS = [
     Mutation(
         "The hash of a key forgets the output type",
         "jit/key.cpp",
-        "at(key.output_type, 32) | ",
+        " | at(key.output_type, 32)",
+        "",
+        KEY,
+    ),
+    Mutation(
+        "Names do not say that a tile is gated",
+        "jit/key.cpp",
+        "tile.gated ? \"gu\" : \"\"",
+        "tile.gated ? \"\" : \"\"",
+        KEY,
+    ),
+    Mutation(
+        "The hash of a key forgets how many residuals there are",
+        "jit/key.cpp",
+        " | at(key.epilogue.residuals, 36)",
         "",
         KEY,
     ),
@@ -1099,6 +1198,41 @@ MUTATIONS = [
         "layer.bias == nullptr ? nullptr : layer.bias + column;",
         "layer.bias;",
         RUN,
+    ),
+    Mutation(
+        "Tiles read their matrices from column 0",
+        "src/run/layer.cpp",
+        "operand.data + tile.row * operand.ld_bytes + column * dtype_bytes(layer.output_type)",
+        "operand.data + tile.row * operand.ld_bytes + 0 * column",
+        EPILOGUE,
+    ),
+    Mutation(
+        "Tiles have the first columns of up's bias",
+        "src/run/layer.cpp",
+        "layer.up.bias + column",
+        "layer.up.bias",
+        EPILOGUE,
+    ),
+    Mutation(
+        "The reference adds the first residual twice",
+        "src/reference/reference_gemm.cpp",
+        "args.residual[i], args.residual_bytes[i]",
+        "args.residual[0], args.residual_bytes[0]",
+        EPILOGUE,
+    ),
+    Mutation(
+        "A pair may be permuted apart",
+        "src/api/checks.cpp",
+        "if (!same_bytes(gate.permutation(), up.permutation(), g.k * sizeof(std::uint32_t))) {",
+        "if (gate.permutation() != nullptr && up.permutation() == nullptr) {",
+        EPILOGUE,
+    ),
+    Mutation(
+        "Halves may part within a panel",
+        "src/api/checks.cpp",
+        "weight.n % (2 * kPanelColumns) == 0",
+        "weight.n % kPanelColumns == 0",
+        EPILOGUE,
     ),
     Mutation(
         "Columns of a run are not cut to N",

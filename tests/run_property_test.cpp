@@ -11,6 +11,7 @@
 
 #include "jit/mxcsr.h"
 #include "src/api/boundary.h"
+#include "src/reference/activation.h"
 #include "tests/support/guard_buffer.h"
 #include "tests/support/kernel_host.h"
 #include "tests/support/random_weight.h"
@@ -28,7 +29,21 @@ struct Case {
   zenwoq_tensor_scale_kind tensor_scale;
   bool permuted, x_scaled, bias, nasty, own_workspace, borrow;
   unsigned mxcsr;
+  zenwoq_activation activation;
+  bool gated, up_bias;
+  unsigned factors, residuals;  // the last residual is y itself
 };
+
+// Of half of the cases.
+void random_epilogue(Rng& rng, Case* c) {
+  if (rng() % 2) return;
+  c->gated = rng() % 3 == 0;
+  c->up_bias = c->gated && rng() % 2;
+  c->activation = static_cast<zenwoq_activation>(rng() % (c->gated ? 6 : 5));
+  if (c->gated) return;
+  c->factors = rng() % 2;
+  c->residuals = rng() % 3;
+}
 
 Case random_case(Rng& rng) {
   constexpr zenwoq_dtype kTypes[] = {ZENWOQ_F32, ZENWOQ_F16, ZENWOQ_BF16};
@@ -58,6 +73,7 @@ Case random_case(Rng& rng) {
   c.x_gap = rng() % 3 == 0 ? rng() % 40 : 0;
   c.y_gap = rng() % 3 == 0 ? rng() % 40 : 0;
   c.mxcsr = kCallerMxcsr[rng() % std::size(kCallerMxcsr)];
+  random_epilogue(rng, &c);
   return c;
 }
 
@@ -103,6 +119,19 @@ class Contexts {
   zenwoq_context* reference_ = nullptr;
 };
 
+// The contract's epilogue, from products with their biases to the value before rounding.
+__attribute__((noinline)) float finished(const Case& c, float product, float up, float factor, float first,
+                                         float last) {
+  const MxcsrScope contract(MxcsrScope::kContract);
+  if (c.activation == ZENWOQ_ACTIVATION_SWIGLU_OAI) return swiglu_oai(product, up);
+  float value = activate(c.activation, product);
+  if (c.gated) value *= up;
+  if (c.factors != 0) value *= factor;
+  if (c.residuals > 1) value += first;
+  if (c.residuals != 0) value += last;
+  return value;
+}
+
 class Runner {
  public:
   Runner(Rng& rng, const Case& c)
@@ -110,20 +139,21 @@ class Runner {
         ldx_(c.k + c.x_gap),
         ldy_(c.n + c.y_gap),
         weight_(random_weight(rng, c)),
+        up_weight_(random_up(rng, c, weight_)),
+        operand_(c.m * c.n * dtype_bytes(c.output_type)),
         x_(((c.m - 1) * ldx_ + c.k) * dtype_bytes(c.x_type) + c.x_shift) {
     for (std::size_t m = 0; m < c.m; ++m) {
       for (std::size_t k = 0; k < c.k; ++k) put_x(rng, m * ldx_ + k);
     }
     x_.make_read_only();
-    bias_.resize(c.n * dtype_bytes(c.bias_type));
-    for (std::size_t i = 0; i < c.n; ++i) put(c.bias_type, bf16_to_f32(random_bf16(rng, false)), bias_.data(), i);
-    const zenwoq_weight_desc desc = weight_.desc();
-    std::size_t bytes = 0;
-    if (zenwoq_weight_packed_bytes(&desc, &bytes) != ZENWOQ_OK) std::abort();
-    packed_ = std::make_unique<GuardBuffer>(bytes);
-    const zenwoq_weight_source source = weight_.source();
-    if (zenwoq_weight_pack(&desc, &source, 0, c.n, packed_->data(), bytes) != ZENWOQ_OK) std::abort();
-    packed_->make_read_only();
+    for (std::size_t i = 0; i < c.m * c.n; ++i) {
+      put(c.output_type, bf16_to_f32(random_bf16(rng, c.nasty)), operand_.data(), i);
+    }
+    operand_.make_read_only();
+    bias_ = random_bias(rng);
+    up_bias_ = random_bias(rng);
+    packed_ = packed(weight_);
+    if (c.gated) up_packed_ = packed(up_weight_);
   }
 
   static RandomWeight random_weight(Rng& rng, const Case& c) {
@@ -135,21 +165,34 @@ class Runner {
     return weight;
   }
 
+  // Another weight that goes with one.
+  static RandomWeight random_up(Rng& rng, const Case& c, const RandomWeight& gate) {
+    RandomWeight up = random_weight(rng, c);
+    up.table = gate.table, up.permutation = gate.permutation, up.x_scale = gate.x_scale;
+    return up;
+  }
+
   // The whole life of a linear. Returns y with its gaps; sets *error if anything went wrong.
   std::vector<std::uint8_t> run(zenwoq_context* context, std::string* error) {
-    zenwoq_weight* weight = nullptr;
+    zenwoq_weight *weight = nullptr, *up = nullptr;
     zenwoq_linear* linear = nullptr;
     zenwoq_linear_desc desc;
     zenwoq_linear_desc_init(&desc);
-    desc.output_type = c_.output_type;
+    desc.output_type = c_.output_type, desc.activation = c_.activation;
+    desc.factors = c_.factors, desc.residuals = c_.residuals;
+    if (c_.up_bias) desc.bias_type = c_.bias_type, desc.up_bias = up_bias_.data(), desc.up_bias_bytes = up_bias_.size();
     if (c_.bias) desc.bias_type = c_.bias_type, desc.bias = bias_.data(), desc.bias_bytes = bias_.size();
     GuardBuffer y(((c_.m - 1) * ldy_ + c_.n) * dtype_bytes(c_.output_type) + c_.y_shift);
     const zenwoq_ownership ownership = c_.borrow ? ZENWOQ_BORROW : ZENWOQ_COPY;
+    if (c_.gated && zenwoq_weight_open(up_packed_->data(), up_packed_->size(), ownership, &up) != ZENWOQ_OK)
+      std::abort();
+    desc.up = up;
     if (zenwoq_weight_open(packed_->data(), packed_->size(), ownership, &weight) != ZENWOQ_OK ||
         zenwoq_linear_create(context, weight, &desc, &linear) != ZENWOQ_OK || !run_linear(linear, y)) {
       *error = zenwoq_last_error();
     }
     zenwoq_weight_destroy(weight);
+    zenwoq_weight_destroy(up);
     zenwoq_linear_destroy(linear);
     return {y.data(), y.data() + y.size()};
   }
@@ -158,9 +201,18 @@ class Runner {
   bool is_of_the_contract(const std::vector<std::uint8_t>& y, std::size_t m, std::size_t n) {
     std::vector<std::uint16_t> x(c_.k);
     for (std::size_t k = 0; k < c_.k; ++k) x[k] = f32_to_bf16(load_as_f32(c_.x_type, x_.data(), m * ldx_ + k));
-    std::vector<float> bias(c_.n);
-    for (std::size_t i = 0; i < c_.n; ++i) bias[i] = load_as_f32(c_.bias_type, bias_.data(), i);
-    const float value = contract_element(weight_, n, x, c_.bias ? bias.data() : nullptr);
+    const auto product = [&](const RandomWeight& weight, const std::vector<std::uint8_t>* values) {
+      std::vector<float> bias(c_.n);  // zeroes where the other weight has one
+      for (std::size_t i = 0; values != nullptr && i < c_.n; ++i) {
+        bias[i] = load_as_f32(c_.bias_type, values->data(), i);
+      }
+      return contract_element(weight, n, x, c_.bias || c_.up_bias ? bias.data() : nullptr);
+    };
+    const float up = c_.gated ? product(up_weight_, c_.up_bias ? &up_bias_ : nullptr) : 0.0f;
+    const float operand = load_as_f32(c_.output_type, operand_.data(), m * c_.n + n);
+    constexpr std::uint8_t kBefore[] = {0xA5, 0xA5, 0xA5, 0xA5};  // what a GuardBuffer is filled with
+    const float in_place = load_as_f32(c_.output_type, kBefore, 0);
+    const float value = finished(c_, product(weight_, c_.bias ? &bias_ : nullptr), up, operand, operand, in_place);
     const float expected = c_.output_type == ZENWOQ_F32 ? value : bf16_to_f32(f32_to_bf16(value));
     return same_f32(load_as_f32(c_.output_type, y.data(), m * ldy_ + n), expected);
   }
@@ -192,6 +244,21 @@ class Runner {
       value = std::bit_cast<float>(std::bit_cast<std::uint32_t>(value) | static_cast<std::uint32_t>(rng() & 0xFFFF));
     put(c_.x_type, value, x_.data(), i);
   }
+  std::vector<std::uint8_t> random_bias(Rng& rng) const {
+    std::vector<std::uint8_t> values(c_.n * dtype_bytes(c_.bias_type));
+    for (std::size_t i = 0; i < c_.n; ++i) put(c_.bias_type, bf16_to_f32(random_bf16(rng, false)), values.data(), i);
+    return values;
+  }
+  static std::unique_ptr<GuardBuffer> packed(const RandomWeight& weight) {
+    const zenwoq_weight_desc desc = weight.desc();
+    std::size_t bytes = 0;
+    if (zenwoq_weight_packed_bytes(&desc, &bytes) != ZENWOQ_OK) std::abort();
+    auto packed = std::make_unique<GuardBuffer>(bytes);
+    const zenwoq_weight_source source = weight.source();
+    if (zenwoq_weight_pack(&desc, &source, 0, weight.n, packed->data(), bytes) != ZENWOQ_OK) std::abort();
+    packed->make_read_only();
+    return packed;
+  }
   bool run_linear(zenwoq_linear* linear, GuardBuffer& y) {
     std::size_t workspace_bytes = 0;
     if (zenwoq_linear_workspace_bytes(linear, c_.m, c_.x_type, &workspace_bytes) != ZENWOQ_OK) return false;
@@ -206,6 +273,10 @@ class Runner {
     args.y = y.data();
     args.ldy = c_.y_gap == 0 ? 0 : ldy_;
     args.y_bytes = y.size() - c_.y_shift;
+    const zenwoq_matrix operand = {operand_.data(), 0, operand_.size()};
+    if (c_.factors != 0) args.factor = operand;
+    if (c_.residuals > 1) args.residual[0] = operand;
+    if (c_.residuals != 0) args.residual[c_.residuals - 1] = {args.y, args.ldy, args.y_bytes};
     if (c_.own_workspace && workspace_bytes != 0)
       args.workspace = workspace.data(), args.workspace_bytes = workspace_bytes;
     const MxcsrScope caller(c_.mxcsr);
@@ -215,10 +286,11 @@ class Runner {
 
   const Case c_;
   const std::size_t ldx_, ldy_;
-  const RandomWeight weight_;
+  const RandomWeight weight_, up_weight_;
+  GuardBuffer operand_;  // the factor, and a first of two residuals
   GuardBuffer x_;
-  std::vector<std::uint8_t> bias_;
-  std::unique_ptr<GuardBuffer> packed_;
+  std::vector<std::uint8_t> bias_, up_bias_;
+  std::unique_ptr<GuardBuffer> packed_, up_packed_;
 };
 
 class RunProperty : public testing::TestWithParam<zenwoq_tier> {};
@@ -234,10 +306,11 @@ TEST_P(RunProperty, SameBitsAsTheReference) {
     if (i % 1000 == 999) contexts = std::make_unique<Contexts>(tier);  // frees the code of their kernels
     const Case c = random_case(rng);
     large += c.k >= 1024;
-    const std::string shape =
-        fmt::format("case {}: n {} k {} g {} m {} {} zero {} x {} y {} bias {} nasty {}", i, c.n, c.k, c.group, c.m,
-                    dtype_name(c.format.scale_type), zero_kind_name(c.format.zero_kind), dtype_name(c.x_type),
-                    dtype_name(c.output_type), c.bias, c.nasty);
+    const std::string shape = fmt::format(
+        "case {}: n {} k {} g {} m {} {} zero {} x {} y {} bias {} nasty {} activation {} factors {} residuals {} gated {}",
+        i, c.n, c.k, c.group, c.m, dtype_name(c.format.scale_type), zero_kind_name(c.format.zero_kind),
+        dtype_name(c.x_type), dtype_name(c.output_type), c.bias, c.nasty, static_cast<int>(c.activation), c.factors,
+        c.residuals, c.gated);
     Runner runner(rng, c);
     std::string error;
     const auto expected = runner.run(contexts->reference(), &error);

@@ -36,27 +36,65 @@ const std::vector<zenwoq_context*>& contexts() {
   return *all;
 }
 
-void check_runs(const zenwoq_weight* weight, std::size_t m, Input input) {
+namespace {
+
+// A linear's epilogue, which may be one that there is none of; the second weight of a pair is the first one again.
+zenwoq_linear_desc linear_of(std::uint8_t form, zenwoq_weight* weight) {
+  zenwoq_linear_desc desc;
+  zenwoq_linear_desc_init(&desc);
+  const unsigned rest = form / 6;
+  desc.activation = static_cast<zenwoq_activation>(form % 6);
+  desc.factors = rest % 2;
+  desc.residuals = rest / 2 % 3;
+  if (rest / 6 % 3 == 1) desc.up = weight;
+  if (rest / 6 % 3 == 2) desc.output_type = ZENWOQ_BF16;
+  return desc;
+}
+
+bool exists(const zenwoq_linear_desc& desc) {
+  if (desc.up != nullptr) return desc.factors == 0 && desc.residuals == 0;
+  return desc.activation != ZENWOQ_ACTIVATION_SWIGLU_OAI;
+}
+
+float value_at(const std::vector<std::uint8_t>& y, std::size_t size, std::size_t i) {
+  std::uint32_t bits = 0;  // the last bytes are the highest, of bf16 too
+  std::memcpy(reinterpret_cast<std::uint8_t*>(&bits) + 4 - size, y.data() + i * size, size);
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+
+}  // namespace
+
+void check_runs(const zenwoq_weight* borrowed, std::size_t m, Input input) {
+  auto* weight = const_cast<zenwoq_weight*>(borrowed);
   zenwoq_weight_desc desc;
   zenwoq_weight_desc_init(&desc);
   ZENWOQ_PROMISE(zenwoq_weight_describe(weight, &desc) == ZENWOQ_OK);
-  const std::vector<std::uint8_t> x = input.bytes(m * desc.k * 2);
-  std::vector<std::vector<float>> results;
+  const zenwoq_linear_desc epilogue = linear_of(input.take<std::uint8_t>(), weight);
+  const std::size_t size = epilogue.output_type == ZENWOQ_F32 ? 4 : 2, count = m * desc.n;
+  const std::vector<std::uint8_t> x = input.bytes(m * desc.k * 2), operand = input.bytes(count * size);
+  std::vector<std::vector<std::uint8_t>> results;
   for (zenwoq_context* context : contexts()) {
     zenwoq_linear* linear = nullptr;
-    ZENWOQ_PROMISE(zenwoq_linear_create(context, const_cast<zenwoq_weight*>(weight), nullptr, &linear) == ZENWOQ_OK);
-    std::vector<float> y(m * desc.n);
+    const zenwoq_status status = zenwoq_linear_create(context, weight, &epilogue, &linear);
+    ZENWOQ_PROMISE(status == (exists(epilogue) ? ZENWOQ_OK : ZENWOQ_ERROR_INVALID_ARGUMENT));
+    if (linear == nullptr) return;
+    std::vector<std::uint8_t> y = operand;  // the last residual is y itself
     zenwoq_run_args args;
     zenwoq_run_args_init(&args);
-    args.m = m, args.x = x.data(), args.x_bytes = x.size(), args.y = y.data(), args.y_bytes = y.size() * 4;
+    args.m = m, args.x = x.data(), args.x_bytes = x.size(), args.y = y.data(), args.y_bytes = y.size();
+    if (epilogue.factors != 0) args.factor = {operand.data(), 0, operand.size()};
+    if (epilogue.residuals > 1) args.residual[0] = {operand.data(), 0, operand.size()};
+    if (epilogue.residuals != 0) args.residual[epilogue.residuals - 1] = {y.data(), 0, y.size()};
     ZENWOQ_PROMISE(zenwoq_linear_run(linear, &args) == ZENWOQ_OK);
     zenwoq_linear_destroy(linear);
     results.push_back(std::move(y));
   }
-  for (const std::vector<float>& y : results) {
-    for (std::size_t i = 0; i < y.size(); ++i) {
-      const bool both_nan = std::isnan(y[i]) && std::isnan(results[0][i]);
-      ZENWOQ_PROMISE(both_nan || std::memcmp(&y[i], &results[0][i], 4) == 0);
+  for (const std::vector<std::uint8_t>& y : results) {
+    for (std::size_t i = 0; i < count; ++i) {
+      const bool both_nan = std::isnan(value_at(y, size, i)) && std::isnan(value_at(results[0], size, i));
+      ZENWOQ_PROMISE(both_nan || std::memcmp(&y[i * size], &results[0][i * size], size) == 0);
     }
   }
 }

@@ -54,7 +54,8 @@ class Input {
 // A context of each tier that this CPU runs, the reference first. Made once.
 const std::vector<zenwoq_context*>& contexts();
 
-// Runs m rows of x made from `input` on every context: one gives the bits of the other.
+// Runs m rows of x made from `input` on every context, with an epilogue that its first byte says: one gives the bits of
+// the other, or all refuse the epilogue.
 void check_runs(const zenwoq_weight* weight, std::size_t m, Input input);
 
 }  // namespace zenwoq::fuzz

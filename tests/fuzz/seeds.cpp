@@ -63,6 +63,26 @@ void write_names(Rng& rng, const std::string& folder) {
   }
 }
 
+// Of each activation with and without what goes with it.
+void write_epilogue_names(const std::string& folder) {
+  Rng rng(2);
+  for (unsigned i = 0; i < 24;) {
+    KernelKey key;
+    key.tier = rng() % 2 ? ZENWOQ_TIER_AVX2 : ZENWOQ_TIER_AVX512BF16;
+    key.group = 32, key.k = 256;
+    key.tile = {static_cast<std::uint32_t>(pick(rng, 1, 6)), static_cast<std::uint32_t>(pick(rng, 1, 2)),
+                rng() % 4 == 0, rng() % 2 == 0};
+    key.epilogue.bias = rng() % 2;
+    key.epilogue.activation = static_cast<zenwoq_activation>(i % 6);
+    key.epilogue.factor = rng() % 4 == 0;
+    key.epilogue.residuals = static_cast<std::uint8_t>(rng() % 2 ? 0 : rng() % 3);
+    key.output_type = rng() % 2 ? ZENWOQ_F32 : ZENWOQ_BF16;
+    if (!why_not(key).empty() || !key.long_epilogue()) continue;
+    const std::string name = key.name();
+    write(folder + "/kernel_name/epilogue" + std::to_string(i++), name.data(), name.size());
+  }
+}
+
 void write_inputs(Rng& rng, const std::string& folder) {
   for (int i = 0; i < 40; ++i) {
     std::vector<std::uint8_t> input(200 + rng() % 400);
@@ -130,6 +150,7 @@ int main(int count, char** arguments) {
   zenwoq::test::Rng rng(1);
   zenwoq::test::write_packed(rng, arguments[1]);
   zenwoq::test::write_names(rng, arguments[1]);
+  zenwoq::test::write_epilogue_names(arguments[1]);
   zenwoq::test::write_inputs(rng, arguments[1]);
   zenwoq::test::write_checkpoints(arguments[1]);
   zenwoq::test::write_zwq(arguments[1]);
