@@ -1202,14 +1202,14 @@ MUTATIONS = [
     ),
     Mutation(
         "Tiles read their matrices from column 0",
-        "src/run/layer.cpp",
+        "src/run/product.cpp",
         "operand.data + tile.row * operand.ld_bytes + column * dtype_bytes(layer.output_type)",
         "operand.data + tile.row * operand.ld_bytes + 0 * column",
         EPILOGUE,
     ),
     Mutation(
         "Tiles have the first columns of up's bias",
-        "src/run/layer.cpp",
+        "src/run/product.cpp",
         "layer.up.bias + column",
         "layer.up.bias",
         EPILOGUE,
