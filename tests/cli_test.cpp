@@ -351,6 +351,11 @@ TEST_F(Cli, KernelsOfShapesAndFiles) {
       EXPECT_NE(name.find(words), std::string::npos) << options << ": " << name;
     }
   }
+  for (const auto& [folder, words] : {std::pair("modelopt", "_yf32_ts_"), {"compressed_tensors", "_yf32_td_"}}) {
+    const std::string model = fixture(std::string("formats/") + folder + "/nvfp4/model.safetensors");
+    const std::string name = run_json("kernels --json --m 1 '" + model + "'").at("kernels").at(0).at("name");
+    EXPECT_NE(name.find(words), std::string::npos) << name;
+  }
   const json file = run_json("kernels --json --m 1 '" + fixture("attention.gguf") + "'");
   ASSERT_GE(file.at("kernels").size(), 1u);
   EXPECT_EQ(file.at("kernels")[0].at("layers").size(), 3u);

@@ -84,6 +84,19 @@ TEST(KernelName, OfEveryEpilogueParsesBackToItsKey) {
   EXPECT_EQ(names.size(), keys);
 }
 
+TEST(KernelName, TheLongestFitsIntoTheStructOfTheHeader) {
+  KernelKey key;
+  key.codes = Codes::integer;
+  key.k = std::uint64_t{1} << 21;
+  key.group = key.k / 2;
+  key.scale_type = ZENWOQ_U8_F16, key.zero_kind = ZENWOQ_ZERO_FLOAT, key.zero_type = ZENWOQ_BF16;
+  key.tile = {12, 8, true, true};
+  key.output_type = ZENWOQ_BF16;
+  key.epilogue = {ZENWOQ_TENSOR_SCALE_TIMES, true, ZENWOQ_ACTIVATION_SWIGLU_OAI, true, 2};
+  key.habits = {.decode_first = true, .share_x = true, .prefetch = {16384, 4, true}};
+  EXPECT_LT(key.name().size(), sizeof zenwoq_kernel_info::name) << key.name();
+}
+
 // Every value of every field, alone and with the others changed: a field that printing or parsing forgets shows here.
 TEST(KernelName, ParsesBackToItsKey) {
   for (unsigned i = 0; i < 3u << 12; ++i) {

@@ -56,6 +56,7 @@ KEY = ("key_test",)
 REFERENCE = ("reference_test",)
 ACTIVATION = ("activation_test",)
 EPILOGUE = ("epilogue_api_test",)
+EPILOGUE_ERRORS = ("epilogue_errors_test",)
 
 # By file, those that many include last: what one mutation restores is compiled together with the next.
 MUTATIONS = [
@@ -1225,14 +1226,14 @@ MUTATIONS = [
         "src/api/checks.cpp",
         "if (!same_bytes(gate.permutation(), up.permutation(), g.k * sizeof(std::uint32_t))) {",
         "if (gate.permutation() != nullptr && up.permutation() == nullptr) {",
-        EPILOGUE,
+        EPILOGUE_ERRORS,
     ),
     Mutation(
         "Halves may part within a panel",
         "src/api/checks.cpp",
         "weight.n % (2 * kPanelColumns) == 0",
         "weight.n % kPanelColumns == 0",
-        EPILOGUE,
+        EPILOGUE_ERRORS,
     ),
     Mutation(
         "Columns of a run are not cut to N",
