@@ -20,7 +20,7 @@ from typing import Any
 
 from bench.peers import catalogue, schedule
 from bench.peers.catalogue import Entry
-from bench.peers.install import Environment, InstallError, default_folder
+from bench.peers.install import default_folder, install_entries
 from bench.peers.process import REPOSITORY, PeerError, Worker
 from bench.report import run
 from bench.report.figures import Spread
@@ -203,32 +203,12 @@ class Session:
         for worker in self.workers:
             worker.stop()
 
-    def _install(self) -> list[tuple[Entry, str | Path]]:
+    def _install(self) -> Sequence[tuple[Entry, str | Path]]:
         """Installs the peers; returns each that is there, with its Python."""
         entries = self._arguments.entries
         if self._arguments.python:
             return [(entry, self._arguments.python) for entry in entries]
-        try:
-            environment = Environment(self._arguments.venv.absolute())
-        except InstallError as error:
-            for entry in entries:
-                self._skip(entry, str(error))
-            return []
-        pins = catalogue.OPERANDS + tuple(pin for entry in catalogue.ENTRIES for pin in entry.requirements)
-        there: list[tuple[Entry, str | Path]] = []
-        reasons: dict[tuple[str, ...], str] = {}  # requirements -> why they are not there, or empty
-        for entry in entries:
-            if entry.requirements not in reasons:
-                try:
-                    environment.install(catalogue.OPERANDS + entry.requirements, dict.fromkeys(pins))
-                    reasons[entry.requirements] = ""
-                except InstallError as error:
-                    reasons[entry.requirements] = str(error)
-            if reasons[entry.requirements]:
-                self._skip(entry, reasons[entry.requirements])
-            else:
-                there.append((entry, environment.python))
-        return there
+        return install_entries(entries, catalogue.ENTRIES, self._arguments.venv, self._skip)
 
     def _l3_bytes(self) -> int:
         return int((self.zenwoq() or {})["l3_bytes"])

@@ -8,8 +8,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+
+from bench.peers.catalogue import OPERANDS, Entry
 
 
 class InstallError(Exception):
@@ -80,3 +82,37 @@ class Environment:
             lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
             errors = [line for line in lines if line.startswith("ERROR:")]
             raise InstallError(f"pip install {' '.join(requirements)}: {(errors or lines)[-1]}")
+
+
+def install_entries(
+    entries: Sequence[Entry], known: Sequence[Entry], folder: Path, skip: Callable[[Entry, str], None]
+) -> list[tuple[Entry, Path]]:
+    """Installs what these peers need; returns each that is there, with its Python.
+
+    Args:
+        entries: the peers.
+        known: all peers, whose versions pip keeps to.
+        folder: the environment's.
+        skip: called with each of the others, and why it is not there.
+    """
+    try:
+        environment = Environment(folder.absolute())
+    except InstallError as error:
+        for entry in entries:
+            skip(entry, str(error))
+        return []
+    pins = OPERANDS + tuple(pin for entry in known for pin in entry.requirements)
+    there: list[tuple[Entry, Path]] = []
+    reasons: dict[tuple[str, ...], str] = {}  # requirements -> why they are not there, or empty
+    for entry in entries:
+        if entry.requirements not in reasons:
+            try:
+                environment.install(OPERANDS + entry.requirements, dict.fromkeys(pins))
+                reasons[entry.requirements] = ""
+            except InstallError as error:
+                reasons[entry.requirements] = str(error)
+        if reasons[entry.requirements]:
+            skip(entry, reasons[entry.requirements])
+        else:
+            there.append((entry, environment.python))
+    return there

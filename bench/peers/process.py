@@ -29,7 +29,9 @@ class PeerError(Exception):
 class Worker:
     """A process that runs one peer."""
 
-    def __init__(self, entry: Entry, python: str | Path, threads: int, library: Path):
+    def __init__(
+        self, entry: Entry, python: str | Path, threads: int, library: Path, module: str = "bench.peers.worker"
+    ):
         self.entry = entry
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
         # Last, so that a stub of a test comes first: the binding of the Python package in this tree.
@@ -41,7 +43,7 @@ class Worker:
             "ZENWOQ_LIBRARY": str(library.resolve()),
         }
         self._process = subprocess.Popen(
-            [python, "-m", "bench.peers.worker", entry.key, str(threads)],
+            [python, "-m", module, entry.key, str(threads)],
             cwd=REPOSITORY,
             env=environment,
             stdin=subprocess.PIPE,

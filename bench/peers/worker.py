@@ -117,12 +117,11 @@ class Server:
         return (time.perf_counter_ns() - start) * 1e-9 / count
 
 
-def main() -> None:
-    """Serves until stdin ends."""
+def serve(server: Any) -> None:
+    """Answers requests with the methods of `server` until stdin ends."""
     # Whatever a library prints goes to stderr: stdout is for answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    server = Server(sys.argv[1], int(sys.argv[2]))
     gc.disable()  # a collection in the middle of a pass would be timed
     for line in sys.stdin:
         request = json.loads(line)
@@ -134,4 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(Server(sys.argv[1], int(sys.argv[2])))
