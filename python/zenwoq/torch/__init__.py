@@ -5,15 +5,16 @@
     import zenwoq.torch
     print(zenwoq.torch.optimize(model))        # in place; quantized by TorchAO, GPTQ, ..., or in GGUF blocks
     model = zenwoq.torch.from_checkpoint(folder)   # straight from the files of a 4-bit checkpoint
+    zenwoq.torch.quantize_experts(model)       # rounds the experts of a mixture of experts to 4 bits
 
 A model of transformers (5.24) that was optimized is kept with ``model.save_pretrained(folder)`` and comes back, in a
 program that has imported this module, with ``from_pretrained(folder)``: packed weights are mapped from the files, as
 they are. :func:`save` and :func:`load` do the same with any model, in one file.
 
 Importing it registers the operators ``torch.ops.zenwoq.linear``, ``linear_out``, ``linear_fused`` (an activation, a
-product and sums after it), ``gated`` (``act(gate) * up``) and ``linears`` (several weights, one x), which work under
-``torch.compile`` and ``torch.export``. They compute on torch's intra-op threads; results have the same bits for any
-number of them.
+product and sums after it), ``gated`` (``act(gate) * up``), ``linears`` (several weights, one x) and ``experts`` (a
+mixture of experts), which work under ``torch.compile`` and ``torch.export``. They compute on torch's intra-op threads;
+results have the same bits for any number of them.
 """
 
 from zenwoq.torch import _operator as _operator
@@ -24,6 +25,7 @@ from zenwoq.torch._from_checkpoint import from_checkpoint
 from zenwoq.torch._gguf_loading import keep_gguf_packed
 from zenwoq.torch._module import Linear
 from zenwoq.torch._optimize import optimize, restore
+from zenwoq.torch._quantize_experts import quantize_experts
 from zenwoq.torch._report import BlockReport, LayerReport, Report
 
 _pretrained.announce()
@@ -39,6 +41,7 @@ __all__ = [
     "keep_gguf_packed",
     "load",
     "optimize",
+    "quantize_experts",
     "restore",
     "save",
 ]

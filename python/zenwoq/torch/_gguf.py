@@ -49,7 +49,8 @@ def experts_in_blocks(model: torch.nn.Module) -> list[LayerReport]:
         if is_a(module, "GgufExperts"):
             kinds = dict.fromkeys(name_of(kind) for kind in (module.gate_up_type, module.down_type))
             size = sum(parameter.nbytes for parameter in module.parameters())
-            reports.append(LayerReport(name, None, f"gguf {', '.join(kinds)}", size, size, False, f"experts; {_SLOW}"))
+            was = f"gguf {', '.join(kinds)}"
+            reports.append(LayerReport(name, None, was, size, size, False, f"experts; {_SLOW}", stacked=True))
     return reports
 
 

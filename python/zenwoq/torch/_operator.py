@@ -8,6 +8,8 @@ zenwoq::linear_fused(Tensor x, Tensor packed, Tensor? bias, int n, int activatio
     -> Tensor
 zenwoq::gated(Tensor x, Tensor gate, Tensor? up, Tensor? gate_bias, Tensor? up_bias, int n, int activation) -> Tensor
 zenwoq::linears(Tensor x, Tensor[] packed, Tensor?[] bias, int[] n) -> Tensor[]
+zenwoq::experts(Tensor x, Tensor ids, Tensor router, Tensor gate, Tensor? up, Tensor down, Tensor? gate_bias,
+    Tensor? up_bias, Tensor? down_bias, int intermediate, int activation) -> Tensor
 """
 
 from __future__ import annotations
@@ -72,6 +74,27 @@ class _Check:
         self.device(name, matrix)
         self.that(matrix.dtype == self._x.dtype, f"{name} must have x's dtype")
         self.shape(name, matrix, n)
+
+    def stack(self, name: str, packed: torch.Tensor, experts: int) -> None:
+        self.device(name, packed)
+        self.that(
+            packed.dtype == torch.uint8 and packed.dim() == 2 and packed.is_contiguous() and packed.numel() > 0,
+            f"{name} must be a contiguous 2-D uint8 tensor, the packed weights of experts",
+        )
+        self.that(packed.shape[0] == experts, f"{name} is of {packed.shape[0]} experts, gate of {experts}")
+
+    def slots(self, name: str, tensor: torch.Tensor, slots: int) -> None:
+        self.device(name, tensor)
+        self.that(
+            tensor.shape == (*self._x.shape[:-1], slots),
+            f"{name} must have x's shape with the number of slots as its last dimension, and ids and router the same "
+            f"one",
+        )
+
+    def bias_of_experts(self, name: str, bias: torch.Tensor, experts: int, n: int) -> None:
+        self.device(name, bias)
+        self.that(bias.shape == (experts, n), f"{name} must have shape [{experts}, {n}]")
+        self.is_float(name, bias)
 
     def activation(self, activation: int, last: _library.Activation) -> None:
         known = ", ".join(f"{each.value} {each.name.lower()}" for each in _library.Activation if each <= last)
@@ -163,8 +186,57 @@ def _linears_fake(
     return [x.new_empty((*x.shape[:-1], each)) for each in n]
 
 
+@torch.library.register_fake("zenwoq::experts")
+def _experts_fake(
+    x: torch.Tensor,
+    ids: torch.Tensor,
+    router: torch.Tensor,
+    gate: torch.Tensor,
+    up: torch.Tensor | None,
+    down: torch.Tensor,
+    gate_bias: torch.Tensor | None,
+    up_bias: torch.Tensor | None,
+    down_bias: torch.Tensor | None,
+    intermediate: int,
+    activation: int,
+) -> torch.Tensor:
+    check = _Check("experts", x)
+    check.that(ids.dim() >= 1, "ids must have at least one dimension")
+    check.slots("ids", ids, ids.shape[-1])
+    check.that(ids.dtype in (torch.int64, torch.int32), "ids must be int64 or int32")
+    check.slots("router", router, ids.shape[-1])
+    check.is_float("router", router)
+    check.that(gate.dim() == 2, "gate must be a contiguous 2-D uint8 tensor, the packed weights of experts")
+    count = gate.shape[0]
+    for name, packed in (("gate", gate), ("up", up), ("down", down)):
+        if packed is not None:
+            check.stack(name, packed, count)
+    check.that(up is not None or up_bias is None, "up_bias without up: gate_bias is of both")
+    check.that(intermediate >= 1, f"intermediate is {intermediate}, must be at least 1")
+    check.that(
+        intermediate <= gate.shape[1],
+        f"intermediate is {intermediate}, gate has {gate.shape[1]} bytes for each expert, too few for it",
+    )
+    check.that(activation != 0, "activation is 0, experts must have one")
+    check.activation(activation, _library.Activation.SWIGLU_OAI)
+    given = (
+        ("gate_bias", gate_bias, intermediate if up is not None else 2 * intermediate),
+        ("up_bias", up_bias, intermediate),
+        ("down_bias", down_bias, x.shape[-1]),
+    )
+    first: torch.Tensor | None = None
+    for name, bias, n in given:
+        if bias is None:
+            continue
+        check.bias_of_experts(name, bias, count, n)
+        check.that(first is None or first.dtype == bias.dtype, f"{name} must have the other biases' dtype")
+        first = bias
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
 linear = torch.ops.zenwoq.linear.default
 linear_out = torch.ops.zenwoq.linear_out.default
 linear_fused = torch.ops.zenwoq.linear_fused.default
 gated = torch.ops.zenwoq.gated.default
 linears = torch.ops.zenwoq.linears.default
+experts = torch.ops.zenwoq.experts.default

@@ -16,12 +16,14 @@ import torch
 
 from zenwoq import _library
 from zenwoq.torch import _pretrained
+from zenwoq.torch._experts import is_packed, make_dense
 from zenwoq.torch._fuse import fuse as fuse_blocks
 from zenwoq.torch._fuse import unfuse
 from zenwoq.torch._gguf import cost, experts_in_blocks, is_gguf_embedding, values_of_embedding
 from zenwoq.torch._given import Unsupported
 from zenwoq.torch._module import Linear
 from zenwoq.torch._progress import progress_bar
+from zenwoq.torch._quantize_experts import bytes_of_experts, optimize_experts
 from zenwoq.torch._report import LayerReport, Report
 from zenwoq.torch._sources import Source, bytes_of, find_source, is_linear, quantization_of, weight_of
 
@@ -68,6 +70,12 @@ def optimize(
     - linears that are called with one tensor, as q, k and v of an attention: the first of them computes all in one
       call, in the same bits as apart. Under ``torch.compile`` and other tracers each is a call of its own.
 
+    Experts of transformers' mixtures of experts (5.24; those that run through its registry of experts) with weights in
+    TorchAO's ``Int4Tensor`` are packed, too: their modules stay, with packed buffers in place of their parameters, and
+    run the implementation ``"zenwoq"`` (``zenwoq::experts``). The gate is SiLU, GELU, its tanh form, ReLU or gpt-oss's,
+    found by what it returns. `silu(gate) * up` is rounded to bfloat16 once, all else is float32, and a token has the
+    same bits alone and in any batch. :func:`quantize_experts` packs dense experts.
+
     Modules keep their names, and ``state_dict`` its keys: files of fused and other models fit both. A block is left
     apart, with the reason in the report, if its linears are quantized or permuted in different ways, have hooks, or its
     forward is not understood; it computes apart, too, once hooks are added to its modules or they are replaced.
@@ -95,7 +103,7 @@ def optimize(
     start = time.perf_counter()
     layers = _layers(target)
     sharing = _SharedWeights(target, layers)
-    total = sum(_weight_bytes(module) for module, _, _ in layers)
+    total = sum(_weight_bytes(module) for module, _, _ in layers) + bytes_of_experts(target)
     with progress_bar(total, progress) as bar:
         while layers:
             module, names, places = layers.pop(0)
@@ -103,6 +111,7 @@ def optimize(
             report.layers.append(_replace(module, ", ".join(names), places, sharing))
             del module  # the last reference to the old weight
             bar.update(size)
+        report.layers.extend(optimize_experts(target, bar))
     report.layers.extend(experts_in_blocks(target))
     if fuse:
         report.blocks = fuse_blocks(target)
@@ -270,8 +279,9 @@ def _copy_but_for_weights(model: _ModelT) -> _ModelT:
 def restore(model: _ModelT, *, dtype: torch.dtype = torch.bfloat16, inplace: bool = True) -> _ModelT:
     """Replaces zenwoq's layers by dense ``torch.nn.Linear`` with the weights' values.
 
-    Fused blocks get their own classes back. Embeddings that keep the blocks of a GGUF file become dense, too. Linears
-    that optimize left quantized stay so; if there are none, transformers takes the model for a plain one again.
+    Fused blocks get their own classes back, and experts dense weights and the implementation that they had. Embeddings
+    that keep the blocks of a GGUF file become dense, too. Linears that optimize left quantized stay so; if there are
+    none, transformers takes the model for a plain one again.
 
     Args:
         model: an optimised model.
@@ -283,6 +293,9 @@ def restore(model: _ModelT, *, dtype: torch.dtype = torch.bfloat16, inplace: boo
     """
     target = model if inplace else copy.deepcopy(model)
     unfuse(target)
+    for module in target.modules():
+        if is_packed(module):
+            make_dense(module, dtype)
     weights: dict[int, torch.nn.Parameter] = {}
     made: dict[int, torch.nn.Module] = {}
     for name, module in list(target.named_modules(remove_duplicate=False)):

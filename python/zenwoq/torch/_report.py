@@ -21,6 +21,7 @@ class LayerReport:
         bytes_after: the size of the packed weight; that of the weight if it was not replaced.
         replaced: whether zenwoq runs it now.
         result: what the weight is now, as in ``"int4 sym per-group 128, scale bf16"``; or why it was not replaced.
+        stacked: whether it is no linear, but the experts of a mixture of experts, all together.
     """
 
     name: str
@@ -30,6 +31,7 @@ class LayerReport:
     bytes_after: int
     replaced: bool
     result: str
+    stacked: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Report:
     """What :func:`zenwoq.torch.optimize` did; ``print(report)`` is a table.
 
     Attributes:
-        layers: one entry per linear, in the model's order, then one per stack of experts that stays in GGUF blocks.
+        layers: one entry per linear, in the model's order, then one per module of experts.
         blocks: one entry per block of linears that belong together, in the model's order; none with ``fuse=False``.
         seconds: the time of reading and packing.
     """
@@ -94,9 +96,14 @@ class Report:
         return sum(layer.bytes_after for layer in self.layers)
 
     def summary(self) -> str:
-        """One line: how many linears were replaced, the tier that runs them, how large they are, how long it took."""
+        """One line: how many linears were replaced, the tier that runs them, how large they are, how long it took.
+
+        Modules of experts count, too.
+        """
+        kinds = ("linears", "modules of experts")
+        what = " and ".join(kinds[stacked] for stacked in sorted({layer.stacked for layer in self.layers})) or kinds[0]
         return (
-            f"{len(self.replaced)} of {len(self.layers)} linears run on zenwoq (tier {cpu_info().tier}), "
+            f"{len(self.replaced)} of {len(self.layers)} {what} run on zenwoq (tier {cpu_info().tier}), "
             f"{_size(self.bytes_before)} before, {_size(self.bytes_after)} now, packed in {self.seconds:.2f} s"
         )
 

@@ -51,6 +51,18 @@ def given(weight: Any) -> Given:
     raise Unsupported(f"{kind} is not supported")
 
 
+def given_of_expert(weight: Any, expert: int, rows: slice) -> Given:
+    """The parts of some rows of one expert of an Int4Tensor ``[experts, n, k]``."""
+    if getattr(weight, "act_pre_scale", None) is not None:
+        raise Unsupported("x is multiplied with act_pre_scale")
+    parts = {
+        f"{_PART}qdata": weight.qdata[expert, rows],
+        f"{_PART}scale": weight.scale[expert, :, rows],
+        f"{_PART}zero_point": weight.zero_point[expert, :, rows],
+    }
+    return Given(parts, metadata={"_type": "Int4Tensor", "_data": {}})
+
+
 def _intx(codes: torch.Tensor, scale: Any, zero: Any, block: Any, target: str, activation: Any = None) -> Given:
     groups = (codes.shape[0], -1)
     zeros = torch.zeros_like(scale, dtype=torch.int8) if zero is None else _whole(zero)

@@ -25,6 +25,7 @@ from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from zenwoq.torch._checkpoint import dtype_of, name_of, packed_layers, plain_name, saved_state
+from zenwoq.torch._experts import register as register_experts
 from zenwoq.torch._fuse import fuse, what_is_fused
 from zenwoq.torch._module import Linear
 from zenwoq.torch._optimize import put, take_over
@@ -168,7 +169,8 @@ class ZenwoqQuantizer(HfQuantizer):
 
 
 def register() -> None:
-    """Makes transformers know the quantization, once."""
+    """Makes transformers know the quantization, once, and the implementation of experts."""
+    register_experts()
     if METHOD not in AUTO_QUANTIZER_MAPPING:
         register_quantization_config(METHOD)(ZenwoqConfig)
         register_quantizer(METHOD)(ZenwoqQuantizer)

@@ -1,0 +1,411 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""transformers' experts with packed 4-bit weights.
+
+A module of experts keeps its class, its config and its names. Its parameters gate_up_proj and down_proj become buffers
+``[experts, bytes]`` of packed weights, and the implementation "zenwoq" of transformers' registry of experts runs them.
+The module gets a copy of the model's config to say so, so that the other modules, and the model's own config, run what
+they ran.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from zenwoq import Weight
+from zenwoq._library import PACKED_ALIGNMENT, Activation
+from zenwoq.torch._given import Unsupported
+from zenwoq.torch._memory import WeightMemory
+from zenwoq.torch._module import aligned
+from zenwoq.torch._operator import experts as run_experts
+
+IMPLEMENTATION = "zenwoq"
+PACKED = ("gate_packed", "up_packed", "down_packed")
+_BIASES = ("gate_bias", "up_bias", "down_bias")
+_RECORD = "_zenwoq_experts"
+_MARKS = ("has_gate", "has_bias", "has_post_expert_norm", "is_transposed", "is_concatenated")
+_WEIGHTS = ("gate_up_proj", "down_proj")
+_DENSE_BIASES = ("gate_up_proj_bias", "down_proj_bias")
+_ALPHA, _LIMIT = 1.702, 7.0  # of gpt-oss, which the C library has
+_WITH_GATE: dict[Activation, Callable[[torch.Tensor], torch.Tensor]] = {
+    Activation.SILU: torch.nn.functional.silu,
+    Activation.GELU_TANH: lambda gate: torch.nn.functional.gelu(gate, approximate="tanh"),
+    Activation.GELU: torch.nn.functional.gelu,
+    Activation.RELU: torch.relu,
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a module of experts computes, and how its dense weights lie.
+
+    Attributes:
+        experts: their number.
+        hidden, intermediate: features of x, and of what is between the two products.
+        activation: what is multiplied with up, of gate.
+        is_interleaved: whether gate and up take turns in gate_up_proj; else gate comes first.
+        is_transposed: whether weights are ``[experts, in, out]``.
+        has_bias: whether both products have biases.
+    """
+
+    experts: int
+    hidden: int
+    intermediate: int
+    activation: Activation
+    is_interleaved: bool
+    is_transposed: bool
+    has_bias: bool
+
+    def halves(self, gate_up: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gate and up of a tensor that has both along a dimension: views."""
+        if not self.is_interleaved:
+            gate, up = gate_up.chunk(2, dim)
+            return gate, up
+        pairs = gate_up.unflatten(dim, (self.intermediate, 2))
+        return pairs.select(dim + 1, 0), pairs.select(dim + 1, 1)
+
+
+@dataclass
+class _Record:
+    """What a module needs to be dense again.
+
+    Attributes:
+        shape: of the experts.
+        config: the one that the module had.
+        handles: of its hooks.
+    """
+
+    shape: Shape
+    config: Any
+    handles: list[Any]
+
+
+def is_experts(module: torch.nn.Module) -> bool:
+    """Whether a module's class is one that runs through transformers' registry of experts."""
+    own = vars(module)
+    is_dispatched = "experts_interface" in getattr(type(module).forward, "__code__", _NO_CODE).co_freevars
+    return is_dispatched and "config" in own and all(mark in own for mark in _MARKS)
+
+
+_NO_CODE = is_experts.__code__
+
+
+def is_packed(module: torch.nn.Module) -> bool:
+    """Whether it has packed weights."""
+    return _RECORD in vars(module)
+
+
+def shape_of(module: Any) -> Shape:
+    """What a module of experts computes. Raises Unsupported with the reason why zenwoq cannot."""
+    if is_packed(module):
+        return vars(module)[_RECORD].shape  # type: ignore[no-any-return]
+    if "forward" in vars(module):
+        raise Unsupported("its forward is replaced (an accelerate hook?)")
+    if not module.has_gate:
+        raise Unsupported("its experts have no gate")
+    if module.has_post_expert_norm:
+        raise Unsupported("its experts' results are normalized before they are weighted")
+    expected = {*_WEIGHTS, *(_DENSE_BIASES if module.has_bias else ())}
+    names = {name for name, parameter in module._parameters.items() if parameter is not None}
+    if names != expected:
+        raise Unsupported(f"its parameters are {', '.join(sorted(names))}, must be {', '.join(sorted(expected))}")
+    activation, is_interleaved = _gate_of(module)
+    if is_interleaved is module.is_concatenated:
+        raise Unsupported("its gate does not take gate and up from where its weights have them")
+    gate_up, down = (tuple(module._parameters[name].shape) for name in _WEIGHTS)
+    if len(gate_up) != 3 or len(down) != 3:
+        raise Unsupported(f"its weights have {len(gate_up)} and {len(down)} dimensions, must have 3")
+    if module.is_transposed:
+        gate_up, down = ((shape[0], shape[2], shape[1]) for shape in (gate_up, down))
+    experts, hidden, intermediate = down
+    if gate_up != (experts, 2 * intermediate, hidden):
+        raise Unsupported(f"its weights are {list(gate_up)} and {list(down)}, which do not fit")
+    return Shape(
+        experts, hidden, intermediate, activation, is_interleaved, bool(module.is_transposed), bool(module.has_bias)
+    )
+
+
+def _gate_of(module: Any) -> tuple[Activation, bool]:
+    """What `_apply_gate` computes of gate and up, and whether they take turns: found by what it returns.
+
+    It is called with numbers of all sizes, each gate with each up, so that a clamp, a factor or another function shows.
+    """
+    sizes = torch.cat((torch.zeros(1), 1.37 ** torch.arange(-30.0, 29.0))).to("cpu", torch.float32)
+    values = torch.cat((-sizes, sizes)).view(-1, 2)
+    gate = values.repeat(len(values), 1)
+    up = values.roll(1, 1).repeat_interleave(len(values), dim=0)
+    for is_interleaved in (False, True):
+        both = torch.stack((gate, up), -1).flatten(-2) if is_interleaved else torch.cat((gate, up), -1)
+        try:
+            with torch.no_grad():
+                found = module._apply_gate(both)
+        except Exception as error:  # whatever an odd gate does
+            raise Unsupported(f"its gate cannot be called ({type(error).__name__}: {error})") from error
+        if not isinstance(found, torch.Tensor) or found.shape != gate.shape:
+            continue
+        for activation, function in _WITH_GATE.items():
+            if torch.allclose(found, function(gate) * up, rtol=1e-4, atol=1e-7):
+                return activation, is_interleaved
+        low = gate.clamp(max=_LIMIT)
+        oai = low * torch.sigmoid(_ALPHA * low) * (up.clamp(-_LIMIT, _LIMIT) + 1)
+        if torch.allclose(found, oai, rtol=1e-4, atol=1e-7):
+            return Activation.SWIGLU_OAI, is_interleaved
+    act = type(getattr(module, "act_fn", None)).__name__
+    raise Unsupported(f"its gate is none of those that are known ({type(module).__name__}, {act})")
+
+
+class Stack:
+    """The packed weights of a module's experts ``[experts, bytes]``, each at a multiple of 64.
+
+    Args:
+        experts: their number.
+    """
+
+    def __init__(self, experts: int):
+        self._experts = experts
+        self._next = 0
+        self._size = 0
+        self._first: Weight | None = None
+        self.tensor = torch.empty(0)
+
+    def add(self, packed: torch.Tensor) -> None:
+        """Copies the next expert's. Raises Unsupported if it is of another quantization than the first."""
+        weight = Weight.from_packed(packed)
+        if self._first is None:
+            self._size = packed.numel()
+            stride = -(-self._size // PACKED_ALIGNMENT) * PACKED_ALIGNMENT
+            self.tensor = WeightMemory().empty(self._experts * stride).view(self._experts, stride)
+            self._first = weight
+        elif packed.numel() != self._size or weight.text != self._first.text or weight.table != self._first.table:
+            raise Unsupported(f"expert {self._next} is {weight.text}, expert 0 {self._first.text}")
+        if weight.x_scale is not None:
+            raise Unsupported("its weights have factors of x")
+        self.tensor[self._next, : self._size] = packed
+        self._next += 1
+
+    @property
+    def text(self) -> str:
+        """The experts' quantization."""
+        return "" if self._first is None else self._first.text
+
+
+def check_pairs(gate: torch.Tensor, up: torch.Tensor) -> None:
+    """Raises Unsupported unless each expert's gate and up do the same with x."""
+    for expert in range(len(gate)):
+        first, second = Weight.from_packed(gate[expert]), Weight.from_packed(up[expert])
+        if (first.text, first.table) != (second.text, second.table):
+            raise Unsupported(f"gate of expert {expert} is {first.text}, up {second.text}")
+        orders = [None if w.permutation is None else w.permutation.tobytes() for w in (first, second)]
+        if orders[0] != orders[1]:
+            raise Unsupported(f"gate and up of expert {expert} have columns in another order")
+
+
+def install(
+    module: Any, shape: Shape, packed: dict[str, torch.Tensor | None], biases: dict[str, torch.Tensor | None]
+) -> None:
+    """Gives a module packed weights in place of its own, which it drops, and lets it run them.
+
+    Args:
+        module: of the shape.
+        shape: see :func:`shape_of`.
+        packed: by the names of :data:`PACKED`; tensors may be on the meta device, to be loaded.
+        biases: ``gate_bias``, ``up_bias`` and ``down_bias``, ``[experts, n]``; none if the module has none.
+    """
+    for name in (*_WEIGHTS, *_DENSE_BIASES):
+        if name in module._parameters:
+            del module._parameters[name]
+    for name in PACKED:
+        module.register_buffer(name, packed[name])
+    for name in _BIASES:
+        bias = biases.get(name)
+        parameter = None if bias is None else torch.nn.Parameter(bias, requires_grad=False)
+        module.register_parameter(name, parameter)
+    handles = [
+        module.register_load_state_dict_pre_hook(_before_load),
+        module.register_load_state_dict_post_hook(_after_load),
+    ]
+    vars(module)[_RECORD] = _Record(shape, module.config, handles)
+    module.config = copy.copy(module.config)
+    module.config._experts_implementation_internal = IMPLEMENTATION  # the setter would change configs inside, too
+    vars(module)["_is_hf_initialized"] = True  # transformers initializes experts by class: there is nothing to
+
+
+def biases_of(module: Any, shape: Shape) -> dict[str, torch.Tensor | None]:
+    """The biases of a module that is not packed yet, for :func:`install`."""
+    if not shape.has_bias:
+        return {}
+    gate_up, down = (module._parameters[name].detach() for name in _DENSE_BIASES)
+    gate, up = shape.halves(gate_up, 1)
+    return {"gate_bias": gate.contiguous(), "up_bias": up.contiguous(), "down_bias": down}
+
+
+def experts_forward(
+    module: Any, hidden_states: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor
+) -> torch.Tensor:
+    """The implementation "zenwoq" of transformers' experts: ``zenwoq::experts``.
+
+    A module without packed weights, in a model that was told to use "zenwoq", runs transformers' own default.
+
+    Args:
+        module: the experts.
+        hidden_states: ``[tokens, hidden]`` float32, float16 or bfloat16 on the CPU.
+        top_k_index: ``[tokens, slots]`` int64 or int32; ids that no expert has are skipped.
+        top_k_weights: ``[tokens, slots]`` float32, float16 or bfloat16.
+
+    Returns:
+        ``[tokens, hidden]`` in hidden_states' dtype, or in autocast's under autocast.
+
+    Raises:
+        RuntimeError: something asks for gradients, has a wrong shape, dtype or device, or the weights are damaged.
+    """
+    record = getattr(module, _RECORD, None)
+    if record is None:
+        from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
+
+        return ALL_EXPERTS_FUNCTIONS["grouped_mm"](module, hidden_states, top_k_index, top_k_weights)  # type: ignore[no-any-return]
+    if torch.is_grad_enabled() and (hidden_states.requires_grad or top_k_weights.requires_grad):
+        raise RuntimeError(
+            "zenwoq's experts compute no gradients: call the model under torch.no_grad() or torch.inference_mode(), or "
+            "zenwoq.torch.restore(model) to train it"
+        )
+    if torch.is_autocast_enabled("cpu"):
+        hidden_states = hidden_states.to(torch.get_autocast_dtype("cpu"))
+    buffers, parameters = module._buffers, module._parameters
+    return run_experts(  # type: ignore[no-any-return]
+        hidden_states,
+        top_k_index,
+        top_k_weights,
+        buffers["gate_packed"],
+        buffers["up_packed"],
+        buffers["down_packed"],
+        parameters["gate_bias"],
+        parameters["up_bias"],
+        parameters["down_bias"],
+        record.shape.intermediate,
+        record.shape.activation.value,
+    )
+
+
+def problem_of(module: Any) -> str:
+    """What is wrong with the packed weights of a module; empty if nothing is, or they have no values yet."""
+    return _problem_of(vars(module)[_RECORD].shape, module._buffers)
+
+
+def _problem_of(shape: Shape, packed: Any) -> str:
+    both = packed.get("up_packed") is None
+    rows = {"gate_packed": shape.intermediate * (2 if both else 1), "up_packed": shape.intermediate}
+    for name in PACKED:
+        tensor = packed.get(name)
+        if tensor is None or tensor.is_meta:
+            continue
+        expected = (rows.get(name, shape.hidden), shape.intermediate if name == "down_packed" else shape.hidden)
+        if tensor.dtype != torch.uint8 or tensor.dim() != 2 or len(tensor) != shape.experts:
+            return f"{name} is {tensor.dtype} {list(tensor.shape)}, must be uint8 [{shape.experts}, bytes]"
+        for expert in range(shape.experts):
+            try:
+                weight = Weight.from_packed(tensor[expert])
+            except (RuntimeError, TypeError, ValueError) as error:
+                return f"{name} of expert {expert}: {error}"
+            if (weight.n, weight.k) != expected:
+                return f"{name} of expert {expert} is {weight.n} x {weight.k}, must be {expected[0]} x {expected[1]}"
+    return ""
+
+
+def _before_load(
+    module: Any,
+    state_dict: dict[str, Any],
+    prefix: str,
+    local_metadata: dict[str, Any],
+    strict: bool,
+    missing_keys: list[str],
+    unexpected_keys: list[str],
+    error_msgs: list[str],
+) -> None:
+    """Makes room for packed weights of another quantization, whose sizes differ from the present ones'."""
+    given = {name: state_dict[f"{prefix}{name}"] for name in PACKED if f"{prefix}{name}" in state_dict}
+    problem = _problem_of(vars(module)[_RECORD].shape, given) if len(given) > 1 else ""
+    if problem:
+        error_msgs.append(f"{prefix}{problem}")
+        return
+    for name, tensor in given.items():
+        present = module._buffers[name]
+        if present is None or present.shape != tensor.shape:
+            device = "meta" if local_metadata.get("assign_to_params_buffers") else module.down_packed.device
+            module._buffers[name] = torch.empty(tensor.shape, dtype=torch.uint8, device=device)
+
+
+def _after_load(module: Any, _: object) -> None:
+    align(module)
+
+
+def align(module: Any) -> None:
+    """Lets the packed weights lie where kernels read them fastest."""
+    for name in PACKED:
+        if module._buffers[name] is not None:
+            module._buffers[name] = aligned(module._buffers[name])
+
+
+def weights_of(module: Any) -> dict[str, Weight]:
+    """Those of the first expert, by their names (``"gate_packed"``), in the memory of the module's buffers."""
+    return {name: Weight.from_packed(module._buffers[name][0]) for name in PACKED if module._buffers[name] is not None}
+
+
+def text_of(module: Any) -> str:
+    """What the packed weights are: ``"int4 sym per-group 32, scale bf16"``."""
+    return ", ".join(dict.fromkeys(weight.text for weight in weights_of(module).values()))
+
+
+def bytes_of(module: Any) -> int:
+    """The size of the packed weights."""
+    return sum(module._buffers[name].nbytes for name in PACKED if module._buffers[name] is not None)
+
+
+def make_dense(module: Any, dtype: torch.dtype) -> None:
+    """Gives a module parameters with the values of its packed weights, and the implementation that it had."""
+    record: _Record = vars(module)[_RECORD]
+    shape = record.shape
+    gate_up = torch.empty((shape.experts, 2 * shape.intermediate, shape.hidden), dtype=dtype)
+    down = torch.empty((shape.experts, shape.hidden, shape.intermediate), dtype=dtype)
+    both = module.up_packed is None
+    for expert in range(shape.experts):
+        gate, up = (gate_up[expert], None) if both else shape.halves(gate_up[expert], 0)
+        for values, packed in ((gate, module.gate_packed), (up, module.up_packed), (down[expert], module.down_packed)):
+            if values is not None:
+                dense = torch.empty(values.shape, dtype=torch.float32)
+                values.copy_(Weight.from_packed(packed[expert]).dequantize(out=dense))
+    biases = [module._parameters[name] for name in _BIASES]
+    for handle in record.handles:
+        handle.remove()
+    for name in PACKED:
+        del module._buffers[name]
+    for name in _BIASES:
+        del module._parameters[name]
+    del vars(module)[_RECORD]
+    vars(module).pop("_is_hf_initialized", None)
+    module.config = record.config
+    dense_weights = (gate_up, down)
+    if shape.is_transposed:
+        dense_weights = (gate_up.transpose(1, 2).contiguous(), down.transpose(1, 2).contiguous())
+    for name, values in zip(_WEIGHTS, dense_weights, strict=True):
+        module.register_parameter(name, torch.nn.Parameter(values))
+    if shape.has_bias:
+        gate_bias, up_bias, down_bias = (bias.detach().to(dtype) for bias in biases)
+        joined = (
+            torch.stack((gate_bias, up_bias), -1).flatten(-2)
+            if shape.is_interleaved
+            else torch.cat((gate_bias, up_bias), -1)
+        )
+        module.register_parameter(_DENSE_BIASES[0], torch.nn.Parameter(joined))
+        module.register_parameter(_DENSE_BIASES[1], torch.nn.Parameter(down_bias))
+
+
+def register() -> None:
+    """Makes transformers know the implementation."""
+    from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
+
+    ALL_EXPERTS_FUNCTIONS.register(IMPLEMENTATION, experts_forward)
