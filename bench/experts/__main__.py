@@ -25,16 +25,16 @@ from bench.peers.__main__ import numbers
 from bench.peers.catalogue import Entry
 from bench.peers.install import default_folder, install_entries
 from bench.peers.process import REPOSITORY, PeerError, Worker
-from bench.report.figures import Spread
+from bench.report.figures import Spread, count
 
 
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line."""
     parser = argparse.ArgumentParser(
         prog="python3 -m bench.experts",
-        description="Installs the peers from PyPI into the environment of bench/peers.py, measures them and zenwoq, and "
-        "prints tables. For figures that count: on a machine that does nothing else, under taskset with as many CPUs as "
-        "the largest number of threads. A run of all takes up to 20 GB of memory.",
+        description="Installs the peers from PyPI into the environment of bench/peers.py, measures them and zenwoq, "
+        "and prints tables. For figures that count: on a machine that does nothing else, under taskset with as many "
+        "CPUs as the largest number of threads.",
     )
     parser.add_argument(
         "--block",
@@ -50,9 +50,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="T,...",
         help="default: 1,4,16,64,256,1024",
     )
-    parser.add_argument(
-        "--threads", type=numbers(None, 1), metavar="N,...", help="default: 1,2; 1 if there is one CPU"
-    )
+    parser.add_argument("--threads", type=numbers(None, 1), metavar="N,...", help="default: 1,2; 1 if there is one CPU")
     parser.add_argument("--hot", action="store_true", help="all tokens of a run choose the same experts")
     parser.add_argument(
         "--only",
@@ -123,7 +121,7 @@ class Session:
             try:
                 about = worker.ask("start", folder=folder, settings=settings)
             except PeerError as error:
-                skip(data, entry, str(error), f", {threads} threads")
+                skip(data, entry, str(error), f", {count(threads, 'thread')}")
                 worker.stop()
                 continue
             self._workers.append(worker)
@@ -133,7 +131,7 @@ class Session:
         """Measures one block at one number of tokens; returns rows of the JSON."""
         arguments = self._arguments
         problem = {"block": list(block), "tokens": tokens, "hot": arguments.hot, "routings": arguments.routings}
-        where = f", {block.name}, {tokens} tokens, {self._threads} threads"
+        where = f", {block.name}, {count(tokens, 'token')}, {count(self._threads, 'thread')}"
         measurements = schedule.measure(
             self._workers,
             problem,
@@ -199,7 +197,7 @@ def measure(arguments: argparse.Namespace, data: dict[str, Any]) -> None:
                     for tokens in sorted(set(arguments.tokens)):
                         data["rows"] += session.measure(block, tokens)
                         data["wall_seconds"] = time.monotonic() - begin
-                        done = f"{block.name}, {tokens} tokens, {threads} threads done"
+                        done = f"{block.name}, {count(tokens, 'token')}, {count(threads, 'thread')} done"
                         print(f"bench.experts: {done} after {data['wall_seconds']:.0f} s", file=sys.stderr, flush=True)
                         if arguments.json:
                             arguments.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

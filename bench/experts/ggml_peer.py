@@ -20,7 +20,7 @@ import numpy as np
 
 from bench.experts.operands import DOWN, GATE, UP, Problem
 from bench.experts.peer import Peer
-from bench.peers.operands import Array, Weight, bf16_to_f32
+from bench.peers.operands import Array, Weight
 
 F32, Q4_0, I32 = 0, 2, 26  # enum ggml_type
 BLOCK = 32  # weights of a Q4_0 block: an f16 scale, then byte j has code j in its low half, code j + 16 in its high one
@@ -165,9 +165,7 @@ class Ggml(Peer):
         x = ggml.tensor(context, F32, block.hidden, 1, tokens)
         self._ids = ggml.tensor(context, I32, block.slots, tokens)
         self._router = ggml.tensor(context, F32, 1, block.slots, tokens)
-        gate, up = (
-            ggml.call("ggml_mul_mat_id", context, self._parts[part], x, self._ids) for part in (GATE, UP)
-        )
+        gate, up = (ggml.call("ggml_mul_mat_id", context, self._parts[part], x, self._ids) for part in (GATE, UP))
         h = ggml.call("ggml_swiglu_split", context, gate, up)
         down = ggml.call("ggml_mul_mat_id", context, self._parts[DOWN], h, self._ids)
         self._output = self._sum(context, ggml.call("ggml_mul", context, down, self._router), problem)

@@ -19,7 +19,7 @@ from bench.peers.operands import Array, Weight, bf16_to_f32
 class ExpertsDesc(_library._Sized):
     """``zenwoq_experts_desc``."""
 
-    _fields_ = [
+    _fields_ = [  # noqa: RUF012 - as ctypes wants it
         ("struct_size", c_size_t),
         ("experts", c_size_t),
         ("hidden", c_size_t),
@@ -42,7 +42,7 @@ class ExpertsDesc(_library._Sized):
 class ExpertsArgs(_library._Sized):
     """``zenwoq_experts_args``."""
 
-    _fields_ = [
+    _fields_ = [  # noqa: RUF012 - as ctypes wants it
         ("struct_size", c_size_t),
         ("tokens", c_size_t),
         ("slots", c_size_t),
@@ -139,8 +139,8 @@ class Experts(Peer):
             )
             call("zenwoq_experts_create", self._context, byref(desc), byref(self._experts))
         finally:
-            for part in parts:
-                for weight in part:
+            for weights in parts:
+                for weight in weights:
                     _library._library().zenwoq_weight_destroy(c_void_p(weight))
 
     def bind(self, problem: Problem) -> None:
