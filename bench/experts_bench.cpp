@@ -22,7 +22,7 @@ struct Block {
 constexpr Block kBlocks[] = {{"qwen3-30b-a3b", 128, 8, 2048, 768}, {"mixtral-8x7b", 8, 2, 4096, 14336}};
 constexpr std::size_t kTokens[] = {1, 4, 16, 64, 256, 1024};
 constexpr std::size_t kGroups[] = {128, 32};  // bf16 and f16 scales, as GGUF's Q4_0 has them
-constexpr std::size_t kRoutings = 8;          // that runs take in turn, so that one token finds other experts, cold ones
+constexpr std::size_t kRoutings = 8;  // that runs take in turn, so that one token finds other experts, cold ones
 
 struct ExpertsDeleter {
   void operator()(zenwoq_experts* experts) const { zenwoq_experts_destroy(experts); }
@@ -153,7 +153,8 @@ class ExpertsRows {
     const Roof roof = before.mean(meter.measure());
     if (!roof.known()) return;
     double roof_seconds = 0;
-    for (std::size_t r = 0; r < i; ++r) roof_seconds += routings[r % kRoutings].roof_seconds(c, roof, session_.cpu().tier);
+    for (std::size_t r = 0; r < i; ++r)
+      roof_seconds += routings[r % kRoutings].roof_seconds(c, roof, session_.cpu().tier);
     state.counters["tokens/s"] = static_cast<double>(c.tokens * i) / seconds;
     state.counters["read_GB/s"] = roof.bytes_per_second * 1e-9;
     state.counters["peak_GFLOP/s"] = roof.gflops(session_.cpu().tier);

@@ -41,13 +41,13 @@ class Gemm : public Emitter {
  protected:
   // What the walk must know of a data path.
   struct Path {
-    std::uint32_t x_bytes;               // of one activation in memory
-    std::uint32_t products_per_step;     // multiply instructions of one step: bounds how far steps are unrolled
-    bool totals_in_memory;               // on the stack, 16 f32 per row and strip, not in registers
-    std::uint32_t stage_bytes = 0;       // on the stack, for the epilogue
-    bool x_completed = false;            // rows of x are completed with +0 to a multiple of 8: no step is partial
-    std::uint32_t passes = 1;            // walks over K that a unit takes: more than one needs totals_in_memory
-    std::uint32_t tensor_scales = 1;     // copies of the tensor scale, side by side on the stack
+    std::uint32_t x_bytes;            // of one activation in memory
+    std::uint32_t products_per_step;  // multiply instructions of one step: bounds how far steps are unrolled
+    bool totals_in_memory;            // on the stack, 16 f32 per row and strip, not in registers
+    std::uint32_t stage_bytes = 0;    // on the stack, for the epilogue
+    bool x_completed = false;         // rows of x are completed with +0 to a multiple of 8: no step is partial
+    std::uint32_t passes = 1;         // walks over K that a unit takes: more than one needs totals_in_memory
+    std::uint32_t tensor_scales = 1;  // copies of the tensor scale, side by side on the stack
   };
   Gemm(const KernelKey& key, const Path& path, std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes);
 

@@ -15,8 +15,8 @@
 //       one product for each weight, as if each were run alone
 //   zenwoq::experts(Tensor x, Tensor ids, Tensor router, Tensor gate, Tensor? up, Tensor down, Tensor? gate_bias,
 //   Tensor? up_bias, Tensor? down_bias, int intermediate, int activation) -> Tensor
-//       the experts of a mixture of experts (zenwoq_packed_experts_run): x [..., H], ids and router [..., slots]; packed
-//       weights [E, bytes], biases [E, n]; without up, gate has 2 * intermediate rows
+//       the experts of a mixture of experts (zenwoq_packed_experts_run): x [..., H], ids and router [..., slots];
+//       packed weights [E, bytes], biases [E, n]; without up, gate has 2 * intermediate rows
 //
 // activation is a zenwoq_activation. packed is the self-describing packed weight as a uint8 tensor. Nothing about it is
 // kept from call to call: each checks the header (zenwoq_packed_run), so tensors may be moved, mapped, shared,
@@ -536,8 +536,8 @@ class ExpertsRun {
     if (!bias.has_value()) return;
     check_cpu(name, *bias);
     const auto experts = static_cast<int64_t>(experts_.experts);
-    check(bias->dim() == 2 && bias->size(0) == experts && bias->size(1) == n, name, " must have shape [", experts,
-          ", ", n, "]");
+    check(bias->dim() == 2 && bias->size(0) == experts && bias->size(1) == n, name, " must have shape [", experts, ", ",
+          n, "]");
     const zenwoq_dtype type = float_dtype(name, *bias);
     check(!has_bias_ || type == experts_.bias_type, name, " must have the other biases' dtype");
     has_bias_ = true;
