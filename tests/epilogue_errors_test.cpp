@@ -311,6 +311,31 @@ TEST_F(EpilogueErrors, OfOperandsThatOverlapY) {
   EXPECT_EQ(zenwoq_linear_run(linear_.get(), &args_), ZENWOQ_OK) << zenwoq_last_error();
 }
 
+// Rows in f32, enough of them that they are prepared in the workspace that the caller brings.
+TEST_F(EpilogueErrors, OfOperandsThatOverlapTheWorkspace) {
+  constexpr std::size_t kRows = 200;
+  desc_.factors = 1, desc_.residuals = 2;
+  ASSERT_EQ(create(), ZENWOQ_OK);
+  const std::vector<float> x(kRows * kK, 1.0f), operand(kRows * kN, 1.0f);
+  std::vector<float> y(kRows * kN), workspace(2 * kRows * kN, 1.0f);
+  const std::size_t bytes = y.size() * sizeof y[0];
+  args_.m = kRows, args_.x_type = ZENWOQ_F32, args_.x = x.data(), args_.x_bytes = x.size() * sizeof x[0];
+  args_.y = y.data(), args_.y_bytes = bytes;
+  args_.workspace = workspace.data(), args_.workspace_bytes = 2 * bytes;
+  std::size_t used = 0;
+  ASSERT_EQ(zenwoq_linear_workspace_bytes(linear_.get(), kRows, ZENWOQ_F32, &used), ZENWOQ_OK);
+  ASSERT_GT(used, 0u);
+  const zenwoq_matrix apart = {operand.data(), 0, bytes};
+  args_.factor = args_.residual[0] = args_.residual[1] = apart;
+  for (zenwoq_matrix* matrix : {&args_.factor, &args_.residual[0], &args_.residual[1]}) {
+    *matrix = {workspace.data() + used / sizeof workspace[0] - 1, 0, bytes};
+    EXPECT_ERROR(zenwoq_linear_run(linear_.get(), &args_), ZENWOQ_ERROR_INVALID_ARGUMENT, "and workspace at");
+    *matrix = {workspace.data() + used / sizeof workspace[0] + 1, 0, bytes};
+    EXPECT_EQ(zenwoq_linear_run(linear_.get(), &args_), ZENWOQ_OK) << zenwoq_last_error();
+    *matrix = apart;
+  }
+}
+
 TEST_F(EpilogueErrors, NoneOfZeroRows) {
   desc_.factors = 1, desc_.residuals = 2;
   ASSERT_EQ(create(), ZENWOQ_OK);

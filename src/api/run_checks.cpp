@@ -32,11 +32,13 @@ Status check_epilogue(const zenwoq_linear_desc& desc) {
   return {};
 }
 
-// y of a run that has been checked so far.
+// What a run writes: y, which has been checked so far, and the caller's workspace.
 struct Output {
   const void* data;
   std::size_t ld, bytes, m;
   const Layer& layer;
+  const void* workspace;
+  std::size_t workspace_bytes;
 };
 
 // A matrix that the epilogue reads, or none.
@@ -54,6 +56,9 @@ Status check_operand(const char* name, const zenwoq_matrix& matrix, bool wanted,
   if (!is_y && overlap(matrix.data, bytes, y.data, y.bytes)) {
     return invalid("{} at {} overlaps y at {}: may only be y itself, with y's ld", name, fmt::ptr(matrix.data),
                    fmt::ptr(y.data));
+  }
+  if (overlap(matrix.data, bytes, y.workspace, y.workspace_bytes)) {
+    return invalid("{} at {} and workspace at {} overlap", name, fmt::ptr(matrix.data), fmt::ptr(y.workspace));
   }
   *operand = {static_cast<const std::uint8_t*>(matrix.data), ld * element};
   return {};
@@ -146,7 +151,7 @@ Status check_run(const Context& context, const Layer& layer, const zenwoq_run_ar
   run->ldy_bytes = ldy * y_size;
   run->threads = threads_of_run(context, args.threads, args.parallel_for);
   run->loop = {args.parallel_for, args.parallel_for_user};
-  const Output y{args.y, ldy, y_bytes, args.m, layer};
+  const Output y{args.y, ldy, y_bytes, args.m, layer, args.workspace, used};
   const zenwoq_matrix* const residual = args.residual;
   if (Status status = check_operand("factor", args.factor, layer.factor, y, &run->factor); !status.ok()) return status;
   if (Status status = check_operand("residual[0]", residual[0], layer.residuals > 0, y, &run->residual[0]);
