@@ -35,6 +35,7 @@
 #include <optional>
 #include <sstream>
 #include <stdexcept>
+#include <string_view>
 #include <string>
 #include <vector>
 
@@ -136,7 +137,7 @@ int32_t dtype_of(const Tensor& tensor) {
   return dtype;
 }
 
-zenwoq_dtype float_dtype(const char* name, const Tensor& tensor) {
+zenwoq_dtype float_dtype(std::string_view name, const Tensor& tensor) {
   const int32_t dtype = dtype_of(tensor);
   if (dtype == types().bf16) return ZENWOQ_BF16;
   check(dtype == types().f32 || dtype == types().f16, name, " must be float32, float16 or bfloat16");
@@ -145,7 +146,7 @@ zenwoq_dtype float_dtype(const char* name, const Tensor& tensor) {
 
 size_t bytes_of(zenwoq_dtype type) { return type == ZENWOQ_F32 ? 4 : 2; }
 
-void check_cpu(const char* name, const Tensor& tensor) {
+void check_cpu(std::string_view name, const Tensor& tensor) {
   int32_t device;
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(tensor.get(), &device));
   check(device == types().cpu, name, " must be on the CPU");
