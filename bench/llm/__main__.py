@@ -60,7 +60,7 @@ def measure(parts: Sequence[str], sizes: Sizes, threads: int, with_llama_cpp: bo
     if smols:
         take_turns(smols, sizes.rounds, sizes.smol_steps, bytes_per_s)
         rows += smollm2.rows(smols, sizes.smol_prompt)
-        rows.append(smollm2.eager_parts(smols[0]))
+        rows += [smollm2.eager_parts(each) for each in smols if each.name in smollm2.IN_PARTS]
     return rows, [each for variant in llamas + smols for each in variant.bytes_per_s]
 
 
@@ -105,7 +105,7 @@ def main() -> None:
     began = time.perf_counter()
     if not args.tiny and not SMOLLM2.exists():
         sys.exit(f"{SMOLLM2} is missing: tools/quickstart.sh fetches it")
-    sizes = TINY if args.tiny else Sizes(smol_compiled=("zenwoq",)) if args.quick else Sizes()
+    sizes = TINY if args.tiny else Sizes(smol_compiled=("zenwoq", "zenwoq apart")) if args.quick else Sizes()
     rows, bytes_per_s = measure(args.only or PARTS, sizes, args.threads, args.llama_cpp)
     gb_s = [each / 1e9 for each in bytes_per_s]
     cpu = zenwoq.cpu_info()

@@ -26,11 +26,17 @@ def quantized(sizes: Sizes, weights: str) -> Any:
 
 
 def variants(sizes: Sizes) -> Iterator[Variant]:
-    """All variants, each model made when its turn comes."""
-    for library, quantize in (("torch", "bf16"), ("TorchAO", "intx"), ("TorchAO", "opaque"), ("zenwoq", "intx")):
+    """All variants, each model made when its turn comes. Of "zenwoq apart" no block is fused."""
+    for library, quantize in (
+        ("torch", "bf16"),
+        ("TorchAO", "intx"),
+        ("TorchAO", "opaque"),
+        ("zenwoq", "intx"),
+        ("zenwoq apart", "intx"),
+    ):
         model = quantized(sizes, quantize)
-        if library == "zenwoq":
-            zenwoq.torch.optimize(model, progress=False)
+        if library.startswith("zenwoq"):
+            zenwoq.torch.optimize(model, fuse=library == "zenwoq", progress=False)
         for backend in (None, "inductor"):
             if backend is None or library in sizes.compiled:
                 yield of_model(library, quantize, model, _prompt(sizes), sizes.llama_steps, backend)

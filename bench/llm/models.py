@@ -77,7 +77,7 @@ def requantize_to_q4_0(source: Path, target: Path) -> None:
     partial.rename(target)
 
 
-def smollm2(weights: str, on_zenwoq: bool) -> Any:
+def smollm2(weights: str, on_zenwoq: bool, fuse: bool = True) -> Any:
     """SmolLM2-135M-Instruct in bf16, with linears "gguf" (as in the file), "bf16" (unpacked), or quantized anew.
 
     Only zenwoq runs the file's own 4-bit weights.
@@ -89,7 +89,7 @@ def smollm2(weights: str, on_zenwoq: bool) -> Any:
     if weights not in ("gguf", "bf16"):
         quantize(model, weights, 64)  # the model's K of 576 is no multiple of 128
     if on_zenwoq:
-        print(zenwoq.torch.optimize(model).summary(), file=sys.stderr)
+        print(zenwoq.torch.optimize(model, fuse=fuse).summary(), file=sys.stderr)
     return model.eval()
 
 

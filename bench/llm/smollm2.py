@@ -16,17 +16,24 @@ from bench.llm.sizes import Sizes
 from bench.llm.variants import Variant, error, has, of_model, wrong
 
 
+IN_PARTS = ("zenwoq gguf eager", "zenwoq apart gguf eager")  # variants that eager_parts looks into
+
+
 def variants(sizes: Sizes, with_llama_cpp: bool) -> Iterator[Variant]:
-    """The file's own weights in zenwoq and llama.cpp, and what TorchAO makes of them in torch."""
+    """The file's own weights in zenwoq and llama.cpp, and what TorchAO makes of them in torch.
+
+    Of "zenwoq apart" no block is fused.
+    """
     prompt = _prompt(sizes)
     for library, quantize in (
         ("zenwoq", "gguf"),
+        ("zenwoq apart", "gguf"),
         ("torch", "bf16"),
         ("TorchAO", "opaque"),
         ("TorchAO", "intx-group"),
         ("TorchAO", "intx-channel"),
     ):
-        model = smollm2(quantize, library == "zenwoq")
+        model = smollm2(quantize, library.startswith("zenwoq"), fuse=library == "zenwoq")
         yield of_model(library, quantize, model, prompt, sizes.smol_steps)
         if library in sizes.smol_compiled:
             yield of_model(library, quantize, model, prompt, sizes.smol_steps, "inductor")
@@ -94,7 +101,7 @@ def eager_parts(variant: Variant) -> Row:
     values["python_ms"] = values["token_ms"] - sum(parts.values())
     note = ", ".join(f"{name.removesuffix('_ms').replace('_', ' ')} {value:.2f}" for name, value in parts.items())
     note += f" ({calls} calls), Python {values['python_ms']:.2f} ms"
-    return Row("smollm2", "zenwoq gguf eager: parts", f"{values['token_ms']:.2f} ms", "", note, values)
+    return Row("smollm2", f"{variant.name}: parts", f"{values['token_ms']:.2f} ms", "", note, values)
 
 
 def _profile(variant: Variant) -> tuple[dict[str, float], int]:
@@ -102,7 +109,8 @@ def _profile(variant: Variant) -> tuple[dict[str, float], int]:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         variant.step()
     parts = {"zenwoq_ms": 0.0, "lm_head_ms": 0.0, "attention_ms": 0.0, "other_operators_ms": 0.0}
-    kinds = {"zenwoq::linear": "zenwoq_ms", "aten::mm": "lm_head_ms", "aten::addmm": "lm_head_ms"}
+    kinds = {f"zenwoq::{name}": "zenwoq_ms" for name in ("linear", "linears", "linear_fused", "gated")}
+    kinds |= {"aten::mm": "lm_head_ms", "aten::addmm": "lm_head_ms"}
     calls = 0
     for event in profile.key_averages():
         kind = kinds.get(event.key, "attention_ms" if "scaled_dot_product" in event.key else "other_operators_ms")
