@@ -15,7 +15,6 @@ from bench.llm.report import Row
 from bench.llm.sizes import Sizes
 from bench.llm.variants import Variant, error, has, of_model, wrong
 
-
 IN_PARTS = ("zenwoq gguf eager", "zenwoq apart gguf eager")  # variants that eager_parts looks into
 
 
