@@ -6,7 +6,8 @@ The file holds every parameter and buffer by its name, packed weights as uint8. 
 
     {"version": 1, "layers": {name: [out_features, in_features, dtype of the dense weight]},
      "aliases": {name: name of the same tensor}, "buffers": [names of buffers that are not in state_dict],
-     "extra": {name: extra state that is no tensor}, "experts": [names of modules of packed experts], "fuse": true, false, or names of blocks to fuse (if missing, true)}
+     "extra": {name: extra state that is no tensor}, "experts": [names of modules of packed experts],
+     "fuse": true, false, or names of blocks to fuse (if missing, true)}
 
 Names are those of the model itself, without the parts that torch.compile and the like put in. Packed weights come first
 and the header is padded, so that they lie at multiples of 64 in the file and can be used where they are when the file
@@ -28,8 +29,8 @@ from zenwoq.torch._experts import PACKED, is_packed, make_room, problem_of
 from zenwoq.torch._files import whole_file
 from zenwoq.torch._fuse import fuse as fuse_blocks
 from zenwoq.torch._fuse import unfuse, what_is_fused
-from zenwoq.torch._given import Unsupported
 from zenwoq.torch._gguf import is_gguf_embedding, is_in_gguf_blocks, values_of_embedding
+from zenwoq.torch._given import Unsupported
 from zenwoq.torch._lfs import refuse_pointer
 from zenwoq.torch._memory import WeightMemory
 from zenwoq.torch._module import Linear, aligned

@@ -113,7 +113,9 @@ def forget_quantization(model: torch.nn.Module) -> None:
         if quantizer is None or quantizer.quantization_config.quant_method not in _OTHERS:
             continue
         is_dense = all(type(parameter) is torch.nn.Parameter for parameter in each.parameters())
-        others = (isinstance(m, Linear) or is_packed(m) or is_in_gguf_blocks(m) or is_of_quantizer(m) for m in each.modules())
+        others = (
+            isinstance(m, Linear) or is_packed(m) or is_in_gguf_blocks(m) or is_of_quantizer(m) for m in each.modules()
+        )
         if is_dense and not any(others):
             quantizer.remove_quantization_config(each)
             for mark in ("is_loaded_in_4bit", "is_loaded_in_8bit"):  # for which transformers refuses casts
