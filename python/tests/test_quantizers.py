@@ -431,8 +431,8 @@ def test_from_checkpoint_runs_no_code_of_the_folder(gptq, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_from_checkpoint_unpacks_experts(tmp_path):
-    """Experts are no linears of transformers' models: they are unpacked, and the report says so."""
+def test_from_checkpoint_packs_experts(tmp_path):
+    """Experts, each of which has linears in the file, become the packed experts of one module, with exact values."""
     from transformers import MixtralConfig, MixtralForCausalLM
 
     torch.manual_seed(2)
@@ -464,10 +464,12 @@ def test_from_checkpoint_unpacks_experts(tmp_path):
     save_file(dense, tmp_path / "dense" / "model.safetensors", {"format": "pt"})
     loaded = zenwoq.torch.from_checkpoint(tmp_path / "model", dtype=torch.float32, progress=False)
     report = loaded.zenwoq_report
-    assert len(report.replaced) == 4 and len(report.left) == 12, report
-    assert {layer.result for layer in report.left} == {"unpacked: no linear of the model has its name"}
+    assert len(report.replaced) == 5 and not report.left, report
     expected = MixtralForCausalLM.from_pretrained(tmp_path / "dense", dtype=torch.float32)
     assert (logits(loaded) - logits(expected)).abs().max() <= 0.05 * logits(expected).abs().max()
+    dense_again = zenwoq.torch.restore(loaded, dtype=torch.float32)
+    for name, parameter in expected.named_parameters():
+        assert torch.equal(dense_again.get_parameter(name), parameter), name
 
 
 def test_from_checkpoint_of_gpt_oss(tmp_path):
@@ -497,11 +499,14 @@ def test_from_checkpoint_of_gpt_oss(tmp_path):
         tmp_path, dtype=torch.float32, device_map="cpu", quantization_config=Mxfp4Config(dequantize=True)
     )
     loaded = zenwoq.torch.from_checkpoint(tmp_path, dtype=torch.float32, progress=False)
-    assert [layer.shape for layer in loaded.zenwoq_report.left] == [(64, 64), (128, 64)]
+    assert [layer.name for layer in loaded.zenwoq_report.replaced] == ["model.layers.0.mlp.experts"]
+    got = logits(loaded)
+    dense_again = zenwoq.torch.restore(loaded, dtype=torch.float32)
     for part in ("gate_up_proj", "down_proj", "gate_up_proj_bias", "down_proj_bias"):
         name = f"model.layers.0.mlp.experts.{part}"
-        assert torch.equal(loaded.get_parameter(name), expected.get_parameter(name)), part
-    assert torch.allclose(logits(loaded), logits(expected), atol=1e-4)
+        assert torch.equal(dense_again.get_parameter(name), expected.get_parameter(name)), part
+    assert torch.allclose(logits(dense_again), logits(expected), atol=1e-4)
+    assert (got - logits(expected)).abs().max() <= 0.05 * logits(expected).abs().max()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gptqmodel") is None, reason="gptqmodel: tools/test_gptqmodel.sh has it")

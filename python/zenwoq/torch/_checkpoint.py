@@ -6,7 +6,8 @@ The file holds every parameter and buffer by its name, packed weights as uint8. 
 
     {"version": 1, "layers": {name: [out_features, in_features, dtype of the dense weight]},
      "aliases": {name: name of the same tensor}, "buffers": [names of buffers that are not in state_dict],
-     "extra": {name: extra state that is no tensor}, "fuse": true, false, or names of blocks to fuse (if missing, true)}
+     "extra": {name: extra state that is no tensor}, "experts": [names of modules of packed experts],
+     "fuse": true, false, or names of blocks to fuse (if missing, true)}
 
 Names are those of the model itself, without the parts that torch.compile and the like put in. Packed weights come first
 and the header is padded, so that they lie at multiples of 64 in the file and can be used where they are when the file
@@ -24,10 +25,12 @@ from typing import Any, TypeVar
 import torch
 
 from zenwoq._library import PACKED_ALIGNMENT
+from zenwoq.torch._experts import PACKED, is_packed, make_room, problem_of
 from zenwoq.torch._files import whole_file
 from zenwoq.torch._fuse import fuse as fuse_blocks
 from zenwoq.torch._fuse import unfuse, what_is_fused
 from zenwoq.torch._gguf import is_gguf_embedding, is_in_gguf_blocks, values_of_embedding
+from zenwoq.torch._given import Unsupported
 from zenwoq.torch._lfs import refuse_pointer
 from zenwoq.torch._memory import WeightMemory
 from zenwoq.torch._module import Linear, aligned
@@ -81,8 +84,8 @@ def save(model: torch.nn.Module, path: str | os.PathLike[str]) -> None:
             extra state), which the message names. Nothing has been written then.
         OSError: the file cannot be written.
     """
-    layers = packed_layers(model)
-    if not layers:
+    layers, experts = packed_layers(model), packed_experts(model)
+    if not layers and not experts:
         raise ValueError("the model has no zenwoq layer: call zenwoq.torch.optimize first")
     state, extra = saved_state(model)
     wrappers = _of_wrappers(model)
@@ -90,7 +93,7 @@ def save(model: torch.nn.Module, path: str | os.PathLike[str]) -> None:
     hidden = {plain_name(model, name): buffer for name, buffer in buffers.items()}
     hidden = {name: _storable(name, buffer) for name, buffer in hidden.items() if name not in state}
     tensors, aliases = _without_aliases({**state, **hidden})
-    packed = {f"{name}.packed".lstrip(".") for name in layers}
+    packed = _packed_names(layers, experts)
     names = sorted(tensors, key=lambda name: (name not in packed, -tensors[name].element_size(), name))
     fused = what_is_fused(model)
     about = {
@@ -99,6 +102,7 @@ def save(model: torch.nn.Module, path: str | os.PathLike[str]) -> None:
         "aliases": aliases,
         "buffers": sorted(hidden),
         "extra": extra,
+        "experts": sorted(experts),
         "fuse": fused if isinstance(fused, bool) else [plain_name(model, name) for name in fused],
     }
     _write(path, names, tensors, {"format": "pt", _KEY: json.dumps(about)})
@@ -108,6 +112,18 @@ def packed_layers(model: torch.nn.Module) -> dict[str, Linear]:
     """zenwoq's layers by their plain names: a layer that is in several places has several."""
     modules = model.named_modules(remove_duplicate=False)
     return {plain_name(model, name): module for name, module in modules if isinstance(module, Linear)}
+
+
+def packed_experts(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    """The modules of packed experts by their plain names."""
+    modules = model.named_modules(remove_duplicate=False)
+    return {plain_name(model, name): module for name, module in modules if is_packed(module)}
+
+
+def _packed_names(layers: Iterable[str], experts: Iterable[str]) -> set[str]:
+    """The names of the packed weights of linears and modules of experts."""
+    stacks = {f"{name}.{own}".lstrip(".") for name in experts for own in PACKED}
+    return {f"{name}.packed".lstrip(".") for name in layers} | stacks
 
 
 def _inner(module: torch.nn.Module) -> str:
@@ -149,6 +165,9 @@ def saved_state(model: torch.nn.Module) -> tuple[dict[str, torch.Tensor], dict[s
     for name, layer in packed_layers(model).items():
         if problem := layer.problem_of(layer.packed):
             raise ValueError(f"{name}.packed cannot be saved: {problem}".lstrip("."))
+    for name, module in packed_experts(model).items():
+        if problem := problem_of(module):
+            raise ValueError(f"{name}.{problem}".lstrip("."))
     tensors: dict[str, torch.Tensor] = {}
     extra: dict[str, Any] = {}
     blocks = {
@@ -278,6 +297,8 @@ def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False, fu
         model = _put_layer(model, name, modules.get(name), layer, has_bias, made)
     for alias, name in about["aliases"].items():
         tensors[alias] = tensors[name]
+    for name in about["experts"]:
+        _put_experts(model, name, modules.get(name), tensors)
     hidden = set(about["buffers"])
     for name, parameter in model.named_parameters():
         tensor = tensors.get(plain_name(model, name))
@@ -321,16 +342,15 @@ def _read(path: str | os.PathLike[str], mmap: bool) -> tuple[dict[str, torch.Ten
     missing += [name for name in about["buffers"] if name not in tensors and name not in about["aliases"]]
     if missing:
         raise ValueError(f"{os.fspath(path)}: {missing[0]} is named but missing")
-    return tensors if mmap else _in_memory(tensors, about["layers"]), about
+    return tensors if mmap else _in_memory(tensors, _packed_names(about["layers"], about["experts"])), about
 
 
-def _in_memory(tensors: dict[str, torch.Tensor], layers: Iterable[str]) -> dict[str, torch.Tensor]:
+def _in_memory(tensors: dict[str, torch.Tensor], packed: set[str]) -> dict[str, torch.Tensor]:
     """Copies of what safetensors gives, which may be views of the mapped file."""
     memory = WeightMemory()
-    packed = {f"{name}.packed".lstrip(".") for name in layers}
 
     def copied(name: str, tensor: torch.Tensor) -> torch.Tensor:
-        is_bytes = tensor.dtype == torch.uint8 and tensor.dim() == 1 and tensor.numel() > 0
+        is_bytes = tensor.dtype == torch.uint8 and tensor.numel() > 0
         return memory.copy(tensor) if name in packed and is_bytes else tensor.clone()
 
     return {name: copied(name, tensor) for name, tensor in tensors.items()}
@@ -349,6 +369,7 @@ def _parse(text: str | None, path: str | os.PathLike[str]) -> dict[str, Any]:
                 "aliases": {plain(alias): plain(name) for alias, name in about["aliases"].items()},
                 "buffers": [plain(name) for name in about["buffers"]],
                 "extra": {plain(name): value for name, value in about.get("extra", {}).items()},
+                "experts": [plain(name) for name in about.get("experts", [])],
                 "fuse": fuse if isinstance(fuse, bool) else {plain(name) for name in fuse},
             }
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
@@ -409,6 +430,17 @@ def _put_layer(
     parent, _, own = full.rpartition(".")
     put(model.get_submodule(parent), own, made[id(old)][1])
     return model
+
+
+def _put_experts(model: torch.nn.Module, name: str, full: str | None, tensors: dict[str, torch.Tensor]) -> None:
+    """Makes room for the packed experts of a module."""
+    if full is None:
+        raise ValueError(f"the model has no experts {name}")
+    held = {own: tensors.get(f"{name}.{own}".lstrip(".")) for own in PACKED}
+    try:
+        make_room(model.get_submodule(full), {own: tensor.shape for own, tensor in held.items() if tensor is not None})
+    except (Unsupported, ValueError) as error:
+        raise ValueError(f"{name or 'the model'}: the file has packed experts: {error}") from error
 
 
 def _make_embeddings_dense(model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:

@@ -24,8 +24,11 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 import zenwoq
 from zenwoq._formats import Checkpoint, Layer
+from zenwoq.torch._checkpoint_experts import ExpertsInFile, experts_in
+from zenwoq.torch._experts import bytes_of, shape_of
 from zenwoq.torch._fuse import fuse as fuse_blocks
-from zenwoq.torch._progress import progress_bar
+from zenwoq.torch._given import Unsupported
+from zenwoq.torch._progress import Bar, progress_bar
 from zenwoq.torch._report import LayerReport, Report, listed
 from zenwoq.torch._transformers import own_name, replace_linear, tied_without
 
@@ -44,6 +47,7 @@ class _Loading:
         self.report = Report()
         self.names: list[str] = []  # of the packed layers in the model
         self.parameters: dict[str, torch.nn.Parameter] = {}  # of the model
+        self.reasons: dict[str, str] = {}  # why experts of the file are not packed, by their layers' names
 
     def __deepcopy__(self, memo: object) -> _Loading:
         return self
@@ -54,7 +58,10 @@ class _Loading:
         self.parameters = dict(model.named_parameters())
         total = sum(layer.nbytes for layer in self.checkpoint.values())
         with progress_bar(total, self.progress) as bar:
+            taken = self._put_experts(model, bar)
             for layer in self.checkpoint.values():
+                if layer.name in taken:
+                    continue
                 own = own_name(model, layer.name)
                 module = None if own is None else model.get_submodule(own)
                 if own is not None and isinstance(module, torch.nn.Linear):
@@ -65,6 +72,21 @@ class _Loading:
                     raise ValueError(f"{layer.name} is a {type(module).__name__} in the model, not a linear")
                 bar.update(layer.nbytes)
         self.report.seconds = time.perf_counter() - start
+
+    def _put_experts(self, model: Any, bar: Bar) -> set[str]:
+        """Puts packed experts into the model. Returns the names of the file's layers that they are made of."""
+        taken: set[str] = set()
+        for group in experts_in(model, self.checkpoint.values()):
+            names = {layer.name for layer in group.layers}
+            try:
+                self.state.update(group.put_into(model))
+            except Unsupported as reason:
+                self.reasons.update(dict.fromkeys(names, str(reason)))
+                continue
+            self.report.layers.append(_report_of(model, group))
+            taken |= names
+            bar.update(sum(layer.nbytes for layer in group.layers))
+        return taken
 
     def _replace(self, model: Any, own: str, linear: torch.nn.Linear, layer: Layer) -> None:
         shape = (linear.out_features, linear.in_features)
@@ -96,10 +118,21 @@ class _Loading:
             biases = [torch.from_numpy(layer.bias(expert)) for expert in range(layer.experts)]
             name = f"{layer.name}_bias" if f"{layer.name}_bias" in self.parameters else f"{layer.name}.bias"
             self.state[name] = torch.stack(biases) if layer.experts != 1 else biases[0]
-        reason = "unpacked: no linear of the model has its name"
+        reason = f"unpacked: {self.reasons.get(layer.name, 'no linear of the model has its name')}"
         self.report.layers.append(
             LayerReport(layer.name, layer.shape, layer.format, layer.source_nbytes, values.nbytes, False, reason)
         )
+
+
+def _report_of(model: Any, group: ExpertsInFile) -> LayerReport:
+    layers = group.layers
+    kinds = " and ".join(dict.fromkeys(layer.format for layer in layers))
+    texts = ", ".join(dict.fromkeys(layer.text for layer in layers))
+    module = model.get_submodule(group.name)
+    shape = shape_of(module)
+    result = f"{shape.experts} experts of {shape.hidden} x {shape.intermediate}: {texts}"
+    before = sum(layer.source_nbytes for layer in layers)
+    return LayerReport(group.name, None, kinds, before, bytes_of(module), True, result, stacked=True)
 
 
 def _values_of(layer: Layer) -> torch.Tensor:

@@ -11,7 +11,7 @@ they ran.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,14 +135,14 @@ def _gate_of(module: Any) -> tuple[Activation, bool]:
 
     It is called with numbers of all sizes, each gate with each up, so that a clamp, a factor or another function shows.
     """
-    sizes = torch.cat((torch.zeros(1), 1.37 ** torch.arange(-30.0, 29.0))).to("cpu", torch.float32)
+    sizes = torch.tensor([0.0, *(1.37**exponent for exponent in range(-30, 29))], dtype=torch.float32, device="cpu")
     values = torch.cat((-sizes, sizes)).view(-1, 2)
     gate = values.repeat(len(values), 1)
     up = values.roll(1, 1).repeat_interleave(len(values), dim=0)
     for is_interleaved in (False, True):
         both = torch.stack((gate, up), -1).flatten(-2) if is_interleaved else torch.cat((gate, up), -1)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), torch.device("cpu"):  # while transformers loads, the default is another one
                 found = module._apply_gate(both)
         except Exception as error:  # whatever an odd gate does
             raise Unsupported(f"its gate cannot be called ({type(error).__name__}: {error})") from error
@@ -233,6 +233,32 @@ def install(
     module.config = copy.copy(module.config)
     module.config._experts_implementation_internal = IMPLEMENTATION  # the setter would change configs inside, too
     vars(module)["_is_hf_initialized"] = True  # transformers initializes experts by class: there is nothing to
+
+
+def make_room(module: Any, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Gives a module packed weights without values, to be loaded.
+
+    Args:
+        module: of experts, dense or packed, with values or without.
+        shapes: of the packed weights, by the names of :data:`PACKED`.
+
+    Raises:
+        Unsupported: zenwoq cannot run it.
+        ValueError: the shapes are not those of packed weights.
+    """
+    if not is_experts(module):
+        raise Unsupported(f"it is a {type(module).__name__}")
+    shape = shape_of(module)
+    lacks = [name for name in ("gate_packed", "down_packed") if name not in shapes]
+    if lacks:
+        raise ValueError(f"{lacks[0]} is missing")
+    empty = {name: torch.empty(tuple(of), dtype=torch.uint8, device="meta") for name, of in shapes.items()}
+    if problem := next((name for name, of in empty.items() if of.dim() != 2 or len(of) != shape.experts), ""):
+        raise ValueError(f"{problem} has shape {list(empty[problem].shape)}, must be [{shape.experts}, bytes]")
+    if is_packed(module):
+        module._buffers.update(empty)
+    else:
+        install(module, shape, {name: empty.get(name) for name in PACKED}, biases_of(module, shape))
 
 
 def biases_of(module: Any, shape: Shape) -> dict[str, torch.Tensor | None]:

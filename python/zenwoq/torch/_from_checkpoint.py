@@ -25,9 +25,10 @@ def from_checkpoint(
 
     For formats whose own loaders need a GPU or packages that are not there: GPTQ, AWQ, compressed-tensors,
     bitsandbytes, AutoRound, ModelOpt, MLX, TorchAO (docs/formats.md). Only config.json and the files are read: no code
-    of the folder runs. Weights keep their exact values in packed layers, scales in the files' own types. Quantized
-    weights that are no linear of the model (the experts of transformers' mixtures of experts) are unpacked, and the
-    report names them.
+    of the folder runs. Weights keep their exact values in packed layers, scales in the files' own types. So do the
+    experts of a mixture of experts, whose linears are put together, and those of gpt-oss, as :func:`optimize` has them,
+    if all experts of a module are quantized alike. Quantized weights that are no linear of the model otherwise are
+    unpacked, and the report names them with the reason.
     No other thread should load a model meanwhile.
 
     Args:

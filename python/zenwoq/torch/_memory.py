@@ -45,8 +45,8 @@ class WeightMemory:
         return torch.frombuffer(self._mapping, dtype=torch.uint8, count=size, offset=begin)
 
     def copy(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A copy of a uint8 tensor ``[bytes]``."""
-        return self.empty(tensor.numel()).copy_(tensor)
+        """A copy of a uint8 tensor."""
+        return self.empty(tensor.numel()).view(tensor.shape).copy_(tensor)
 
 
 def _map(size: int) -> mmap.mmap:

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from zenwoq.torch._experts import is_packed
 from zenwoq.torch._gguf import is_in_gguf_blocks
 from zenwoq.torch._module import Linear
 from zenwoq.torch._quantizers import is_of_quantizer
@@ -101,7 +102,7 @@ def _register(models: Any) -> None:
 
 
 def _has_packed_layers(model: torch.nn.Module) -> bool:
-    return any(isinstance(module, Linear) for module in model.modules())
+    return any(isinstance(module, Linear) or is_packed(module) for module in model.modules())
 
 
 def forget_quantization(model: torch.nn.Module) -> None:
@@ -112,7 +113,9 @@ def forget_quantization(model: torch.nn.Module) -> None:
         if quantizer is None or quantizer.quantization_config.quant_method not in _OTHERS:
             continue
         is_dense = all(type(parameter) is torch.nn.Parameter for parameter in each.parameters())
-        others = (isinstance(m, Linear) or is_in_gguf_blocks(m) or is_of_quantizer(m) for m in each.modules())
+        others = (
+            isinstance(m, Linear) or is_packed(m) or is_in_gguf_blocks(m) or is_of_quantizer(m) for m in each.modules()
+        )
         if is_dense and not any(others):
             quantizer.remove_quantization_config(each)
             for mark in ("is_loaded_in_4bit", "is_loaded_in_8bit"):  # for which transformers refuses casts

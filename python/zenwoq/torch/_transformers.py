@@ -6,8 +6,10 @@ config.json has ``"quantization_config": {"quant_method": "zenwoq", "version": 1
 of the packed layers whose dense weight has another dtype than the model, and ``"fuse": false`` if the model's blocks
 were apart (see zenwoq.torch.optimize), or the names of those that were fused, if others were apart. The safetensors
 files have the model's own names; the packed weight of a linear is a uint8 tensor ``[bytes]`` with the name of the dense
-weight. So which layers are packed is in the files, and a transformers that does not know this quantization (it would
-only warn and leave the layers as they were initialized) refuses them: a weight must have two dimensions.
+weight. Packed experts are uint8 tensors ``[experts, bytes]``: "gate_up_proj" is gate's (or of both), "up_packed" up's,
+"down_proj" down's; their biases are "gate_bias", "up_bias", "down_bias". So which layers are packed is in the files,
+and a transformers that does not know this quantization (it would only warn and leave the layers as they were
+initialized) refuses them: a weight must have two dimensions, one of experts three.
 """
 
 from __future__ import annotations
@@ -24,15 +26,18 @@ from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING, register_quanti
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from zenwoq.torch._checkpoint import dtype_of, name_of, packed_layers, plain_name, saved_state
+from zenwoq.torch._checkpoint import dtype_of, name_of, packed_experts, packed_layers, plain_name, saved_state
+from zenwoq.torch._experts import make_room, problem_of
 from zenwoq.torch._experts import register as register_experts
 from zenwoq.torch._fuse import fuse, what_is_fused
+from zenwoq.torch._given import Unsupported
 from zenwoq.torch._module import Linear
 from zenwoq.torch._optimize import put, take_over
 
 METHOD = "zenwoq"
 VERSION = 1
 _DENSE, _PACKED = ".weight", ".packed"
+_STACKS = {"gate_up_proj": "gate_packed", "up_packed": "up_packed", "down_proj": "down_packed"}  # in files, in models
 
 
 class ZenwoqConfig(QuantizationConfigMixin):
@@ -113,21 +118,28 @@ class ZenwoqQuantizer(HfQuantizer):
             dtype = dtype_of(dtypes[name]) if name in dtypes else linear.weight.dtype
             replace_linear(model, own, torch.empty(size, dtype=torch.uint8, device="meta"), dtype)
             self.packed_names[name] = own
-        if not self.packed_names:
+        self.expert_names = _make_room_for_experts(model, checkpoint_files or [])
+        if not self.packed_names and not self.expert_names:
             raise ValueError(f"{(checkpoint_files or ['the checkpoint'])[0]} has no packed weight of zenwoq")
         model.all_tied_weights_keys = tied_without(model, self.packed_names.values())
         return model
 
     def update_weight_conversions(self, weight_conversions: list[Any], model: Any) -> list[Any]:
         """No conversions but our own: the files have the model's own names, and packed weights cannot be cut."""
-        names = "|".join(re.escape(name) for name in self.packed_names)
-        return [WeightRenaming(rf"^({names}){re.escape(_DENSE)}$", rf"\1{_PACKED}")]
+        names, experts = ("|".join(map(re.escape, own)) for own in (self.packed_names, self.expert_names))
+        renamed = [(rf"^({names}){re.escape(_DENSE)}$", rf"\1{_PACKED}")] if names else []
+        for file, own in _STACKS.items() if experts else ():
+            renamed.append((rf"^({experts})\.{file}$", rf"\1.{own}"))
+        return [WeightRenaming(*pair) for pair in renamed]
 
     def _process_model_after_weight_loading(self, model: Any, **kwargs: Any) -> Any:
         for own in self.packed_names.values():
             layer = model.get_submodule(own)
             if problem := layer.problem_of(layer.packed):
                 raise ValueError(f"{own}{_DENSE}: {problem}")
+        for own in self.expert_names.values():
+            if problem := problem_of(model.get_submodule(own)):
+                raise ValueError(f"{own}.{problem}")
         blocks = getattr(self.quantization_config, "fuse", True)
         wanted = {own_name(model, name) for name in blocks} if isinstance(blocks, list) else set()
         fuse(model, lambda name: blocks is True or name in wanted)
@@ -143,7 +155,11 @@ class ZenwoqQuantizer(HfQuantizer):
         state = {}
         seen: set[int] = set()
         packed = {f"{name}{_PACKED}" for name in packed_layers(model)}
+        stacks = {f"{name}.{own}": f"{name}.{file}" for name in packed_experts(model) for file, own in _STACKS.items()}
         for name, tensor in tensors.items():
+            if name in stacks:
+                state[stacks[name]] = tensor
+                continue
             if name not in packed:
                 state[name] = tensor
                 continue
@@ -185,7 +201,7 @@ def marked(model: Any) -> Iterator[None]:
     layers = packed_layers(model)
     config = copy.copy(model.config)
     marks: dict[str, Any] = {"config": config}
-    if layers:
+    if layers or packed_experts(model):
         dtypes = {name: layer.weight.dtype for name, layer in layers.items() if layer.weight.dtype != model.dtype}
         named = {name: name_of(dtype) for name, dtype in dtypes.items()}
         fused = what_is_fused(model)
@@ -247,6 +263,37 @@ def _packed_in(files: list[str]) -> tuple[list[tuple[str, str, int]], set[str]]:
                 if name.endswith(_DENSE) and tensor.get_dtype() == "U8" and len(tensor.get_shape()) == 1:
                     found.append((file, name.removesuffix(_DENSE), int(tensor.get_shape()[0])))
     return found, names
+
+
+def _make_room_for_experts(model: Any, files: list[str]) -> dict[str, str]:
+    """Gives the modules whose experts are packed in safetensors files packed weights without values.
+
+    Returns:
+        Their names in the model by their names in the files.
+    """
+    from safetensors import safe_open
+
+    shapes: dict[str, dict[str, list[int]]] = {}
+    for file in files:
+        with safe_open(file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118
+                module, _, last = name.rpartition(".")
+                tensor = opened.get_slice(name) if last in _STACKS else None
+                if tensor is not None and tensor.get_dtype() == "U8" and len(tensor.get_shape()) == 2:
+                    shapes.setdefault(module, {})[_STACKS[last]] = tensor.get_shape()
+    names = {}
+    for name, of in shapes.items():
+        own = own_name(model, name)
+        if own is None and _lacks(model, name):
+            continue
+        try:
+            if own is None:
+                raise Unsupported("it has no place in the model")
+            make_room(model.get_submodule(own), of)
+        except (Unsupported, ValueError) as error:
+            raise ValueError(f"the files have packed experts for {name}: {error}") from error
+        names[name] = own
+    return names
 
 
 def _lacks(model: Any, name: str) -> bool:
