@@ -48,6 +48,14 @@ struct LinearCase {
   std::string name() const;  // "linear/4096x4096/g128/sbf16/z0/m16/t1", then "/gu_silu"
 };
 
+// A mixture of experts, for the rows "experts/...".
+struct ExpertsBlock {
+  const char* name;
+  std::size_t experts, slots, hidden, intermediate;
+};
+inline constexpr ExpertsBlock kExpertsBlocks[] = {
+    {"qwen3-30b-a3b", 128, 8, 2048, 768}, {"mixtral-8x7b", 8, 2, 4096, 14336}, {"tiny", 4, 2, 128, 64}};
+
 // What the command line asks for; an empty list stands for the default. Names are those of models.h.
 struct CaseRequest {
   std::vector<std::tuple<std::size_t, std::size_t, std::size_t, std::size_t, unsigned>> shapes;  // N, K, g, M, threads

@@ -15,11 +15,6 @@
 namespace zenwoq::bench {
 namespace {
 
-struct Block {
-  const char* name;
-  std::size_t experts, slots, hidden, intermediate;
-};
-constexpr Block kBlocks[] = {{"qwen3-30b-a3b", 128, 8, 2048, 768}, {"mixtral-8x7b", 8, 2, 4096, 14336}};
 constexpr std::size_t kTokens[] = {1, 4, 16, 64, 256, 1024};
 constexpr std::size_t kGroups[] = {128, 32};  // bf16 and f16 scales, as GGUF's Q4_0 has them
 constexpr std::size_t kRoutings = 8;  // that runs take in turn, so that one token finds other experts, cold ones
@@ -30,7 +25,7 @@ struct ExpertsDeleter {
 using ExpertsHandle = std::unique_ptr<zenwoq_experts, ExpertsDeleter>;
 
 struct ExpertsCase {
-  Block block;
+  ExpertsBlock block;
   std::size_t group, tokens;
   unsigned threads;
   bool hot;  // all tokens choose the same experts
@@ -62,7 +57,7 @@ class ExpertWeights {
     }
   }
 
-  ExpertsHandle make_experts(zenwoq_context* context, const Block& block) const {
+  ExpertsHandle make_experts(zenwoq_context* context, const ExpertsBlock& block) const {
     const auto handles = [](const std::vector<WeightHandle>& weights) {
       std::vector<zenwoq_weight*> all;
       for (const WeightHandle& weight : weights) all.push_back(weight.get());
@@ -151,15 +146,15 @@ class ExpertsRows {
     for (auto _ : state) run_once(i++);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     const Roof roof = before.mean(meter.measure());
+    state.counters["tokens/s"] = static_cast<double>(c.tokens * i) / seconds;
+    state.SetLabel(fmt::format("tier={} cpu={}", session_.tier(), session_.cpu().uarch));
     if (!roof.known()) return;
     double roof_seconds = 0;
     for (std::size_t r = 0; r < i; ++r)
       roof_seconds += routings[r % kRoutings].roof_seconds(c, roof, session_.cpu().tier);
-    state.counters["tokens/s"] = static_cast<double>(c.tokens * i) / seconds;
     state.counters["read_GB/s"] = roof.bytes_per_second * 1e-9;
     state.counters["peak_GFLOP/s"] = roof.gflops(session_.cpu().tier);
     state.counters["roof_percent"] = roof_seconds / seconds * 100;
-    state.SetLabel(fmt::format("tier={} cpu={}", session_.tier(), session_.cpu().uarch));
   }
 
  private:
@@ -180,9 +175,9 @@ class ExpertsRows {
 
 }  // namespace
 
-void register_experts_benchmarks(Session& session) {
+void register_experts_benchmarks(Session& session, const std::vector<ExpertsBlock>& blocks) {
   const auto rows = std::make_shared<ExpertsRows>(session);
-  for (const Block& block : kBlocks) {
+  for (const ExpertsBlock& block : blocks) {
     for (const std::size_t group : kGroups) {
       for (const std::size_t tokens : kTokens) {
         for (unsigned threads = 1; threads <= std::min(session.usable_cpus(), 2u); ++threads) {

@@ -51,7 +51,7 @@ int run(int argc, char** argv) {
   Session session(options);
   add_context(session, options.cases);
   register_linear_benchmarks(session, options.cases);
-  register_experts_benchmarks(session);
+  register_experts_benchmarks(session, options.experts);
   register_kernel_benchmarks();
   register_weight_benchmarks(session);
   register_call_benchmarks(session);

@@ -47,9 +47,11 @@ void add_names(CLI::App& app, const char* name, List& list, const Map& values, c
       ->transform(CLI::IsMember(values));
 }
 
-std::map<std::string, std::size_t> epilogue_indices() {
+// Places in a table, by the names there.
+template <typename Table>
+std::map<std::string, std::size_t> indices_by_name(const Table& table) {
   std::map<std::string, std::size_t> indices;
-  for (std::size_t i = 0; i < std::size(kEpilogues); ++i) indices.emplace(kEpilogues[i].name, i);
+  for (std::size_t i = 0; i < std::size(table); ++i) indices.emplace(table[i].name, i);
   return indices;
 }
 
@@ -70,7 +72,8 @@ void add_cases(CLI::App& app, CaseRequest& request) {
   add_names(app, "--zero", request.zeros, tools::zero_kinds_by_name(), "zero points; default: none");
   const auto tables = tools::values_by_name(kTables, table_name);
   add_names(app, "--table", request.tables, tables, "what codes mean; default: integer");
-  add_names(app, "--epilogue", request.epilogues, epilogue_indices(), "what is done to products; default: none");
+  add_names(app, "--epilogue", request.epilogues, indices_by_name(kEpilogues),
+            "what is done to products; default: none");
 }
 
 }  // namespace
@@ -81,7 +84,10 @@ Options read_options(int argc, char** argv) {
   CaseRequest request;
   std::size_t cold_mib = 0;
   std::string json;
+  std::vector<std::size_t> experts;
   add_cases(app, request);
+  add_names(app, "--experts", experts, indices_by_name(kExpertsBlocks),
+            "mixtures of experts to measure (up to 1.4 GB of weights); default: none");
   app.add_option("--json", json, "write Google Benchmark's JSON, all repetitions, to this file")->type_name("FILE");
   app.add_option(
       "--cold-mib", cold_mib,
@@ -95,6 +101,7 @@ Options read_options(int argc, char** argv) {
   }
   Options options;
   options.cases = make_cases(request);
+  for (const std::size_t i : experts) options.experts.push_back(kExpertsBlocks[i]);
   options.cold_bytes = cold_mib << 20;
   // These come first, so that the user's options override them.
   options.benchmark_options = {argv[0], "--benchmark_repetitions=5", "--benchmark_display_aggregates_only=true",

@@ -14,6 +14,7 @@ namespace zenwoq::bench {
 
 struct Options {
   std::vector<LinearCase> cases;
+  std::vector<ExpertsBlock> experts;
   std::size_t cold_bytes = 0;                  // of all copies of a weight together; 0 = chosen from the caches' size
   std::vector<std::string> benchmark_options;  // for benchmark::Initialize
 };

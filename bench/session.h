@@ -61,7 +61,7 @@ class Session {
 
 // Each registers one family of benchmarks.
 void register_linear_benchmarks(Session& session, const std::vector<LinearCase>& cases);
-void register_experts_benchmarks(Session& session);
+void register_experts_benchmarks(Session& session, const std::vector<ExpertsBlock>& blocks);
 void register_kernel_benchmarks();
 void register_weight_benchmarks(Session& session);
 void register_call_benchmarks(Session& session);

@@ -18,7 +18,8 @@ run() {
 }
 
 # Whatever takes another path through the code: per group and per channel, odd sizes, two threads, scales, zeros.
-run --shape 64,64,32,1,1 --shape 100,72,0,5,2 --shape 16,1001,64,2,1 --json "$folder/all.json"
+run --shape 64,64,32,1,1 --shape 100,72,0,5,2 --shape 16,1001,64,2,1 --experts tiny --json "$folder/all.json"
+run --shape 128,64,32,3,1 --epilogue none,silu,mul_add,gu_silu --benchmark_filter=linear --json "$folder/epilogues.json"
 run --shape 64,64,32,3,1 --scale f16 --zero none,integer --benchmark_filter=linear --json "$folder/integer.json"
 run --shape 64,64,32,3,1 --scale f32 --zero offset --benchmark_filter=linear --json "$folder/offset.json"
 run --model SmolLM2-135M --m 1,3 --threads 1,2 --group 0,64 --benchmark_filter=linear --json "$folder/model.json"
@@ -113,7 +114,10 @@ names = ("linear/64x64/g32/sbf16/z0/m1/t1", "linear/100x72/pc/sbf16/z0/m5/t2", "
          "pool/empty/t2", "pool/wake/spinning/t2", "pool/host/own/t2", "pool/host/lent/t2", "pool/wake/slept/t2")
 for name in names:
     assert any(run.startswith(name) for run in rows), name
-assert len(rows) == len(names), sorted(rows)
+experts = {name: row for name, row in rows.items() if name.startswith("experts/tiny/")}
+assert len(experts) == 2 * 6 * 2 * 2 and len(rows) == len(names) + len(experts), sorted(rows)  # groups, tokens, threads, hot
+for name, row in experts.items():
+    assert row["tokens/s"] > 0 and ("roof_percent" in row) == (context["peak_gflop_per_s_t1"] != "not available"), (name, row)
 # A median alone says nothing about its spread.
 assert {row.get("aggregate_name") for row in report["benchmarks"]} >= {None, "median", "cv"}
 
@@ -129,6 +133,9 @@ def check_linear(report):
         assert ("roof_percent" in row) == measured and ("peak_GFLOP/s" in row) == measured, row
     return linear
 
+linear = check_linear(load("epilogues"))
+for epilogue, word in (("", ""), ("/silu", "_silu_"), ("/mul_add", "_mul_add_"), ("/gu_silu", "gu_yf32_silu_")):
+    assert word in linear[f"linear/128x64/g32/sbf16/z0/m3/t1{epilogue}/real_time"]["label"] or context["tier"] == "reference", epilogue
 linear = check_linear(report)
 assert linear["linear/64x64/g32/sbf16/z0/m1/t1/real_time"]["bytes"] == 64 * 64 / 2 + 64 * 2 * 2
 assert linear["linear/16x1001/g64/sbf16/z0/m2/t1/real_time"]["bytes"] == 16 * 1001 / 2 + 16 * 16 * 2

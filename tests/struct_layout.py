@@ -20,6 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+PARTS = ("zenwoq_matrix",)  # structs that lie in others, which say their size: they never grow
+
 Layout = dict[str, Any]  # {"size": bytes, "fields": {name: [offset, bytes]}}
 
 
@@ -79,7 +81,7 @@ def faults(actual: dict[str, Layout], bound: dict[str, Layout]) -> list[str]:
     found = []
     for name, layout in actual.items():
         fields = list(layout["fields"].items())
-        if fields[0] != ("struct_size", [0, 8]):
+        if fields[0] != ("struct_size", [0, 8]) and name not in PARTS:
             found.append(f"{name}: begins with {fields[0][0]}, not with struct_size")
         last, (offset, size) = fields[-1]
         if offset + size != layout["size"]:

@@ -438,11 +438,12 @@ typedef struct zenwoq_linear_desc {
   zenwoq_activation activation;
   uint32_t factors;   /* 1: each run brings a matrix to multiply with; else 0 */
   uint32_t residuals; /* how many matrices each run brings to add, 0 to 2 */
+  uint32_t halves;    /* 1: one weight holds gate and up, as below; else 0 */
   /* A gated product, v = activation(x * Wgate^T + bias) * (x * Wup^T + up_bias), without either in memory; factors and
-   * residuals must be 0. Gate is the linear's weight, up is given in one of three ways: */
+   * residuals must be 0. Gate is the linear's weight, and up one of two others, or with halves the weight's rows from N/2 on
+   * (so of bias; N must be a multiple of 128, and y is [M,N/2]). */
   zenwoq_weight *up;            /* [N,K] of gate's quantization and permutation; kept alive (zenwoq_linear_create) */
   const struct zenwoq_packed *up_packed; /* the same for zenwoq_packed_run; neither kept nor copied */
-  uint32_t halves; /* 1: the weight's first N/2 rows are gate, the others up (so of bias); N a multiple of 128. y is [M,N/2] */
   const void *up_bias; /* [N] of bias_type, or NULL; copied */
   size_t up_bias_bytes;
 } zenwoq_linear_desc;

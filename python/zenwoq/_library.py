@@ -223,6 +223,24 @@ class LinearDesc(_Sized):
         ("bias_type", c_int),
         ("bias", c_void_p),
         ("bias_bytes", c_size_t),
+        ("activation", c_int),
+        ("factors", c_uint32),
+        ("residuals", c_uint32),
+        ("halves", c_uint32),
+        ("up", c_void_p),
+        ("up_packed", c_void_p),
+        ("up_bias", c_void_p),
+        ("up_bias_bytes", c_size_t),
+    ]
+
+
+class Matrix(ctypes.Structure):
+    """``zenwoq_matrix``."""
+
+    _fields_ = [
+        ("data", c_void_p),
+        ("ld", c_size_t),
+        ("bytes", c_size_t),
     ]
 
 
@@ -245,6 +263,8 @@ class RunArgs(_Sized):
         ("reserved", c_uint32),
         ("parallel_for", c_void_p),
         ("parallel_for_user", c_void_p),
+        ("factor", Matrix),
+        ("residual", Matrix * 2),
     ]
 
 
