@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from test_families import words
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers.integrations.moe import use_experts_implementation
+from zenwoq.torch import _quantize_experts
 from zenwoq.torch._experts import PACKED, is_packed
 from zenwoq.torch._quantize_experts import rounded
 
@@ -135,7 +136,7 @@ def routed(module: torch.nn.Module, tokens: int, slots: int) -> tuple[torch.Tens
     """Rows that are exact in bfloat16, ids of different experts, weights."""
     generator = torch.Generator().manual_seed(tokens)
     x = torch.randn(tokens, 64, generator=generator).bfloat16().float()
-    count = module.num_experts
+    count = len(module.get_buffer("gate_packed"))
     ids = torch.stack([torch.randperm(count, generator=generator)[:slots] for _ in range(tokens)])
     return x, ids, torch.rand(tokens, slots, generator=generator)
 
@@ -358,12 +359,20 @@ def test_a_last_group_may_be_shorter():
     assert (logits(model) - logits(dense)).abs().max() <= 0.02 * logits(dense).abs().max()
 
 
-def test_dense_weights_are_freed():
+def test_dense_weights_are_freed_as_soon_as_they_are_packed(monkeypatch):
     model = make("qwen3_moe", torch.bfloat16)
     module = model.model.layers[0].mlp.experts
-    gone = [weakref.ref(module.gate_up_proj), weakref.ref(module.down_proj)]
+    weights = [weakref.ref(module.gate_up_proj), weakref.ref(module.down_proj)]
+    gone = []
+    free = _quantize_experts._free
+
+    def watched(*given):
+        free(*given)
+        gone.append([weight() is None for weight in weights])
+
+    monkeypatch.setattr(_quantize_experts, "_free", watched)
     report = zenwoq.torch.quantize_experts(model, progress=False)
-    assert [reference() for reference in gone] == [None, None]
+    assert gone == [[True, False], [True, True], [True, True], [True, True]]
     assert not hasattr(module, "gate_up_proj") and report.bytes_after < 0.4 * report.bytes_before
     assert "2 of 2 modules of experts run on zenwoq" in report.summary()
 
@@ -591,6 +600,39 @@ def test_from_checkpoint_of_experts_in_gptq(alike, tmp_path):
     restored = zenwoq.torch.restore(loaded, dtype=torch.float32)
     for name, parameter in dense.named_parameters():
         assert torch.equal(restored.get_parameter(name), parameter), name
+
+
+def test_from_checkpoint_of_experts_in_a_zwq_file(tmp_path):
+    as_gptq(make("qwen3_moe"), tmp_path / "gptq")
+    loaded = zenwoq.torch.from_checkpoint(tmp_path / "gptq", dtype=torch.float32, progress=False)
+    zenwoq.load(tmp_path / "gptq").convert(tmp_path / "model.zwq")
+    converted = zenwoq.torch.from_checkpoint(tmp_path / "model.zwq", dtype=torch.float32, progress=False)
+    assert len(converted.zenwoq_report.replaced) == 2 and not converted.zenwoq_report.left
+    assert torch.equal(logits(converted), logits(loaded))
+
+
+def test_from_checkpoint_of_experts_in_act_order(tmp_path):
+    as_gptq(make("qwen3_moe"), tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(1))
+    for name in [name for name in state if name.endswith(("gate_proj.g_idx", "up_proj.g_idx"))]:
+        state[name] = state[name][order]
+    save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+    text = json.loads((tmp_path / "config.json").read_text())
+    text["quantization_config"]["desc_act"] = True
+    (tmp_path / "config.json").write_text(json.dumps(text))
+    loaded = zenwoq.torch.from_checkpoint(tmp_path, dtype=torch.float32, progress=False)
+    assert len(loaded.zenwoq_report.replaced) == 2 and "act-order" in loaded.zenwoq_report.replaced[0].result
+    dense = zenwoq.torch.restore(loaded, dtype=torch.float32, inplace=False)
+    routing = Routing()
+    got = routing.logits(loaded, IDS, replay=False)
+    assert (routing.logits(dense, IDS, replay=True) - got).abs().max() <= 0.01 * got.abs().max()
+    name = "model.layers.0.mlp.experts.3.up_proj.g_idx"
+    state[name] = state[name].flip(0)
+    save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+    unlike = zenwoq.torch.from_checkpoint(tmp_path, dtype=torch.float32, progress=False)
+    results = {layer.result for layer in unlike.zenwoq_report.left}
+    assert results == {"unpacked: gate and up of expert 3 have columns in another order"}
 
 
 def arguments(**other):
