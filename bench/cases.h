@@ -17,7 +17,7 @@ namespace zenwoq::bench {
 // What is done to a product before it is stored. Gated: the weight's halves are gate and up, so that bytes and products
 // are those of the plain row.
 struct BenchEpilogue {
-  const char* name;  // "" for none; parts as in the names of kernels
+  const char* name;  // parts as in the names of kernels, or "none"
   zenwoq_activation activation = ZENWOQ_ACTIVATION_NONE;
   bool gated = false;
   unsigned factors = 0, residuals = 0;

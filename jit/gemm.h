@@ -78,7 +78,7 @@ class Gemm : public Emitter {
     Xbyak::Reg64 ldx, ldx3, ldx5;  // bytes: 1, 3, 5 rows
     Xbyak::Reg64 codes;            // strip 0 of this unit at the current step; between groups, at the scales
     Xbyak::Reg64 scales,
-        zeros;          // bytes from codes, between groups, to the unit's first scale and zero (see begin_unit)
+        zeros;          // bytes from codes, between groups, to the unit's first scale and zero (see begin_walk)
     Xbyak::Reg64 xsum;  // row 0, current group
     Xbyak::Reg64 steps, groups;  // loop counters; while a unit is stored: a row of y, columns that exist
     Xbyak::Reg64 strip_offset;   // bytes into a panel's step: which strips this unit takes

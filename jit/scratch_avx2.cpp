@@ -314,7 +314,7 @@ void ScratchAvx2::decode_segment() {
   jnz(step, T_NEAR);
 }
 
-// All rows with what is decoded. Where the scales are once codes is past the group's last step: see Gemm::begin_unit.
+// All rows with what is decoded. Where the scales are once codes is past the group's last step: see Gemm::begin_walk.
 void ScratchAvx2::multiply_segment() {
   const auto locate = [this](const Reg64& to, std::size_t element_bytes) {
     mov(to, slot(local_.strip_offset));

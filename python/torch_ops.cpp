@@ -144,6 +144,13 @@ zenwoq_dtype float_dtype(std::string_view name, const Tensor& tensor) {
   return dtype == types().f32 ? ZENWOQ_F32 : ZENWOQ_F16;
 }
 
+// Any int; the library knows which of them are activations.
+zenwoq_activation checked_activation(int64_t activation) {
+  const auto known = static_cast<int>(activation);
+  check(activation == known, "activation is ", activation, ", no value of zenwoq_activation");
+  return static_cast<zenwoq_activation>(known);
+}
+
 size_t bytes_of(zenwoq_dtype type) { return type == ZENWOQ_F32 ? 4 : 2; }
 
 void check_cpu(std::string_view name, const Tensor& tensor) {
@@ -240,11 +247,7 @@ class Product {
     desc_.bias_bytes = static_cast<size_t>(n) * bytes_of(desc_.bias_type);
   }
 
-  void set_activation(int64_t activation) {
-    const auto known = static_cast<int>(activation);
-    check(activation == known, "activation is ", activation, ", no value of zenwoq_activation");
-    desc_.activation = static_cast<zenwoq_activation>(known);
-  }
+  void set_activation(int64_t activation) { desc_.activation = checked_activation(activation); }
 
   void set_halves() { desc_.halves = 1; }
 
@@ -474,7 +477,7 @@ class ExpertsRun {
     zenwoq_packed_experts_init(&experts_);
     experts_.hidden = x.columns;
     experts_.intermediate = static_cast<size_t>(intermediate);
-    experts_.activation = static_cast<zenwoq_activation>(activation);
+    experts_.activation = checked_activation(activation);
     experts_.output_type = float_dtype("out", y);
     zenwoq_experts_args_init(&args_);
     args_.tokens = x.m;

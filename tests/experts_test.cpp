@@ -630,7 +630,7 @@ TEST_F(ExpertErrors, OfDescriptions) {
   with([](auto& d) { d.experts = 0; }, kInvalid, "experts is 0");
   with([](auto& d) { d.hidden = 0; }, kInvalid, "hidden is 0");
   with([](auto& d) { d.intermediate = 0; }, kInvalid, "intermediate is 0");
-  with([](auto& d) { d.intermediate = SIZE_MAX; }, ZENWOQ_ERROR_OVERFLOW, "intermediate is 18446744073709551615");
+  with([](auto& d) { d.intermediate = SIZE_MAX; }, ZENWOQ_ERROR_OVERFLOW, "intermediate 18446744073709551615: rows");
   with([](auto& d) { d.gate = nullptr; }, kInvalid, "gate is NULL");
   with([](auto& d) { d.down = nullptr; }, kInvalid, "down is NULL");
   with([](auto& d) { d.up = nullptr; }, kInvalid, "intermediate is 24 and up is NULL: must be a multiple of 64");
@@ -645,8 +645,8 @@ TEST_F(ExpertErrors, OfDescriptions) {
        "down_bias_bytes is 127, 128 are needed");
   with([](auto& d) { d.experts = SIZE_MAX / 16; }, ZENWOQ_ERROR_OVERFLOW,
        "experts is 1152921504606846975: at most 2147483647 are possible");
-  with([](auto& d) { d.gate_bias = d.up_bias = nullptr, d.experts = INT32_MAX, d.hidden = SIZE_MAX / 4; },
-       ZENWOQ_ERROR_OVERFLOW, "down_bias of 2147483647 experts of 4611686018427387903 values overflows");
+  with([](auto& d) { d.gate_bias = d.up_bias = nullptr, d.experts = INT32_MAX, d.hidden = std::size_t{1} << 56; },
+       ZENWOQ_ERROR_OVERFLOW, "down_bias of 2147483647 experts of 72057594037927936 values overflows");
   with([](auto& d) { d.up = nullptr, d.intermediate = 64; }, kInvalid, "up_bias is given and up is NULL");
   with([](auto& d) { d.hidden = 15, d.gate_bias = d.up_bias = d.down_bias = nullptr; }, kInvalid,
        "expert 0: gate is [24, 16]: must be [24, 15]");
@@ -714,6 +714,7 @@ TEST_F(ExpertErrors, OfRuns) {
 
 TEST_F(ExpertErrors, OfPackedExperts) {
   const zenwoq_packed_experts good = model_.packed();
+  const std::size_t good_slots = args_.slots;
   EXPECT_ERROR(zenwoq_packed_experts_run(nullptr, &good, &args_), kInvalid, "context is NULL");
   EXPECT_ERROR(zenwoq_packed_experts_run(context_.get(), nullptr, &args_), kInvalid, "zenwoq_packed_experts is NULL");
   const auto with = [&](const auto& change, zenwoq_status status, const char* text) {
@@ -731,6 +732,11 @@ TEST_F(ExpertErrors, OfPackedExperts) {
        ZENWOQ_ERROR_OVERFLOW, "gate: 4 experts of 9223372036854775807 bytes overflow");
   with([](auto& p) { p.down_bytes -= 1; }, ZENWOQ_ERROR_BAD_PACKED, "expert 1: down: packed weight: ");
   with([](auto& p) { p.down_stride -= 1; }, ZENWOQ_ERROR_BAD_PACKED, "expert 0: down: packed weight: ");
+  // Sizes that no weight contradicts, as no slot counts, and whose bytes of a row add up to 0 modulo 2^64.
+  args_.slots = 0;
+  with([](auto& p) { p.hidden = 64, p.intermediate = 0x7FFFFFFFFFFFFF80, p.up = nullptr; }, ZENWOQ_ERROR_OVERFLOW,
+       "rows of them overflow");
+  args_.slots = good_slots;
   with([](auto& p) { p.hidden = 8; }, kInvalid, "expert 0: gate is [24, 16]: must be [24, 8]");
   with(
       [](auto& p) {

@@ -29,8 +29,8 @@
  * error outputs are untouched, unless the function says otherwise. Nothing aborts or throws, and nothing prints unless the
  * environment variable ZENWOQ_VERBOSE asks for it.
  *
- * Threads. All functions may be called from any thread. A context, weight or linear may be used by any number of
- * threads at once; destroying a handle while another thread uses that same handle is the caller's error. Handles keep
+ * Threads. All functions may be called from any thread. A context, weight, linear or zenwoq_experts may be used by any
+ * number of threads at once; destroying a handle while another thread uses that same handle is the caller's error. Handles keep
  * what they are made from alive: they may be destroyed in any order.
  *
  * Whose threads. A program of its own: the context's pool, whose threads spin for some 30 us after a loop, then sleep. A
@@ -443,8 +443,8 @@ typedef struct zenwoq_linear_desc {
    * residuals must be 0. Gate is the linear's weight, and up one of two others, or with halves the weight's rows from N/2 on
    * (so of bias; N must be a multiple of 128, and y is [M,N/2]). */
   zenwoq_weight *up;            /* [N,K] of gate's quantization and permutation; kept alive (zenwoq_linear_create) */
-  const struct zenwoq_packed *up_packed; /* the same for zenwoq_packed_run; neither kept nor copied */
-  const void *up_bias; /* [N] of bias_type, or NULL; copied */
+  const struct zenwoq_packed *up_packed; /* the same for zenwoq_packed_run and _runs, which keep and copy nothing */
+  const void *up_bias; /* [N] of bias_type, or NULL; copied as bias is */
   size_t up_bias_bytes;
 } zenwoq_linear_desc;
 

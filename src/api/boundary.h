@@ -38,7 +38,7 @@ zenwoq_status at_boundary(Body&& body) noexcept {
   return at_boundary(nullptr, std::forward<Body>(body));
 }
 
-// Of a context or a linear; NULL for NULL.
+// Of a context, a linear or experts; NULL for NULL.
 template <typename Handle>
 const Context* context_of(const Handle* handle) {
   return handle == nullptr ? nullptr : handle->context.get();
@@ -67,9 +67,9 @@ ZENWOQ_PUBLIC_STRUCT(zenwoq_weight_extras, 72);
 ZENWOQ_PUBLIC_STRUCT(zenwoq_linear_desc, 32);
 ZENWOQ_PUBLIC_STRUCT(zenwoq_run_args, 88);  // up to workspace_bytes
 ZENWOQ_PUBLIC_STRUCT(zenwoq_packed, 40);
-ZENWOQ_PUBLIC_STRUCT(zenwoq_experts_desc, sizeof(zenwoq_experts_desc));
-ZENWOQ_PUBLIC_STRUCT(zenwoq_experts_args, sizeof(zenwoq_experts_args));
-ZENWOQ_PUBLIC_STRUCT(zenwoq_packed_experts, sizeof(zenwoq_packed_experts));
+ZENWOQ_PUBLIC_STRUCT(zenwoq_experts_desc, 120);
+ZENWOQ_PUBLIC_STRUCT(zenwoq_experts_args, 152);
+ZENWOQ_PUBLIC_STRUCT(zenwoq_packed_experts, 168);
 ZENWOQ_PUBLIC_STRUCT(zenwoq_cpu_info, 576);
 ZENWOQ_PUBLIC_STRUCT(zenwoq_registry_stats, 48);
 ZENWOQ_PUBLIC_STRUCT(zenwoq_kernel_info, 360);

@@ -115,8 +115,11 @@ Status check_block(const Block& block) {
   }
   if (Status status = check_size("hidden", block.hidden); !status.ok()) return status;
   if (Status status = check_size("intermediate", block.intermediate); !status.ok()) return status;
-  if (block.intermediate > SIZE_MAX / 2) {
-    return {ZENWOQ_ERROR_OVERFLOW, fmt::format("intermediate is {}: overflows", block.intermediate)};
+  // So that bytes of a row, of which a few are added up, are far from an overflow, also where no weight is looked at.
+  constexpr std::size_t kMost = std::size_t{PTRDIFF_MAX} / 64;
+  if (block.hidden > kMost || block.intermediate > kMost) {
+    return {ZENWOQ_ERROR_OVERFLOW,
+            fmt::format("hidden is {}, intermediate {}: rows of them overflow", block.hidden, block.intermediate)};
   }
   if (block.halves && block.intermediate % kPanelColumns != 0) {
     return invalid("intermediate is {} and up is NULL: must be a multiple of {}", block.intermediate, kPanelColumns);
@@ -227,7 +230,7 @@ Status run_checked(Context& context, const Experts& experts, const ExpertsArgume
   if (!bytes) {
     return {ZENWOQ_ERROR_OVERFLOW, fmt::format("scratch of {} tokens of {} slots overflows", args.tokens, args.slots)};
   }
-  with_workspace(context, *bytes, nullptr, [&](std::uint8_t* memory) { run(context, experts, args, memory); });
+  with_workspace<kStackArrays>(context, *bytes, nullptr, [&](std::uint8_t* memory) { run(context, experts, args, memory); });
   return {};
 }
 
@@ -421,7 +424,7 @@ Status run_packed(Context& context, const zenwoq_packed_experts& packed, const z
   (void)OpenedExperts(measured, block, most);
   if (!measured.bytes()) return too_much();
   Status status;
-  with_workspace(context, *measured.bytes(), nullptr, [&](std::uint8_t* memory) {
+  with_workspace<kStackArrays>(context, *measured.bytes(), nullptr, [&](std::uint8_t* memory) {
     Arena arena(memory);
     OpenedExperts opened(arena, block, most);
     status = opened.open(context, packed, block, run_args, &experts);

@@ -164,7 +164,7 @@ Status run_batch(Context& context, std::span<const Job> jobs, Batch::Entry* entr
   Batch batch(context, jobs, entries);
   const auto bytes = batch.workspace_bytes();
   if (!bytes) return too_much();
-  with_workspace(context, *bytes, nullptr, [&](std::uint8_t* memory) { batch.run(memory); });
+  with_workspace<kStackArrays>(context, *bytes, nullptr, [&](std::uint8_t* memory) { batch.run(memory); });
   return {};
 }
 

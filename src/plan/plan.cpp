@@ -40,12 +40,14 @@ std::uint64_t blocks_that_stay(const RowBlocks& blocks, std::uint64_t row_bytes,
 }
 
 std::uint64_t tasks_wanted(const Problem& problem, unsigned threads) {
-  const std::uint64_t macs = problem.m * problem.n * problem.k;  // an estimate: overflow only means fewer tasks
+  // An estimate: overflow only means fewer tasks.
+  const std::uint64_t macs = problem.m * problem.n * problem.k * (problem.gated ? 2 : 1);
   return threads <= 1 || macs < kMacsWorthWaking ? 1 : threads * kTasksPerThread;
 }
 
 void TaskShares::add(const Problem& problem) {
-  macs_ += static_cast<double>(problem.m) * static_cast<double>(problem.n) * static_cast<double>(problem.k);
+  macs_ += static_cast<double>(problem.m) * static_cast<double>(problem.n) * static_cast<double>(problem.k) *
+           (problem.gated ? 2 : 1);
   cost_ += cost_of(problem);
 }
 

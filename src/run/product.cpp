@@ -78,7 +78,7 @@ void Product::log() const noexcept {
       names += fmt::format("{}{}", i == 0 ? "" : ",", kernels_[i]->key.name());
     }
     context_.log(LogLevel::dispatch, fmt::format("run m={} n={} k={} threads={} kernels={}", args_.x.m,
-                                                 layer_.weight.header.n, layer_.weight.header.k, args_.threads, names));
+                                                 layer_.n, layer_.weight.header.k, args_.threads, names));
   } catch (...) {
     // No memory for a line, or the caller's log function throws: the run goes on.
   }

@@ -251,7 +251,7 @@ def make_room(module: Any, shapes: Mapping[str, Sequence[int]]) -> None:
     if not is_experts(module):
         raise Unsupported(f"it is a {type(module).__name__}")
     shape = shape_of(module)
-    lacks = [name for name in ("gate_packed", "down_packed") if name not in shapes]
+    lacks = [name for name in PACKED if name not in shapes]
     if lacks:
         raise ValueError(f"{lacks[0]} is missing")
     empty = {name: torch.empty(tuple(of), dtype=torch.uint8, device="meta") for name, of in shapes.items()}

@@ -116,6 +116,8 @@ def _fuse_mlp(module: torch.nn.Module, shape: MlpShape, fuse_it: bool) -> str:
         _check_class(module)
     act, activation = _activation_in(module, shape)
     _check_pair(shape.first, shape.gated, first)
+    if module._modules.get(shape.last) is None:
+        raise _Apart(f"{shape.last} is no module")
     if fuse_it and not isinstance(module, FusedBlock):
         name = shape.act if isinstance(shape.act, str) else None
         act_class = None if act is None else type(act)

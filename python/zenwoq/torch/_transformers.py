@@ -6,7 +6,7 @@ config.json has ``"quantization_config": {"quant_method": "zenwoq", "version": 1
 of the packed layers whose dense weight has another dtype than the model, and ``"fuse": false`` if the model's blocks
 were apart (see zenwoq.torch.optimize), or the names of those that were fused, if others were apart. The safetensors
 files have the model's own names; the packed weight of a linear is a uint8 tensor ``[bytes]`` with the name of the dense
-weight. Packed experts are uint8 tensors ``[experts, bytes]``: "gate_up_proj" is gate's (or of both), "up_packed" up's,
+weight. Packed experts are uint8 tensors ``[experts, bytes]``: "gate_up_proj" is gate's, "up_packed" up's,
 "down_proj" down's; their biases are "gate_bias", "up_bias", "down_bias". So which layers are packed is in the files,
 and a transformers that does not know this quantization (it would only warn and leave the layers as they were
 initialized) refuses them: a weight must have two dimensions, one of experts three.
