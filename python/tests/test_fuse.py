@@ -455,7 +455,7 @@ def test_projections_keep_nothing_alive():
             fused.q(x)  # and no more
             ready = _shared_input._of_thread.ready
             assert len(ready[2]) == 2
-            waiting = [weakref.ref(result) for result in ready[2].values()]
+            waiting = [weakref.ref(product.result) for product in ready[2].values()]
             given = weakref.ref(x)
             del ready, x
         assert given() is None and [result() for result in waiting] == [None] * 2
