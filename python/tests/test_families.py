@@ -147,7 +147,8 @@ def test_tokens_are_those_of_the_dense_weights(smol, make: Callable):
     model, prompt, folder = smol
     path = folder / make.__name__
     values = make(model, path)
-    packed = zenwoq.torch.from_checkpoint(path, progress=False)
+    # Apart: weights are compared, with the roundings that the dense model has.
+    packed = zenwoq.torch.from_checkpoint(path, fuse=False, progress=False)
     assert len(packed.zenwoq_report.replaced) == len(values) == 210
     for name, value in values.items():
         assert torch.equal(packed.get_submodule(name).dequantize(torch.float32), value), name
