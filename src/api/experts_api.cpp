@@ -230,7 +230,8 @@ Status run_checked(Context& context, const Experts& experts, const ExpertsArgume
   if (!bytes) {
     return {ZENWOQ_ERROR_OVERFLOW, fmt::format("scratch of {} tokens of {} slots overflows", args.tokens, args.slots)};
   }
-  with_workspace<kStackArrays>(context, *bytes, nullptr, [&](std::uint8_t* memory) { run(context, experts, args, memory); });
+  with_workspace<kStackArrays>(context, *bytes, nullptr,
+                               [&](std::uint8_t* memory) { run(context, experts, args, memory); });
   return {};
 }
 
