@@ -1224,7 +1224,7 @@ MUTATIONS = [
     Mutation(
         "A pair may be permuted apart",
         "src/api/checks.cpp",
-        "if (!same_bytes(gate.permutation(), up.permutation(), g.k * sizeof(std::uint32_t))) {",
+        "if (!same_array(gate.permutation(), up.permutation(), g.k * sizeof(std::uint32_t))) {",
         "if (gate.permutation() != nullptr && up.permutation() == nullptr) {",
         EPILOGUE_ERRORS,
     ),

@@ -8,12 +8,13 @@ from ctypes import POINTER, byref, c_int, c_size_t, c_uint32, c_void_p
 from typing import Any
 
 import numpy as np
-from zenwoq import _library, cpu_info
+from zenwoq import _library
 from zenwoq._library import Activation, ContextOptions, Dtype, WeightDesc, WeightSource, call
 
 from bench.experts.operands import DOWN, GATE, UP, Problem
 from bench.experts.peer import Peer
 from bench.peers.operands import Array, Weight, bf16_to_f32
+from bench.peers.zenwoq_peer import about_library
 
 
 class ExpertsDesc(_library._Sized):
@@ -89,20 +90,6 @@ def make_weight(context: c_void_p, weight: Weight) -> c_void_p:
     packed = c_void_p()
     call("zenwoq_weight_create", context, byref(desc), byref(source), byref(packed))
     return packed
-
-
-def about_library() -> dict[str, Any]:
-    """What the library says about itself and the CPU."""
-    cpu = cpu_info()
-    return {
-        "version": _library.version(),
-        "cpu": cpu.brand.strip(),
-        "uarch": cpu.uarch,
-        "tier": cpu.tier,
-        "tier_reason": cpu.tier_reason,
-        "tuning": cpu.tuning,
-        "l3_bytes": cpu.l3_bytes,
-    }
 
 
 class Experts(Peer):

@@ -15,6 +15,20 @@ from bench.peers.operands import Array, Problem, Weight
 from bench.peers.peer import LoopPeer
 
 
+def about_library() -> dict[str, Any]:
+    """What the library says about itself and the CPU."""
+    cpu = cpu_info()
+    return {
+        "version": _library.version(),
+        "cpu": cpu.brand.strip(),
+        "uarch": cpu.uarch,
+        "tier": cpu.tier,
+        "tier_reason": cpu.tier_reason,
+        "tuning": cpu.tuning,
+        "l3_bytes": cpu.l3_bytes,
+    }
+
+
 class Zenwoq(LoopPeer):
     """Layers on a context with as many threads as the others have."""
 
@@ -27,16 +41,7 @@ class Zenwoq(LoopPeer):
 
     def about(self) -> dict[str, Any]:
         """What the library says about itself and the CPU."""
-        cpu = cpu_info()
-        return {
-            "version": _library.version(),
-            "cpu": cpu.brand.strip(),
-            "uarch": cpu.uarch,
-            "tier": cpu.tier,
-            "tier_reason": cpu.tier_reason,
-            "tuning": cpu.tuning,
-            "l3_bytes": cpu.l3_bytes,
-        }
+        return about_library()
 
     def pack(self, weight: Weight) -> c_void_p:
         """A zenwoq_linear: f32 outputs, no bias. It keeps its weight alive."""

@@ -16,10 +16,6 @@ constexpr std::uint64_t kPageBytes = 4096;
 constexpr std::uint64_t kElementsWorthWaking = 1 << 16;
 std::uint64_t round_up(std::uint64_t value) { return (value + kAlignment - 1) / kAlignment * kAlignment; }
 
-bool same_array(const std::uint8_t* a, const std::uint8_t* b, std::size_t bytes) {
-  return a == b || (a != nullptr && b != nullptr && std::memcmp(a, b, bytes) == 0);
-}
-
 }  // namespace
 
 bool converts(const Quantization& weight, zenwoq_dtype x_type, zenwoq_dtype kernel_type) {

@@ -7,14 +7,6 @@
 #include "jit/number.h"
 
 namespace zenwoq {
-namespace {
-
-bool same_bytes(const std::uint8_t* a, const std::uint8_t* b, std::size_t bytes) {
-  return a == b || (a != nullptr && b != nullptr && std::memcmp(a, b, bytes) == 0);
-}
-
-}  // namespace
-
 Status matrix_bytes(const char* name, std::size_t rows, std::size_t columns, std::size_t ld, std::size_t element_bytes,
                     std::size_t* bytes) {
   if (ld < columns) return invalid("ld{} is {}, a row has {} elements", name, ld, columns);
@@ -66,13 +58,13 @@ Status check_pair(const PackedView& gate, const PackedView& up) {
   const PackedHeader &g = gate.header, &u = up.header;
   if (g.n != u.n || g.k != u.k) return invalid("gate is [{}, {}], up [{}, {}]: must be equal", g.n, g.k, u.n, u.k);
   const bool same = g.group() == u.group() && g.scale_type == u.scale_type && g.zero_kind == u.zero_kind &&
-                    g.format().zero_bytes() == u.format().zero_bytes() && g.zero_type == u.zero_type &&
-                    g.tensor_scale_kind == u.tensor_scale_kind && std::memcmp(&g.table, &u.table, sizeof g.table) == 0;
+                    g.zero_type == u.zero_type && g.tensor_scale_kind == u.tensor_scale_kind &&
+                    std::memcmp(&g.table, &u.table, sizeof g.table) == 0;
   if (!same) return invalid("gate is {}, up {}: must be quantized alike", g.text(), u.text());
-  if (!same_bytes(gate.permutation(), up.permutation(), g.k * sizeof(std::uint32_t))) {
+  if (!same_array(gate.permutation(), up.permutation(), g.k * sizeof(std::uint32_t))) {
     return invalid("gate and up: columns must be permuted alike");
   }
-  if (!same_bytes(gate.x_scale(), up.x_scale(), g.k * sizeof(float))) {
+  if (!same_array(gate.x_scale(), up.x_scale(), g.k * sizeof(float))) {
     return invalid("gate and up: must have the same factors of columns");
   }
   return {};

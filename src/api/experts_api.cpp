@@ -409,10 +409,12 @@ Status run_packed(Context& context, const zenwoq_packed_experts& packed, const z
   const Block block(packed);
   if (Status status = check_block(block); !status.ok()) return status;
   for (const Tensor& tensor : {Tensor{"gate", packed.gate, packed.gate_stride, packed.gate_bytes},
-                               Tensor{"down", packed.down, packed.down_stride, packed.down_bytes},
-                               Tensor{"up", packed.up, packed.up_stride, packed.up_bytes}}) {
-    if (tensor.data == nullptr && block.halves && tensor.name[0] == 'u') continue;
+                               Tensor{"down", packed.down, packed.down_stride, packed.down_bytes}}) {
     if (Status status = tensor.check(block.experts); !status.ok()) return status;
+  }
+  if (!block.halves) {
+    const Tensor up{"up", packed.up, packed.up_stride, packed.up_bytes};
+    if (Status status = up.check(block.experts); !status.ok()) return status;
   }
   Experts experts;
   experts.hidden = block.hidden, experts.intermediate = block.intermediate, experts.output_type = block.output_type;

@@ -16,8 +16,8 @@ Status check_shape(const zenwoq_packed& packed, const PackedView& view) {
                  packed.n, packed.k);
 }
 
-Status open_view(const zenwoq_packed& packed, PackedView* view) {
-  if (Status status = check_pointer("packed->packed", packed.packed); !status.ok()) return status;
+Status open_view(const zenwoq_packed& packed, PackedView* view, const char* name = "packed->packed") {
+  if (Status status = check_pointer(name, packed.packed); !status.ok()) return status;
   return open_packed(packed.packed, packed.packed_bytes, view);
 }
 
@@ -25,8 +25,7 @@ Status open_view(const zenwoq_packed& packed, PackedView* view) {
 Status open_up(const zenwoq_linear_desc& desc, const PackedView& gate, PackedView* up) {
   zenwoq_packed packed;
   if (Status status = read_struct(desc.up_packed, &packed); !status.ok()) return status;
-  if (Status status = check_pointer("up_packed->packed", packed.packed); !status.ok()) return status;
-  if (Status status = open_packed(packed.packed, packed.packed_bytes, up); !status.ok()) return status;
+  if (Status status = open_view(packed, up, "up_packed->packed"); !status.ok()) return status;
   if (Status status = check_shape(packed, *up); !status.ok()) return status;
   return check_pair(gate, *up);
 }

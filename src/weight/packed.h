@@ -18,6 +18,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 #include "jit/status.h"
@@ -50,6 +51,11 @@ struct PackedView {
   const std::uint8_t* permutation() const { return header.permuted ? base + header.permutation_at : nullptr; }
   const std::uint8_t* x_scale() const { return header.x_scaled ? base + header.x_scale_at : nullptr; }
 };
+
+// Whether two weights have the same permutation, or factors: none, or equal bytes.
+inline bool same_array(const std::uint8_t* a, const std::uint8_t* b, std::size_t bytes) {
+  return a == b || (a != nullptr && b != nullptr && std::memcmp(a, b, bytes) == 0);
+}
 
 // The header for a description. Errors: INVALID_ARGUMENT, OVERFLOW.
 Status make_header(const zenwoq_weight_desc& desc, PackedHeader* header);
