@@ -13,6 +13,9 @@
 //       activation(x Wgate^T + gate_bias) * (x Wup^T + up_bias), rounded once; without up, gate has n rows of each
 //   zenwoq::linears(Tensor x, Tensor[] packed, Tensor?[] bias, int[] n) -> Tensor[]
 //       one product for each weight, as if each were run alone
+//   zenwoq::three_linears(Tensor x, Tensor a, Tensor? a_bias, int a_n, Tensor b, Tensor? b_bias, int b_n, Tensor c,
+//   Tensor? c_bias, int c_n) -> (Tensor, Tensor, Tensor)
+//       the same for three, without lists, which torch hands over slowly
 //   zenwoq::experts(Tensor x, Tensor ids, Tensor router, Tensor gate, Tensor? up, Tensor down, Tensor? gate_bias,
 //   Tensor? up_bias, Tensor? down_bias, int intermediate, int activation) -> Tensor
 //       the experts of a mixture of experts (zenwoq_packed_experts_run): x [..., H], ids and router [..., slots];
@@ -29,14 +32,17 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <list>
 #include <optional>
+#include <span>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "zenwoq/zenwoq.h"
@@ -426,26 +432,52 @@ Tensor gated(const Tensor& x, const Tensor& gate, const std::optional<Tensor>& u
   });
 }
 
+// One of several linears, borrowed.
+struct Layer {
+  const Tensor& packed;
+  const std::optional<Tensor>& bias;
+  int64_t n;
+};
+
+std::vector<Tensor> products(const Tensor& x, std::span<const Layer> layers) {
+  const Rows rows = checked_x(x);
+  for (const Layer& layer : layers) check_packed("packed", layer.packed, layer.n);
+  const bool is_f16 = float_dtype("x", x) == ZENWOQ_F16;
+  std::vector<Tensor> results, wide;  // the library does not write f16
+  results.reserve(layers.size());
+  for (const Layer& layer : layers) results.push_back(empty_rows(x, layer.n, dtype_of(x)));
+  for (size_t i = 0; is_f16 && i < layers.size(); ++i) wide.push_back(empty_rows(x, layers[i].n, types().f32));
+  const std::vector<Tensor>& into = is_f16 ? wide : results;
+  std::list<Product> calls;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    calls.emplace_back(rows, layers[i].packed, layers[i].n, into[i]).set_bias("bias", layers[i].bias, layers[i].n);
+  }
+  Product::run_all(calls);
+  for (size_t i = 0; i < wide.size(); ++i) {
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_copy_(results[i].get(), wide[i].get(), 0));
+  }
+  return results;
+}
+
 std::vector<Tensor> linears(const Tensor& x, const std::vector<Tensor>& packed,
                             const std::vector<std::optional<Tensor>>& bias, const std::vector<int64_t>& n) {
   return in_operator("linears", [&] {
     check(bias.size() == packed.size() && n.size() == packed.size(), "there are ", packed.size(), " packed weights, ",
           bias.size(), " entries of bias and ", n.size(), " of n; must be as many");
-    const Rows rows = checked_x(x);
-    const bool is_f16 = float_dtype("x", x) == ZENWOQ_F16;
-    std::vector<Tensor> results, computed;
-    for (size_t i = 0; i < packed.size(); ++i) check_packed("packed", packed[i], n[i]);
-    for (const int64_t each : n) results.push_back(empty_rows(x, each, dtype_of(x)));
-    for (size_t i = 0; i < n.size(); ++i) computed.push_back(is_f16 ? empty_rows(x, n[i], types().f32) : results[i]);
-    std::list<Product> products;
-    for (size_t i = 0; i < n.size(); ++i) {
-      products.emplace_back(rows, packed[i], n[i], computed[i]).set_bias("bias", bias[i], n[i]);
-    }
-    Product::run_all(products);
-    for (size_t i = 0; is_f16 && i < n.size(); ++i) {
-      STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_copy_(results[i].get(), computed[i].get(), 0));
-    }
-    return results;
+    std::vector<Layer> layers;
+    for (size_t i = 0; i < n.size(); ++i) layers.push_back({packed[i], bias[i], n[i]});
+    return products(x, layers);
+  });
+}
+
+std::tuple<Tensor, Tensor, Tensor> three_linears(const Tensor& x, const Tensor& a, const std::optional<Tensor>& a_bias,
+                                                 int64_t a_n, const Tensor& b, const std::optional<Tensor>& b_bias,
+                                                 int64_t b_n, const Tensor& c, const std::optional<Tensor>& c_bias,
+                                                 int64_t c_n) {
+  return in_operator("three_linears", [&] {
+    const std::array<Layer, 3> layers{{{a, a_bias, a_n}, {b, b_bias, b_n}, {c, c_bias, c_n}}};
+    const std::vector<Tensor> results = products(x, layers);
+    return std::tuple(results[0], results[1], results[2]);
   });
 }
 
@@ -599,6 +631,9 @@ STABLE_TORCH_LIBRARY(zenwoq, m) {
       "gated(Tensor x, Tensor gate, Tensor? up, Tensor? gate_bias, Tensor? up_bias, int n, int activation) -> Tensor");
   m.def("linears(Tensor x, Tensor[] packed, Tensor?[] bias, int[] n) -> Tensor[]");
   m.def(
+      "three_linears(Tensor x, Tensor a, Tensor? a_bias, int a_n, Tensor b, Tensor? b_bias, int b_n, Tensor c, "
+      "Tensor? c_bias, int c_n) -> (Tensor, Tensor, Tensor)");
+  m.def(
       "experts(Tensor x, Tensor ids, Tensor router, Tensor gate, Tensor? up, Tensor down, Tensor? gate_bias, "
       "Tensor? up_bias, Tensor? down_bias, int intermediate, int activation) -> Tensor");
 }
@@ -609,5 +644,6 @@ STABLE_TORCH_LIBRARY_IMPL(zenwoq, CPU, m) {
   m.impl("linear_fused", TORCH_BOX(&linear_fused));
   m.impl("gated", TORCH_BOX(&gated));
   m.impl("linears", TORCH_BOX(&linears));
+  m.impl("three_linears", TORCH_BOX(&three_linears));
   m.impl("experts", TORCH_BOX(&experts));
 }

@@ -10,6 +10,7 @@ import json
 import pickle
 import threading
 import weakref
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -20,6 +21,16 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torchao.quantization import quantize_
 from zenwoq.torch import ActivatedMLP, GatedMLP, Linear, _shapes, _shared_input
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    """On one thread, linears that share x have nothing to share."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
 
 SIZES = {
     "hidden_size": 128,
@@ -150,10 +161,10 @@ def test_calls_of_operators():
     model, apart, _ = fused_and_apart("llama")
     ids = torch.arange(3, 4)[None]
     assert calls_of(apart, ids) == {"linear": 14}
-    assert calls_of(model, ids) == {"linears": 2, "linear": 4, "gated": 2}
+    assert calls_of(model, ids) == {"three_linears": 2, "linear": 4, "gated": 2}
     phi, apart, _ = fused_and_apart("phi")
     assert calls_of(apart, ids) == {"linear": 12}
-    assert calls_of(phi, ids) == {"linears": 2, "linear": 4, "linear_fused": 2}
+    assert calls_of(phi, ids) == {"three_linears": 2, "linear": 4, "linear_fused": 2}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -244,6 +255,8 @@ def test_several_products_are_each_as_if_alone(dtype):
         products = torch.ops.zenwoq.linears(x, packed, bias, shapes)
         for y, each, its_bias, n in zip(products, packed, bias, shapes, strict=True):
             assert torch.equal(y, torch.ops.zenwoq.linear(x, each, its_bias, n))
+        of_three = [argument for each in zip(packed, bias, shapes, strict=True) for argument in each]
+        assert equal(torch.ops.zenwoq.three_linears(x, *of_three), products)
     assert torch.ops.zenwoq.linears(x, [], [], []) == []
 
 
@@ -255,11 +268,12 @@ def operator_arguments(dtype: torch.dtype) -> dict[str, tuple]:
         "linear_fused": (x, packed, bias, n, 3, matrix, [matrix, matrix]),
         "gated": (x, packed, packed, bias, None, n, 2),
         "linears": (x, [packed, packed], [None, bias], [n, n]),
+        "three_linears": (x, packed, None, n, packed, bias, n, packed, None, n),
     }
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("name", ["linear_fused", "gated", "linears"])
+@pytest.mark.parametrize("name", ["linear_fused", "gated", "linears", "three_linears"])
 def test_opcheck(name, dtype):
     torch.library.opcheck(getattr(torch.ops.zenwoq, name).default, operator_arguments(dtype)[name])
 
@@ -284,6 +298,9 @@ REFUSALS = [
     ("linears", 3, [64], "2 packed weights, 2 entries of bias and 1 of n"),
     ("linears", 3, [64, 0], "n is 0, must be at least 1"),
     ("linears", 2, [None, torch.zeros(65)], "bias must have shape"),
+    ("three_linears", 7, torch.zeros(7), "packed must be a contiguous 1-D uint8"),
+    ("three_linears", 5, torch.zeros(65), "bias must have shape"),
+    ("three_linears", 9, 0, "n is 0, must be at least 1"),
 ]
 
 
@@ -303,6 +320,18 @@ def test_a_pair_of_other_quantizations_is_refused():
     gate, up = zenwoq_weight(64, 64, 1), zenwoq_weight(64, 64, 1, group=64)
     with pytest.raises(RuntimeError, match=r"zenwoq::gated: gate is .* up .* x has 3 rows of k = 64"):
         torch.ops.zenwoq.gated(x, gate, up, None, None, 64, 2)
+
+
+def test_a_pair_of_which_one_was_replaced_is_computed_apart():
+    model, apart, _ = fused_and_apart("llama")
+    for each in (model, apart):
+        each.model.layers[0].mlp.up_proj = Linear(zenwoq_weight(256, 128, 5, group=64))
+        each.model.layers[1].mlp.up_proj = Linear(zenwoq_weight(256, 128, 5, group=32))
+    x = torch.randn(2, 128).bfloat16()
+    fused, alone = model.model.layers[0].mlp, apart.model.layers[0].mlp
+    assert isinstance(fused, GatedMLP) and torch.equal(fused(x), alone(x))
+    with pytest.raises(RuntimeError, match="x has 2 rows of k = 127"):
+        model.model.layers[1].mlp(x[:, :127])
 
 
 class Projections(torch.nn.Module):
@@ -341,8 +370,16 @@ def test_projections_in_one_call(mode):
             x = torch.randn(shape).bfloat16()
             assert equal(fused(x), apart(x))
     # Tensors of inference mode do not count writes.
-    assert calls_of(fused, x) == ({"linear": 3} if x.is_inference() else {"linears": 1})
+    assert calls_of(fused, x) == ({"linear": 3} if x.is_inference() else {"three_linears": 1})
     assert _shared_input._of_thread.ready is None
+
+
+def test_projections_on_one_thread():
+    fused, apart = projections()
+    x = torch.randn(3, 64).bfloat16()
+    torch.set_num_threads(1)
+    with torch.no_grad():
+        assert equal(fused(x), apart(x)) and calls_of(fused, x) == {"linear": 3}
 
 
 def test_projections_see_what_was_written_and_replaced():
@@ -418,14 +455,19 @@ def test_one_tensor_in_two_threads():
     at_once = threading.Barrier(2)
     results, calls = [], []
     fused.between = lambda _: at_once.wait()
+
+    def on_two_threads(work: Callable[[], object]) -> None:
+        torch.set_num_threads(2)
+        work()
+
     for work in (lambda: results.append(fused(x)), lambda: calls.append(calls_of(fused, x))):
-        threads = [threading.Thread(target=work) for _ in range(2)]
+        threads = [threading.Thread(target=on_two_threads, args=(work,)) for _ in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
     assert all(equal(result, apart(x)) for result in results)
-    assert calls == [{"linears": 1}] * 2
+    assert calls == [{"three_linears": 1}] * 2
 
 
 def test_hooks_of_projections():
@@ -455,7 +497,7 @@ def test_projections_keep_nothing_alive():
             fused.q(x)  # and no more
             ready = _shared_input._of_thread.ready
             assert len(ready[2]) == 2
-            waiting = [weakref.ref(product.result) for product in ready[2].values()]
+            waiting = [weakref.ref(product[0]) for product in ready[2].values()]
             given = weakref.ref(x)
             del ready, x
         assert given() is None and [result() for result in waiting] == [None] * 2
@@ -494,7 +536,7 @@ def test_copies(copied):
     other = copied(model)
     ids = torch.arange(3, 12)[None]
     assert torch.equal(logits(other, ids), logits(model, ids))
-    assert calls_of(other, ids) == calls_of(model, ids) == {"linears": 2, "linear": 4, "gated": 2}
+    assert calls_of(other, ids) == calls_of(model, ids) == {"three_linears": 2, "linear": 4, "gated": 2}
     layers, others = ({id(m) for m in each.modules()} for each in (model, other))
     shared = other.model.layers[0].self_attn.q_proj._shared_input.layers()
     assert {id(layer) for layer in shared} <= others and not layers & others
@@ -504,7 +546,7 @@ def test_copies(copied):
     assert torch.equal(lone(x), model.model.layers[0].self_attn.q_proj(x))
     assert lone._shared_input.layers()[1:] == [None, None]
     zenwoq.torch.restore(other)
-    assert calls_of(model, ids) == {"linears": 2, "linear": 4, "gated": 2}
+    assert calls_of(model, ids) == {"three_linears": 2, "linear": 4, "gated": 2}
 
 
 def test_casts():
@@ -514,7 +556,7 @@ def test_casts():
         ids = torch.arange(3, 12)[None]
         one, other = logits(model, ids), logits(apart, ids)
         assert one.dtype == other.dtype and (one - other).norm() <= 2**-6 * other.norm()
-        assert calls_of(model, ids) == {"linears": 2, "linear": 4, "linear_fused": 2}
+        assert calls_of(model, ids) == {"three_linears": 2, "linear": 4, "linear_fused": 2}
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -886,7 +928,7 @@ def test_from_checkpoint(tmp_path, fuse):
     as_gptq(transformers.LlamaForCausalLM(config).eval(), tmp_path)
     model = zenwoq.torch.from_checkpoint(tmp_path, progress=False, fuse=fuse)
     assert len(model.zenwoq_report.fused) == (4 if fuse else 0)
-    expected = {"linears": 2, "linear": 4, "gated": 2} if fuse else {"linear": 14}
+    expected = {"three_linears": 2, "linear": 4, "gated": 2} if fuse else {"linear": 14}
     assert calls_of(model, torch.arange(3, 12)[None]) == expected
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from zenwoq._library import Activation
+from zenwoq.torch._fits import Apart, check_pair, linear_of
 from zenwoq.torch._module import Linear, has_hooks
 from zenwoq.torch._operator import gated, linear_fused
 
@@ -73,7 +74,22 @@ class FusedBlock(torch.nn.Module):
             return fused.block.forward(self, x)  # type: ignore[no-any-return]
         if torch.is_autocast_enabled("cpu"):
             x = x.to(torch.get_autocast_dtype("cpu"))
-        return self._modules[fused.last](self._hidden(x, first, fused.activation))  # type: ignore[misc, no-any-return]
+        try:
+            hidden = self._hidden(x, first, fused.activation)
+        except RuntimeError:
+            if self.fits():
+                raise
+            return fused.block.forward(self, x)  # type: ignore[no-any-return]
+        return self._modules[fused.last](hidden)  # type: ignore[misc, no-any-return]
+
+    def fits(self) -> bool:
+        """Whether its first linears can still be computed in one call: one may have been replaced."""
+        first = self._fused.first
+        try:
+            check_pair(first, isinstance(self, GatedMLP), [linear_of(self, name) for name in first])
+        except Apart:
+            return False
+        return True
 
     def _hidden(self, x: torch.Tensor, first: list[Linear], activation: Activation) -> torch.Tensor:
         raise NotImplementedError

@@ -6,25 +6,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 
-from zenwoq import Weight
 from zenwoq._library import Activation
 from zenwoq.torch._blocks import ActivatedMLP, Fused, FusedBlock, GatedMLP
+from zenwoq.torch._fits import Apart, check_alike, check_pair, linear_of
 from zenwoq.torch._module import Linear, has_hooks
 from zenwoq.torch._report import BlockReport
 from zenwoq.torch._shapes import MlpShape, activation_of, called_with_one_input, mlp_shape
 from zenwoq.torch._shared_input import SharedInput
 from zenwoq.torch._sources import is_linear
 
-_HALVES = 128  # rows of a linear with gate and up: a multiple of two panels
 _ATTENTION = ("attention", "attn")  # in names of classes
-
-
-class _Apart(Exception):  # noqa: N818 - a verdict, not an error
-    """Why a block stays as it is."""
 
 
 def fuse(model: torch.nn.Module, wanted: Callable[[str], bool] = lambda name: True) -> list[BlockReport]:
@@ -99,7 +93,7 @@ def _blocks(
             continue
         try:
             block.settle(True, look())
-        except _Apart as reason:
+        except Apart as reason:
             block.settle(False, str(reason))
             if isinstance(module, FusedBlock) and fuse_them:
                 _take_apart(module)
@@ -107,17 +101,17 @@ def _blocks(
 
 
 def _not_understood() -> str:
-    raise _Apart("its forward is none of those that are known")
+    raise Apart("its forward is none of those that are known")
 
 
 def _fuse_mlp(module: torch.nn.Module, shape: MlpShape, fuse_it: bool) -> str:
-    first = [_linear_of(module, name) for name in shape.first]
+    first = [linear_of(module, name) for name in shape.first]
     if not isinstance(module, FusedBlock):
         _check_class(module)
     act, activation = _activation_in(module, shape)
-    _check_pair(shape.first, shape.gated, first)
+    check_pair(shape.first, shape.gated, first)
     if module._modules.get(shape.last) is None:
-        raise _Apart(f"{shape.last} is no module")
+        raise Apart(f"{shape.last} is no module")
     if fuse_it and not isinstance(module, FusedBlock):
         name = shape.act if isinstance(shape.act, str) else None
         act_class = None if act is None else type(act)
@@ -125,7 +119,7 @@ def _fuse_mlp(module: torch.nn.Module, shape: MlpShape, fuse_it: bool) -> str:
         try:
             module.__class__ = GatedMLP if shape.gated else ActivatedMLP
         except TypeError as error:
-            raise _Apart(f"a {fused.block.__name__} cannot take another class ({error})") from error
+            raise Apart(f"a {fused.block.__name__} cannot take another class ({error})") from error
         module._fused = fused  # type: ignore[assignment]
         module._fused_handle = module.register_load_state_dict_post_hook(_take_apart_what_differs)
     active = f"{activation.name.lower()}({shape.first[0]})"
@@ -142,82 +136,30 @@ def _activation_in(module: torch.nn.Module, shape: MlpShape) -> tuple[torch.nn.M
     activation = activation_of(act)
     if act is None or activation is None:
         kind = type(getattr(module, shape.act, None)).__name__
-        raise _Apart(f"{shape.act} is a {kind}, none of the activations that are known")
+        raise Apart(f"{shape.act} is a {kind}, none of the activations that are known")
     if has_hooks(act):
-        raise _Apart(f"{shape.act} has hooks")
+        raise Apart(f"{shape.act} has hooks")
     return act, activation
-
-
-def _linear_of(module: torch.nn.Module, name: str) -> Linear:
-    child: Any = getattr(module, name, None)
-    if type(child) is not Linear:
-        raise _Apart(f"{name} is a {type(child).__name__}, no zenwoq.torch.Linear")
-    if has_hooks(child):
-        raise _Apart(f"{name} has hooks")
-    if child.packed.is_meta:
-        raise _Apart(f"{name} has no values")
-    return child
 
 
 def _check_class(module: torch.nn.Module) -> None:
     """Refuses a class of which more than its forward would be missed."""
     if "forward" in vars(module):
-        raise _Apart("its forward is replaced")
+        raise Apart("its forward is replaced")
     for cls in type(module).__mro__:
         if cls is torch.nn.Module:
             return
         for name, value in vars(cls).items():
             is_code = callable(value) or isinstance(value, property | staticmethod | classmethod)
             if is_code and name not in ("__init__", "forward"):
-                raise _Apart(f"{type(module).__name__} has more than a forward: {name}")
-
-
-def _check_pair(names: tuple[str, ...], gated: bool, first: list[Linear]) -> None:
-    """Refuses linears that do not fit each other as gate and up."""
-    if not gated:
-        return
-    if len(first) == 1:
-        n = first[0].out_features
-        if n % _HALVES:
-            raise _Apart(f"{names[0]} has {n} rows, not a multiple of {_HALVES}")
-        return
-    _check_alike(names, first)
-    gate, up = first
-    if gate.out_features != up.out_features:
-        raise _Apart(f"{names[0]} has {gate.out_features} rows, {names[1]} {up.out_features}")
-    if gate.bias is not None and up.bias is not None and gate.bias.dtype != up.bias.dtype:
-        raise _Apart(f"the bias of {names[0]} is {gate.bias.dtype}, that of {names[1]} {up.bias.dtype}")
-
-
-def _check_alike(names: tuple[str, ...], layers: list[Linear]) -> None:
-    """Refuses linears that differ in what their products do with x."""
-    weights = [layer.weight_view() for layer in layers]
-    for name, weight in zip(names[1:], weights[1:], strict=True):
-        if difference := _difference(names[0], weights[0], name, weight):
-            raise _Apart(difference)
-
-
-def _difference(name: str, weight: Weight, other_name: str, other: Weight) -> str:
-    if weight.k != other.k:
-        return f"{name} has {weight.k} columns, {other_name} {other.k}"
-    if weight.text != other.text:
-        return f"{name} is {weight.text}, {other_name} {other.text}"
-    if weight.table != other.table:
-        return f"{name} and {other_name} have other tables"
-    for what, values, others in (
-        ("columns in another order", weight.permutation, other.permutation),
-        ("other factors of x", weight.x_scale, other.x_scale),
-    ):
-        if (values is None) != (others is None) or (values is not None and values.tobytes() != others.tobytes()):
-            return f"{name} and {other_name} have {what}"
-    return ""
+                raise Apart(f"{type(module).__name__} has more than a forward: {name}")
 
 
 def _share_input(module: torch.nn.Module, names: tuple[str, ...], fuse_it: bool) -> str:
     if "forward" in vars(module):
-        raise _Apart("its forward is replaced")
-    layers = [_linear_of(module, name) for name in names]
-    _check_alike(names, layers)
+        raise Apart("its forward is replaced")
+    layers = [linear_of(module, name) for name in names]
+    check_alike(names, layers)
     shared = layers[0]._shared_input
     is_done = shared is not None and all(a is b for a, b in zip(shared.layers(), layers, strict=False))
     if fuse_it and not is_done:
@@ -236,9 +178,5 @@ def _take_apart(block: FusedBlock) -> None:
 
 def _take_apart_what_differs(block: torch.nn.Module, _: object) -> None:
     """After a state_dict was loaded, whose weights may be quantized in another way."""
-    if isinstance(block, FusedBlock):
-        first = block._fused.first
-        try:
-            _check_pair(first, isinstance(block, GatedMLP), [_linear_of(block, name) for name in first])
-        except _Apart:
-            _take_apart(block)
+    if isinstance(block, FusedBlock) and not block.fits():
+        _take_apart(block)

@@ -8,6 +8,8 @@ zenwoq::linear_fused(Tensor x, Tensor packed, Tensor? bias, int n, int activatio
     -> Tensor
 zenwoq::gated(Tensor x, Tensor gate, Tensor? up, Tensor? gate_bias, Tensor? up_bias, int n, int activation) -> Tensor
 zenwoq::linears(Tensor x, Tensor[] packed, Tensor?[] bias, int[] n) -> Tensor[]
+zenwoq::three_linears(Tensor x, Tensor a, Tensor? a_bias, int a_n, Tensor b, Tensor? b_bias, int b_n,
+    Tensor c, Tensor? c_bias, int c_n) -> (Tensor, Tensor, Tensor)
 zenwoq::experts(Tensor x, Tensor ids, Tensor router, Tensor gate, Tensor? up, Tensor down, Tensor? gate_bias,
     Tensor? up_bias, Tensor? down_bias, int intermediate, int activation) -> Tensor
 """
@@ -186,6 +188,26 @@ def _linears_fake(
     return [x.new_empty((*x.shape[:-1], each)) for each in n]
 
 
+@torch.library.register_fake("zenwoq::three_linears")
+def _three_linears_fake(
+    x: torch.Tensor,
+    a: torch.Tensor,
+    a_bias: torch.Tensor | None,
+    a_n: int,
+    b: torch.Tensor,
+    b_bias: torch.Tensor | None,
+    b_n: int,
+    c: torch.Tensor,
+    c_bias: torch.Tensor | None,
+    c_n: int,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    check = _Check("three_linears", x)
+    for packed, bias, n in ((a, a_bias, a_n), (b, b_bias, b_n), (c, c_bias, c_n)):
+        check.packed("packed", packed, n)
+        check.bias("bias", bias, n)
+    return tuple(x.new_empty((*x.shape[:-1], n)) for n in (a_n, b_n, c_n))  # type: ignore[return-value]
+
+
 @torch.library.register_fake("zenwoq::experts")
 def _experts_fake(
     x: torch.Tensor,
@@ -239,4 +261,5 @@ linear_out = torch.ops.zenwoq.linear_out.default
 linear_fused = torch.ops.zenwoq.linear_fused.default
 gated = torch.ops.zenwoq.gated.default
 linears = torch.ops.zenwoq.linears.default
+three_linears = torch.ops.zenwoq.three_linears.default
 experts = torch.ops.zenwoq.experts.default
