@@ -6,7 +6,8 @@
 //   y[r,n] = epilogue of  sum over groups g of  scale[g,n] * (sum over k in g of x[r,k] * t[n,k]  + zero term)
 //
 //   for each unit (one tile's strips, over all of K; units walk the columns; where a tile has more columns than sums
-//                 fit the registers, in several passes over K; of a gated tile, gate's strips and then up's)
+//                 fit the registers, in several passes over K; of a gated tile, gate's strips and then up's: where the
+//                 strips are whole panels, which come from memory, a few panels of gate and then as many of up)
 //     for each group of k          sums = +0
 //       for each step of 8 k         sums += x * t          multiply_step: the data path of a tier decodes and
 //       multiplies
@@ -66,10 +67,10 @@ class Gemm : public Emitter {
   virtual void flush_group() = 0;                                        // codes is past the group's last step
   virtual void begin_strip(std::uint32_t strip, const Xbyak::Reg64& columns) = 0;  // columns: that exist, 1..16
   virtual void store_row(std::uint32_t row, std::uint32_t strip, const Xbyak::RegExp& y) = 0;
-  // Of long epilogues, which all start from total_address: at the end of a weight's walk the totals that are in
-  // registers go there; then, for each strip of y and after begin_strip, each row. It may use all vector registers but
+  // Of long epilogues, which all start from memory: at the end of a weight's walk its totals go to `to`, 64 bytes a
+  // row and strip; then, for each strip of y and after begin_strip, each row. It may use all vector registers but
   // those of load_table.
-  virtual void spill_totals() = 0;
+  virtual void spill_totals(const Xbyak::RegExp& to) = 0;
   virtual void finish_row(const EpilogueRow& row) = 0;
 
   // General registers, one role each. rdi has the arguments, then what keep_arguments made of it.
@@ -107,8 +108,9 @@ class Gemm : public Emitter {
  private:
   // 64-byte aligned locals on the stack, from rsp.
   struct Locals {
-    std::uint32_t totals, stage, super_scales, super_offsets, tensor_scale, x_tail, x, panel, xsum, xsum_bytes, bias, y,
-        ldy_bytes, columns, up, up_bias, operands, bytes;
+    std::uint32_t totals, kept_totals, stage, super_scales, super_offsets, tensor_scale, x_tail, x, panel, xsum,
+        xsum_bytes, bias, y, ldy_bytes, columns, up, up_bias, operands, bytes;
+    std::uint32_t first_panel, columns_left, kept;  // of a run: where it begins; what is walked, in bytes of totals
   };
   // One stretch of k that ends in a flush: whole steps, then perhaps a last step with fewer than 8 k.
   struct Group {
@@ -116,9 +118,12 @@ class Gemm : public Emitter {
     bool partial;
   };
 
+  std::uint32_t total_bytes() const { return key_.tile.rows * key_.tile.strips * 64; }  // of a weight
   bool has_tail() const { return key_.k % kStepK != 0 && !path_.x_completed; }
   void load_arguments();
   void load_tail();
+  void walk_weight();
+  void walk_run();
   void begin_weight();
   void begin_walk();
   void all_groups();
@@ -130,6 +135,7 @@ class Gemm : public Emitter {
   void prefetch_parameters();
   void prefetch(const Xbyak::RegExp& now, std::uint32_t line);
   void next_group();
+  void store_run();
   void store_unit();
   void store_strip(std::uint32_t strip);
   void finish_strip(std::uint32_t strip);
@@ -137,6 +143,7 @@ class Gemm : public Emitter {
   Xbyak::RegExp local(std::uint32_t offset) const { return rsp + offset; }
 
   const Path path_;
+  const std::uint32_t run_panels_;  // of a gated tile: panels of one weight that are walked before the other's
   const PanelLayout layout_;
   Locals local_{};
   bool up_ = false;  // what is emitted is of the second weight

@@ -237,9 +237,13 @@ void GemmAvx2::flush_group() {
   }
 }
 
-void GemmAvx2::spill_totals() {
-  for (std::uint32_t row = 0; !v_.totals_in_memory() && row < key_.tile.rows; ++row) {
-    for (std::uint32_t i = 0; i < key_.tile.strips * kHalves; ++i) vmovaps(ptr[total_of(row, i)], v_.acc(row, i));
+void GemmAvx2::spill_totals(const RegExp& to) {
+  for (std::uint32_t row = 0; row < key_.tile.rows; ++row) {
+    for (std::uint32_t i = 0; i < key_.tile.strips * kHalves; ++i) {
+      const Ymm total = v_.totals_in_memory() ? v_.acc(0, 0) : v_.acc(row, i);
+      if (v_.totals_in_memory()) vmovaps(total, ptr[total_of(row, i)]);
+      vmovaps(ptr[to + (row * key_.tile.strips * kHalves + i) * kHalfBytes], total);
+    }
   }
 }
 

@@ -81,7 +81,7 @@ class GemmAvx2 final : private Gemm {
   void flush_group() override;
   void begin_strip(std::uint32_t, const Xbyak::Reg64&) override {}
   void store_row(std::uint32_t row, std::uint32_t strip, const Xbyak::RegExp& y) override;
-  void spill_totals() override;
+  void spill_totals(const Xbyak::RegExp& to) override;
   void finish_row(const EpilogueRow& row) override { epilogue_.finish(row); }
 
   void multiply_integers(std::uint32_t step);

@@ -36,7 +36,7 @@ class GemmAvx512 final : private Gemm {
   void flush_group() override;
   void begin_strip(std::uint32_t strip, const Xbyak::Reg64& columns) override;
   void store_row(std::uint32_t row, std::uint32_t strip, const Xbyak::RegExp& y) override;
-  void spill_totals() override;
+  void spill_totals(const Xbyak::RegExp& to) override;
   void finish_row(const EpilogueRow& row) override { epilogue_.finish(row); }
 
   void decode(std::uint32_t step, std::uint32_t strip, std::uint32_t pair, const Xbyak::Zmm& weight);

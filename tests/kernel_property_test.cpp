@@ -85,6 +85,8 @@ Case random_case(Rng& rng, zenwoq_tier tier) {
   c.low = c.key.tile.scratch ? std::min(room, pick(rng, c.tall == 0, 3)) : 0;
   c.rows = c.tall * c.key.tile.rows + c.low * (c.key.tile.rows - 1);
   c.panels = unit * pick(rng, 1, c.key.k >= 1024 ? 1 : 3);
+  // More than two runs of panels.
+  if (c.key.tile.gated && c.key.tile.rows == 1 && c.key.tile.strips == 4) c.panels = pick(rng, 1, 20);
   c.columns = (c.panels - 1) * 64 + pick(rng, 1, 64);
   c.x_shift = rng() % 4;
   c.y_shift = rng() % 4;

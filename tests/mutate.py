@@ -739,6 +739,27 @@ MUTATIONS = [
         KERNEL,
     ),
     Mutation(
+        "Up walks on where gate's run of panels ended",
+        "jit/gemm.cpp",
+        "  mov(qword[local(local_.panel)], r_.temp);\n}\n",
+        "}\n",
+        KERNEL,
+    ),
+    Mutation(
+        "A run of panels goes on past the last column",
+        "jit/gemm.cpp",
+        "  jle(done, T_NEAR);\n  cmp(qword[local(local_.kept)], run_panels_ * 2 * total_bytes());\n  jl(panel, T_NEAR);\n",
+        "  cmp(qword[local(local_.kept)], run_panels_ * 2 * total_bytes());\n  jl(panel, T_NEAR);\n",
+        KERNEL,
+    ),
+    Mutation(
+        "All panels of a run are stored with the first one's totals",
+        "jit/gemm.cpp",
+        "    add(total, qword[local(local_.kept)]);\n",
+        "",
+        KERNEL,
+    ),
+    Mutation(
         "All units have the first one's bias of up",
         "jit/gemm.cpp",
         "  if (key_.epilogue.bias && key_.tile.gated) add(qword[local(local_.up_bias)], unit_columns * 4);\n",
