@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 import zenwoq
 
-from bench.llm import llama, smollm2
+from bench.llm import blocks, llama, smollm2
 from bench.llm.call_cost import operator_row
 from bench.llm.models import SMOLLM2
 from bench.llm.optimize_cost import optimize_row
@@ -34,7 +34,7 @@ from bench.llm.sizes import TINY, Sizes
 from bench.llm.timing import bandwidth
 from bench.llm.variants import has, take_turns
 
-PARTS = ("operator", "optimize", "llama", "smollm2")
+PARTS = ("operator", "optimize", "blocks", "llama", "smollm2")
 
 
 def measure(parts: Sequence[str], sizes: Sizes, threads: int, with_llama_cpp: bool) -> tuple[list[Row], list[float]]:
@@ -46,6 +46,8 @@ def measure(parts: Sequence[str], sizes: Sizes, threads: int, with_llama_cpp: bo
     torch.set_num_threads(threads)
     if "optimize" in parts:
         rows.append(optimize_row(sizes, threads))
+    if "blocks" in parts:
+        rows += blocks.rows(sizes)
     llamas = list(llama.variants(sizes)) if "llama" in parts else []
     smols = list(smollm2.variants(sizes, with_llama_cpp)) if "smollm2" in parts and sizes.smol else []
     if sizes.zentorch and has("zentorch"):  # last: its import changes what inductor makes

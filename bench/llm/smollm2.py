@@ -108,7 +108,7 @@ def _profile(variant: Variant) -> tuple[dict[str, float], int]:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         variant.step()
     parts = {"zenwoq_ms": 0.0, "lm_head_ms": 0.0, "attention_ms": 0.0, "other_operators_ms": 0.0}
-    kinds = {f"zenwoq::{name}": "zenwoq_ms" for name in ("linear", "linears", "linear_fused", "gated")}
+    kinds = {f"zenwoq::{name}": "zenwoq_ms" for name in ("linear", "linears", "three_linears", "linear_fused", "gated")}
     kinds |= {"aten::mm": "lm_head_ms", "aten::addmm": "lm_head_ms"}
     calls = 0
     for event in profile.key_averages():
