@@ -175,6 +175,10 @@ _MAYBE_ITSELF = _of_tensor("to cpu type contiguous float double half bfloat16")
 _SET_NOTHING: set[Any] = {torch.Tensor.requires_grad_, _setter("requires_grad"), _setter("grad")}
 
 
+# Module attributes take longer to find than what they are asked for here.
+_is_compiling, _threads = torch.compiler.is_compiling, torch.get_num_threads
+
+
 class Linear(torch.nn.Module):
     """A linear layer with a packed 4-bit weight, for inference.
 
@@ -250,7 +254,7 @@ class Linear(torch.nn.Module):
                 )
             if torch.is_autocast_enabled("cpu"):
                 x = x.to(torch.get_autocast_dtype("cpu"))
-            elif self._shared_input is not None and not torch.compiler.is_compiling():
+            elif self._shared_input is not None and not _is_compiling() and _threads() > 1:
                 return self._shared_input.product(self, x)
             # Not self.packed and self.bias, which a module takes half a microsecond each to find.
             return linear(x, self._buffers["packed"], self._parameters["bias"], self.out_features)  # type: ignore[no-any-return]

@@ -21,7 +21,7 @@ import torch
 from zenwoq.torch._module import Linear, has_hooks
 from zenwoq.torch._operator import linear, linears, three_linears
 
-_is_tracing, _threads = torch._C._is_tracing, torch.get_num_threads
+_is_tracing = torch._C._is_tracing
 
 
 # A result, and what it was computed of besides x: packed and bias of its linear, and their versions.
@@ -94,11 +94,11 @@ class SharedInput:
         return [layer() for layer in self._layers]
 
     def product(self, layer: Linear, x: torch.Tensor) -> torch.Tensor:
-        """What the layer computes of x, which it has found to want no gradients, outside of autocast."""
+        """What the layer computes of x, which it has found to want no gradients, outside of autocast, on threads."""
         own_packed, own_bias = layer._buffers["packed"], layer._parameters["bias"]
         # Tracers that give tensors of their own kind see each product, and so does torch.jit.trace. A tensor of
         # inference mode does not count the times that it was written.
-        if _threads() == 1 or type(x) is not torch.Tensor or x.is_inference() or _is_tracing():
+        if type(x) is not torch.Tensor or x.is_inference() or _is_tracing():
             return linear(x, own_packed, own_bias, layer.out_features)  # type: ignore[no-any-return]
         version = x._version
         ready = _of_thread.ready
