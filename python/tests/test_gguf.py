@@ -152,7 +152,7 @@ def test_experts_in_blocks_run_and_are_reported():
     assert torch.allclose(experts(x, chosen, weights), expected, rtol=1e-4, atol=1e-3)
     (left,) = zenwoq.torch.optimize(torch.nn.ModuleDict({"experts": experts}), progress=False).left
     assert (left.name, left.quantization) == ("experts", "gguf q4_0")
-    assert left.result == "experts; slow: the blocks are unpacked at every call"
+    assert left.result == ("loaded without zenwoq.torch.keep_gguf_packed; slow: the blocks are unpacked at every call")
 
 
 # ---- files that do not fill the model ----

@@ -34,7 +34,8 @@ from zenwoq.torch._given import Unsupported
 from zenwoq.torch._lfs import refuse_pointer
 from zenwoq.torch._memory import WeightMemory
 from zenwoq.torch._module import Linear, aligned
-from zenwoq.torch._optimize import dense_embedding, put, take_over
+from zenwoq.torch._optimize import dense_embedding
+from zenwoq.torch._places import put, take_over
 
 _ModelT = TypeVar("_ModelT", bound=torch.nn.Module)
 

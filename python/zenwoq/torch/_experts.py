@@ -11,7 +11,7 @@ they ran.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +98,31 @@ _NO_CODE = is_experts.__code__
 def is_packed(module: torch.nn.Module) -> bool:
     """Whether it has packed weights."""
     return _RECORD in vars(module)
+
+
+def experts_of(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module, str]]:
+    """The modules of experts of a model that are not packed: names, modules, and why they must not be if so."""
+    reasons: dict[str, str] = {}  # by the names of models in it
+    for name, module in model.named_modules():
+        if hasattr(module, "get_correct_experts_implementation"):
+            reasons[name] = _reason_of_model(module)
+        elif is_experts(module) and not is_packed(module):
+            around = [outer for outer in reasons if not outer or name.startswith(f"{outer}.")]
+            yield name, module, reasons[max(around, key=len)] if around else ""
+
+
+def _reason_of_model(model: Any) -> str:
+    """Why the experts of a model of transformers must not be packed; empty if nothing is known against it.
+
+    Some classes want transformers' own code, unless they are told another one, because of how it rounds.
+    """
+    is_own_wish = model._can_set_experts_implementation() and model.get_correct_experts_implementation(None) == "eager"
+    if not is_own_wish or model.config._experts_implementation != "eager":
+        return ""
+    return (
+        f'{type(model).__name__} is to run transformers\' "eager" experts: to round them all the same, call '
+        f'model.set_experts_implementation("{IMPLEMENTATION}") first'
+    )
 
 
 def shape_of(module: Any) -> Shape:
@@ -207,10 +232,10 @@ def check_pairs(gate: torch.Tensor, up: torch.Tensor) -> None:
             raise Unsupported(f"gate and up of expert {expert} have columns in another order")
 
 
-def install(
-    module: Any, shape: Shape, packed: dict[str, torch.Tensor | None], biases: dict[str, torch.Tensor | None]
-) -> None:
+def install(module: Any, shape: Shape, packed: Mapping[str, torch.Tensor], biases: Mapping[str, torch.Tensor]) -> None:
     """Gives a module packed weights in place of its own, which it drops, and lets it run them.
+
+    Whatever interrupts this, the module has either its own weights or the packed ones.
 
     Args:
         module: of the shape.
@@ -218,23 +243,25 @@ def install(
         packed: by the names of :data:`PACKED`; tensors may be on the meta device, to be loaded.
         biases: ``gate_bias``, ``up_bias`` and ``down_bias``, ``[experts, n]``; none if the module has none.
     """
-    for name in (*_WEIGHTS, *_DENSE_BIASES):
-        if name in module._parameters:
-            del module._parameters[name]
-    for name in PACKED:
-        module.register_buffer(name, packed[name])
-    for name in _BIASES:
-        bias = biases.get(name)
-        parameter = None if bias is None else torch.nn.Parameter(bias, requires_grad=False)
-        module.register_parameter(name, parameter)
     handles = [
         module.register_load_state_dict_pre_hook(_before_load),
         module.register_load_state_dict_post_hook(_after_load),
     ]
-    vars(module)[_RECORD] = _Record(shape, module.config, handles)
-    module.config = copy.copy(module.config)
-    module.config._experts_implementation_internal = IMPLEMENTATION  # the setter would change configs inside, too
-    vars(module)["_is_hf_initialized"] = True  # transformers initializes experts by class: there is nothing to
+    own = {*_WEIGHTS, *_DENSE_BIASES}
+    parameters = {name: parameter for name, parameter in module._parameters.items() if name not in own}
+    for name in _BIASES:
+        bias = biases.get(name)
+        parameters[name] = None if bias is None else torch.nn.Parameter(bias, requires_grad=False)
+    config = copy.copy(module.config)
+    config._experts_implementation_internal = IMPLEMENTATION  # the setter would change configs inside, too
+    changes = {
+        _RECORD: _Record(shape, module.config, handles),
+        "_parameters": parameters,
+        "_buffers": {**module._buffers, **packed},
+        "config": config,
+        "_is_hf_initialized": True,  # transformers initializes experts by class: there is nothing to
+    }
+    vars(module).update(changes)  # at once
 
 
 def make_room(module: Any, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -260,10 +287,10 @@ def make_room(module: Any, shapes: Mapping[str, Sequence[int]]) -> None:
     if is_packed(module):
         module._buffers.update(empty)
     else:
-        install(module, shape, {name: empty.get(name) for name in PACKED}, biases_of(module, shape))
+        install(module, shape, {name: empty[name] for name in PACKED}, biases_of(module, shape))
 
 
-def biases_of(module: Any, shape: Shape) -> dict[str, torch.Tensor | None]:
+def biases_of(module: Any, shape: Shape) -> dict[str, torch.Tensor]:
     """The biases of a module that is not packed yet, for :func:`install`."""
     if not shape.has_bias:
         return {}
@@ -324,14 +351,12 @@ def problem_of(module: Any) -> str:
     return _problem_of(vars(module)[_RECORD].shape, module._buffers)
 
 
-def _problem_of(shape: Shape, packed: Any) -> str:
-    both = packed.get("up_packed") is None
-    rows = {"gate_packed": shape.intermediate * (2 if both else 1), "up_packed": shape.intermediate}
-    for name in PACKED:
-        tensor = packed.get(name)
-        if tensor is None or tensor.is_meta:
+def _problem_of(shape: Shape, packed: Mapping[str, Any]) -> str:
+    for name, tensor in packed.items():
+        if name not in PACKED or tensor is None or tensor.is_meta:
             continue
-        expected = (rows.get(name, shape.hidden), shape.intermediate if name == "down_packed" else shape.hidden)
+        expected = (shape.intermediate, shape.hidden)
+        expected = expected[::-1] if name == "down_packed" else expected
         if tensor.dtype != torch.uint8 or tensor.dim() != 2 or len(tensor) != shape.experts:
             return f"{name} is {tensor.dtype} {list(tensor.shape)}, must be uint8 [{shape.experts}, bytes]"
         for expert in range(shape.experts):
@@ -355,34 +380,29 @@ def _before_load(
     error_msgs: list[str],
 ) -> None:
     """Makes room for packed weights of another quantization, whose sizes differ from the present ones'."""
+    if not is_packed(module):  # an installation that was interrupted
+        return
     given = {name: state_dict[f"{prefix}{name}"] for name in PACKED if f"{prefix}{name}" in state_dict}
-    problem = _problem_of(vars(module)[_RECORD].shape, given) if len(given) > 1 else ""
-    if problem:
+    if problem := _problem_of(vars(module)[_RECORD].shape, given):
         error_msgs.append(f"{prefix}{problem}")
         for name in given:  # so that none is copied
             del state_dict[f"{prefix}{name}"]
         return
     for name, tensor in given.items():
-        present = module._buffers[name]
-        if present is None or present.shape != tensor.shape:
+        if module._buffers[name].shape != tensor.shape:
             device = "meta" if local_metadata.get("assign_to_params_buffers") else module.down_packed.device
             module._buffers[name] = torch.empty(tensor.shape, dtype=torch.uint8, device=device)
 
 
 def _after_load(module: Any, _: object) -> None:
-    align(module)
-
-
-def align(module: Any) -> None:
     """Lets the packed weights lie where kernels read them fastest."""
-    for name in PACKED:
-        if module._buffers[name] is not None:
-            module._buffers[name] = aligned(module._buffers[name])
+    for name in PACKED if is_packed(module) else ():
+        module._buffers[name] = aligned(module._buffers[name])
 
 
 def weights_of(module: Any) -> dict[str, Weight]:
     """Those of the first expert, by their names (``"gate_packed"``), in the memory of the module's buffers."""
-    return {name: Weight.from_packed(module._buffers[name][0]) for name in PACKED if module._buffers[name] is not None}
+    return {name: Weight.from_packed(module._buffers[name][0]) for name in PACKED}
 
 
 def text_of(module: Any) -> str:
@@ -392,7 +412,7 @@ def text_of(module: Any) -> str:
 
 def bytes_of(module: Any) -> int:
     """The size of the packed weights."""
-    return sum(module._buffers[name].nbytes for name in PACKED if module._buffers[name] is not None)
+    return sum(module._buffers[name].nbytes for name in PACKED)
 
 
 def make_dense(module: Any, dtype: torch.dtype) -> None:
@@ -401,13 +421,10 @@ def make_dense(module: Any, dtype: torch.dtype) -> None:
     shape = record.shape
     gate_up = torch.empty((shape.experts, 2 * shape.intermediate, shape.hidden), dtype=dtype)
     down = torch.empty((shape.experts, shape.hidden, shape.intermediate), dtype=dtype)
-    both = module.up_packed is None
     for expert in range(shape.experts):
-        gate, up = (gate_up[expert], None) if both else shape.halves(gate_up[expert], 0)
-        for values, packed in ((gate, module.gate_packed), (up, module.up_packed), (down[expert], module.down_packed)):
-            if values is not None:
-                dense = torch.empty(values.shape, dtype=torch.float32)
-                values.copy_(Weight.from_packed(packed[expert]).dequantize(out=dense))
+        for name, values in zip(PACKED, (*shape.halves(gate_up[expert], 0), down[expert]), strict=True):
+            dense = torch.empty(values.shape, dtype=torch.float32)
+            values.copy_(Weight.from_packed(module._buffers[name][expert]).dequantize(out=dense))
     biases = [module._parameters[name] for name in _BIASES]
     for handle in record.handles:
         handle.remove()

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from zenwoq.torch._given import Given, Unsupported, is_a
-from zenwoq.torch._report import LayerReport
 
 # The types that files of 4 bits have: their numbers in GGUF.
 _NAMES = {
@@ -17,6 +16,7 @@ _NAMES = {
     20: "iq4_nl", 23: "iq4_xs",
 }  # fmt: skip
 PACKED = frozenset((2, 3, 12, 20, 23))  # that transformers keeps in blocks and that are read
+_INSTEAD_OF = "_zenwoq_instead_of"
 
 
 def name_of(kind: Any) -> str:
@@ -34,29 +34,37 @@ def is_gguf_embedding(module: torch.nn.Module) -> bool:
     return is_a(module, "GgufEmbedding")
 
 
-_SLOW = "slow: the blocks are unpacked at every call"
-
-
 def cost(module: torch.nn.Module) -> str:
-    """What to add to the reason why a linear stays as it is."""
-    return f"; {_SLOW}" if is_gguf_linear(module) else ""
+    """What to add to the reason why a linear, or experts, stay as they are."""
+    return "; slow: the blocks are unpacked at every call" if is_gguf_linear(module) or is_gguf_experts(module) else ""
 
 
-def experts_in_blocks(model: torch.nn.Module) -> list[LayerReport]:
-    """Reports of transformers' stacked experts, which are no linears and stay in their blocks."""
-    reports = []
-    for name, module in model.named_modules():
-        if is_a(module, "GgufExperts"):
-            kinds = dict.fromkeys(name_of(kind) for kind in (module.gate_up_type, module.down_type))
-            size = sum(parameter.nbytes for parameter in module.parameters())
-            was = f"gguf {', '.join(kinds)}"
-            reports.append(LayerReport(name, None, was, size, size, False, f"experts; {_SLOW}", stacked=True))
-    return reports
+def is_gguf_experts(module: torch.nn.Module) -> bool:
+    """Whether it is transformers' GgufExperts."""
+    return is_a(module, "GgufExperts")
+
+
+def mark_experts(module: torch.nn.Module, instead_of: torch.nn.Module) -> None:
+    """Lets a GgufExperts know the module, without values, that the model's class has in its place."""
+    vars(module)[_INSTEAD_OF] = instead_of  # not a module inside of it
+
+
+def experts_instead_of(module: torch.nn.Module) -> torch.nn.Module:
+    """What :func:`mark_experts` told a GgufExperts. Raises Unsupported if nothing did."""
+    found = vars(module).get(_INSTEAD_OF)
+    if not isinstance(found, torch.nn.Module):
+        raise Unsupported("loaded without zenwoq.torch.keep_gguf_packed")
+    return found
+
+
+def describe_experts(module: Any) -> str:
+    """What the weights of a GgufExperts are: ``"gguf q4_k"``."""
+    return f"gguf {', '.join(dict.fromkeys(name_of(kind) for kind in (module.gate_up_type, module.down_type)))}"
 
 
 def is_in_gguf_blocks(module: torch.nn.Module) -> bool:
     """Whether it is any of transformers' modules whose weight keeps the blocks of a GGUF file."""
-    return is_gguf_linear(module) or is_gguf_embedding(module) or is_a(module, "GgufExperts")
+    return is_gguf_linear(module) or is_gguf_embedding(module) or is_gguf_experts(module)
 
 
 def values_of_embedding(module: Any) -> torch.Tensor:
@@ -68,9 +76,14 @@ def values_of_embedding(module: Any) -> torch.Tensor:
 
 def given(module: Any) -> Given:
     """The blocks of a linear. Raises Unsupported with the reason if they are not read."""
-    kind = int(module.ggml_type)
-    if kind not in PACKED:
-        raise Unsupported(f"gguf {name_of(kind)} is not read")
+    made = given_of_rows(module.weight, module.ggml_type, module.in_features)
     if getattr(module, "input_permutation", None) is not None:
         raise Unsupported("its input is permuted")
-    return Given({"weight": module.weight}, block_type=name_of(kind), shape=(module.out_features, module.in_features))
+    return made
+
+
+def given_of_rows(blocks: torch.Tensor, kind: Any, in_features: int) -> Given:
+    """Rows of blocks ``[out_features, bytes]``. Raises Unsupported with the reason if they are not read."""
+    if int(kind) not in PACKED:
+        raise Unsupported(f"gguf {name_of(kind)} is not read")
+    return Given({"weight": blocks}, block_type=name_of(kind), shape=(len(blocks), in_features))

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from zenwoq.torch._gguf import PACKED, name_of
+from zenwoq.torch._gguf import PACKED, is_gguf_experts, mark_experts, name_of
+from zenwoq.torch._gguf_architectures import ARCHITECTURES, joins_types
 from zenwoq.torch._lfs import refuse_pointer
 from zenwoq.torch._report import listed
 
@@ -56,29 +57,6 @@ class _BlocksOnCpu:
             row, choice = (ids == expert).nonzero(as_tuple=True)
             result[row, choice] = self.mul_mat_vec(blocks[expert], x[row], ggml_type, out_features)
         return result
-
-
-def _llama(config: Any) -> list[Any]:
-    """What transformers needs to keep a Llama's weights packed; it has this only for a few newer architectures.
-
-    llama.cpp interleaves the two halves of each head's rows in the query and key projections, and of their biases.
-    """
-    from transformers.core_model_loading import WeightConverter, WeightRenaming
-    from transformers.integrations.gguf.gguf_conversion_mapping import DENSE_DECODER_RENAMINGS, PermuteRows
-
-    norms = {
-        r"^output_norm\.": "model.norm.",
-        r"\.attn_norm\.": ".input_layernorm.",
-        r"\.ffn_norm\.": ".post_attention_layernorm.",
-    }
-    heads = {"q": config.num_attention_heads, "k": config.num_key_value_heads}
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    mapping: list[Any] = [*DENSE_DECODER_RENAMINGS, *(WeightRenaming(pattern, name) for pattern, name in norms.items())]
-    for part, count in heads.items():
-        rows = torch.arange(count * head_dim, device="cpu").reshape(count, head_dim // 2, 2).transpose(1, 2).reshape(-1)
-        for name in (f"self_attn.{part}_proj.weight", f"self_attn.{part}_proj.bias"):
-            mapping.append(WeightConverter(source_patterns=name, target_patterns=name, operations=[PermuteRows(rows)]))
-    return mapping
 
 
 def _check_file(reader: Any, path: str, data: Any) -> bool:
@@ -156,10 +134,18 @@ def _mark(model: Any, quantizer: Any) -> None:
     for module in quantizer.packed_modules.values():
         module.compute_dtype = quantizer.dtype
     modules = dict(model.named_modules())
+    of_experts: dict[str, list[str]] = {}
     for name, kind in quantizer.quantized.items():
         module = modules.get(name.removesuffix(".weight"))
+        owner, _, own = name.rpartition(".")
         if kind not in PACKED and isinstance(module, torch.nn.Linear):
             vars(module)["unpacked_from"] = f"gguf {name_of(kind)}"
+        elif own in ("gate_up_proj", "down_proj"):
+            of_experts.setdefault(owner, []).append(name_of(kind))
+    for owner, kinds in of_experts.items():
+        experts = modules[owner]
+        if not is_gguf_experts(experts):
+            vars(experts)["unpacked_from"] = f"gguf {', '.join(dict.fromkeys(kinds))}"
 
 
 def _is_for_another_head(model: Any, name: str) -> bool:
@@ -185,16 +171,17 @@ def keep_gguf_packed() -> Iterator[None]:
     are unpacked once, and the report of :func:`optimize` names them.
 
     transformers unpacks all of them at load if it finds no kernel for the device, as on CPUs, or does not know how to
-    keep them for the architecture (Llama is added here); then there is nothing left for :func:`optimize` to take over
-    exactly::
+    keep them for the architecture (Llama, Mixtral and Qwen3-MoE are added here; of a Mixtral pass the config, since its
+    file says that it is a Llama); then there is nothing left for :func:`optimize` to take over exactly::
 
         with zenwoq.torch.keep_gguf_packed():
             model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, attn_implementation="sdpa")
         zenwoq.torch.optimize(model)
 
-    Layers that stay in blocks work without zenwoq too, but slowly; the report of ``optimize`` names them. The head of a
-    model that ties it to the embedding is packed for itself, while the embedding keeps its blocks. This changes
-    settings of transformers that apply to all threads, so no other thread should load a GGUF file meanwhile.
+    Layers that stay in blocks work without zenwoq too, but slowly; the report of ``optimize`` names them. A layer's
+    experts are kept in blocks if all of them are of these types, gate and up of the same. The head of a model that ties
+    it to the embedding is packed for itself, while the embedding keeps its blocks. This changes settings of
+    transformers that apply to all threads, so no other thread should load a GGUF file meanwhile.
 
     Raises:
         ImportError: this version of transformers has no packed GGUF layers, or loads them in an unknown way.
@@ -209,15 +196,15 @@ def keep_gguf_packed() -> Iterator[None]:
         from transformers.integrations.gguf import kernels, reader
         from transformers.integrations.gguf.gguf_conversion_mapping import GGUF_ARCHS
         from transformers.integrations.gguf.utils import GgufLinear  # noqa: F401
-        from transformers.quantizers.quantizer_gguf import GgufHfQuantizer
+        from transformers.quantizers import quantizer_gguf
     except ImportError as error:
         raise ImportError("this version of transformers has no packed GGUF layers") from error
     try:
-        before = kernels._gguf_kernel
         finalize = PreTrainedModel._finalize_model_loading
         find_places = older.get_gguf_hf_weights_map
-        mapped, _, _ = reader._mapped, reader._read_metadata, reader._read_tensor_table
-    except AttributeError as error:
+        mapped, *_ = reader._mapped, reader._read_metadata, reader._read_tensor_table, kernels._gguf_kernel
+        _ = vars(quantizer_gguf)["replace_with_gguf_modules"], quantizer_gguf.GgufHfQuantizer.read_header
+    except (AttributeError, KeyError) as error:
         raise ImportError(f"this version of transformers loads GGUF files in an unknown way ({error})") from error
     asked = _PlacesAsked({})
     scaled: dict[str, bool] = {}  # by the paths of the files that are checked
@@ -236,7 +223,7 @@ def keep_gguf_packed() -> Iterator[None]:
     def checked_finalize(model: Any, load_config: Any, info: Any) -> Any:
         info = finalize(model, load_config, info)
         quantizer = load_config.hf_quantizer
-        if not isinstance(quantizer, GgufHfQuantizer):
+        if not isinstance(quantizer, quantizer_gguf.GgufHfQuantizer):
             return info
         if quantizer.supported:
             path, without_place = quantizer.header.path, _without_place(quantizer, info.unexpected_keys)
@@ -246,20 +233,53 @@ def keep_gguf_packed() -> Iterator[None]:
         _mark(model, quantizer)
         return info
 
-    kernel = _BlocksOnCpu()
-    kernels._gguf_kernel = kernel  # type: ignore[assignment]
-    added = "llama" not in GGUF_ARCHS
-    GGUF_ARCHS.setdefault("llama", _llama)
+    with (
+        _blocks_kept(kernels, GGUF_ARCHS) as added,
+        _experts_kept(quantizer_gguf, added),
+        _replaced(reader, "_mapped", checked_map),
+        _replaced(older, "get_gguf_hf_weights_map", places_of),
+        _replaced(PreTrainedModel, "_finalize_model_loading", staticmethod(checked_finalize)),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _blocks_kept(kernels: Any, known: dict[str, Any]) -> Iterator[set[str]]:
+    """While it is active, transformers has a kernel, and knows some more architectures, which this gives."""
+    added = {name: mapping for name, mapping in ARCHITECTURES.items() if name not in known}
+    known.update(added)
+    before, kernel = kernels._gguf_kernel, _BlocksOnCpu()
+    kernels._gguf_kernel = kernel
     try:
-        with (
-            _replaced(reader, "_mapped", checked_map),
-            _replaced(older, "get_gguf_hf_weights_map", places_of),
-            _replaced(PreTrainedModel, "_finalize_model_loading", staticmethod(checked_finalize)),
-        ):
-            yield
+        yield set(added)
     finally:
         kernel.active = False
-        if added:
-            del GGUF_ARCHS["llama"]
+        for name in added:
+            del known[name]
         if before:
             kernels._gguf_kernel = before
+
+
+@contextlib.contextmanager
+def _experts_kept(quantizers: Any, added: Collection[str]) -> Iterator[None]:
+    """While it is active, experts in blocks know what they are instead of, and are unpacked if gate and up differ."""
+    swap, read_header = quantizers.replace_with_gguf_modules, quantizers.GgufHfQuantizer.read_header
+
+    def marking_swap(model: Any, *args: Any, **kwargs: Any) -> Any:
+        before = dict(model.named_modules())
+        swapped = swap(model, *args, **kwargs)
+        for name, module in model.named_modules():
+            if is_gguf_experts(module):
+                mark_experts(module, instead_of=before[name])
+        return swapped
+
+    def checked_header(quantizer: Any, path: str) -> None:
+        read_header(quantizer, path)
+        if quantizer.supported and quantizer.header.architecture in added and joins_types(quantizer.header):
+            quantizer.supported = False  # the older way unpacks each tensor by its own type
+
+    with (
+        _replaced(quantizers, "replace_with_gguf_modules", marking_swap),
+        _replaced(quantizers.GgufHfQuantizer, "read_header", checked_header),
+    ):
+        yield

@@ -19,11 +19,12 @@ from zenwoq.torch import _pretrained
 from zenwoq.torch._experts import is_packed, make_dense
 from zenwoq.torch._fuse import fuse as fuse_blocks
 from zenwoq.torch._fuse import unfuse
-from zenwoq.torch._gguf import cost, experts_in_blocks, is_gguf_embedding, values_of_embedding
+from zenwoq.torch._gguf import cost, is_gguf_embedding, values_of_embedding
 from zenwoq.torch._given import Unsupported
 from zenwoq.torch._module import Linear
+from zenwoq.torch._places import put, take_over
 from zenwoq.torch._progress import progress_bar
-from zenwoq.torch._quantize_experts import bytes_of_experts, optimize_experts
+from zenwoq.torch._quantize_experts import bytes_of_experts, optimize_experts, weights_to_pack
 from zenwoq.torch._report import LayerReport, Report
 from zenwoq.torch._sources import Source, bytes_of, find_source, is_linear, quantization_of, weight_of
 
@@ -112,7 +113,6 @@ def optimize(
             del module  # the last reference to the old weight
             bar.update(size)
         report.layers.extend(optimize_experts(target, bar))
-    report.layers.extend(experts_in_blocks(target))
     if fuse:
         report.blocks = fuse_blocks(target)
     else:
@@ -213,13 +213,6 @@ def _shape_of(module: torch.nn.Module) -> tuple[int, int] | None:
     return (n, k) if isinstance(n, int) and isinstance(k, int) else None
 
 
-def put(parent: torch.nn.Module, own: str, made: torch.nn.Module) -> None:
-    """Puts a module into its place. A wrapper of torch.compile holds the old one's call, and is made anew."""
-    setattr(parent, own, made)
-    if own == "_orig_mod" and isinstance(parent, torch._dynamo.OptimizedModule):
-        parent._initialize()
-
-
 def _dense_dtype(linear: torch.nn.Module) -> torch.dtype | None:
     """The type of a linear's dense weight. GGUF blocks have what they were loaded as; None if that is not known."""
     dtype = getattr(linear, "compute_dtype", None) or getattr(getattr(linear, "weight", None), "dtype", None)
@@ -239,32 +232,8 @@ def _break_cycles(module: torch.nn.Module) -> None:
             delattr(module, name)
 
 
-def take_over(made: torch.nn.Module, module: torch.nn.Module) -> None:
-    """Gives a new module the mode and hooks of the one that it replaces, and compiles it if that was compiled."""
-    made.train(module.training)
-    if module._compiled_call_impl is not None:
-        made._compiled_call_impl = _recompiled(module._compiled_call_impl, made)
-    for hooks in (
-        "_forward_hooks",
-        "_forward_pre_hooks",
-        "_forward_hooks_with_kwargs",
-        "_forward_pre_hooks_with_kwargs",
-        "_forward_hooks_always_called",
-    ):
-        if getattr(module, hooks, None):
-            setattr(made, hooks, getattr(module, hooks))
-
-
-def _recompiled(compiled: Any, made: torch.nn.Module) -> Any:
-    """What Module.compile() made of a module, with the same backend and options for another one."""
-    for cell in getattr(compiled, "__closure__", None) or ():
-        if isinstance(cell.cell_contents, torch._dynamo.eval_frame._TorchDynamoContext):
-            return cell.cell_contents(made._call_impl)
-    return torch.compile(made._call_impl)
-
-
 def _copy_but_for_weights(model: _ModelT) -> _ModelT:
-    """A deep copy that shares with the model the weights of the linears to replace, which are only read."""
+    """A deep copy that shares with the model the weights of the linears and experts to replace, which are only read."""
     shared: dict[int, Any] = {}
     for module, _, _ in _layers(model):
         try:
@@ -273,6 +242,7 @@ def _copy_but_for_weights(model: _ModelT) -> _ModelT:
             continue
         for tensor in (weight_of(module), *given.parts.values()):
             shared[id(tensor)] = tensor
+    shared.update((id(weight), weight) for weight in weights_to_pack(model))
     return copy.deepcopy(model, shared)
 
 

@@ -1,37 +1,33 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""Puts packed experts into models: of TorchAO's 4-bit tensors, or rounded here from dense weights."""
+"""Puts packed experts into models: of 4-bit tensors and blocks, or rounded here from dense weights."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from zenwoq import Weight
-from zenwoq.torch import _pretrained, _torchao
-from zenwoq.torch._experts import (
-    Shape,
-    Stack,
-    biases_of,
-    check_pairs,
-    install,
-    is_experts,
-    is_packed,
-    shape_of,
-    text_of,
-)
+from zenwoq import Error
+from zenwoq.torch import _pretrained
+from zenwoq.torch._experts import PACKED, Shape, Stack, biases_of, check_pairs, experts_of, install, shape_of, text_of
 from zenwoq.torch._experts import bytes_of as packed_bytes_of
-from zenwoq.torch._given import NAME, Unsupported
+from zenwoq.torch._gguf import cost, describe_experts, experts_instead_of, is_gguf_experts
+from zenwoq.torch._given import Unsupported
+from zenwoq.torch._places import take_over
 from zenwoq.torch._progress import Bar, progress_bar
 from zenwoq.torch._report import LayerReport, Report
 from zenwoq.torch._sources import bytes_of
+from zenwoq.torch._stacked import BlocksWeight, DenseWeight, Int4Weight, StackedWeight
+from zenwoq.torch._torchao import describe
 
+_WEIGHTS = ("gate_up_proj", "down_proj")
 _GROUPS = (32, 64, 128)
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
-_DENSE = "not quantized ({}): zenwoq.torch.quantize_experts packs it"
+_DENSE = "{}: zenwoq.torch.quantize_experts packs it"
 
 
 def quantize_experts(
@@ -49,9 +45,11 @@ def quantize_experts(
     with scales of at least 2^-100 and halves rounded to even; the weight is then scale * (code - zero). So TorchAO's
     IntxWeightOnlyConfig maps linears (symmetric, asymmetric), in the weights' own dtype. A last group may be shorter.
 
-    Experts go one by one, and a dense parameter is freed when it is packed: at no time are two copies of the model in
-    memory. Linears stay as they are. Modules that are not understood stay, too, with the reason in the report. No other
-    thread may use the model meanwhile.
+    Modules go one by one, and the dense weights of each are freed when all of it is packed: at no time are two copies
+    of the model in memory. Whatever interrupts this, each module has either its dense weights or the packed ones.
+    Linears stay as they are. Modules that are not understood stay, too, with the reason in the report, as do those of
+    models that want transformers' "eager" experts (OpenAI's privacy filter), unless they were told to run "zenwoq". No
+    other thread may use the model meanwhile.
 
     Args:
         model: on the CPU, with experts in float32, float16 or bfloat16.
@@ -63,10 +61,12 @@ def quantize_experts(
         A report with an entry for each module of experts.
 
     Raises:
-        ValueError: group_size is another one, or a weight is not finite, which the message names; modules before it are
-            replaced.
-        MemoryError: there is no memory for the packed weights; modules before it are replaced.
+        ValueError: group_size is another one, or a weight is not finite.
+        MemoryError: there is no memory for the packed weights.
+        RuntimeError: torch fails at a weight, as where it has no memory itself.
         TypeError: model is not a module.
+
+    Errors of a module name it; modules before it are packed then.
     """
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model is a {type(model).__name__}, must be a torch.nn.Module")
@@ -74,181 +74,175 @@ def quantize_experts(
         raise ValueError(f"group_size is {group_size}, must be {', '.join(map(str, _GROUPS))}")
     _pretrained.announce()
 
-    def source_of(weight: torch.Tensor, is_transposed: bool) -> _Rows:
-        kind = type(weight).__name__
-        if kind not in ("Tensor", "Parameter") or weight.dtype not in _FLOATS:
-            raise Unsupported(f"{kind} of {weight.dtype}, must be float32, float16 or bfloat16")
-        if weight.device.type != "cpu":
-            raise Unsupported(f"on {weight.device}")
-        return _DenseRows(weight, is_transposed, group_size, symmetric)
+    def rounded_weights(module: Any, shape: Shape) -> list[StackedWeight]:
+        weights = [module._parameters[name] for name in _WEIGHTS]
+        for weight in weights:
+            kind = type(weight).__name__
+            if kind not in ("Tensor", "Parameter") or weight.dtype not in _FLOATS:
+                raise Unsupported(f"{kind} of {weight.dtype}, must be float32, float16 or bfloat16")
+            if weight.device.type != "cpu":
+                raise Unsupported(f"on {weight.device}")
+        return [DenseWeight(weight, shape.is_transposed, group_size, symmetric) for weight in weights]
 
     report = Report()
     start = time.perf_counter()
-    modules = [(name, module) for name, module in model.named_modules() if is_experts(module) and not is_packed(module)]
-    total = sum(parameter.nbytes for _, module in modules for parameter in module.parameters(recurse=False))
-    with progress_bar(total, progress) as bar:
-        for name, module in modules:
-            report.layers.append(_replace(name, module, source_of, bar))
+    found = [_Found(*experts, rounded_weights) for experts in experts_of(model)]
+    with progress_bar(sum(each.nbytes for each in found), progress) as bar:
+        report.layers = _pack_all(found, model, bar)
     report.seconds = time.perf_counter() - start
     return report
 
 
 def optimize_experts(model: torch.nn.Module, bar: Bar) -> list[LayerReport]:
-    """Lets zenwoq run experts with weights that TorchAO quantized. Returns a report of each module that was dense."""
-    return [
-        _replace(name, module, _torchao_rows, bar)
-        for name, module in model.named_modules()
-        if is_experts(module) and not is_packed(module)
-    ]
+    """Lets zenwoq run experts that are quantized. Returns a report of each module that was not packed yet."""
+    return _pack_all(_quantized(model), model, bar)
 
 
 def bytes_of_experts(model: torch.nn.Module) -> int:
-    """The bytes of the weights that :func:`optimize_experts` reads."""
-    return sum(
-        bytes_of(parameter)
-        for module in model.modules()
-        if is_experts(module) and not is_packed(module)
-        for parameter in module.parameters(recurse=False)
-    )
+    """The bytes that :func:`optimize_experts` tells the bar of."""
+    return sum(each.nbytes for each in _quantized(model))
 
 
-class _Rows:
-    """A stacked weight ``[experts, n, k]`` that can pack some rows of an expert."""
-
-    text = ""
-
-    def check(self) -> None:
-        """Raises ValueError for a value that cannot be, before anything is changed."""
-
-    def packed(self, expert: int, rows: slice) -> torch.Tensor:
-        """The packed weight of these rows, as uint8."""
-        raise NotImplementedError
+def weights_to_pack(model: torch.nn.Module) -> Iterator[torch.Tensor]:
+    """The weights of experts that :func:`optimize_experts` replaces."""
+    for each in _quantized(model):
+        try:
+            each.open()
+        except Exception:  # whatever it is, it will be met again
+            continue
+        yield from (each.module._parameters[name] for name in _WEIGHTS)
 
 
-class _DenseRows(_Rows):
-    def __init__(self, weight: torch.Tensor, is_transposed: bool, group_size: int, symmetric: bool):
-        self._weight = weight.detach()
-        self._weight = self._weight.transpose(1, 2) if is_transposed else self._weight
-        self._group_size, self._symmetric = group_size, symmetric
-        self.text = str(weight.dtype).removeprefix("torch.")
+@dataclass
+class _Found:
+    """A module of experts that may be packed.
 
-    def check(self) -> None:
-        for expert, weight in enumerate(self._weight):
-            if not bool(weight.isfinite().all()):
-                raise ValueError(f"expert {expert} has a weight that is not finite")
-
-    def free(self) -> None:
-        """Lets go of the weight."""
-        self._weight = torch.empty(0)
-
-    def packed(self, expert: int, rows: slice) -> torch.Tensor:
-        values = self._weight[expert][rows].to(torch.float32)
-        codes, scales, zeros = rounded(values, self._group_size, self._symmetric)
-        weight = Weight(
-            codes, scales, zeros, layout="s8", table="twos_complement", group_size=min(self._group_size, codes.shape[1])
-        )
-        return torch.frombuffer(bytearray(weight.packed), dtype=torch.uint8)
-
-
-def rounded(
-    weight: torch.Tensor, group_size: int, symmetric: bool
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Codes -8..7 ``[n, k]``, scales ``[n, groups]`` in bfloat16 and zeros 0..16 of a weight ``[n, k]`` in float32.
-
-    The formula is that of :func:`quantize_experts`. Zeros are those of :class:`zenwoq.Weight`, its own plus 8.
+    Attributes:
+        name: its name in the model.
+        module: what computes them now.
+        reason: why it must not be packed; empty if nothing is known against it.
+        weights_of: gate and up, and down, of a module and its shape. Raises Unsupported.
     """
-    n, k = weight.shape
-    groups = torch.nn.functional.pad(weight, (0, -k % group_size)).view(n, -1, group_size)
-    low, high = groups.amin(-1).clamp(max=0), groups.amax(-1).clamp(min=0)
-    span = torch.maximum(high, -low) / 7.5 if symmetric else (high - low) / 15
-    scales = span.clamp(min=2.0**-100).to(torch.bfloat16)
-    steps = scales.float()
-    zeros = torch.zeros_like(steps) if symmetric else (-8 - low / steps).round().clamp(-8, 7)
-    codes = ((groups / steps[..., None]).round() + zeros[..., None]).clamp(-8, 7).to(torch.int8)
-    codes = codes.view(n, -1)[:, :k].contiguous()
-    return codes, scales, None if symmetric else (zeros + 8).to(torch.int8)
+
+    name: str
+    module: Any
+    reason: str
+    weights_of: Callable[[Any, Shape], list[StackedWeight]]
+
+    @property
+    def nbytes(self) -> int:
+        """The size of its parameters."""
+        return sum(bytes_of(parameter) for parameter in self.module.parameters(recurse=False))
+
+    def open(self) -> tuple[Any, Shape, list[StackedWeight]]:
+        """The module that gets packed weights, itself or what GGUF's stands for. Raises Unsupported."""
+        if self.reason:
+            raise Unsupported(self.reason)
+        target = experts_instead_of(self.module) if is_gguf_experts(self.module) else self.module
+        shape = shape_of(target)
+        return target, shape, self.weights_of(self.module, shape)
+
+    def describe(self) -> str:
+        """What it is, where its weights are not understood."""
+        if is_gguf_experts(self.module):
+            return describe_experts(self.module)
+        weight = self.module._parameters.get(_WEIGHTS[0])
+        return type(self.module).__name__ if weight is None else describe(weight)
 
 
-class _Int4Rows(_Rows):
-    """TorchAO's Int4Tensor of three dimensions."""
-
-    def __init__(self, weight: Any):
-        self._weight = weight
-        self.text = self._open(0, slice(None))[1]
-
-    def _open(self, expert: int, rows: slice) -> tuple[Any, str]:
-        checkpoint = _torchao.given_of_expert(self._weight, expert, rows).open()
-        layer = checkpoint.get(NAME)
-        if layer is None:
-            raise Unsupported(checkpoint.left_alone[0].reason)
-        return layer, layer.format
-
-    def packed(self, expert: int, rows: slice) -> torch.Tensor:
-        layer, _ = self._open(expert, rows)
-        return torch.frombuffer(layer.packed(threads=torch.get_num_threads()), dtype=torch.uint8)
+def _quantized(model: torch.nn.Module) -> list[_Found]:
+    """Modules with experts that are not packed, in blocks of GGUF or with any other weights, in the model's order."""
+    others = {id(module): _Found(name, module, reason, _int4_weights) for name, module, reason in experts_of(model)}
+    found = []
+    for name, module in model.named_modules():
+        if is_gguf_experts(module):
+            found.append(_Found(name, module, "" if name else "it is the model itself: put it into a module", _blocks))
+        elif id(module) in others:
+            found.append(others[id(module)])
+    return found
 
 
-def _torchao_rows(weight: torch.Tensor, is_transposed: bool) -> _Rows:
+def _int4_weights(module: Any, shape: Shape) -> list[StackedWeight]:
+    return [_int4_weight(module, module._parameters[name], shape.is_transposed) for name in _WEIGHTS]
+
+
+def _int4_weight(module: Any, weight: torch.Tensor, is_transposed: bool) -> StackedWeight:
     kind = type(weight).__name__
     if kind in ("Tensor", "Parameter"):
-        raise Unsupported(_DENSE.format(str(weight.dtype).removeprefix("torch.")))
+        was = vars(module).get("unpacked_from")
+        dtype = str(weight.dtype).removeprefix("torch.")
+        raise Unsupported(_DENSE.format(f"not quantized ({dtype})" if was is None else f"{was}, unpacked at load"))
     if kind != "Int4Tensor":
         raise Unsupported(f"{kind} of 3 dimensions is not supported")
     if is_transposed:
         raise Unsupported("quantized along the output: its module has weights [experts, in, out]")
-    return _Int4Rows(weight)
+    return Int4Weight(weight)
 
 
-_SourceOf = Callable[[torch.Tensor, bool], _Rows]
+def _blocks(module: Any, shape: Shape) -> list[StackedWeight]:
+    """The weights of a GgufExperts, which applies the gate to halves and knows no biases."""
+    if shape.is_interleaved or shape.has_bias:
+        raise Unsupported("its class has biases, or gate and up take turns")
+    if (module.num_experts, module.hidden_dim, module.intermediate_dim) != (
+        shape.experts,
+        shape.hidden,
+        shape.intermediate,
+    ):
+        raise Unsupported(f"its blocks do not fit {shape.experts} experts of {shape.hidden} x {shape.intermediate}")
+    return [
+        BlocksWeight(module.gate_up_proj.detach(), module.gate_up_type, shape.hidden),
+        BlocksWeight(module.down_proj.detach(), module.down_type, shape.intermediate),
+    ]
 
 
-def _replace(name: str, module: Any, source_of: _SourceOf, bar: Bar) -> LayerReport:
-    size = sum(bytes_of(parameter) for parameter in module.parameters(recurse=False))
-    was = ""
+def _pack_all(found: list[_Found], model: torch.nn.Module, bar: Bar) -> list[LayerReport]:
+    reports = []
+    for each in found:
+        size = each.nbytes
+        reports.append(_pack(each, model, size))
+        bar.update(size)
+    return reports
+
+
+def _pack(found: _Found, model: torch.nn.Module, size: int) -> LayerReport:
+    """Packs a module whole, or leaves it as it is. Errors name it."""
+    name, was = found.name, found.describe()
     try:
-        shape = shape_of(module)
-        was = f"{shape.experts} experts"
-        names = ("gate_up_proj", "down_proj")
-        sources = [source_of(module._parameters[own], shape.is_transposed) for own in names]
-        was = f"{was}, {' and '.join(dict.fromkeys(source.text for source in sources))}"
-        packed = _pack(module, shape, sources, bar)
+        target, shape, weights = found.open()
+        was = f"{shape.experts} experts, {' and '.join(dict.fromkeys(weight.text for weight in weights))}"
+        packed = _packed(shape, weights)
+        biases = biases_of(target, shape)
     except Unsupported as reason:
-        return LayerReport(name, None, was or type(module).__name__, size, size, False, str(reason), stacked=True)
-    except ValueError as error:
+        text = f"{reason}{cost(found.module)}"
+        return LayerReport(name, None, was, size, size, False, text, stacked=True)
+    except MemoryError as error:
+        raise MemoryError(f"{name}: {error}") from error
+    except (Error, TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from error
-    install(module, shape, packed, biases_of(module, shape))
-    return _report_of(name, module, was, size)
+    except Exception as error:
+        raise RuntimeError(f"{name}: {error}") from error
+    install(target, shape, packed, biases)
+    if target is not found.module:
+        take_over(target, found.module)
+        model.set_submodule(name, target)
+    result = f"{shape.experts} experts of {shape.hidden} x {shape.intermediate}: {text_of(target)}"
+    return LayerReport(name, None, was, size, packed_bytes_of(target), True, result, stacked=True)
 
 
-def _pack(module: Any, shape: Shape, sources: list[_Rows], bar: Bar) -> dict[str, torch.Tensor | None]:
-    """The packed weights; each dense parameter is freed when it is packed."""
+def _packed(shape: Shape, weights: list[StackedWeight]) -> dict[str, torch.Tensor]:
+    gate_up, down = weights
     both, inner = 2 * shape.intermediate, shape.intermediate
     of_gate, of_up = (
         (slice(0, both, 2), slice(1, both, 2)) if shape.is_interleaved else (slice(0, inner), slice(inner, both))
     )
-    gate, up, down = (Stack(shape.experts) for _ in range(3))
-    for source in sources:
-        source.check()
+    for weight in weights:
+        weight.check()
+    stacks = {name: Stack(shape.experts) for name in PACKED}
     for expert in range(shape.experts):
-        gate.add(sources[0].packed(expert, of_gate))
-        up.add(sources[0].packed(expert, of_up))
-    check_pairs(gate.tensor, up.tensor)
-    _free(module, sources[0], "gate_up_proj", bar)
-    for expert in range(shape.experts):
-        down.add(sources[1].packed(expert, slice(None)))
-    _free(module, sources[1], "down_proj", bar)
-    return {"gate_packed": gate.tensor, "up_packed": up.tensor, "down_packed": down.tensor}
-
-
-def _free(module: Any, source: _Rows, own: str, bar: Bar) -> None:
-    bar.update(bytes_of(module._parameters[own]))
-    if isinstance(source, _DenseRows):  # of which nothing can be refused any more
-        module._parameters[own] = None
-        source.free()
-
-
-def _report_of(name: str, module: Any, was: str, size: int) -> LayerReport:
-    shape = shape_of(module)
-    after = packed_bytes_of(module)
-    result = f"{shape.experts} experts of {shape.hidden} x {shape.intermediate}: {text_of(module)}"
-    return LayerReport(name, None, was, size, after, True, result, stacked=True)
+        for stack, (weight, rows) in zip(
+            stacks.values(), ((gate_up, of_gate), (gate_up, of_up), (down, slice(None))), strict=True
+        ):
+            stack.add(weight.packed(expert, rows))
+    packed = {name: stack.tensor for name, stack in stacks.items()}
+    check_pairs(packed["gate_packed"], packed["up_packed"])
+    return packed

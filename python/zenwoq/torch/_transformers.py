@@ -32,7 +32,7 @@ from zenwoq.torch._experts import register as register_experts
 from zenwoq.torch._fuse import fuse, what_is_fused
 from zenwoq.torch._given import Unsupported
 from zenwoq.torch._module import Linear
-from zenwoq.torch._optimize import put, take_over
+from zenwoq.torch._places import put, take_over
 
 METHOD = "zenwoq"
 VERSION = 1

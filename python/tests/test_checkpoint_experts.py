@@ -1,0 +1,106 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""Experts straight from 4-bit checkpoints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+import zenwoq.torch
+from experts_models import GROUP, IDS, Routing, logits, make
+from safetensors.torch import load_file, save_file
+from test_families import words
+from zenwoq.torch._stacked import rounded
+
+
+def as_gptq(model: torch.nn.Module, folder: Path, alike: bool = True) -> dict[str, torch.Tensor]:
+    """A GPTQ folder of a Qwen3-MoE whose experts are quantized; returns all weights as they were rounded."""
+    model.save_pretrained(folder)
+    state = load_file(folder / "model.safetensors")
+    values = dict(state)
+    for key in [key for key in state if ".experts." in key]:
+        if not alike and ".layers.1." in key and ".experts.5.up_proj" in key:
+            continue
+        name, weight = key.removesuffix(".weight"), state.pop(key)
+        codes, scales, _ = rounded(weight.float(), GROUP, True)
+        nibbles = (codes + 8).to(torch.uint8)
+        state[f"{name}.qweight"] = words(nibbles.t().unflatten(0, (-1, 8)).transpose(1, 2)).squeeze(-1)
+        state[f"{name}.qzeros"] = words(torch.full((scales.shape[1], len(weight)), 7))
+        state[f"{name}.scales"] = scales.half().t().contiguous()
+        state[f"{name}.g_idx"] = (torch.arange(weight.shape[1]) // GROUP).int()
+        values[key] = codes.float() * scales.half().float().repeat_interleave(GROUP, 1)
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+    text = json.loads((folder / "config.json").read_text())
+    text["quantization_config"] = {
+        "quant_method": "gptq",
+        "bits": 4,
+        "group_size": GROUP,
+        "sym": True,
+        "desc_act": False,
+    }
+    (folder / "config.json").write_text(json.dumps(text))
+    return values
+
+
+def dense_of(model: torch.nn.Module, values: dict[str, torch.Tensor], folder: Path) -> torch.nn.Module:
+    """transformers' own joining of the experts' linears."""
+    model.save_pretrained(folder)
+    save_file(
+        {key: value.contiguous() for key, value in values.items()}, folder / "model.safetensors", {"format": "pt"}
+    )
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_from_checkpoint_of_experts_in_gptq(alike, tmp_path):
+    model = make("qwen3_moe")
+    dense = dense_of(model, as_gptq(model, tmp_path / "gptq", alike), tmp_path / "dense")
+    loaded = zenwoq.torch.from_checkpoint(tmp_path / "gptq", dtype=torch.float32, progress=False)
+    packed = [layer for layer in loaded.zenwoq_report.replaced if layer.stacked]
+    assert [layer.name for layer in packed] == [f"model.layers.{i}.mlp.experts" for i in range(2 if alike else 1)]
+    left = {layer.result for layer in loaded.zenwoq_report.left}
+    assert left == (set() if alike else {"unpacked: up has 4-bit weights of 7 experts, the model 8"})
+    assert (logits(loaded) - logits(dense)).abs().max() <= 0.03 * logits(dense).abs().max()
+    loaded.save_pretrained(tmp_path / "packed")
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "packed")
+    assert torch.equal(logits(again), logits(loaded))
+    restored = zenwoq.torch.restore(loaded, dtype=torch.float32)
+    for name, parameter in dense.named_parameters():
+        assert torch.equal(restored.get_parameter(name), parameter), name
+
+
+def test_from_checkpoint_of_experts_in_a_zwq_file(tmp_path):
+    as_gptq(make("qwen3_moe"), tmp_path / "gptq")
+    loaded = zenwoq.torch.from_checkpoint(tmp_path / "gptq", dtype=torch.float32, progress=False)
+    zenwoq.load(tmp_path / "gptq").convert(tmp_path / "model.zwq")
+    converted = zenwoq.torch.from_checkpoint(tmp_path / "model.zwq", dtype=torch.float32, progress=False)
+    assert len(converted.zenwoq_report.replaced) == 2 and not converted.zenwoq_report.left
+    assert torch.equal(logits(converted), logits(loaded))
+
+
+def test_from_checkpoint_of_experts_in_act_order(tmp_path):
+    as_gptq(make("qwen3_moe"), tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(1))
+    for name in [name for name in state if name.endswith(("gate_proj.g_idx", "up_proj.g_idx"))]:
+        state[name] = state[name][order]
+    save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+    text = json.loads((tmp_path / "config.json").read_text())
+    text["quantization_config"]["desc_act"] = True
+    (tmp_path / "config.json").write_text(json.dumps(text))
+    loaded = zenwoq.torch.from_checkpoint(tmp_path, dtype=torch.float32, progress=False)
+    assert len(loaded.zenwoq_report.replaced) == 2 and "act-order" in loaded.zenwoq_report.replaced[0].result
+    dense = zenwoq.torch.restore(loaded, dtype=torch.float32, inplace=False)
+    routing = Routing()
+    got = routing.logits(loaded, IDS, replay=False)
+    assert (routing.logits(dense, IDS, replay=True) - got).abs().max() <= 0.01 * got.abs().max()
+    name = "model.layers.0.mlp.experts.3.up_proj.g_idx"
+    state[name] = state[name].flip(0)
+    save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+    unlike = zenwoq.torch.from_checkpoint(tmp_path, dtype=torch.float32, progress=False)
+    results = {layer.result for layer in unlike.zenwoq_report.left}
+    assert results == {"unpacked: gate and up of expert 3 have columns in another order"}

@@ -1,0 +1,165 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""Mixtures of experts in GGUF files: packed from their blocks, values of the logits, files and what is left alone."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+import zenwoq.torch
+from experts_models import IDS, Routing, experts_of, logits, make
+from gguf_files import write_gguf
+from zenwoq.torch._experts import is_packed
+
+ARCHITECTURES = {"qwen3_moe": "qwen3moe", "mixtral": "llama"}
+SIZES = {  # of whole superblocks
+    "mixtral": {"hidden_size": 256, "intermediate_size": 256},
+    "qwen3_moe": {"hidden_size": 256, "intermediate_size": 256, "moe_intermediate_size": 256, "head_dim": 128},
+}
+every_architecture = pytest.mark.parametrize("kind", list(ARCHITECTURES))
+
+
+def load(path: Path, model: Any, **options: Any) -> Any:
+    """Loads a file with the model's config, blocks kept."""
+    with zenwoq.torch.keep_gguf_packed():
+        return type(model).from_pretrained(
+            path.parent, gguf_file=path.name, config=copy.deepcopy(model.config), **{"dtype": torch.float32, **options}
+        )
+
+
+def dense_of(model: Any, values: dict[str, torch.Tensor]) -> Any:
+    """The model with the values that went into blocks."""
+    dense = copy.deepcopy(model)
+    for name, value in values.items():
+        own = name.removesuffix(".weight")
+        if ".experts." not in name:
+            dense.get_parameter(name).data = value
+        elif name.endswith("down_proj.weight"):
+            dense.get_parameter(own).data = value
+        else:
+            half = int("up_proj" in name)
+            both = dense.get_parameter(f"{own.rpartition('.')[0]}.gate_up_proj").data
+            both.chunk(2, 1)[half].copy_(value)
+    return dense
+
+
+def write(path: Path, kind: str, blocks: Any, **options: Any) -> tuple[Any, Any]:
+    """Writes a tiny model; returns it, and the same with the values of the blocks."""
+    model = make(kind, **options)
+    return model, dense_of(model, write_gguf(path, model, blocks, architecture=ARCHITECTURES[kind]))
+
+
+@every_architecture
+@pytest.mark.parametrize("blocks", ["Q4_0", "Q4_1", "IQ4_NL", "Q4_K", "IQ4_XS"])
+def test_experts_run_from_their_blocks(tmp_path, kind, blocks):
+    model, dense = write(tmp_path / "moe.gguf", kind, blocks, **SIZES[kind])
+    loaded = load(tmp_path / "moe.gguf", model)
+    report = zenwoq.torch.optimize(loaded, progress=False)
+    packed = [layer for layer in report.replaced if layer.stacked]
+    assert [layer.name for layer in packed] == list(experts_of(model)), report
+    assert {layer.quantization.rpartition(" ")[2] for layer in packed} == {blocks.lower()}
+    assert packed[0].bytes_after < 1.1 * packed[0].bytes_before
+    assert not [layer for layer in report.left if layer.name != "lm_head"]
+    for module in experts_of(loaded).values():
+        assert type(module) is type(next(iter(experts_of(model).values()))) and is_packed(module)
+    restored = zenwoq.torch.restore(loaded, dtype=torch.float32, inplace=False)
+    for name, module in experts_of(dense).items():
+        for own in ("gate_up_proj", "down_proj"):
+            assert torch.equal(restored.get_parameter(f"{name}.{own}"), module.get_parameter(own)), f"{name}.{own}"
+    routing = Routing()
+    got = routing.logits(loaded, IDS, replay=False)
+    expected = routing.logits(dense, IDS, replay=True)
+    assert (got - expected).abs().max() <= 0.02 * expected.abs().max()
+
+
+@every_architecture
+def test_packed_models_are_saved_and_loaded(tmp_path, kind):
+    model, _ = write(tmp_path / "moe.gguf", kind, "Q4_0")
+    loaded = load(tmp_path / "moe.gguf", model, dtype=torch.bfloat16)
+    zenwoq.torch.optimize(loaded, progress=False)
+    expected = logits(loaded)
+    loaded.save_pretrained(tmp_path / "folder")
+    zenwoq.torch.save(loaded, tmp_path / "model.safetensors")
+    again = [
+        transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "folder"),
+        zenwoq.torch.load(make(kind, torch.bfloat16), tmp_path / "model.safetensors"),
+        copy.deepcopy(loaded),
+    ]
+    for each in again:
+        assert torch.equal(logits(each), expected)
+
+
+def test_the_file_says_what_the_model_is(tmp_path):
+    """But for the width of experts, of which transformers 5.24 takes 768 for granted."""
+    model, dense = write(tmp_path / "moe.gguf", "qwen3_moe", "Q4_0", moe_intermediate_size=768)
+    with zenwoq.torch.keep_gguf_packed():
+        loaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="moe.gguf", dtype=torch.float32)
+    assert type(loaded) is type(model)
+    assert len([layer for layer in zenwoq.torch.optimize(loaded, progress=False).replaced if layer.stacked]) == 2
+    routing = Routing()
+    got = routing.logits(loaded, IDS, replay=False)
+    assert (got - routing.logits(dense, IDS, replay=True)).abs().max() <= 0.02 * got.abs().max()
+
+
+def test_a_copy_reads_the_blocks_of_the_model(tmp_path):
+    model, _ = write(tmp_path / "moe.gguf", "qwen3_moe", "Q4_0")
+    loaded = load(tmp_path / "moe.gguf", model)
+    before = logits(loaded)
+    made, report = zenwoq.torch.optimize(loaded, inplace=False, progress=False)
+    assert len([layer for layer in report.replaced if layer.stacked]) == 2
+    assert {type(module).__name__ for module in experts_of(loaded).values()} == {"GgufExperts"}
+    assert torch.equal(logits(loaded), before)
+    assert (logits(made) - before).abs().max() <= 0.02 * before.abs().max()
+    assert {type(module).__name__ for module in experts_of(made).values()} == {"Qwen3MoeExperts"}
+
+
+def test_hooks_and_mode_of_experts_in_blocks_stay(tmp_path):
+    model, _ = write(tmp_path / "moe.gguf", "qwen3_moe", "Q4_0")
+    loaded = load(tmp_path / "moe.gguf", model)
+    seen = []
+    module = loaded.model.layers[0].mlp.experts
+    module.register_forward_hook(lambda *given: seen.append(given[0]))
+    module.train()
+    zenwoq.torch.optimize(loaded, progress=False)
+    logits(loaded)
+    (made,) = seen
+    assert made is loaded.model.layers[0].mlp.experts and made.training
+
+
+@pytest.mark.parametrize("mixed", ["up_proj", "down_proj"])
+def test_experts_of_other_types_are_unpacked_and_named(tmp_path, mixed):
+    """Q8_0 is not kept in blocks; a gate and an up of two types are one weight in the model."""
+
+    def kind_of(name: str) -> str:
+        return "Q8_0" if mixed in name and ".layers.0." in name else "Q4_0"
+
+    model, dense = write(tmp_path / "moe.gguf", "qwen3_moe", kind_of)
+    loaded = load(tmp_path / "moe.gguf", model)
+    report = zenwoq.torch.optimize(loaded, progress=False)
+    stacked = {layer.name: layer for layer in report.layers if layer.stacked}
+    first, second = (stacked[f"model.layers.{layer}.mlp.experts"] for layer in range(2))
+    if mixed == "down_proj":
+        assert not first.replaced and second.replaced
+        assert first.result == "gguf q4_0, q8_0, unpacked at load: zenwoq.torch.quantize_experts packs it"
+    else:  # transformers' older way, for the whole file
+        assert {each.result for each in (first, second)} == {
+            "not quantized (float32): zenwoq.torch.quantize_experts packs it"
+        }
+    for name, module in experts_of(dense).items():
+        found = loaded.get_submodule(name)
+        for own in ("gate_up_proj", "down_proj") if not is_packed(found) else ():
+            assert torch.equal(found.get_parameter(own), module.get_parameter(own)), f"{name}.{own}"
+
+
+def test_a_mixtral_without_its_config_is_refused_by_name(tmp_path):
+    write(tmp_path / "moe.gguf", "mixtral", "Q4_0")
+    with (
+        zenwoq.torch.keep_gguf_packed(),
+        pytest.raises(ValueError, match=r"does not fill a LlamaForCausalLM .*blk.0.ffn_down_exps.weight"),
+    ):
+        transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="moe.gguf", dtype=torch.float32)
