@@ -17,12 +17,29 @@ from test_families import words
 from zenwoq.torch._stacked import rounded
 
 
+def with_linears(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state in which gpt-oss's stacks are linears of single experts, as quantizers make them; others have no stacks."""
+    result = {}
+    for name, value in state.items():
+        module, _, own = name.rpartition(".")
+        if not own.startswith(("gate_up_proj", "down_proj")) or not module.endswith(".experts"):
+            result[name] = value
+            continue
+        kind = "bias" if own.endswith("_bias") else "weight"
+        rows = value if kind == "bias" else value.transpose(1, 2)
+        halves = {"gate_proj": rows[:, ::2], "up_proj": rows[:, 1::2]} if own.startswith("gate") else {"down_proj": rows}
+        for part, stack in halves.items():
+            for expert, of_it in enumerate(stack):
+                result[f"{module}.{expert}.{part}.{kind}"] = of_it.contiguous()
+    return result
+
+
 def as_gptq(model: torch.nn.Module, folder: Path, alike: bool = True) -> dict[str, torch.Tensor]:
-    """A GPTQ folder of a Qwen3-MoE whose experts are quantized; returns all weights as they were rounded."""
+    """A GPTQ folder of a model whose experts are quantized; returns all weights as they were rounded."""
     model.save_pretrained(folder)
-    state = load_file(folder / "model.safetensors")
+    state = with_linears(load_file(folder / "model.safetensors"))
     values = dict(state)
-    for key in [key for key in state if ".experts." in key]:
+    for key in [key for key in state if ".experts." in key and key.endswith(".weight")]:
         if not alike and ".layers.1." in key and ".experts.5.up_proj" in key:
             continue
         name, weight = key.removesuffix(".weight"), state.pop(key)
@@ -104,3 +121,30 @@ def test_from_checkpoint_of_experts_in_act_order(tmp_path):
     unlike = zenwoq.torch.from_checkpoint(tmp_path, dtype=torch.float32, progress=False)
     results = {layer.result for layer in unlike.zenwoq_report.left}
     assert results == {"unpacked: gate and up of expert 3 have columns in another order"}
+
+
+def test_from_checkpoint_of_single_experts_with_biases(tmp_path):
+    """As of a gpt-oss whose experts a quantizer took apart."""
+    model = make("gpt_oss")
+    values = as_gptq(model, tmp_path)
+    loaded = zenwoq.torch.from_checkpoint(tmp_path, dtype=torch.float32, progress=False)
+    packed = [layer.name for layer in loaded.zenwoq_report.replaced if layer.stacked]
+    assert packed == [f"model.layers.{layer}.mlp.experts" for layer in range(2)] and not loaded.zenwoq_report.left
+    dense = zenwoq.torch.restore(loaded, dtype=torch.float32, inplace=False)
+    found = with_linears(dense.state_dict())
+    assert set(found) == set(values)
+    for name, value in values.items():
+        assert torch.equal(found[name], value), name
+    assert values["model.layers.1.mlp.experts.3.up_proj.bias"].abs().max() > 0
+    routing = Routing()
+    got = routing.logits(loaded, IDS, replay=False)
+    assert (routing.logits(dense, IDS, replay=True) - got).abs().max() <= 0.01 * got.abs().max()
+
+
+def test_from_checkpoint_of_single_experts_of_which_some_have_biases(tmp_path):
+    as_gptq(make("gpt_oss"), tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    del state["model.layers.1.mlp.experts.2.down_proj.bias"]
+    save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"no tensor in the files for model\.layers\.1\.mlp\.experts\.down_proj"):
+        zenwoq.torch.from_checkpoint(tmp_path, dtype=torch.float32, progress=False)

@@ -133,10 +133,11 @@ def test_hooks_and_mode_of_experts_in_blocks_stay(tmp_path):
 
 @pytest.mark.parametrize("mixed", ["up_proj", "down_proj"])
 def test_experts_of_other_types_are_unpacked_and_named(tmp_path, mixed):
-    """Q8_0 is not kept in blocks; a gate and an up of two types are one weight in the model."""
+    """Q8_0 is not kept in blocks; a gate and an up of two types, if of one size, are one weight in the model."""
 
     def kind_of(name: str) -> str:
-        return "Q8_0" if mixed in name and ".layers.0." in name else "Q4_0"
+        other = "IQ4_NL" if mixed == "up_proj" else "Q8_0"
+        return other if mixed in name and ".layers.0." in name else "Q4_0"
 
     model, dense = write(tmp_path / "moe.gguf", "qwen3_moe", kind_of)
     loaded = load(tmp_path / "moe.gguf", model)
@@ -163,3 +164,13 @@ def test_a_mixtral_without_its_config_is_refused_by_name(tmp_path):
         pytest.raises(ValueError, match=r"does not fill a LlamaForCausalLM .*blk.0.ffn_down_exps.weight"),
     ):
         transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="moe.gguf", dtype=torch.float32)
+
+
+def test_two_types_in_one_weight_are_refused_where_transformers_would_join_them(tmp_path):
+    """Q4_0 and IQ4_NL have blocks of the same size."""
+    model = make("qwen3_moe")
+    write_gguf(
+        tmp_path / "moe.gguf", model, lambda name: "IQ4_NL" if "up_proj" in name else "Q4_0", architecture="qwen35moe"
+    )
+    with pytest.raises(ValueError, match=r"moe.gguf: tensor blk.0.ffn_gate_exps.weight and up's are of two types"):
+        load(tmp_path / "moe.gguf", model)

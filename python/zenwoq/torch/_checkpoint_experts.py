@@ -3,7 +3,8 @@
 """The experts of a 4-bit checkpoint as packed experts of a model that has no values yet.
 
 Checkpoints have a linear for each of an expert's weights (``experts.3.w1``), which transformers would join into the
-stacked parameters of its modules; which goes where is in its own table of conversions. gpt-oss has stacks.
+stacked parameters of its modules; which goes where is in its own table of conversions. gpt-oss has stacks, or from
+quantizers that know linears only, ``experts.3.gate_proj`` and so on, which transformers itself does not load.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from transformers.core_model_loading import (
 
 from zenwoq import Weight
 from zenwoq._formats import Layer
-from zenwoq.torch._experts import PACKED, Shape, Stack, check_pairs, install, is_experts, shape_of
+from zenwoq.torch._experts import PACKED, Shape, Stack, check_pairs, experts_of, install, shape_of
 from zenwoq.torch._given import Given, Unsupported
 from zenwoq.torch._transformers import own_name
 
 _GATE_UP, _DOWN = "gate_up_proj", "down_proj"
+_LINEAR = re.compile(r"(.+)\.(\d+)\.([^.]+)")  # of an expert: the module, its number, its name
+_PARTS = {"gate_proj": "gate", "up_proj": "up", _DOWN: "down"}
 
 
 @dataclass
@@ -40,9 +43,11 @@ class ExpertsInFile:
         name: the module's in the model.
         parts: the weights of ``"gate"``, ``"up"`` and ``"down"`` by the expert's number; a stack of all experts has the
             number -1, and ``"both"`` is one of gate and up.
+        reason: why the module must not be packed; empty if nothing is known against it.
     """
 
     name: str
+    reason: str = ""
     parts: dict[str, dict[int, Layer]] = field(default_factory=dict)
 
     @property
@@ -60,13 +65,13 @@ class ExpertsInFile:
             Unsupported: they are not understood; the model is as it was.
             ValueError: the file is damaged.
         """
+        if self.reason:
+            raise Unsupported(self.reason)
         module = model.get_submodule(self.name)
         shape = shape_of(module)
         has_bias = {layer.has_bias for layer in self.layers}
         if has_bias != {shape.has_bias}:
             raise Unsupported("the model's experts have biases" if shape.has_bias else "the file's experts have biases")
-        if shape.has_bias and "both" not in self.parts:
-            raise Unsupported("biases of single experts")
         packed = self._stacks(shape)
         check_pairs(packed["gate_packed"], packed["up_packed"])
         biases = self._biases(shape) if shape.has_bias else {}
@@ -109,12 +114,14 @@ class ExpertsInFile:
         return layers[-1]
 
     def _biases(self, shape: Shape) -> dict[str, torch.Tensor]:
-        both, down = (
-            torch.stack([torch.from_numpy(self.parts[part][-1].bias(expert)) for expert in range(shape.experts)])
-            for part in ("both", "down")
-        )
-        gate, up = shape.halves(both, 1)
-        return {"gate_bias": gate.contiguous(), "up_bias": up.contiguous(), "down_bias": down}
+        def stacked(part: str) -> torch.Tensor:
+            layers = self.parts[part]
+            own = ((layers[-1], expert) if -1 in layers else (layers[expert], 0) for expert in range(shape.experts))
+            return torch.stack([torch.from_numpy(layer.bias(index)) for layer, index in own])
+
+        halves = shape.halves(stacked("both"), 1) if "both" in self.parts else (stacked("gate"), stacked("up"))
+        gate, up = (half.contiguous() for half in halves)
+        return {"gate_bias": gate, "up_bias": up, "down_bias": stacked("down")}
 
 
 def _packed(layer: Layer, expert: int) -> torch.Tensor:
@@ -145,7 +152,7 @@ def experts_in(model: Any, layers: Iterable[Layer]) -> list[ExpertsInFile]:
         model: without values, every parameter still in its place.
         layers: of the checkpoint.
     """
-    modules = {name for name, module in model.named_modules() if is_experts(module)}
+    modules = {name: reason for name, _, reason in experts_of(model)}
     if not modules:
         return []
     conversions = get_model_conversion_mapping(model)
@@ -153,21 +160,32 @@ def experts_in(model: Any, layers: Iterable[Layer]) -> list[ExpertsInFile]:
     converters = [entry for entry in conversions if isinstance(entry, WeightConverter)]
     found: dict[str, ExpertsInFile] = {}
     for layer in layers:
-        if layer.experts == 1:
-            key, pattern = rename_source_key(f"{layer.name}.weight", renamings, converters)
-            part = _part_of(converters, pattern)
-            number = re.search(r"\.(\d+)\.[^.]+$", layer.name)
-            expert = int(number[1]) if number else None
-        else:
-            key, expert = layer.name, -1
-            part = {_GATE_UP: "both", _DOWN: "down"}.get(key.rpartition(".")[2])
-        own = own_name(model, key.rpartition(".")[0])
-        if own is not None and own in modules and part is not None and expert is not None:
-            found.setdefault(own, ExpertsInFile(own)).parts.setdefault(part, {})[expert] = layer
+        module, part, expert = _place_of(layer, renamings, converters)
+        own = own_name(model, module) if part else None
+        if own is not None and own in modules:
+            group = found.setdefault(own, ExpertsInFile(own, modules[own]))
+            group.parts.setdefault(part, {})[expert] = layer
     return list(found.values())
 
 
-def _part_of(converters: list[WeightConverter], pattern: str | None) -> str | None:
+def _place_of(
+    layer: Layer, renamings: list[WeightRenaming], converters: list[WeightConverter]
+) -> tuple[str, str, int]:
+    """Which module's a layer is, as which part, of which expert, as :class:`ExpertsInFile` has it; no part if none's."""
+    if layer.experts != 1:
+        module, _, last = layer.name.rpartition(".")
+        return module, {_GATE_UP: "both", _DOWN: "down"}.get(last, ""), -1
+    linear = _LINEAR.fullmatch(layer.name)
+    if linear is None:
+        return "", "", 0
+    key, pattern = rename_source_key(f"{layer.name}.weight", renamings, converters)
+    if pattern is not None:
+        return key.rpartition(".")[0], _part_of(converters, pattern), int(linear[2])
+    # Quantizers give single experts linears also where transformers' own files have stacks, as of gpt-oss.
+    return linear[1], _PARTS.get(linear[3], ""), int(linear[2])
+
+
+def _part_of(converters: list[WeightConverter], pattern: str) -> str:
     """What a linear of an expert is, by transformers' conversion of it: joined with the others, gate before up."""
     for converter in converters:
         if pattern not in converter.source_patterns:
@@ -179,4 +197,4 @@ def _part_of(converters: list[WeightConverter], pattern: str | None) -> str | No
             return "gate" if sources[0] == pattern else "up"
         if last == _DOWN and joins == [MergeModulelist] and len(sources) == 1:
             return "down"
-    return None
+    return ""

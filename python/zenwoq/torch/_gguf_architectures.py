@@ -70,11 +70,11 @@ def _llama(config: Any) -> list[Any]:
     return mapping
 
 
-def joins_types(header: Any) -> bool:
-    """Whether gate and up of some layer's experts, one weight in the model, are of two types."""
+def differing_gate(header: Any) -> str:
+    """A gate of experts that is of another type than up, with which it is one weight in the model; empty if none is."""
     kinds = header.ggml_types
-    gates = {name: kind for name, kind in kinds.items() if name.endswith(_GATES)}
-    return any(kinds.get(name.replace(_GATES, _UPS), kind) != kind for name, kind in gates.items())
+    gates = [name for name in kinds if name.endswith(_GATES)]
+    return next((name for name in gates if kinds.get(name.replace(_GATES, _UPS), kinds[name]) != kinds[name]), "")
 
 
 ARCHITECTURES = {"llama": _llama, "qwen3moe": _qwen3_moe}

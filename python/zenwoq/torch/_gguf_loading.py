@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from zenwoq.torch._gguf import PACKED, is_gguf_experts, mark_experts, name_of
-from zenwoq.torch._gguf_architectures import ARCHITECTURES, joins_types
+from zenwoq.torch._gguf_architectures import ARCHITECTURES, differing_gate
 from zenwoq.torch._lfs import refuse_pointer
 from zenwoq.torch._report import listed
 
@@ -275,7 +275,10 @@ def _experts_kept(quantizers: Any, added: Collection[str]) -> Iterator[None]:
 
     def checked_header(quantizer: Any, path: str) -> None:
         read_header(quantizer, path)
-        if quantizer.supported and quantizer.header.architecture in added and joins_types(quantizer.header):
+        gate = differing_gate(quantizer.header) if quantizer.supported else ""
+        if gate and quantizer.header.architecture not in added:  # transformers would read both as up's type
+            raise ValueError(f"{path}: tensor {gate} and up's are of two types, and one weight in the model")
+        if gate:
             quantizer.supported = False  # the older way unpacks each tensor by its own type
 
     with (
