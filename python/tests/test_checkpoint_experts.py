@@ -27,7 +27,9 @@ def with_linears(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             continue
         kind = "bias" if own.endswith("_bias") else "weight"
         rows = value if kind == "bias" else value.transpose(1, 2)
-        halves = {"gate_proj": rows[:, ::2], "up_proj": rows[:, 1::2]} if own.startswith("gate") else {"down_proj": rows}
+        halves = (
+            {"gate_proj": rows[:, ::2], "up_proj": rows[:, 1::2]} if own.startswith("gate") else {"down_proj": rows}
+        )
         for part, stack in halves.items():
             for expert, of_it in enumerate(stack):
                 result[f"{module}.{expert}.{part}.{kind}"] = of_it.contiguous()

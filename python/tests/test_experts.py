@@ -191,6 +191,13 @@ def test_files_that_fit_no_experts_are_refused(tmp_path):
     damaged["model.layers.1.mlp.experts.up_packed"][2, 4] ^= 255
     with pytest.raises(RuntimeError, match=r"model\.layers\.1\.mlp\.experts\.up_packed of expert 2"):
         model.load_state_dict(damaged)
+    alone = {"model.layers.1.mlp.experts.up_packed": damaged["model.layers.1.mlp.experts.up_packed"]}
+    with pytest.raises(RuntimeError, match=r"model\.layers\.1\.mlp\.experts\.up_packed of expert 2"):
+        model.load_state_dict(alone, strict=False)
+    swapped = {"model.layers.1.mlp.experts.down_packed": state["model.layers.1.mlp.experts.up_packed"]}
+    with pytest.raises(RuntimeError, match=r"down_packed of expert 0 is 96 x 64, must be 64 x 96"):
+        model.load_state_dict(swapped, strict=False)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     model.model.layers[1].mlp.experts.down_packed[3, 4] ^= 255
     with pytest.raises(ValueError, match=r"model\.layers\.1\.mlp\.experts\.down_packed of expert 3"):
         zenwoq.torch.save(model, tmp_path / "damaged.safetensors")

@@ -11,7 +11,7 @@ import pytest
 import torch
 import tqdm
 import zenwoq.torch
-from conftest import configs, model_of_real_layers
+from conftest import configs, model_of_real_layers, random_packed
 from torchao.quantization import quantize_
 
 
@@ -251,3 +251,26 @@ def test_what_was_compiled_stays_compiled(what):
         assert len(zenwoq.torch.optimize(model, progress=False).replaced) == 2
         assert torch.equal(run(x), plain(x))
     assert before == 1 and len(graphs) == 2 and "zenwoq.linear" in graphs[1].code
+
+
+class Mlp(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gate, self.up = (zenwoq.torch.Linear(random_packed(128, 64)) for _ in range(2))
+        self.down = zenwoq.torch.Linear(random_packed(64, 128))
+
+    def forward(self, x):
+        return self.down(torch.nn.functional.silu(self.gate(x)) * self.up(x))
+
+
+def test_scripts_need_blocks_apart():
+    model = torch.nn.Sequential(Mlp())
+    assert zenwoq.torch.optimize(model, progress=False).fused
+    with pytest.raises(
+        RuntimeError, match=r"cannot compile a fused Mlp: call zenwoq.torch.optimize\(model, fuse=False\)"
+    ):
+        torch.jit.script(model)
+    assert isinstance(model[0], zenwoq.torch.GatedMLP)
+    zenwoq.torch.optimize(model, progress=False, fuse=False)
+    x = torch.randn(3, 64)
+    assert torch.equal(torch.jit.script(model)(x), model(x))

@@ -168,9 +168,7 @@ def experts_in(model: Any, layers: Iterable[Layer]) -> list[ExpertsInFile]:
     return list(found.values())
 
 
-def _place_of(
-    layer: Layer, renamings: list[WeightRenaming], converters: list[WeightConverter]
-) -> tuple[str, str, int]:
+def _place_of(layer: Layer, renamings: list[WeightRenaming], converters: list[WeightConverter]) -> tuple[str, str, int]:
     """Which module's a layer is, as which part, of which expert, as :class:`ExpertsInFile` has it; no part if none's."""
     if layer.experts != 1:
         module, _, last = layer.name.rpartition(".")

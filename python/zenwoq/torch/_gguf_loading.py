@@ -188,7 +188,7 @@ def keep_gguf_packed() -> Iterator[None]:
         ValueError: raised by ``from_pretrained`` meanwhile: a parameter of the model has no tensor in the file, or a
             tensor of the file has no place in the model (an architecture of another make, a config that does not fit),
             which the message names; the file is one shard of several, a git-lfs pointer, or has a tensor of a type that
-            was removed from GGUF.
+            was removed from GGUF; gate and up of experts are of two types, and transformers would take them for one.
     """
     try:
         from transformers import PreTrainedModel

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""What became of each linear and block of a model."""
+"""What became of each linear, module of experts and block of a model."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from zenwoq._cpu import cpu_info
 
 @dataclass(frozen=True)
 class LayerReport:
-    """What became of one linear.
+    """What became of one linear, or of one module with the experts of a mixture of experts.
 
     Attributes:
         name: its name in the model; several names are joined by ", ".
-        shape: ``(out_features, in_features)``, or None if it is not known.
-        quantization: what the weight was, for example ``"torchao int4 intx, group 128"``.
-        bytes_before: the size of the weight.
-        bytes_after: the size of the packed weight; that of the weight if it was not replaced.
+        shape: ``(out_features, in_features)``, or None if it is not known, or of experts.
+        quantization: what the weights were, for example ``"torchao int4 intx, group 128"``.
+        bytes_before: the size of the weights; of experts with their biases.
+        bytes_after: the size of the packed weights; `bytes_before` if they were not replaced.
         replaced: whether zenwoq runs it now.
-        result: what the weight is now, as in ``"int4 sym per-group 128, scale bf16"``; or why it was not replaced.
-        stacked: whether it is no linear, but the experts of a mixture of experts, all together.
+        result: what the weights are now, as in ``"int4 sym per-group 128, scale bf16"``; or why they were not replaced.
+        stacked: whether it is a module of experts, all together.
     """
 
     name: str
@@ -56,9 +56,11 @@ class Report:
     """What :func:`zenwoq.torch.optimize` did; ``print(report)`` is a table.
 
     Attributes:
-        layers: one entry per linear, in the model's order, then one per module of experts.
-        blocks: one entry per block of linears that belong together, in the model's order; none with ``fuse=False``.
-        seconds: the time of reading and packing.
+        layers: one entry per linear, in the model's order, and one per module of experts, in the model's order: behind
+            the linears, of :func:`zenwoq.torch.from_checkpoint` before them.
+        blocks: one entry per block of linears that belong together, in the model's order; none with ``fuse=False``. The
+            linears in it have their entries in `layers` all the same.
+        seconds: the time of reading and packing; of optimize, of fusing, too.
     """
 
     layers: list[LayerReport] = field(default_factory=list)
@@ -67,12 +69,12 @@ class Report:
 
     @property
     def replaced(self) -> list[LayerReport]:
-        """The linears that zenwoq runs now."""
+        """The linears and modules of experts that zenwoq runs now."""
         return [layer for layer in self.layers if layer.replaced]
 
     @property
     def left(self) -> list[LayerReport]:
-        """The linears that stayed as they were."""
+        """The linears and modules of experts that stayed as they were."""
         return [layer for layer in self.layers if not layer.replaced]
 
     @property
@@ -87,19 +89,16 @@ class Report:
 
     @property
     def bytes_before(self) -> int:
-        """The bytes of the weights of all linears."""
+        """The bytes of the weights of all linears and experts."""
         return sum(layer.bytes_before for layer in self.layers)
 
     @property
     def bytes_after(self) -> int:
-        """The bytes of the weights of all linears, packed if they were replaced."""
+        """The bytes of the weights of all linears and experts, packed if they were replaced."""
         return sum(layer.bytes_after for layer in self.layers)
 
     def summary(self) -> str:
-        """One line: how many linears were replaced, the tier that runs them, how large they are, how long it took.
-
-        Modules of experts count, too.
-        """
+        """One line: how many linears and modules of experts zenwoq runs, on which tier, their bytes, how long it took."""
         kinds = ("linears", "modules of experts")
         what = " and ".join(kinds[stacked] for stacked in sorted({layer.stacked for layer in self.layers})) or kinds[0]
         return (
