@@ -44,6 +44,15 @@ def make(kind: str, dtype: torch.dtype = torch.float32, **sizes: int) -> torch.n
     return model
 
 
+def privacy_filter() -> torch.nn.Module:
+    """A tiny model that wants transformers' eager experts."""
+    config = transformers.OpenAIPrivacyFilterConfig(
+        **SIZES, intermediate_size=64, num_local_experts=4, num_experts_per_tok=2,
+        head_dim=32, pad_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    return transformers.OpenAIPrivacyFilterForTokenClassification(config).eval()
+
+
 def experts_of(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
     return {name: module for name, module in model.named_modules() if name.endswith(".experts")}
 

@@ -11,14 +11,15 @@ import pytest
 import torch
 import transformers
 import zenwoq.torch
-from experts_models import GROUP, IDS, Routing, logits, make
+from experts_models import GROUP, IDS, Routing, experts_of, logits, make, privacy_filter
 from safetensors.torch import load_file, save_file
 from test_families import words
+from zenwoq.torch._experts import is_packed
 from zenwoq.torch._stacked import rounded
 
 
 def with_linears(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A state in which gpt-oss's stacks are linears of single experts, as quantizers make them; others have no stacks."""
+    """A state in which gpt-oss's stacks are linears of single experts, as quantizers make them; others stay."""
     result = {}
     for name, value in state.items():
         module, _, own = name.rpartition(".")
@@ -150,3 +151,24 @@ def test_from_checkpoint_of_single_experts_of_which_some_have_biases(tmp_path):
     save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match=r"no tensor in the files for model\.layers\.1\.mlp\.experts\.down_proj"):
         zenwoq.torch.from_checkpoint(tmp_path, dtype=torch.float32, progress=False)
+
+
+def test_from_checkpoint_of_a_model_that_wants_eager_experts(tmp_path):
+    model = privacy_filter()
+    model.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    for name in experts_of(model):
+        for part, rows in (("gate_up_proj", 128), ("down_proj", 64)):
+            del state[f"{name}.{part}"]
+            state[f"{name}.{part}_blocks"] = torch.randint(0, 256, (4, rows, 2, 16), dtype=torch.uint8)
+            state[f"{name}.{part}_scales"] = torch.randint(120, 124, (4, rows, 2), dtype=torch.uint8)
+    save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+    text = json.loads((tmp_path / "config.json").read_text())
+    text["quantization_config"] = {"quant_method": "mxfp4"}
+    (tmp_path / "config.json").write_text(json.dumps(text))
+    loaded = zenwoq.torch.from_checkpoint(tmp_path, dtype=torch.float32, progress=False)
+    left = [layer for layer in loaded.zenwoq_report.left if ".experts." in layer.name]
+    assert len(left) == 4 and not any(is_packed(module) for module in experts_of(loaded).values())
+    assert all('is to run transformers\' "eager" experts' in layer.result for layer in left)
+    dense = zenwoq.load(tmp_path)["model.layers.1.mlp.experts.down_proj"].dequantize()
+    assert torch.equal(loaded.model.layers[1].mlp.experts.down_proj, torch.from_numpy(dense).transpose(1, 2))

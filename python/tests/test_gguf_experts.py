@@ -88,6 +88,7 @@ def test_packed_models_are_saved_and_loaded(tmp_path, kind):
     again = [
         transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "folder"),
         zenwoq.torch.load(make(kind, torch.bfloat16), tmp_path / "model.safetensors"),
+        zenwoq.torch.load(load(tmp_path / "moe.gguf", model, dtype=torch.bfloat16), tmp_path / "model.safetensors"),
         copy.deepcopy(loaded),
     ]
     for each in again:
@@ -129,6 +130,16 @@ def test_hooks_and_mode_of_experts_in_blocks_stay(tmp_path):
     logits(loaded)
     (made,) = seen
     assert made is loaded.model.layers[0].mlp.experts and made.training
+
+
+def test_replaced_forwards_of_experts_in_blocks_stay(tmp_path):
+    model, _ = write(tmp_path / "moe.gguf", "qwen3_moe", "Q4_0")
+    loaded = load(tmp_path / "moe.gguf", model)
+    module = loaded.model.layers[0].mlp.experts
+    module.forward = lambda x, ids, router: x
+    (left,) = [layer for layer in zenwoq.torch.optimize(loaded, progress=False).left if layer.stacked]
+    assert left.result == "its forward is replaced (an accelerate hook?); slow: the blocks are unpacked at every call"
+    assert loaded.model.layers[0].mlp.experts is module
 
 
 @pytest.mark.parametrize("mixed", ["up_proj", "down_proj"])

@@ -15,7 +15,7 @@ import pytest
 import torch
 import transformers
 import zenwoq.torch
-from experts_models import CONFIGS, GROUP, IDS, SIZES, Routing, experts_of, logits, make
+from experts_models import CONFIGS, GROUP, IDS, SIZES, Routing, experts_of, logits, make, privacy_filter
 from transformers.integrations.moe import use_experts_implementation
 from zenwoq.torch import _optimize, _quantize_experts, _stacked
 from zenwoq.torch._experts import is_packed
@@ -381,14 +381,6 @@ def test_a_copy_reads_the_weights_of_the_model(monkeypatch):
     assert not {p.data_ptr() for p in second.parameters()} & {p.data_ptr() for p in other.parameters()}
     assert dict(first._parameters) == own and not is_packed(first)
     assert is_packed(made.model.layers[0].mlp.experts) and not is_packed(other)
-
-
-def privacy_filter():
-    config = transformers.OpenAIPrivacyFilterConfig(
-        **{**SIZES, "tie_word_embeddings": False}, intermediate_size=64, num_local_experts=4, num_experts_per_tok=2,
-        head_dim=32, pad_token_id=0, eos_token_id=1,
-    )  # fmt: skip
-    return transformers.OpenAIPrivacyFilterForTokenClassification(config).eval()
 
 
 def test_models_that_want_eager_experts_keep_them():

@@ -29,7 +29,13 @@ from zenwoq.torch._experts import PACKED, is_packed, make_room, problem_of
 from zenwoq.torch._files import whole_file
 from zenwoq.torch._fuse import fuse as fuse_blocks
 from zenwoq.torch._fuse import unfuse, what_is_fused
-from zenwoq.torch._gguf import is_gguf_embedding, is_in_gguf_blocks, values_of_embedding
+from zenwoq.torch._gguf import (
+    experts_instead_of,
+    is_gguf_embedding,
+    is_gguf_experts,
+    is_in_gguf_blocks,
+    values_of_embedding,
+)
 from zenwoq.torch._given import Unsupported
 from zenwoq.torch._lfs import refuse_pointer
 from zenwoq.torch._memory import WeightMemory
@@ -438,8 +444,13 @@ def _put_experts(model: torch.nn.Module, name: str, full: str | None, tensors: d
     if full is None:
         raise ValueError(f"the model has no experts {name}")
     held = {own: tensors.get(f"{name}.{own}".lstrip(".")) for own in PACKED}
+    module = model.get_submodule(full)
     try:
-        make_room(model.get_submodule(full), {own: tensor.shape for own, tensor in held.items() if tensor is not None})
+        target = experts_instead_of(module) if is_gguf_experts(module) else module
+        make_room(target, {own: tensor.shape for own, tensor in held.items() if tensor is not None})
+        if target is not module:
+            take_over(target, module)
+            model.set_submodule(full, target)
     except (Unsupported, ValueError) as error:
         raise ValueError(f"{name or 'the model'}: the file has packed experts: {error}") from error
 

@@ -26,11 +26,11 @@ from transformers.core_model_loading import (
 
 from zenwoq import Weight
 from zenwoq._formats import Layer
-from zenwoq.torch._experts import PACKED, Shape, Stack, check_pairs, experts_of, install, shape_of
+from zenwoq.torch._experts import PACKED, WEIGHTS, Shape, Stack, check_pairs, experts_of, install, shape_of
 from zenwoq.torch._given import Given, Unsupported
 from zenwoq.torch._transformers import own_name
 
-_GATE_UP, _DOWN = "gate_up_proj", "down_proj"
+_GATE_UP, _DOWN = WEIGHTS
 _LINEAR = re.compile(r"(.+)\.(\d+)\.([^.]+)")  # of an expert: the module, its number, its name
 _PARTS = {"gate_proj": "gate", "up_proj": "up", _DOWN: "down"}
 
@@ -169,7 +169,7 @@ def experts_in(model: Any, layers: Iterable[Layer]) -> list[ExpertsInFile]:
 
 
 def _place_of(layer: Layer, renamings: list[WeightRenaming], converters: list[WeightConverter]) -> tuple[str, str, int]:
-    """Which module's a layer is, as which part, of which expert, as :class:`ExpertsInFile` has it; no part if none's."""
+    """Which module's a layer is, which part, of which expert, as :class:`ExpertsInFile` has it; no part if none's."""
     if layer.experts != 1:
         module, _, last = layer.name.rpartition(".")
         return module, {_GATE_UP: "both", _DOWN: "down"}.get(last, ""), -1

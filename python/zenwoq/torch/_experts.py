@@ -29,7 +29,7 @@ PACKED = ("gate_packed", "up_packed", "down_packed")
 _BIASES = ("gate_bias", "up_bias", "down_bias")
 _RECORD = "_zenwoq_experts"
 _MARKS = ("has_gate", "has_bias", "has_post_expert_norm", "is_transposed", "is_concatenated")
-_WEIGHTS = ("gate_up_proj", "down_proj")
+WEIGHTS = ("gate_up_proj", "down_proj")
 _DENSE_BIASES = ("gate_up_proj_bias", "down_proj_bias")
 _ALPHA, _LIMIT = 1.702, 7.0  # of gpt-oss, which the C library has
 _WITH_GATE: dict[Activation, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -135,14 +135,14 @@ def shape_of(module: Any) -> Shape:
         raise Unsupported("its experts have no gate")
     if module.has_post_expert_norm:
         raise Unsupported("its experts' results are normalized before they are weighted")
-    expected = {*_WEIGHTS, *(_DENSE_BIASES if module.has_bias else ())}
+    expected = {*WEIGHTS, *(_DENSE_BIASES if module.has_bias else ())}
     names = {name for name, parameter in module._parameters.items() if parameter is not None}
     if names != expected:
         raise Unsupported(f"its parameters are {', '.join(sorted(names))}, must be {', '.join(sorted(expected))}")
     activation, is_interleaved = _gate_of(module)
     if is_interleaved is module.is_concatenated:
         raise Unsupported("its gate does not take gate and up from where its weights have them")
-    gate_up, down = (tuple(module._parameters[name].shape) for name in _WEIGHTS)
+    gate_up, down = (tuple(module._parameters[name].shape) for name in WEIGHTS)
     if len(gate_up) != 3 or len(down) != 3:
         raise Unsupported(f"its weights have {len(gate_up)} and {len(down)} dimensions, must have 3")
     if module.is_transposed:
@@ -247,7 +247,7 @@ def install(module: Any, shape: Shape, packed: Mapping[str, torch.Tensor], biase
         module.register_load_state_dict_pre_hook(_before_load),
         module.register_load_state_dict_post_hook(_after_load),
     ]
-    own = {*_WEIGHTS, *_DENSE_BIASES}
+    own = {*WEIGHTS, *_DENSE_BIASES}
     parameters = {name: parameter for name, parameter in module._parameters.items() if name not in own}
     for name in _BIASES:
         bias = biases.get(name)
@@ -438,17 +438,15 @@ def make_dense(module: Any, dtype: torch.dtype) -> None:
     dense_weights = (gate_up, down)
     if shape.is_transposed:
         dense_weights = (gate_up.transpose(1, 2).contiguous(), down.transpose(1, 2).contiguous())
-    for name, values in zip(_WEIGHTS, dense_weights, strict=True):
+    for name, values in zip(WEIGHTS, dense_weights, strict=True):
         module.register_parameter(name, torch.nn.Parameter(values))
     if shape.has_bias:
-        gate_bias, up_bias, down_bias = (bias.detach().to(dtype) for bias in biases)
-        joined = (
-            torch.stack((gate_bias, up_bias), -1).flatten(-2)
-            if shape.is_interleaved
-            else torch.cat((gate_bias, up_bias), -1)
-        )
-        module.register_parameter(_DENSE_BIASES[0], torch.nn.Parameter(joined))
-        module.register_parameter(_DENSE_BIASES[1], torch.nn.Parameter(down_bias))
+        gate, up, down_bias = (bias.detach().to(dtype) for bias in biases)
+        both = torch.empty((shape.experts, 2 * shape.intermediate), dtype=dtype)
+        for half, bias in zip(shape.halves(both, 1), (gate, up), strict=True):
+            half.copy_(bias)
+        for name, bias in zip(_DENSE_BIASES, (both, down_bias), strict=True):
+            module.register_parameter(name, torch.nn.Parameter(bias))
 
 
 def register() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from zenwoq.torch._experts import WEIGHTS
 from zenwoq.torch._gguf import PACKED, is_gguf_experts, mark_experts, name_of
 from zenwoq.torch._gguf_architectures import ARCHITECTURES, differing_gate
 from zenwoq.torch._lfs import refuse_pointer
@@ -140,7 +141,7 @@ def _mark(model: Any, quantizer: Any) -> None:
         owner, _, own = name.rpartition(".")
         if kind not in PACKED and isinstance(module, torch.nn.Linear):
             vars(module)["unpacked_from"] = f"gguf {name_of(kind)}"
-        elif own in ("gate_up_proj", "down_proj"):
+        elif own in WEIGHTS:
             of_experts.setdefault(owner, []).append(name_of(kind))
     for owner, kinds in of_experts.items():
         experts = modules[owner]

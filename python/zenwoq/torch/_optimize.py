@@ -71,15 +71,16 @@ def optimize(
     - linears that are called with one tensor, as q, k and v of an attention: the first of them computes all in one
       call, in the same bits as apart. Under ``torch.compile`` and other tracers each is a call of its own.
 
-    ``torch.jit.trace`` takes fused MLPs as they are; ``torch.jit.script`` cannot compile them and refuses them: it needs
-    ``fuse=False``.
+    ``torch.jit.trace`` takes fused MLPs as they are; ``torch.jit.script`` cannot compile them, and refuses them: it
+    needs ``fuse=False``.
 
     Experts of transformers' mixtures of experts (5.24; those that run through its registry of experts) with weights in
-    TorchAO's ``Int4Tensor``, or in the blocks of a GGUF file, are packed, too: their modules stay (those of GGUF get the
-    class back that the model has for them), with packed buffers in place of their parameters, and run the
+    TorchAO's ``Int4Tensor``, or in the blocks of a GGUF file, are packed, too: their modules stay (those of GGUF get
+    the class back that the model has for them), with packed buffers in place of their parameters, and run the
     implementation ``"zenwoq"`` (``zenwoq::experts``). Models that want transformers' "eager" experts keep them, unless
-    they were told to run ``"zenwoq"``. The gate is SiLU, GELU, its tanh form, ReLU or gpt-oss's, found by what it returns. `silu(gate) * up` is rounded to bfloat16 once, all else is float32, and a token has the
-    same bits alone and in any batch. :func:`quantize_experts` packs dense experts.
+    they were told to run ``"zenwoq"``. The gate is SiLU, GELU, its tanh form, ReLU or gpt-oss's, found by what it
+    returns. `silu(gate) * up` is rounded to bfloat16 once, all else is float32, and a token has the same bits alone and
+    in any batch. :func:`quantize_experts` packs dense experts.
 
     Modules keep their names, and ``state_dict`` its keys: files of fused and other models fit both. A block is left
     apart, with the reason in the report, if its linears are quantized or permuted in different ways, have hooks, or its

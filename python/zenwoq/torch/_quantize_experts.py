@@ -13,7 +13,18 @@ import torch
 
 from zenwoq import Error
 from zenwoq.torch import _pretrained
-from zenwoq.torch._experts import PACKED, Shape, Stack, biases_of, check_pairs, experts_of, install, shape_of, text_of
+from zenwoq.torch._experts import (
+    PACKED,
+    WEIGHTS,
+    Shape,
+    Stack,
+    biases_of,
+    check_pairs,
+    experts_of,
+    install,
+    shape_of,
+    text_of,
+)
 from zenwoq.torch._experts import bytes_of as packed_bytes_of
 from zenwoq.torch._gguf import cost, describe_experts, experts_instead_of, is_gguf_experts
 from zenwoq.torch._given import Unsupported
@@ -24,7 +35,6 @@ from zenwoq.torch._sources import bytes_of
 from zenwoq.torch._stacked import BlocksWeight, DenseWeight, Int4Weight, StackedWeight
 from zenwoq.torch._torchao import describe
 
-_WEIGHTS = ("gate_up_proj", "down_proj")
 _GROUPS = (32, 64, 128)
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 _DENSE = "{}: zenwoq.torch.quantize_experts packs it"
@@ -75,7 +85,7 @@ def quantize_experts(
     _pretrained.announce()
 
     def rounded_weights(module: Any, shape: Shape) -> list[StackedWeight]:
-        weights = [module._parameters[name] for name in _WEIGHTS]
+        weights = [module._parameters[name] for name in WEIGHTS]
         for weight in weights:
             kind = type(weight).__name__
             if kind not in ("Tensor", "Parameter") or weight.dtype not in _FLOATS:
@@ -110,7 +120,7 @@ def weights_to_pack(model: torch.nn.Module) -> Iterator[torch.Tensor]:
             each.open()
         except Exception:  # whatever it is, it will be met again
             continue
-        yield from (each.module._parameters[name] for name in _WEIGHTS)
+        yield from (each.module._parameters[name] for name in WEIGHTS)
 
 
 @dataclass
@@ -146,7 +156,7 @@ class _Found:
         """What it is, where its weights are not understood."""
         if is_gguf_experts(self.module):
             return describe_experts(self.module)
-        weight = self.module._parameters.get(_WEIGHTS[0])
+        weight = self.module._parameters.get(WEIGHTS[0])
         return type(self.module).__name__ if weight is None else describe(weight)
 
 
@@ -163,7 +173,7 @@ def _quantized(model: torch.nn.Module) -> list[_Found]:
 
 
 def _int4_weights(module: Any, shape: Shape) -> list[StackedWeight]:
-    return [_int4_weight(module, module._parameters[name], shape.is_transposed) for name in _WEIGHTS]
+    return [_int4_weight(module, module._parameters[name], shape.is_transposed) for name in WEIGHTS]
 
 
 def _int4_weight(module: Any, weight: torch.Tensor, is_transposed: bool) -> StackedWeight:
@@ -181,13 +191,12 @@ def _int4_weight(module: Any, weight: torch.Tensor, is_transposed: bool) -> Stac
 
 def _blocks(module: Any, shape: Shape) -> list[StackedWeight]:
     """The weights of a GgufExperts, which applies the gate to halves and knows no biases."""
+    if "forward" in vars(module):
+        raise Unsupported("its forward is replaced (an accelerate hook?)")
     if shape.is_interleaved or shape.has_bias:
         raise Unsupported("its class has biases, or gate and up take turns")
-    if (module.num_experts, module.hidden_dim, module.intermediate_dim) != (
-        shape.experts,
-        shape.hidden,
-        shape.intermediate,
-    ):
+    sizes = module.num_experts, module.hidden_dim, module.intermediate_dim
+    if sizes != (shape.experts, shape.hidden, shape.intermediate):
         raise Unsupported(f"its blocks do not fit {shape.experts} experts of {shape.hidden} x {shape.intermediate}")
     return [
         BlocksWeight(module.gate_up_proj.detach(), module.gate_up_type, shape.hidden),
@@ -230,6 +239,7 @@ def _pack(found: _Found, model: torch.nn.Module, size: int) -> LayerReport:
 
 
 def _packed(shape: Shape, weights: list[StackedWeight]) -> dict[str, torch.Tensor]:
+    """The packed weights, as :func:`install` takes them."""
     gate_up, down = weights
     both, inner = 2 * shape.intermediate, shape.intermediate
     of_gate, of_up = (
@@ -238,10 +248,9 @@ def _packed(shape: Shape, weights: list[StackedWeight]) -> dict[str, torch.Tenso
     for weight in weights:
         weight.check()
     stacks = {name: Stack(shape.experts) for name in PACKED}
+    parts = ((gate_up, of_gate), (gate_up, of_up), (down, slice(None)))
     for expert in range(shape.experts):
-        for stack, (weight, rows) in zip(
-            stacks.values(), ((gate_up, of_gate), (gate_up, of_up), (down, slice(None))), strict=True
-        ):
+        for stack, (weight, rows) in zip(stacks.values(), parts, strict=True):
             stack.add(weight.packed(expert, rows))
     packed = {name: stack.tensor for name, stack in stacks.items()}
     check_pairs(packed["gate_packed"], packed["up_packed"])

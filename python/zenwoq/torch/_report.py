@@ -98,7 +98,7 @@ class Report:
         return sum(layer.bytes_after for layer in self.layers)
 
     def summary(self) -> str:
-        """One line: how many linears and modules of experts zenwoq runs, on which tier, their bytes, how long it took."""
+        """One line: how many linears and modules of experts run on zenwoq, the tier, their bytes, how long it took."""
         kinds = ("linears", "modules of experts")
         what = " and ".join(kinds[stacked] for stacked in sorted({layer.stacked for layer in self.layers})) or kinds[0]
         return (
