@@ -131,7 +131,7 @@ def _check_filled(model: Any, path: str, info: Any, without_place: Collection[st
 
 
 def _mark(model: Any, quantizer: Any) -> None:
-    """Lets linears say what they compute in, as GgufEmbedding does, or what they were before they were unpacked."""
+    """Lets linears say what they compute in, as GgufEmbedding does, and what they were before they were unpacked."""
     for module in quantizer.packed_modules.values():
         module.compute_dtype = quantizer.dtype
     modules = dict(model.named_modules())
@@ -141,12 +141,11 @@ def _mark(model: Any, quantizer: Any) -> None:
         owner, _, own = name.rpartition(".")
         if kind not in PACKED and isinstance(module, torch.nn.Linear):
             vars(module)["unpacked_from"] = f"gguf {name_of(kind)}"
-        elif own in WEIGHTS:
+        elif own in WEIGHTS and owner in modules:
             of_experts.setdefault(owner, []).append(name_of(kind))
     for owner, kinds in of_experts.items():
-        experts = modules[owner]
-        if not is_gguf_experts(experts):
-            vars(experts)["unpacked_from"] = f"gguf {', '.join(dict.fromkeys(kinds))}"
+        if not is_gguf_experts(modules[owner]):
+            modules[owner].unpacked_from = f"gguf {', '.join(dict.fromkeys(kinds))}"
 
 
 def _is_for_another_head(model: Any, name: str) -> bool:
