@@ -748,8 +748,8 @@ MUTATIONS = [
     Mutation(
         "A run of panels goes on past the last column",
         "jit/gemm.cpp",
-        "  jle(done, T_NEAR);\n  cmp(qword[local(local_.kept)], run_panels_ * 2 * total_bytes());\n  jl(panel, T_NEAR);\n",
-        "  cmp(qword[local(local_.kept)], run_panels_ * 2 * total_bytes());\n  jl(panel, T_NEAR);\n",
+        "  sub(qword[local(local_.columns_left)], u32(kPanelColumns));\n  jle(done, T_NEAR);\n",
+        "",
         KERNEL,
     ),
     Mutation(
