@@ -132,12 +132,16 @@ std::vector<Bytes> outputs_of(std::deque<OneRun>& runs) {
 }
 
 // NaN have any payload.
+bool same_values(zenwoq_dtype type, const Bytes& a, const Bytes& b) {
+  for (std::size_t i = 0; i < a.size() / dtype_bytes(type); ++i) {
+    if (!same_f32(load_as_f32(type, a.data(), i), load_as_f32(type, b.data(), i))) return false;
+  }
+  return a.size() == b.size();
+}
+
 bool same(const std::deque<OneRun>& runs, const std::vector<Bytes>& a, const std::vector<Bytes>& b) {
   for (std::size_t r = 0; r < runs.size(); ++r) {
-    const zenwoq_dtype type = runs[r].desc.output_type;
-    for (std::size_t i = 0; i < a[r].size() / dtype_bytes(type); ++i) {
-      if (!same_f32(load_as_f32(type, a[r].data(), i), load_as_f32(type, b[r].data(), i))) return false;
-    }
+    if (!same_values(runs[r].desc.output_type, a[r], b[r])) return false;
   }
   return true;
 }
@@ -245,6 +249,43 @@ TEST(Batch, OutputsMayBeColumnsOfOneMatrix) {
   runs[1].args.ldy = kAll, runs[2].args.y = together.data() + kAll + 69;  // beside run 0's second row, in its first
   runs[2].args.m = 1;
   expect_overlap("overlaps y of run");
+}
+
+// Of q, k and v of one x, each added to its columns of one matrix.
+TEST(Batch, ResidualsMayBeTheColumnsThatTheirRunWrites) {
+  const ContextHandle context = tools::make_context({2, ZENWOQ_TIER_BEST, {}});
+  Rng rng(7);
+  constexpr std::size_t kM = 5, kK = 64, kAll = 70 + 10 + 33;
+  const Bytes before = OneRun::values(rng, kM * kAll, ZENWOQ_F32);
+  Bytes together = before;
+  std::deque<OneRun> runs;
+  std::size_t column = 0;
+  for (const std::size_t n : {70, 10, 33}) {
+    OneRun& run = runs.emplace_back(random_weight(rng, n, kK, 32, ZENWOQ_F32, ZENWOQ_ZERO_NONE), kM, rng, ZENWOQ_BF16,
+                                    ZENWOQ_F32);
+    run.add_residual(rng);
+    run.args.x = runs.front().args.x;
+    run.args.y = together.data() + column * 4, run.args.ldy = kAll, run.args.y_bytes = together.size() - column * 4;
+    run.args.residual[0] = {run.args.y, kAll, run.args.y_bytes};
+    column += n;
+  }
+  Calls calls(context.get(), runs);
+  for (std::size_t r = 0; r < 3; ++r) ASSERT_EQ(zenwoq_linear_run(calls.linears[r], calls.args[r]), ZENWOQ_OK);
+  const Bytes expected = together;
+  const auto expect_as_alone = [&](auto&& run_all) {
+    std::copy(before.begin(), before.end(), together.begin());
+    ASSERT_EQ(run_all(), ZENWOQ_OK) << zenwoq_last_error();
+    EXPECT_TRUE(same_values(ZENWOQ_F32, together, expected));
+  };
+  const auto run_linears = [&] { return zenwoq_linears_run(calls.linears.data(), calls.args.data(), 3); };
+  expect_as_alone(run_linears);
+  expect_as_alone(
+      [&] { return zenwoq_packed_runs(context.get(), calls.packed.data(), calls.descs.data(), calls.args.data(), 3); });
+  // Those of another run are not its own.
+  zenwoq_run_args& args = runs[1].args;
+  args.y = runs[1].y.data(), args.y_bytes = runs[1].y.size(), args.ldy = 0;
+  args.residual[0] = runs[0].args.residual[0];
+  EXPECT_ERROR(run_linears(), ZENWOQ_ERROR_INVALID_ARGUMENT, "overlaps residual[0] of run 1 at");
 }
 
 const Layer& layer_of(const LinearHandle& linear) { return linear->layer; }

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -309,6 +310,22 @@ TEST_F(EpilogueErrors, OfOperandsThatOverlapY) {
   expect_run_refused(ZENWOQ_ERROR_INVALID_ARGUMENT, "ldfactor is 64");
   args_.residual[0] = args_.factor = {operand_.data(), 0, kBytes};  // ... but two may be one
   EXPECT_EQ(zenwoq_linear_run(linear_.get(), &args_), ZENWOQ_OK) << zenwoq_last_error();
+}
+
+// Of one row there is no next one, so any ld is y's.
+TEST_F(EpilogueErrors, NoneOfOneRowInPlaceWithAnotherLd) {
+  desc_.factors = 1, desc_.residuals = 2;
+  ASSERT_EQ(create(), ZENWOQ_OK);
+  args_.m = 1;
+  set_operands();
+  for (zenwoq_matrix* operand : {&args_.factor, &args_.residual[0], &args_.residual[1]}) {
+    *operand = {args_.y, kN + 1, kBytes};
+    EXPECT_EQ(zenwoq_linear_run(linear_.get(), &args_), ZENWOQ_OK) << zenwoq_last_error();
+    EXPECT_EQ(zenwoq_packed_run(context_.get(), &packed_, &desc_, &args_), ZENWOQ_OK) << zenwoq_last_error();
+    std::fill(y_.begin(), y_.end(), 7.0f);
+    operand->ld = kN - 1;
+    expect_run_refused(ZENWOQ_ERROR_INVALID_ARGUMENT, "is 127, a row has 128 elements");
+  }
 }
 
 // Rows in f32, enough of them that they are prepared in the workspace that the caller brings.

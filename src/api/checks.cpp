@@ -30,6 +30,11 @@ bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size_t b_by
   return a_bytes != 0 && b_bytes != 0 && a0 < b0 + b_bytes && b0 < a0 + a_bytes;
 }
 
+Status check_y_apart(const void* y, std::size_t y_bytes, const char* name, const void* data, std::size_t bytes) {
+  if (data == nullptr || !overlap(y, y_bytes, data, bytes)) return {};
+  return invalid("y at {} overlaps {} at {}", fmt::ptr(y), name, fmt::ptr(data));
+}
+
 Status check_float_type(const char* what, zenwoq_dtype type) {
   if (is_dtype(type)) return {};
   return invalid("{} {}: must be ZENWOQ_F32 (1), ZENWOQ_F16 (2) or ZENWOQ_BF16 (3)", what, static_cast<int>(type));
@@ -43,15 +48,6 @@ Status check_bias(const char* name, const void* bias, std::size_t bytes, zenwoq_
     return {ZENWOQ_ERROR_OVERFLOW, fmt::format("{} of {} values overflows", name, count)};
   }
   return check_buffer(name, bias, bytes, needed);
-}
-
-void load_bias(const void* bias, zenwoq_dtype type, std::size_t count, float* out) {
-  // A loop apart for the most common type: with the type a constant, compilers vectorise it.
-  if (type == ZENWOQ_BF16) {
-    for (std::size_t i = 0; i < count; ++i) out[i] = load_as_f32(ZENWOQ_BF16, bias, i);
-    return;
-  }
-  for (std::size_t i = 0; i < count; ++i) out[i] = load_as_f32(type, bias, i);
 }
 
 Status check_pair(const PackedView& gate, const PackedView& up) {

@@ -16,13 +16,14 @@ Status matrix_bytes(const char* name, std::size_t rows, std::size_t columns, std
 Status check_buffer(const char* name, const void* data, std::size_t bytes, std::size_t needed);
 
 bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size_t b_bytes);
+// What is written against something that is only read; data may be NULL.
+Status check_y_apart(const void* y, std::size_t y_bytes, const char* name, const void* data, std::size_t bytes);
 
 // f32, f16 or bf16. what: "x_type".
 Status check_float_type(const char* what, zenwoq_dtype type);
 
 // count values of a bias, where there is one.
 Status check_bias(const char* name, const void* bias, std::size_t bytes, zenwoq_dtype type, std::size_t count);
-void load_bias(const void* bias, zenwoq_dtype type, std::size_t count, float* out);
 
 // Whether two weights can be the gate and up of one product. Errors: INVALID_ARGUMENT.
 Status check_pair(const PackedView& gate, const PackedView& up);

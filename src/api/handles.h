@@ -41,7 +41,7 @@ struct zenwoq_weight {
 struct zenwoq_linear {
   std::shared_ptr<zenwoq::Context> context;
   std::shared_ptr<const zenwoq_weight::Owned> weight, up;  // up: of a gated product whose weight has no halves
-  std::vector<float> bias, up_bias;                        // whole panels, or empty
+  std::vector<float> biases;                               // the layer's
   zenwoq::KernelSlots slots;
   zenwoq::Layer layer;
 

@@ -3,6 +3,7 @@
 //
 // Linears at the C boundary: create, prepare, run, and their kernels.
 #include "jit/jit.h"
+#include "src/api/layer_biases.h"
 #include "src/api/run_checks.h"
 
 using namespace zenwoq;
@@ -108,12 +109,6 @@ zenwoq_status zenwoq_linear_create(zenwoq_context* context, zenwoq_weight* weigh
       if (Status status = check_halves(view.header); !status.ok()) return status;
     }
     auto made = std::make_unique<zenwoq_linear>(context->context, weight->owned, d.output_type);
-    const auto copied = [&](const void* bias) {
-      const BiasReader reader{bias, d.bias_type, view.header.n};
-      std::vector<float> padded(reader.padded());
-      reader.load(padded.data());
-      return padded;
-    };
     Layer& layer = made->layer;
     set_epilogue(d, &layer);
     if (d.halves != 0) add_lower_half(&layer);
@@ -121,15 +116,9 @@ zenwoq_status zenwoq_linear_create(zenwoq_context* context, zenwoq_weight* weigh
       made->up = d.up->owned;
       add_up(made->up->view, &layer);
     }
-    if (d.bias != nullptr || d.up_bias != nullptr) {
-      made->bias = copied(d.bias);
-      layer.bias = made->bias.data();
-      if (d.halves != 0) layer.up.bias = layer.bias + layer.n;
-      if (d.up != nullptr) {
-        made->up_bias = copied(d.up_bias);
-        layer.up.bias = made->up_bias.data();
-      }
-    }
+    const LayerBiases biases(d, view.header.n);
+    made->biases.resize(biases.floats(false));
+    biases.load(false, made->biases.data(), &layer);
     *linear = made.release();
     return {};
   });

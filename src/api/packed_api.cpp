@@ -4,6 +4,7 @@
 // Runs of packed bytes at the C boundary, without handles.
 #include <optional>
 
+#include "src/api/layer_biases.h"
 #include "src/api/run_checks.h"
 
 using namespace zenwoq;
@@ -34,42 +35,24 @@ Status open_up(const zenwoq_linear_desc& desc, const PackedView& gate, PackedVie
 struct PackedOperands {
   PackedView weight, up{};
   Layer layer;
-  BiasReader bias, up_bias;
-  std::size_t bias_floats = 0;  // to be loaded, of both
+  LayerBiases biases;
 
-  explicit PackedOperands(const PackedView& view, const zenwoq_linear_desc& desc)
-      : weight(view),
-        layer(view, desc.output_type, nullptr, nullptr),
-        bias{desc.bias, desc.bias_type, view.header.n},
-        up_bias{desc.up_bias, desc.bias_type, view.header.n} {}
+  PackedOperands(const PackedView& view, const zenwoq_linear_desc& desc)
+      : weight(view), layer(view, desc.output_type, nullptr, nullptr), biases(desc, view.header.n) {}
 
-  bool has_bias() const { return bias.data != nullptr || up_bias.data != nullptr; }
-  bool has_up_bias() const { return has_bias() && up.base != nullptr; }
-  // Where biases lie in memory that takes bias_floats; returns what follows them.
-  float* load_biases(float* memory) {
-    const auto loaded = [&memory](const BiasReader& reader) {
-      if (reader.as_it_is()) return static_cast<const float*>(reader.data);
-      reader.load(memory);
-      return static_cast<const float*>(std::exchange(memory, memory + reader.padded()));
-    };
-    if (has_bias()) layer.bias = loaded(bias);
-    if (has_up_bias()) layer.up.bias = loaded(up_bias);
-    if (has_bias() && up.base == nullptr && layer.gated()) layer.up.bias = layer.bias + layer.n;
-    return memory;
-  }
+  std::size_t bias_bytes() const { return biases.floats(true) * sizeof(float); }
+  float* load_biases(float* memory) { return biases.load(true, memory, &layer); }
 };
 
-// Calls body(name, data, bytes) for all that the layer is made of.
+// Calls body(name, data, bytes) for all that the layer is made of; data may be NULL.
 template <typename Body>
 void for_each_part(const PackedOperands& operands, Body&& body) {
-  const auto of_bias = [&](const char* name, const BiasReader& bias) {
-    if (bias.data != nullptr) body(name, bias.data, bias.count * dtype_bytes(bias.type));
-  };
+  const CallersBias &bias = operands.biases.bias, &up_bias = operands.biases.up;
   body("packed", operands.weight.base, operands.weight.header.total_bytes);
-  of_bias("bias", operands.bias);
+  body("bias", bias.data, bias.bytes());
   if (operands.up.base == nullptr) return;
   body("up_packed", operands.up.base, operands.up.header.total_bytes);
-  of_bias("up_bias", operands.up_bias);
+  body("up_bias", up_bias.data, up_bias.bytes());
 }
 
 Status check_output_apart(const PackedOperands& operands, const RunArguments& run) {
@@ -77,8 +60,7 @@ Status check_output_apart(const PackedOperands& operands, const RunArguments& ru
       (run.x.m - 1) * run.ldy_bytes + operands.layer.n * dtype_bytes(operands.layer.output_type);
   Status result;
   for_each_part(operands, [&](const char* name, const void* data, std::size_t bytes) {
-    if (!result.ok() || !overlap(run.y, y_bytes, data, bytes)) return;
-    result = invalid("y at {} overlaps {} at {}", fmt::ptr(run.y), name, fmt::ptr(data));
+    if (result.ok()) result = check_y_apart(run.y, y_bytes, name, data, bytes);
   });
   return result;
 }
@@ -99,9 +81,6 @@ Status open_operands(const zenwoq_packed& packed, const zenwoq_linear_desc& desc
     if (Status status = open_up(desc, view, &made.up); !status.ok()) return status;
     add_up(made.up, &made.layer);
   }
-  const auto floats = [](const BiasReader& bias) { return bias.as_it_is() ? 0 : bias.padded(); };
-  if (made.has_bias()) made.bias_floats += floats(made.bias);
-  if (made.has_up_bias()) made.bias_floats += floats(made.up_bias);
   return {};
 }
 
@@ -117,7 +96,7 @@ Status run_packed(Context& context, const zenwoq_packed& packed, const zenwoq_li
   if (args.m == 0) return {};
   if (Status status = check_output_apart(*operands, run_args); !status.ok()) return status;
   // Both fit: they are of buffers that exist, x and bias.
-  const std::size_t bias_bytes = operands->bias_floats * sizeof(float);
+  const std::size_t bias_bytes = operands->bias_bytes();
   const std::size_t all_bytes =
       *activation_bytes(layer.weight.header, args.m, args.x_type, context.x_type()) + bias_bytes;
   with_workspace(context, all_bytes, nullptr, [&](std::uint8_t* memory) {
@@ -191,7 +170,7 @@ Status run_several(Context& context, const PackedCalls& calls) {
     const std::span operands(runs.operands, jobs);
     std::size_t bias_bytes = 0;
     for (const auto& of : operands) {
-      if (__builtin_add_overflow(bias_bytes, of->bias_floats * sizeof(float), &bias_bytes)) return too_much();
+      if (__builtin_add_overflow(bias_bytes, of->bias_bytes(), &bias_bytes)) return too_much();
     }
     Status status;
     // First of all: whether there is a bias says which kernels are needed.

@@ -52,7 +52,7 @@ Status check_operand(const char* name, const zenwoq_matrix& matrix, bool wanted,
   std::size_t bytes = 0;
   if (Status status = matrix_bytes(name, y.m, y.layer.n, ld, element, &bytes); !status.ok()) return status;
   if (Status status = check_buffer(name, matrix.data, matrix.bytes, bytes); !status.ok()) return status;
-  const bool is_y = matrix.data == y.data && ld == y.ld;
+  const bool is_y = matrix.data == y.data && (ld == y.ld || y.m == 1);
   if (!is_y && overlap(matrix.data, bytes, y.data, y.bytes)) {
     return invalid("{} at {} overlaps y at {}: may only be y itself, with y's ld", name, fmt::ptr(matrix.data),
                    fmt::ptr(y.data));
@@ -180,27 +180,6 @@ Status check_alike(const zenwoq_run_args& first, const zenwoq_run_args& args) {
   return check_no_workspace("several runs", args);
 }
 
-// The ones that end last of those seen so far, of two runs.
-class Reaches::Furthest {
- public:
-  void add(const Reach& reach) {
-    if (first_ == nullptr || reach.end > first_->end) {
-      if (first_ != nullptr && first_->run != reach.run) second_ = first_;
-      first_ = &reach;
-    } else if (reach.run != first_->run && (second_ == nullptr || reach.end > second_->end)) {
-      second_ = &reach;
-    }
-  }
-  // Of another run, and beyond the begin of `reach`; NULL if none is.
-  const Reach* overlapping(const Reach& reach) const {
-    const Reach* of_others = first_ != nullptr && first_->run == reach.run ? second_ : first_;
-    return of_others != nullptr && of_others->end > reach.begin ? of_others : nullptr;
-  }
-
- private:
-  const Reach *first_ = nullptr, *second_ = nullptr;
-};
-
 void Reaches::add_read(std::size_t run, const char* name, const void* data, std::size_t bytes) {
   if (data == nullptr || bytes == 0) return;
   const auto begin = reinterpret_cast<std::uintptr_t>(data);
@@ -212,6 +191,7 @@ void Reaches::add(std::size_t run, const Layer& layer, const RunArguments& args)
   const std::size_t y_row = layer.n * dtype_bytes(layer.output_type);
   add_read(run, "x", x.x, (x.m - 1) * x.ldx_bytes + layer.weight.header.k * dtype_bytes(x.x_type));
   const auto add_operand = [&](const char* name, const Operand& operand) {
+    if (operand.data == args.y) return;
     add_read(run, name, operand.data, (x.m - 1) * operand.ld_bytes + y_row);
   };
   if (layer.factor) add_operand("factor", args.factor);
@@ -227,20 +207,24 @@ Status Reaches::overlapping(const Reach& output, const Reach& other) {
                                     other.run, fmt::ptr(other.data())));
 }
 
+// No y overlaps anything of its own run, so whatever one reaches into is another run's.
 Status Reaches::check() {
   const auto by_begin = [](const Reach& a, const Reach& b) { return a.begin < b.begin; };
   std::sort(reads_, reads_ + read_count_, by_begin);
   std::sort(outputs_, outputs_ + output_count_, by_begin);
-  Furthest reads, outputs;
+  const Reach *read = nullptr, *output = nullptr;  // the ones that end last of those that begin so far
+  const auto ends_last = [](const Reach* last, const Reach& next) {
+    return last == nullptr || next.end > last->end ? &next : last;
+  };
   for (std::size_t r = 0, o = 0; r < read_count_ || o < output_count_;) {
     if (o == output_count_ || (r < read_count_ && reads_[r].begin < outputs_[o].begin)) {
-      const Reach& read = reads_[r++];
-      if (const Reach* output = outputs.overlapping(read); output != nullptr) return overlapping(*output, read);
-      reads.add(read);
+      const Reach& next = reads_[r++];
+      if (output != nullptr && output->end > next.begin) return overlapping(*output, next);
+      read = ends_last(read, next);
     } else {
-      const Reach& output = outputs_[o++];
-      if (const Reach* read = reads.overlapping(output); read != nullptr) return overlapping(output, *read);
-      outputs.add(output);
+      const Reach& next = outputs_[o++];
+      if (read != nullptr && read->end > next.begin) return overlapping(next, *read);
+      output = ends_last(output, next);
     }
   }
   return check_outputs_apart();

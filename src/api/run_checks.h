@@ -22,24 +22,6 @@ Status check_biases(const zenwoq_linear_desc& desc, const PackedHeader& header);
 // What a layer does after its product, without the weights and biases.
 void set_epilogue(const zenwoq_linear_desc& desc, Layer* layer);
 
-// A bias as kernels read it, whole panels of f32: the caller's memory where it is that, else a copy. data may be NULL:
-// zeroes, where the other weight of a gated product has one.
-struct BiasReader {
-  const void* data;
-  zenwoq_dtype type;
-  std::size_t count;
-
-  bool as_it_is() const {
-    return data != nullptr && type == ZENWOQ_F32 && count % kPanelColumns == 0 &&
-           reinterpret_cast<std::uintptr_t>(data) % alignof(float) == 0;
-  }
-  std::size_t padded() const { return (count + kPanelColumns - 1) / kPanelColumns * kPanelColumns; }
-  void load(float* to) const {
-    if (data != nullptr) load_bias(data, type, count, to);
-    std::fill(to + (data == nullptr ? 0 : count), to + padded(), 0.0f);
-  }
-};
-
 // Bytes of the workspace of a run that does not fit on the stack. Errors: INVALID_ARGUMENT, OVERFLOW.
 Status needed_workspace(const Context& context, const Quantization& weight, std::size_t m, zenwoq_dtype x_type,
                         std::size_t* bytes);
@@ -99,8 +81,8 @@ Status of_run(std::size_t run, const Status& status);
 // Whether a run asks for the threads that the first one asks for, and brings no workspace.
 Status check_alike(const zenwoq_run_args& first, const zenwoq_run_args& args);
 
-// What runs read and write. No y may overlap anything of another run, but rows of several y may lie side by side in one
-// matrix.
+// What runs read and write, of runs that are right alone. No y may overlap anything of another run, but rows of several
+// y may lie side by side in one matrix. What a run reads where its y is counts as its y.
 class Reaches {
  public:
   static constexpr std::size_t kReadsOfRun = 8;  // x, factor, two residuals, two weights and their biases
@@ -121,7 +103,6 @@ class Reaches {
 
     const void* data() const { return reinterpret_cast<const void*>(begin); }
   };
-  class Furthest;
 
   static Status overlapping(const Reach& output, const Reach& other);
   static Status check_side_by_side(std::span<Reach> outputs);
