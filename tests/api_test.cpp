@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/expect_error.h"
 #include "tests/support/random_weight.h"
 #include "tools/api_handles.h"
 #include "zenwoq/zenwoq.h"
@@ -26,12 +27,6 @@ namespace {
 
 using testing::Each;
 using testing::HasSubstr;
-
-#define EXPECT_ERROR(call, expected_status, text)      \
-  do {                                                 \
-    EXPECT_EQ(call, expected_status) << #call;         \
-    EXPECT_THAT(zenwoq_last_error(), HasSubstr(text)); \
-  } while (0)
 
 class Api : public testing::Test {
  protected:

@@ -3,7 +3,6 @@
 //
 // Several runs in one loop: the bits of the runs alone, for linears and for packed bytes; activations are prepared once
 // where runs share them; and every error.
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -13,93 +12,49 @@
 
 #include "src/api/boundary.h"
 #include "src/run/batch.h"
+#include "tests/support/api_runs.h"
 #include "tests/support/counted_memory.h"
-#include "tests/support/random_weight.h"
-#include "tools/api_handles.h"
+#include "tests/support/expect_error.h"
 
 namespace zenwoq::test {
 namespace {
 
-using testing::HasSubstr;
 using tools::ContextHandle;
 using tools::LinearHandle;
 using tools::WeightHandle;
-using Bytes = std::vector<std::uint8_t>;
 
-#define EXPECT_ERROR(call, status, text)               \
-  do {                                                 \
-    EXPECT_EQ(call, status) << zenwoq_last_error();    \
-    EXPECT_THAT(zenwoq_last_error(), HasSubstr(text)); \
-  } while (false)
-
-void serial_backwards(void*, std::size_t n, void (*task)(void*, std::size_t), void* arg) {
-  while (n > 0) task(arg, --n);
-}
-
-// A context of each tier of this CPU with 1 to 3 threads; the last runs tasks one after another, backwards.
-std::vector<ContextHandle> all_contexts() {
-  std::vector<ContextHandle> contexts;
-  for (const zenwoq_tier tier : {ZENWOQ_TIER_REFERENCE, ZENWOQ_TIER_AVX2, ZENWOQ_TIER_AVX512BF16}) {
-    for (const std::uint32_t threads : {1u, 2u, 3u}) {
-      zenwoq_context_options options;
-      zenwoq_context_options_init(&options);
-      options.max_tier = tier, options.threads = threads;
-      if (threads == 3) options.parallel_for = serial_backwards;
-      ContextHandle context = tools::make_context_from(options);
-      if (*zenwoq_context_why_not(context.get(), tier) == '\0') contexts.push_back(std::move(context));
-    }
-  }
-  return contexts;
-}
-
-WeightHandle weight_of(const RandomWeight& weight) {
-  static const ContextHandle packing = tools::make_context({1, ZENWOQ_TIER_BEST, {}});
-  return tools::make_weight(packing.get(), weight.desc(), weight.source());
+zenwoq_context* packing_context() {
+  static const ContextHandle context = tools::make_context({1, ZENWOQ_TIER_BEST, {}});
+  return context.get();
 }
 
 // One of several runs: its weight and description, x of its own or another one's, and where y is.
 struct OneRun {
   WeightHandle weight;
-  zenwoq_linear_desc desc;
   zenwoq_packed packed;
+  zenwoq_linear_desc desc;
   zenwoq_run_args args;
   Bytes x, bias, residual, y;
 
   OneRun(const RandomWeight& random, std::size_t m, Rng& rng, zenwoq_dtype x_type, zenwoq_dtype output_type)
-      : weight(weight_of(random)) {
+      : weight(make_weight(packing_context(), random)), packed(packed_of(weight.get())) {
     zenwoq_linear_desc_init(&desc);
     desc.output_type = output_type;
-    zenwoq_packed_init(&packed);
-    tools::require(zenwoq_weight_packed(weight.get(), &packed.packed, &packed.packed_bytes));
-    packed.n = random.n, packed.k = random.k;
-    x = values(rng, m * random.k, x_type);
+    x = random_values(rng, m * random.k, x_type, false);
     y.assign(m * random.n * dtype_bytes(output_type), 0x5A);
     zenwoq_run_args_init(&args);
     args.m = m, args.x_type = x_type, args.x = x.data(), args.x_bytes = x.size();
     args.y = y.data(), args.y_bytes = y.size();
   }
   void add_bias(Rng& rng) {
-    bias = values(rng, packed.n, ZENWOQ_BF16);
+    bias = random_values(rng, packed.n, ZENWOQ_BF16, false);
     desc.bias_type = ZENWOQ_BF16, desc.bias = bias.data(), desc.bias_bytes = bias.size();
   }
   void add_residual(Rng& rng) {
-    residual = values(rng, args.m * packed.n, desc.output_type);
+    residual = random_values(rng, args.m * packed.n, desc.output_type, false);
     desc.residuals = 1, args.residual[0] = {residual.data(), 0, residual.size()};
   }
-  LinearHandle linear(zenwoq_context* context) const {
-    zenwoq_linear* made = nullptr;
-    tools::require(zenwoq_linear_create(context, weight.get(), &desc, &made));
-    return LinearHandle(made);
-  }
-
-  static Bytes values(Rng& rng, std::size_t count, zenwoq_dtype type) {
-    Bytes bytes(count * dtype_bytes(type));
-    for (std::size_t i = 0; i < count; ++i) {
-      const std::uint16_t high = random_bf16(rng, false);
-      std::memcpy(bytes.data() + (i + 1) * dtype_bytes(type) - 2, &high, 2);
-    }
-    return bytes;
-  }
+  LinearHandle linear(zenwoq_context* context) const { return tools::make_linear(context, weight.get(), &desc); }
 };
 
 // The arrays of a call.
@@ -129,14 +84,6 @@ std::vector<Bytes> outputs_of(std::deque<OneRun>& runs) {
     std::fill(run.y.begin(), run.y.end(), 0x5A);
   }
   return outputs;
-}
-
-// NaN have any payload.
-bool same_values(zenwoq_dtype type, const Bytes& a, const Bytes& b) {
-  for (std::size_t i = 0; i < a.size() / dtype_bytes(type); ++i) {
-    if (!same_f32(load_as_f32(type, a.data(), i), load_as_f32(type, b.data(), i))) return false;
-  }
-  return a.size() == b.size();
 }
 
 bool same(const std::deque<OneRun>& runs, const std::vector<Bytes>& a, const std::vector<Bytes>& b) {
@@ -188,7 +135,7 @@ TEST(Batch, RunsHaveTheBitsThatTheyHaveAlone) {
       const zenwoq_run_args before = shares ? runs.back().args : zenwoq_run_args{};
       OneRun& run = runs.emplace_back(weight, m, rng, shares ? before.x_type : kTypes[rng() % 3],
                                       rng() % 2 ? ZENWOQ_F32 : ZENWOQ_BF16);
-      if (shares) run.args.x = before.x, run.args.x_bytes = before.x_bytes;
+      if (shares && rng() % 4) run.args.x = before.x, run.args.x_bytes = before.x_bytes;
       if (rng() % 2) run.add_bias(rng);
       if (rng() % 3 == 0) run.add_residual(rng);
       last = weight;
@@ -256,7 +203,7 @@ TEST(Batch, ResidualsMayBeTheColumnsThatTheirRunWrites) {
   const ContextHandle context = tools::make_context({2, ZENWOQ_TIER_BEST, {}});
   Rng rng(7);
   constexpr std::size_t kM = 5, kK = 64, kAll = 70 + 10 + 33;
-  const Bytes before = OneRun::values(rng, kM * kAll, ZENWOQ_F32);
+  const Bytes before = random_values(rng, kM * kAll, ZENWOQ_F32, false);
   Bytes together = before;
   std::deque<OneRun> runs;
   std::size_t column = 0;
@@ -330,6 +277,8 @@ TEST(Batch, ActivationsAreSharedWhereWeightsPrepareThemAlike) {
   EXPECT_EQ(leaders({&permuted, &permuted}, same_x), 1u);
   EXPECT_EQ(leaders({&permuted, &other, &permuted, &first}, same_x), 3u);
   EXPECT_EQ(leaders({&scaled, &scaled, &first}, same_x), 2u);
+  const Bytes other_x(kM * kK * 4);
+  EXPECT_EQ(leaders({&first, &first}, [&](auto& jobs) { jobs[1].args.x.x = other_x.data(); }), 2u);
   EXPECT_EQ(leaders({&first, &first}, [](auto& jobs) { jobs[1].args.x.ldx_bytes += 4; }), 2u);
   EXPECT_EQ(leaders({&first, &first}, [](auto& jobs) { jobs[1].args.x.m -= 1; }), 2u);
   EXPECT_EQ(leaders({&first, &first}, [](auto& jobs) { jobs[1].args.x.x_type = ZENWOQ_BF16; }), 2u);
@@ -483,6 +432,14 @@ TEST_F(BatchErrors, OutputsOverlapNothingOfAnotherRun) {
   expect("overlaps x of run 1 at");
   b.args.residual[0].data = at;
   expect("overlaps residual[0] of run 1 at");
+  // A read that begins first ends last ...
+  b.args.x = at - 200, b.args.ldx = 100, b.args.x_bytes = 232, b.args.residual[0].data = at - 100;
+  a.args.y = at;
+  expect_both(kInvalid, "run 0: y at");
+  // ... and so does an output.
+  a.args.y = at - 400, a.args.ldy = 100, a.args.y_bytes = 448;
+  b.args.m = 1, b.args.y = at - 352, b.args.x = at + 20;
+  expect_both(kInvalid, "overlaps x of run 1 at");
   a.args.residual[0].data = at - 184, b.args.y = at - 92;  // a read before a y, ends in it
   a.args.y = at - 500;
   expect_both(kInvalid, "run 1: y at");

@@ -12,16 +12,12 @@
 #include <string>
 #include <vector>
 
-#include "jit/mxcsr.h"
 #include "jit/number.h"
 #include "jit/tier.h"
 #include "src/api/boundary.h"
-#include "src/reference/activation.h"
+#include "tests/support/api_runs.h"
 #include "tests/support/guard_buffer.h"
 #include "tests/support/kernel_host.h"
-#include "tests/support/random_weight.h"
-#include "tools/api_handles.h"
-#include "zenwoq/zenwoq.h"
 
 namespace zenwoq::test {
 namespace {
@@ -79,12 +75,6 @@ void randomize_rest(Rng& rng, Case* c) {
 
 float random_float(Rng& rng, float most) { return most * (static_cast<float>(rng() % 65536) / 32768.0f - 1.0f); }
 
-void store_value(zenwoq_dtype type, float value, std::uint8_t* to, std::size_t i) {
-  const std::uint16_t bits = f32_to_bf16(value);  // every one is an f16 too
-  if (type == ZENWOQ_F32) std::memcpy(to + i * 4, &value, 4);
-  if (type != ZENWOQ_F32) std::memcpy(to + i * 2, &bits, 2);
-}
-
 // Rows of a type that end at a page without access, their gaps filled with a byte of its own.
 class Matrix {
  public:
@@ -125,20 +115,6 @@ RandomWeight calm_weight(Rng& rng, std::size_t n, const Case& c) {
   return weight;
 }
 
-WeightHandle made(zenwoq_context* context, const RandomWeight& weight) {
-  return tools::make_weight(context, weight.desc(), weight.source());
-}
-
-// The epilogue of the contract, from products with their biases to the value before rounding.
-__attribute__((noinline)) float finished(const Case& c, float product, float up, float factor, const float* residual) {
-  if (c.activation == ZENWOQ_ACTIVATION_SWIGLU_OAI) return swiglu_oai(product, up);
-  float value = activate(c.activation, product);
-  if (c.gated()) return value * up;
-  if (c.factors != 0) value *= factor;
-  for (unsigned i = 0; i < c.residuals; ++i) value += residual[i];
-  return value;
-}
-
 class EpilogueRun {
  public:
   EpilogueRun(Rng& rng, zenwoq_context* reference, const Case& c)
@@ -146,8 +122,8 @@ class EpilogueRun {
         x_(c.m * c.k),
         weight_(calm_weight(rng, rows(), c)),
         up_weight_(calm_weight(rng, rows(), c)),
-        weight_handle_(made(reference, weight_)),
-        up_handle_(made(reference, up_weight_)),
+        weight_handle_(make_weight(reference, weight_)),
+        up_handle_(make_weight(reference, up_weight_)),
         bias_(biases(rng, rows())),
         up_bias_(biases(rng, rows())),
         expected_(c.m, c.n, c.y_gap, c.output_type) {
@@ -194,17 +170,6 @@ class EpilogueRun {
     return values;
   }
 
-  static zenwoq_packed packed_of(const zenwoq_weight* weight) {
-    zenwoq_packed packed;
-    zenwoq_packed_init(&packed);
-    zenwoq_weight_desc desc;
-    zenwoq_weight_desc_init(&desc);
-    tools::require(zenwoq_weight_describe(weight, &desc));
-    tools::require(zenwoq_weight_packed(weight, &packed.packed, &packed.packed_bytes));
-    packed.n = desc.n, packed.k = desc.k;
-    return packed;
-  }
-
   zenwoq_run_args args() {
     zenwoq_run_args args;
     zenwoq_run_args_init(&args);
@@ -230,13 +195,13 @@ class EpilogueRun {
   void expect(zenwoq_context* reference) {
     const auto gate = product(reference, weight_handle_.get(), c_.bias ? bias_.data() : nullptr);
     const auto up = product(reference, up_handle_.get(), c_.up_bias ? up_bias_.data() : nullptr);
-    const MxcsrScope contract(MxcsrScope::kContract);
+    const ContractEpilogue epilogue{c_.activation, c_.gated(), c_.factors, c_.residuals};
     for (std::size_t row = 0; row < c_.m; ++row) {
       for (std::size_t n = 0; n < c_.n; ++n) {
         const std::size_t at = row * rows() + n;
         const float second = c_.pair == Pair::halves ? gate[at + c_.n] : up[at];
         const float residual[2] = {operands_[1]->at(row, n), operands_[2]->at(row, n)};
-        expected_.set(row, n, finished(c_, gate[at], second, operands_[0]->at(row, n), residual));
+        expected_.set(row, n, epilogue.finished(gate[at], second, operands_[0]->at(row, n), residual));
       }
     }
   }
@@ -377,7 +342,7 @@ TEST(EpilogueKernels, AreNamedForTheirEpilogue) {
   const ContextHandle context = tools::make_context({.threads = 1, .tuning = {}});
   Case c;
   c.n = 128, c.k = 64;
-  const WeightHandle weight = made(context.get(), calm_weight(rng, c.n, c));
+  const WeightHandle weight = make_weight(context.get(), calm_weight(rng, c.n, c));
   const auto name = [&](const zenwoq_linear_desc& desc) -> std::string {
     const LinearHandle linear = tools::make_linear(context.get(), weight.get(), &desc);
     std::size_t count = 0;

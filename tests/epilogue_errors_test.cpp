@@ -3,7 +3,6 @@
 //
 // Each wrong argument of epilogues and gated pairs gets its sentence, and outputs stay as they were.
 #include <fmt/format.h>
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,27 +10,15 @@
 #include <string>
 #include <vector>
 
-#include "tests/support/random_weight.h"
-#include "tools/api_handles.h"
-#include "zenwoq/zenwoq.h"
+#include "tests/support/api_runs.h"
+#include "tests/support/expect_error.h"
 
 namespace zenwoq::test {
 namespace {
 
-using testing::HasSubstr;
 using tools::ContextHandle;
 using tools::LinearHandle;
 using tools::WeightHandle;
-
-#define EXPECT_ERROR(call, expected_status, text)      \
-  do {                                                 \
-    EXPECT_EQ(call, expected_status) << #call;         \
-    EXPECT_THAT(zenwoq_last_error(), HasSubstr(text)); \
-  } while (0)
-
-WeightHandle made(zenwoq_context* context, const RandomWeight& weight) {
-  return tools::make_weight(context, weight.desc(), weight.source());
-}
 
 // With the usual table and without a tensor scale.
 RandomWeight usual_weight(Rng& rng, std::size_t n, std::size_t k) {
@@ -45,13 +32,9 @@ class EpilogueErrors : public testing::Test {
  protected:
   static constexpr std::size_t kN = 128, kK = 64, kM = 2;
 
-  EpilogueErrors() : weight_(made(context_.get(), random_)), up_(made(context_.get(), other(random_))) {
+  EpilogueErrors() : weight_(make_weight(context_.get(), random_)), up_(make_weight(context_.get(), other(random_))) {
     zenwoq_linear_desc_init(&desc_);
-    zenwoq_packed_init(&packed_);
-    tools::require(zenwoq_weight_packed(weight_.get(), &packed_.packed, &packed_.packed_bytes));
-    packed_.n = kN, packed_.k = kK;
-    up_packed_ = packed_;
-    tools::require(zenwoq_weight_packed(up_.get(), &up_packed_.packed, &up_packed_.packed_bytes));
+    packed_ = packed_of(weight_.get()), up_packed_ = packed_of(up_.get());
     zenwoq_run_args_init(&args_);
     args_.m = kM, args_.x = x_.data(), args_.x_bytes = x_.size() * 2, args_.y = y_.data(), args_.y_bytes = kBytes;
   }
@@ -85,11 +68,9 @@ class EpilogueErrors : public testing::Test {
   }
   // A pair that does not go together.
   void expect_apart(const RandomWeight& gate, const RandomWeight& up, const char* text) {
-    weight_ = made(context_.get(), gate), up_ = made(context_.get(), up);
+    weight_ = make_weight(context_.get(), gate), up_ = make_weight(context_.get(), up);
     desc_.up = up_.get();
-    tools::require(zenwoq_weight_packed(weight_.get(), &packed_.packed, &packed_.packed_bytes));
-    tools::require(zenwoq_weight_packed(up_.get(), &up_packed_.packed, &up_packed_.packed_bytes));
-    packed_.n = gate.n, packed_.k = gate.k, up_packed_.n = up.n, up_packed_.k = up.k;
+    packed_ = packed_of(weight_.get()), up_packed_ = packed_of(up_.get());
     expect_refused(text);
   }
   // A run that linears and packed bytes both refuse, and that leaves y alone.
@@ -208,7 +189,7 @@ TEST_F(EpilogueErrors, NoneOfAPairThatSharesPermutationAndFactors) {
   RandomWeight both = random_;
   permute_columns(rng, &both);
   scale_columns(rng, &both);
-  weight_ = made(context_.get(), both), up_ = made(context_.get(), other(both));
+  weight_ = make_weight(context_.get(), both), up_ = make_weight(context_.get(), other(both));
   desc_.up = up_.get();
   EXPECT_EQ(create(), ZENWOQ_OK) << zenwoq_last_error();
   EXPECT_EQ(zenwoq_linear_run(linear_.get(), &args_), ZENWOQ_OK) << zenwoq_last_error();
@@ -219,9 +200,8 @@ TEST_F(EpilogueErrors, OfHalvesOfPartPanels) {
   for (const std::size_t n : {70u, 64u, 192u}) {
     const RandomWeight weight = usual_weight(rng, n, kK);
     desc_.halves = 1;
-    packed_.n = n;
-    weight_ = made(context_.get(), weight);
-    tools::require(zenwoq_weight_packed(weight_.get(), &packed_.packed, &packed_.packed_bytes));
+    weight_ = make_weight(context_.get(), weight);
+    packed_ = packed_of(weight_.get());
     expect_refused(fmt::format("halves of a weight with n = {}: must be a multiple of 128", n).c_str());
   }
 }

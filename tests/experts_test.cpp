@@ -3,7 +3,6 @@
 //
 // Mixtures of experts through the C API: the bits of the header's formula, computed token by token with single rows on
 // the reference, for every tier of this CPU, any routing and any threads; and every error.
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -13,47 +12,17 @@
 #include <optional>
 
 #include "jit/mxcsr.h"
+#include "tests/support/api_runs.h"
 #include "tests/support/counted_memory.h"
-#include "tests/support/random_weight.h"
-#include "tools/api_handles.h"
+#include "tests/support/expect_error.h"
 
 namespace zenwoq::test {
 namespace {
 
-using testing::HasSubstr;
 using tools::ContextHandle;
+using tools::ExpertsHandle;
 using tools::LinearHandle;
 using tools::WeightHandle;
-
-struct ExpertsDeleter {
-  void operator()(zenwoq_experts* experts) const { zenwoq_experts_destroy(experts); }
-};
-using ExpertsHandle = std::unique_ptr<zenwoq_experts, ExpertsDeleter>;
-
-#define EXPECT_ERROR(call, status, text)               \
-  do {                                                 \
-    EXPECT_EQ(call, status) << zenwoq_last_error();    \
-    EXPECT_THAT(zenwoq_last_error(), HasSubstr(text)); \
-  } while (false)
-
-void serial_backwards(void*, std::size_t n, void (*task)(void*, std::size_t), void* arg) {
-  while (n > 0) task(arg, --n);
-}
-
-void put(zenwoq_dtype type, float value, std::vector<std::uint8_t>& to, std::size_t i) {
-  if (type == ZENWOQ_F32) {
-    std::memcpy(to.data() + i * 4, &value, 4);
-  } else {  // any high word is a valid f16 too
-    const std::uint16_t bits = f32_to_bf16(value);
-    std::memcpy(to.data() + i * 2, &bits, 2);
-  }
-}
-
-std::vector<std::uint8_t> random_values(Rng& rng, std::size_t count, zenwoq_dtype type, bool nasty = false) {
-  std::vector<std::uint8_t> values(count * dtype_bytes(type));
-  for (std::size_t i = 0; i < count; ++i) put(type, bf16_to_f32(random_bf16(rng, nasty)), values, i);
-  return values;
-}
 
 struct Shape {
   std::size_t experts, hidden, intermediate;
@@ -75,9 +44,9 @@ class Model {
       add_expert(rng, again ? gate_format : format(rng), again ? gate_group : 8 * pick(rng, 1, 8),
                  again ? down_format : format(rng), again ? down_group : 8 * pick(rng, 1, 8));
     }
-    if (shape.gate_bias) gate_bias = random_values(rng, shape.experts * gate_rows(), shape.bias_type);
-    if (shape.up_bias) up_bias = random_values(rng, shape.experts * shape.intermediate, shape.bias_type);
-    if (shape.down_bias) down_bias = random_values(rng, shape.experts * shape.hidden, shape.bias_type);
+    if (shape.gate_bias) gate_bias = random_values(rng, shape.experts * gate_rows(), shape.bias_type, false);
+    if (shape.up_bias) up_bias = random_values(rng, shape.experts * shape.intermediate, shape.bias_type, false);
+    if (shape.down_bias) down_bias = random_values(rng, shape.experts * shape.hidden, shape.bias_type, false);
   }
 
   std::size_t gate_rows() const { return shape.intermediate * (shape.halves ? 2 : 1); }
@@ -174,15 +143,10 @@ class Model {
 
   static void run_row(zenwoq_context* context, zenwoq_weight* weight, const zenwoq_linear_desc& desc,
                       const std::uint16_t* x, void* y, std::size_t y_bytes) {
-    zenwoq_linear* made = nullptr;
-    tools::require(zenwoq_linear_create(context, weight, &desc, &made));
-    const LinearHandle linear(made);
-    zenwoq_weight_desc shape;
-    zenwoq_weight_desc_init(&shape);
-    tools::require(zenwoq_weight_describe(weight, &shape));
+    const LinearHandle linear = tools::make_linear(context, weight, &desc);
     zenwoq_run_args args;
     zenwoq_run_args_init(&args);
-    args.m = 1, args.x = x, args.x_bytes = shape.k * 2, args.y = y, args.y_bytes = y_bytes;
+    args.m = 1, args.x = x, args.x_bytes = packed_of(weight).k * 2, args.y = y, args.y_bytes = y_bytes;
     tools::require(zenwoq_linear_run(linear.get(), &args));
   }
 
@@ -233,7 +197,7 @@ class Model {
   }
 
   void add(const RandomWeight& weight, std::vector<zenwoq_weight*>* to) {
-    weights_.push_back(tools::make_weight(packing_.get(), weight.desc(), weight.source()));
+    weights_.push_back(make_weight(packing_.get(), weight));
     to->push_back(weights_.back().get());
   }
 
@@ -241,12 +205,10 @@ class Model {
                           std::size_t* stride) {
     to->clear();
     for (std::size_t e = 0; e < weights.size(); ++e) {
-      const void* data = nullptr;
-      std::size_t bytes = 0;
-      tools::require(zenwoq_weight_packed(weights[e], &data, &bytes));
-      *stride = bytes + gap;
-      to->resize(e * *stride + bytes, 0xAA);
-      std::memcpy(to->data() + e * *stride, data, bytes);
+      const zenwoq_packed packed = packed_of(weights[e]);
+      *stride = packed.packed_bytes + gap;
+      to->resize(e * *stride + packed.packed_bytes, 0xAA);
+      std::memcpy(to->data() + e * *stride, packed.packed, packed.packed_bytes);
     }
     return to->data();
   }
@@ -300,7 +262,6 @@ struct Tokens {
   }
 };
 
-using Bytes = std::vector<std::uint8_t>;
 constexpr std::uint8_t kUntouched = 0x5A;
 
 // The formula of the header, one token and one slot after another.
@@ -327,18 +288,9 @@ Bytes expected_of(Model& model, const Tokens& tokens) {
         sum[i] = added;
       }
     }
-    for (std::size_t i = 0; i < sum.size(); ++i) put(shape.output_type, sum[i], y, t * tokens.ldy + i);
+    for (std::size_t i = 0; i < sum.size(); ++i) store_value(shape.output_type, sum[i], y.data(), t * tokens.ldy + i);
   }
   return y;
-}
-
-// Whether all bytes are equal, or the values both NaN.
-bool same(const Shape& shape, const Bytes& a, const Bytes& b) {
-  const zenwoq_dtype type = shape.output_type;
-  for (std::size_t i = 0; i < a.size() / dtype_bytes(type); ++i) {
-    if (!same_f32(load_as_f32(type, a.data(), i), load_as_f32(type, b.data(), i))) return false;
-  }
-  return a.size() == b.size();
 }
 
 // y of a run; `run` makes the call.
@@ -352,50 +304,21 @@ Bytes run_tokens(const Shape& shape, const Tokens& tokens, std::size_t first, st
   return y;
 }
 
-std::vector<zenwoq_tier> tiers_of_this_cpu() {
-  std::vector<zenwoq_tier> found;
-  for (const zenwoq_tier tier : {ZENWOQ_TIER_REFERENCE, ZENWOQ_TIER_AVX2, ZENWOQ_TIER_AVX512BF16}) {
-    const ContextHandle context = tools::make_context({1, tier, {}});
-    if (*zenwoq_context_why_not(context.get(), tier) == '\0') found.push_back(tier);
-  }
-  return found;
-}
-
-// A context of each tier with 1 to 3 threads; the last runs tasks one after another, backwards.
-std::vector<ContextHandle> all_contexts() {
-  std::vector<ContextHandle> contexts;
-  for (const zenwoq_tier tier : tiers_of_this_cpu()) {
-    for (const std::uint32_t threads : {1u, 2u, 3u}) {
-      zenwoq_context_options options;
-      zenwoq_context_options_init(&options);
-      options.max_tier = tier, options.threads = threads;
-      if (threads == 3) options.parallel_for = serial_backwards;
-      contexts.push_back(tools::make_context_from(options));
-    }
-  }
-  return contexts;
-}
-
-ExpertsHandle make_experts(zenwoq_context* context, const zenwoq_experts_desc& desc) {
-  zenwoq_experts* made = nullptr;
-  tools::require(zenwoq_experts_create(context, &desc, &made));
-  return ExpertsHandle(made);
-}
-
 void expect_formula(const std::vector<ContextHandle>& contexts, Model& model, const Tokens& tokens,
                     const std::string& what) {
   const Bytes expected = expected_of(model, tokens);
   const zenwoq_experts_desc desc = model.desc();
   for (std::size_t c = 0; c < contexts.size(); ++c) {
-    const ExpertsHandle experts = make_experts(contexts[c].get(), desc);
+    const ExpertsHandle experts = tools::make_experts(contexts[c].get(), desc);
     const auto run = [&](const zenwoq_experts_args& args) { return zenwoq_experts_run(experts.get(), &args); };
     const Bytes batch = run_tokens(model.shape, tokens, 0, tokens.tokens, run);
-    ASSERT_TRUE(same(model.shape, batch, expected)) << what << ", context " << c;
+    ASSERT_TRUE(same_values(model.shape.output_type, batch, expected)) << what << ", context " << c;
     const std::size_t row = tokens.ldy * dtype_bytes(model.shape.output_type);
     const std::size_t t = c % tokens.tokens;
     const Bytes alone = run_tokens(model.shape, tokens, t, 1, run);
     const auto at = expected.begin() + static_cast<std::ptrdiff_t>(t * row);
-    ASSERT_TRUE(same(model.shape, alone, Bytes(at, at + static_cast<std::ptrdiff_t>(row)))) << what << ", token " << t;
+    ASSERT_TRUE(same_values(model.shape.output_type, alone, Bytes(at, at + static_cast<std::ptrdiff_t>(row))))
+        << what << ", token " << t;
   }
 }
 
@@ -460,7 +383,7 @@ TEST(Experts, ManyTokensArePartsOfThem) {
   Model model(rng, {3, 16, 16});
   const Tokens tokens(rng, model.shape, 9001, 2, ZENWOQ_BF16, ZENWOQ_F32, 0, 0,
                       [&](std::size_t, std::size_t) { return static_cast<std::int64_t>(rng() % 4) - 1; });
-  const ExpertsHandle experts = make_experts(context.get(), model.desc());
+  const ExpertsHandle experts = tools::make_experts(context.get(), model.desc());
   const auto run = [&](const zenwoq_experts_args& args) { return zenwoq_experts_run(experts.get(), &args); };
   const Bytes all = run_tokens(model.shape, tokens, 0, 9001, run);
   Bytes joined;
@@ -484,14 +407,14 @@ TEST(Experts, PackedBytesGiveTheBitsOfHandles) {
     });
     const zenwoq_packed_experts packed = model.packed(i % 3 == 0 ? 0 : 7);
     for (const ContextHandle& context : contexts) {
-      const ExpertsHandle experts = make_experts(context.get(), model.desc());
+      const ExpertsHandle experts = tools::make_experts(context.get(), model.desc());
       const Bytes expected = run_tokens(shape, tokens, 0, tokens.tokens, [&](const zenwoq_experts_args& args) {
         return zenwoq_experts_run(experts.get(), &args);
       });
       const Bytes y = run_tokens(shape, tokens, 0, tokens.tokens, [&](const zenwoq_experts_args& args) {
         return zenwoq_packed_experts_run(context.get(), &packed, &args);
       });
-      ASSERT_TRUE(same(shape, y, expected)) << i;
+      ASSERT_TRUE(same_values(shape.output_type, y, expected)) << i;
     }
   }
 }
@@ -506,7 +429,7 @@ TEST(Experts, NothingIsAllocatedOnceKernelsAndScratchAreThere) {
     return static_cast<std::int64_t>(token + 2 * slot) % 4;
   });
   const zenwoq_packed_experts packed = model.packed();
-  const ExpertsHandle experts = make_experts(context.get(), model.desc());
+  const ExpertsHandle experts = tools::make_experts(context.get(), model.desc());
   std::vector<float> y(30 * 100);
   zenwoq_experts_args args = tokens.args(0, 30);
   args.y = y.data(), args.y_bytes = y.size() * 4;
@@ -558,7 +481,7 @@ TEST(Experts, KeepWhatTheyNeed) {
   const Tokens tokens(rng, shape, 20, 2, ZENWOQ_BF16, ZENWOQ_F32, 0, 0,
                       [](std::size_t token, std::size_t slot) { return static_cast<std::int64_t>(token * slot) % 2; });
   const Bytes expected = expected_of(*model, tokens);
-  const ExpertsHandle experts = make_experts(context.get(), model->desc());
+  const ExpertsHandle experts = tools::make_experts(context.get(), model->desc());
   model.reset();
   ASSERT_EQ(zenwoq_experts_prepare(experts.get(), 40), ZENWOQ_OK) << zenwoq_last_error();
   const auto kernels = [&] {
@@ -570,7 +493,7 @@ TEST(Experts, KeepWhatTheyNeed) {
   const std::uint64_t prepared = kernels();
   const Bytes y = run_tokens(shape, tokens, 0, 20,
                              [&](const zenwoq_experts_args& args) { return zenwoq_experts_run(experts.get(), &args); });
-  EXPECT_TRUE(same(shape, y, expected));
+  EXPECT_TRUE(same_values(shape.output_type, y, expected));
   EXPECT_EQ(kernels(), prepared);
   context.reset();
 }
@@ -588,7 +511,7 @@ class ExpertErrors : public testing::Test {
     EXPECT_EQ(experts, nullptr);
   }
   void expect_run(zenwoq_status status, const char* text) {
-    const ExpertsHandle experts = make_experts(context_.get(), model_.desc());
+    const ExpertsHandle experts = tools::make_experts(context_.get(), model_.desc());
     zenwoq_packed_experts packed = model_.packed();
     EXPECT_ERROR(zenwoq_experts_run(experts.get(), &args_), status, text);
     EXPECT_ERROR(zenwoq_packed_experts_run(context_.get(), &packed, &args_), status, text);
@@ -662,7 +585,7 @@ TEST_F(ExpertErrors, OfDescriptions) {
 }
 
 TEST_F(ExpertErrors, OfRuns) {
-  const ExpertsHandle experts = make_experts(context_.get(), model_.desc());
+  const ExpertsHandle experts = tools::make_experts(context_.get(), model_.desc());
   EXPECT_ERROR(zenwoq_experts_run(nullptr, &args_), kInvalid, "experts is NULL");
   EXPECT_ERROR(zenwoq_experts_run(experts.get(), nullptr), kInvalid, "zenwoq_experts_args is NULL");
   EXPECT_ERROR(zenwoq_experts_prepare(nullptr, 1), kInvalid, "experts is NULL");

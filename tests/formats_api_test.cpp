@@ -14,14 +14,11 @@
 #include "formats/container/safetensors.h"
 #include "tests/support/checkpoint_builder.h"
 #include "tests/support/checkpoint_handle.h"
+#include "tests/support/expect_error.h"
 #include "zenwoq/formats.h"
 
 namespace zenwoq::formats::testing {
 namespace {
-
-#define EXPECT_ERROR(call, status, text) \
-  EXPECT_EQ(call, status);               \
-  EXPECT_CONTAINS(std::string(zenwoq_last_error()), text)
 
 CheckpointHandle open_fixture(const std::string& name) {
   zenwoq_checkpoint* checkpoint = nullptr;

@@ -11,10 +11,9 @@
 
 #include "jit/mxcsr.h"
 #include "src/api/boundary.h"
-#include "src/reference/activation.h"
+#include "tests/support/api_runs.h"
 #include "tests/support/guard_buffer.h"
 #include "tests/support/kernel_host.h"
-#include "tests/support/random_weight.h"
 
 namespace zenwoq::test {
 namespace {
@@ -111,26 +110,10 @@ class Contexts {
   std::string take_problems() { return host_.take_problems(); }
 
  private:
-  static void serial_backwards(void*, std::size_t n, void (*task)(void*, std::size_t), void* arg) {
-    while (n > 0) task(arg, --n);
-  }
   KernelHost host_;
   std::vector<zenwoq_context*> jit_;
   zenwoq_context* reference_ = nullptr;
 };
-
-// The contract's epilogue, from products with their biases to the value before rounding.
-__attribute__((noinline)) float finished(const Case& c, float product, float up, float factor, float first,
-                                         float last) {
-  const MxcsrScope contract(MxcsrScope::kContract);
-  if (c.activation == ZENWOQ_ACTIVATION_SWIGLU_OAI) return swiglu_oai(product, up);
-  float value = activate(c.activation, product);
-  if (c.gated) value *= up;
-  if (c.factors != 0) value *= factor;
-  if (c.residuals > 1) value += first;
-  if (c.residuals != 0) value += last;
-  return value;
-}
 
 class Runner {
  public:
@@ -147,11 +130,11 @@ class Runner {
     }
     x_.make_read_only();
     for (std::size_t i = 0; i < c.m * c.n; ++i) {
-      put(c.output_type, bf16_to_f32(random_bf16(rng, c.nasty)), operand_.data(), i);
+      store_value(c.output_type, bf16_to_f32(random_bf16(rng, c.nasty)), operand_.data(), i);
     }
     operand_.make_read_only();
-    bias_ = random_bias(rng);
-    up_bias_ = random_bias(rng);
+    bias_ = random_values(rng, c.n, c.bias_type, false);
+    up_bias_ = random_values(rng, c.n, c.bias_type, false);
     packed_ = packed(weight_);
     if (c.gated) up_packed_ = packed(up_weight_);
   }
@@ -212,7 +195,9 @@ class Runner {
     const float operand = load_as_f32(c_.output_type, operand_.data(), m * c_.n + n);
     constexpr std::uint8_t kBefore[] = {0xA5, 0xA5, 0xA5, 0xA5};  // what a GuardBuffer is filled with
     const float in_place = load_as_f32(c_.output_type, kBefore, 0);
-    const float value = finished(c_, product(weight_, c_.bias ? &bias_ : nullptr), up, operand, operand, in_place);
+    const float residual[2] = {c_.residuals > 1 ? operand : in_place, in_place};
+    const ContractEpilogue epilogue{c_.activation, c_.gated, c_.factors, c_.residuals};
+    const float value = epilogue.finished(product(weight_, c_.bias ? &bias_ : nullptr), up, operand, residual);
     const float expected = c_.output_type == ZENWOQ_F32 ? value : bf16_to_f32(f32_to_bf16(value));
     return same_f32(load_as_f32(c_.output_type, y.data(), m * ldy_ + n), expected);
   }
@@ -230,24 +215,11 @@ class Runner {
   }
 
  private:
-  static void put(zenwoq_dtype type, float value, std::uint8_t* to, std::size_t i) {
-    if (type == ZENWOQ_F32) {
-      std::memcpy(to + i * 4, &value, 4);
-    } else {  // any high word is a valid f16 too
-      const std::uint16_t bits = f32_to_bf16(value);
-      std::memcpy(to + i * 2, &bits, 2);
-    }
-  }
   void put_x(Rng& rng, std::size_t i) {
     float value = bf16_to_f32(random_bf16(rng, c_.nasty));
     if (c_.x_type == ZENWOQ_F32)
       value = std::bit_cast<float>(std::bit_cast<std::uint32_t>(value) | static_cast<std::uint32_t>(rng() & 0xFFFF));
-    put(c_.x_type, value, x_.data(), i);
-  }
-  std::vector<std::uint8_t> random_bias(Rng& rng) const {
-    std::vector<std::uint8_t> values(c_.n * dtype_bytes(c_.bias_type));
-    for (std::size_t i = 0; i < c_.n; ++i) put(c_.bias_type, bf16_to_f32(random_bf16(rng, false)), values.data(), i);
-    return values;
+    store_value(c_.x_type, value, x_.data(), i);
   }
   static std::unique_ptr<GuardBuffer> packed(const RandomWeight& weight) {
     const zenwoq_weight_desc desc = weight.desc();

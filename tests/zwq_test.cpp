@@ -23,6 +23,7 @@
 #include "formats/convert.h"
 #include "tests/support/checkpoint_builder.h"
 #include "tests/support/checkpoint_handle.h"
+#include "tests/support/expect_error.h"
 #include "tests/support/forked.h"
 #include "zenwoq/formats.h"
 
@@ -30,10 +31,6 @@ namespace zenwoq::formats::testing {
 namespace {
 
 namespace fs = std::filesystem;
-
-#define EXPECT_ERROR(call, status, text) \
-  EXPECT_EQ(call, status);               \
-  EXPECT_CONTAINS(std::string(zenwoq_last_error()), text)
 
 const fs::path kFixtures = ZENWOQ_FIXTURES;
 const fs::path kGoldens = kFixtures / "zwq";

@@ -26,10 +26,12 @@ struct HandleDeleter {
   void operator()(zenwoq_context* context) const { zenwoq_context_destroy(context); }
   void operator()(zenwoq_weight* weight) const { zenwoq_weight_destroy(weight); }
   void operator()(zenwoq_linear* linear) const { zenwoq_linear_destroy(linear); }
+  void operator()(zenwoq_experts* experts) const { zenwoq_experts_destroy(experts); }
 };
 using ContextHandle = std::unique_ptr<zenwoq_context, HandleDeleter>;
 using WeightHandle = std::unique_ptr<zenwoq_weight, HandleDeleter>;
 using LinearHandle = std::unique_ptr<zenwoq_linear, HandleDeleter>;
+using ExpertsHandle = std::unique_ptr<zenwoq_experts, HandleDeleter>;
 
 struct ContextChoice {
   unsigned threads = 0;  // 0 = what the process may use
@@ -65,6 +67,12 @@ inline LinearHandle make_linear(zenwoq_context* context, zenwoq_weight* weight,
   zenwoq_linear* linear = nullptr;
   require(zenwoq_linear_create(context, weight, desc, &linear));
   return LinearHandle(linear);
+}
+
+inline ExpertsHandle make_experts(zenwoq_context* context, const zenwoq_experts_desc& desc) {
+  zenwoq_experts* experts = nullptr;
+  require(zenwoq_experts_create(context, &desc, &experts));
+  return ExpertsHandle(experts);
 }
 
 }  // namespace zenwoq::tools
