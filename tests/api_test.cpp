@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <pthread.h>
 
 #include <algorithm>
 #include <climits>
@@ -20,6 +19,7 @@
 
 #include "tests/support/expect_error.h"
 #include "tests/support/random_weight.h"
+#include "tests/support/small_stack.h"
 #include "tools/api_handles.h"
 #include "zenwoq/zenwoq.h"
 
@@ -640,24 +640,8 @@ TEST_F(Api, RunsOn64KiBOfStack) {
     ASSERT_EQ(zenwoq_linear_prepare(linear.get(), kRows),
               ZENWOQ_OK);  // generating code is not promised so small a stack
     args_.m = kRows, args_.x = x.data(), args_.x_bytes = x.size() * 2, args_.y = y.data(), args_.y_bytes = y.size() * 4;
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    // What the thread itself takes (its thread-local variables lie there too) comes on top.
-    ASSERT_EQ(pthread_attr_setstacksize(&attributes, (64 << 10) + PTHREAD_STACK_MIN), 0);
-    pthread_t thread;
-    std::pair<zenwoq_linear*, zenwoq_run_args*> call{linear.get(), &args_};
-    ASSERT_EQ(pthread_create(
-                  &thread, &attributes,
-                  [](void* at) -> void* {
-                    const auto [layer, args] = *static_cast<decltype(call)*>(at);
-                    return zenwoq_linear_run(layer, args) == ZENWOQ_OK ? at : nullptr;
-                  },
-                  &call),
-              0);
-    void* good = nullptr;
-    pthread_join(thread, &good);
-    pthread_attr_destroy(&attributes);
-    EXPECT_NE(good, nullptr) << tier;
+    zenwoq::test::on_64_kib_of_stack(
+        [&] { EXPECT_EQ(zenwoq_linear_run(linear.get(), &args_), ZENWOQ_OK) << zenwoq_last_error(); });
     EXPECT_THAT(y, Each(kLongK / 2 * 1.5f));
   }
 }

@@ -15,6 +15,7 @@
 #include "tests/support/api_runs.h"
 #include "tests/support/counted_memory.h"
 #include "tests/support/expect_error.h"
+#include "tests/support/small_stack.h"
 
 namespace zenwoq::test {
 namespace {
@@ -305,6 +306,27 @@ TEST(Batch, NothingIsAllocatedOnceKernelsAndScratchAreThere) {
   start_counted_peak();
   run_all();
   EXPECT_EQ(counted_peak_bytes(), before);
+}
+
+// As many rows as kernels with scratch take, few enough runs that their arrays lie on the stack too.
+TEST(Batch, RunsOn64KiBOfStack) {
+  for (const ContextHandle& context : all_contexts()) {
+    Rng rng(8);
+    std::deque<OneRun> runs;
+    for (int r = 0; r < 3; ++r) {
+      runs.emplace_back(random_weight(rng, 70, 512, 0, ZENWOQ_BF16, ZENWOQ_ZERO_INTEGER), 96, rng, ZENWOQ_F32,
+                        ZENWOQ_F32);
+      runs.back().add_bias(rng);
+    }
+    Calls calls(context.get(), runs);
+    const auto run_all = [&] {
+      EXPECT_EQ(zenwoq_linears_run(calls.linears.data(), calls.args.data(), 3), ZENWOQ_OK);
+      EXPECT_EQ(zenwoq_packed_runs(context.get(), calls.packed.data(), calls.descs.data(), calls.args.data(), 3),
+                ZENWOQ_OK);
+    };
+    run_all();  // generating code is not promised so small a stack
+    on_64_kib_of_stack(run_all);
+  }
 }
 
 TEST(Batch, TasksAreSharedByWork) {

@@ -15,6 +15,7 @@
 #include "tests/support/api_runs.h"
 #include "tests/support/counted_memory.h"
 #include "tests/support/expect_error.h"
+#include "tests/support/small_stack.h"
 
 namespace zenwoq::test {
 namespace {
@@ -31,6 +32,7 @@ struct Shape {
   zenwoq_dtype output_type = ZENWOQ_F32, bias_type = ZENWOQ_F32;
   bool gate_bias = false, up_bias = false, down_bias = false;
   bool alike = false;  // all experts of one quantization, so that their packed bytes have one size
+  bool per_channel = false;
 };
 
 // The weights of all experts, and what they are packed in.
@@ -38,11 +40,11 @@ class Model {
  public:
   Model(Rng& rng, const Shape& shape) : shape(shape), packing_(tools::make_context({1, ZENWOQ_TIER_BEST, {}})) {
     const ParameterFormat gate_format = format(rng), down_format = format(rng);
-    const std::size_t gate_group = 8 * pick(rng, 1, 8), down_group = 8 * pick(rng, 1, 8);
+    const std::size_t gate_group = group(rng), down_group = group(rng);
     for (std::size_t e = 0; e < shape.experts; ++e) {
       const bool again = shape.alike || rng() % 2 == 0;
-      add_expert(rng, again ? gate_format : format(rng), again ? gate_group : 8 * pick(rng, 1, 8),
-                 again ? down_format : format(rng), again ? down_group : 8 * pick(rng, 1, 8));
+      add_expert(rng, again ? gate_format : format(rng), again ? gate_group : group(rng),
+                 again ? down_format : format(rng), again ? down_group : group(rng));
     }
     if (shape.gate_bias) gate_bias = random_values(rng, shape.experts * gate_rows(), shape.bias_type, false);
     if (shape.up_bias) up_bias = random_values(rng, shape.experts * shape.intermediate, shape.bias_type, false);
@@ -127,6 +129,8 @@ class Model {
     while (format.has_two_levels()) format = random_format(rng);
     return format;
   }
+
+  std::size_t group(Rng& rng) const { return shape.per_channel ? 0 : 8 * pick(rng, 1, 8); }
 
   template <typename Description>
   void fill(Description* desc) {
@@ -442,6 +446,29 @@ TEST(Experts, NothingIsAllocatedOnceKernelsAndScratchAreThere) {
   start_counted_peak();
   run_both();
   EXPECT_EQ(counted_peak_bytes(), before);
+}
+
+// Kernels of many rows take the most where a group outlasts a segment.
+TEST(Experts, RunOn64KiBOfStack) {
+  Rng rng(9);
+  Shape shape{2, 512, 576};
+  shape.alike = shape.per_channel = shape.gate_bias = shape.down_bias = true;
+  Model model(rng, shape);
+  const Tokens tokens(rng, shape, 96, 2, ZENWOQ_F32, ZENWOQ_F32, 0, 0,
+                      [](std::size_t, std::size_t slot) { return static_cast<std::int64_t>(slot); });
+  const zenwoq_packed_experts packed = model.packed();
+  std::vector<float> y(96 * 512);
+  zenwoq_experts_args args = tokens.args(0, 96);
+  args.y = y.data(), args.y_bytes = y.size() * 4;
+  for (const ContextHandle& context : all_contexts()) {
+    const ExpertsHandle experts = tools::make_experts(context.get(), model.desc());
+    const auto run_both = [&] {
+      EXPECT_EQ(zenwoq_experts_run(experts.get(), &args), ZENWOQ_OK) << zenwoq_last_error();
+      EXPECT_EQ(zenwoq_packed_experts_run(context.get(), &packed, &args), ZENWOQ_OK) << zenwoq_last_error();
+    };
+    run_both();  // generating code is not promised so small a stack
+    on_64_kib_of_stack(run_both);
+  }
 }
 
 // Damaged bytes of an expert that nobody chose are not looked at.
