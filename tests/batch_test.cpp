@@ -308,6 +308,22 @@ TEST(Batch, NothingIsAllocatedOnceKernelsAndScratchAreThere) {
   EXPECT_EQ(counted_peak_bytes(), before);
 }
 
+TEST(Batch, ALinearMayBeThereTwice) {
+  const ContextHandle context = tools::make_context({2, ZENWOQ_TIER_BEST, {}});
+  Rng rng(9);
+  const RandomWeight weight = random_weight(rng, 70, 64, 32, ZENWOQ_F32, ZENWOQ_ZERO_NONE);
+  std::deque<OneRun> runs;
+  for (int r = 0; r < 2; ++r) runs.emplace_back(weight, 3, rng, ZENWOQ_BF16, ZENWOQ_F32);
+  Calls calls(context.get(), runs);
+  const auto run_both = [&] {
+    EXPECT_EQ(zenwoq_linears_run(calls.linears.data(), calls.args.data(), 2), ZENWOQ_OK) << zenwoq_last_error();
+    return outputs_of(runs);
+  };
+  const std::vector<Bytes> of_two = run_both();
+  calls.linears[1] = calls.linears[0];
+  EXPECT_TRUE(same(runs, run_both(), of_two));
+}
+
 // As many rows as kernels with scratch take, few enough runs that their arrays lie on the stack too.
 TEST(Batch, RunsOn64KiBOfStack) {
   for (const ContextHandle& context : all_contexts()) {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/support/api_runs.h"
@@ -193,6 +194,18 @@ TEST_F(EpilogueErrors, NoneOfAPairThatSharesPermutationAndFactors) {
   desc_.up = up_.get();
   EXPECT_EQ(create(), ZENWOQ_OK) << zenwoq_last_error();
   EXPECT_EQ(zenwoq_linear_run(linear_.get(), &args_), ZENWOQ_OK) << zenwoq_last_error();
+}
+
+// Both are only read.
+TEST_F(EpilogueErrors, NoneOfAPairOfOneWeight) {
+  desc_.up = weight_.get();
+  ASSERT_EQ(create(), ZENWOQ_OK) << zenwoq_last_error();
+  EXPECT_EQ(zenwoq_linear_run(linear_.get(), &args_), ZENWOQ_OK) << zenwoq_last_error();
+  const std::vector<float> expected = std::exchange(y_, std::vector<float>(y_.size(), 7.0f));
+  desc_.up = nullptr, desc_.up_packed = &packed_, args_.y = y_.data();
+  EXPECT_EQ(zenwoq_packed_run(context_.get(), &packed_, &desc_, &args_), ZENWOQ_OK) << zenwoq_last_error();
+  for (std::size_t i = 0; i < y_.size(); ++i) EXPECT_TRUE(same_f32(y_[i], expected[i]));
+  EXPECT_FALSE(same_f32(y_[0], 7.0f));
 }
 
 TEST_F(EpilogueErrors, OfHalvesOfPartPanels) {

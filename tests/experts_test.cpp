@@ -423,6 +423,33 @@ TEST(Experts, PackedBytesGiveTheBitsOfHandles) {
   }
 }
 
+// Gate and up of an expert one after the other in one tensor; all of them are only read.
+TEST(Experts, PackedTensorsMayOverlap) {
+  const ContextHandle context = tools::make_context({1, ZENWOQ_TIER_BEST, {}});
+  Rng rng(10);
+  Shape shape{3, 40, 24};
+  shape.alike = true;
+  Model model(rng, shape);
+  const Tokens tokens(rng, shape, 4, 2, ZENWOQ_BF16, ZENWOQ_F32, 0, 0,
+                      [](std::size_t token, std::size_t slot) { return static_cast<std::int64_t>(token + slot) % 3; });
+  zenwoq_packed_experts packed = model.packed();
+  const auto run = [&](const zenwoq_experts_args& args) {
+    return zenwoq_packed_experts_run(context.get(), &packed, &args);
+  };
+  const Bytes expected = run_tokens(shape, tokens, 0, 4, run);
+  const std::size_t stride = packed.gate_stride;
+  ASSERT_EQ(packed.up_stride, stride);
+  Bytes both(2 * 3 * stride);
+  for (std::size_t e = 0; e < 3; ++e) {
+    std::memcpy(both.data() + 2 * e * stride, static_cast<const std::uint8_t*>(packed.gate) + e * stride, stride);
+    std::memcpy(both.data() + (2 * e + 1) * stride, static_cast<const std::uint8_t*>(packed.up) + e * stride, stride);
+  }
+  packed.gate = both.data(), packed.gate_bytes = both.size();
+  packed.up = both.data() + stride, packed.up_bytes = both.size() - stride;
+  packed.gate_stride = packed.up_stride = 2 * stride;
+  EXPECT_TRUE(same_values(shape.output_type, run_tokens(shape, tokens, 0, 4, run), expected));
+}
+
 TEST(Experts, NothingIsAllocatedOnceKernelsAndScratchAreThere) {
   const ContextHandle context = tools::make_context({2, ZENWOQ_TIER_BEST, {}});
   Rng rng(8);

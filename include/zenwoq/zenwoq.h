@@ -430,8 +430,8 @@ typedef struct zenwoq_linear zenwoq_linear;
 typedef struct zenwoq_linear_desc {
   size_t struct_size;
   zenwoq_dtype output_type; /* ZENWOQ_F32 or ZENWOQ_BF16 */
-  zenwoq_dtype bias_type;   /* used when bias is not NULL */
-  const void *bias;         /* [N] or NULL; copied */
+  zenwoq_dtype bias_type;   /* of bias and up_bias, used where one of them is not NULL: f32, f16 or bf16 */
+  const void *bias;         /* [N] or NULL; copied by zenwoq_linear_create, borrowed by runs of packed bytes */
   size_t bias_bytes;
   /* What is done to the sums, in this order, in f32, before the one rounding to the output type:
    *   v = x * W^T + bias;  v = activation(v);  v = v * factor;  v = v + residual[0];  v = v + residual[1] */
@@ -440,11 +440,14 @@ typedef struct zenwoq_linear_desc {
   uint32_t residuals; /* how many matrices each run brings to add, 0 to 2 */
   uint32_t halves;    /* 1: one weight holds gate and up, as below; else 0 */
   /* A gated product, v = activation(x * Wgate^T + bias) * (x * Wup^T + up_bias), without either in memory; factors and
-   * residuals must be 0. Gate is the linear's weight, and up one of two others, or with halves the weight's rows from N/2 on
-   * (so of bias; N must be a multiple of 128, and y is [M,N/2]). */
-  zenwoq_weight *up;            /* [N,K] of gate's quantization and permutation; kept alive (zenwoq_linear_create) */
-  const struct zenwoq_packed *up_packed; /* the same for zenwoq_packed_run and _runs, which keep and copy nothing */
-  const void *up_bias; /* [N] of bias_type, or NULL; copied as bias is */
+   * residuals must be 0. Gate is the linear's weight, and up what one of the next two names, or with halves the weight's rows
+   * from N/2 on (so of bias; N must be a multiple of 128, up_bias NULL, and y is [M,N/2]): one of the three, or no gated
+   * product. Gate and up must be alike in shape, group size, types of scales and zeros, table, kind of tensor scale,
+   * permutation and factors of columns, and may be the same weight. Of a pair with one bias the other one counts as zeroes. */
+  zenwoq_weight *up; /* for zenwoq_linear_create alone, which keeps it alive as it does its weight */
+  /* For zenwoq_packed_run and zenwoq_packed_runs alone, which keep and copy nothing. Its bytes may overlap those of gate. */
+  const struct zenwoq_packed *up_packed;
+  const void *up_bias; /* [N] of bias_type, or NULL; copied or borrowed as bias is */
   size_t up_bias_bytes;
 } zenwoq_linear_desc;
 
@@ -457,8 +460,10 @@ static inline void zenwoq_linear_desc_init(zenwoq_linear_desc *desc) {
   desc->bias_type = ZENWOQ_F32;
 }
 
-/* A layer on a context. Kernels are generated on first use or by zenwoq_linear_prepare. desc may be NULL (f32, no bias).
- * On success *linear is the caller's, on an error NULL. Errors: INVALID_ARGUMENT, BUFFER_TOO_SMALL, OUT_OF_MEMORY. */
+/* A layer on a context. Kernels are generated on first use or by zenwoq_linear_prepare. desc may be NULL (f32, no bias);
+ * nothing of it is kept but what it says is kept alive. On success *linear is the caller's, on an error NULL.
+ * Errors: INVALID_ARGUMENT (null; an unknown enum value; counts and combinations that zenwoq_linear_desc does not allow;
+ * up_packed; a pair that is not alike, halves of a weight whose N does not fit), BUFFER_TOO_SMALL (a bias), OUT_OF_MEMORY. */
 ZENWOQ_API zenwoq_status zenwoq_linear_create(zenwoq_context *context, zenwoq_weight *weight, const zenwoq_linear_desc *desc,
                                               zenwoq_linear **linear);
 ZENWOQ_API void zenwoq_linear_destroy(zenwoq_linear *linear); /* NULL is allowed */
@@ -467,7 +472,7 @@ ZENWOQ_API void zenwoq_linear_destroy(zenwoq_linear *linear); /* NULL is allowed
  * run is no error: see zenwoq_linear_kernel. Errors: INVALID_ARGUMENT, OUT_OF_MEMORY. */
 ZENWOQ_API zenwoq_status zenwoq_linear_prepare(zenwoq_linear *linear, size_t m);
 
-/* A matrix [M,N] of the linear's output type, row m at data + m * ld elements. */
+/* A matrix [M,N] of the linear's output type, of y's shape, row m at data + m * ld elements. */
 typedef struct zenwoq_matrix {
   const void *data; /* NULL: there is none */
   size_t ld;        /* 0 = N */
@@ -481,7 +486,8 @@ typedef struct zenwoq_run_args {
   const void *x;       /* [M,K], row m at x + m * ldx elements */
   size_t ldx;          /* 0 = K */
   size_t x_bytes;      /* at least ((M-1) * ldx + K) elements */
-  void *y;             /* [M,N] in the linear's output type; never read; bytes between the rows are untouched */
+  void *y;             /* [M,N] in the linear's output type; not read unless it is a factor or residual; bytes between the rows
+                        * are untouched. Of a linear with halves, N is here and below half of the weight's */
   size_t ldy;          /* 0 = N */
   size_t y_bytes;
   void *workspace; /* NULL = the library's own scratch, kept for the next run */
@@ -490,8 +496,10 @@ typedef struct zenwoq_run_args {
   uint32_t reserved; /* 0 */
   zenwoq_parallel_for_fn parallel_for; /* NULL = the context's threads; else this run's, which must say how many */
   void *parallel_for_user;
-  zenwoq_matrix factor;      /* as many as the linear's desc says. Each may be y itself (same address and ld: it is read before */
-  zenwoq_matrix residual[2]; /* it is written), but not overlap it otherwise; it may overlap all that is only read */
+  /* As many as the linear's desc says, the others zeroes. Each may be y itself (same address, and where M > 1 the same ld: it is
+   * read before it is written), but not overlap y otherwise, nor workspace; it may overlap all that is only read. */
+  zenwoq_matrix factor;
+  zenwoq_matrix residual[2];
 } zenwoq_run_args;
 
 /* Zeroes, then struct_size and x_type bf16. */
@@ -509,17 +517,21 @@ static inline void zenwoq_run_args_init(zenwoq_run_args *args) {
 ZENWOQ_API zenwoq_status zenwoq_linear_workspace_bytes(const zenwoq_linear *linear, size_t m, zenwoq_dtype x_type,
                                                        size_t *bytes);
 
-/* y = x * W^T + bias, and what the linear's desc adds. x, y and workspace must not overlap. Allocates nothing once the kernels exist and a workspace is
- * given. The calling thread, and each that runs tasks of a parallel_for, needs 64 KiB of stack: kernels of many rows
- * decode codes there. Errors: INVALID_ARGUMENT, OVERFLOW, BUFFER_TOO_SMALL, OUT_OF_MEMORY (own scratch). */
+/* y = x * W^T + bias, and what the linear's desc adds. x, y and workspace must not overlap. Allocates nothing once the kernels
+ * exist and a workspace is given. The calling thread, and each that runs tasks of a parallel_for, needs 64 KiB of stack, here and
+ * in every run that follows: kernels of many rows decode codes there. Generating kernels (a first run, _prepare) is not promised
+ * so small a stack. Errors: INVALID_ARGUMENT, OVERFLOW, BUFFER_TOO_SMALL, OUT_OF_MEMORY (own scratch, kernels). */
 ZENWOQ_API zenwoq_status zenwoq_linear_run(zenwoq_linear *linear, const zenwoq_run_args *args);
 
 /* Runs of several linears of one context, as if each were run alone, with the same bits, in one loop over threads: the
- * projections of an attention (which share x: it is prepared once), or one product for each of several batches. threads and
- * parallel_for are those of args[0], and all others' must be equal; each workspace must be NULL. count = 0 does nothing. No y
- * may overlap anything of another run, but rows of several y may lie side by side in one matrix (with one ldy). Errors: those of
- * zenwoq_linear_run (the text names the run), INVALID_ARGUMENT (also linears of different contexts), OVERFLOW; all is checked
- * before anything is written. Allocates nothing once the kernels and the library's scratch are there. */
+ * projections of an attention (which share x: it is prepared once), or one product for each of several batches. linears and args
+ * have count entries, which are only read; a linear may be there more than once. count = 0 does nothing. threads and parallel_for
+ * are those of args[0], and all others' must be equal; each workspace must be NULL.
+ * No y may overlap anything of another run, but rows of several y may lie side by side in one matrix (with one ldy where there is
+ * more than one row). In place a run may be as if alone: factor and residuals that are its own y. What is only read may overlap.
+ * Errors: those of zenwoq_linear_run (the text names the run), INVALID_ARGUMENT (also a NULL entry, linears of different
+ * contexts, threads or a parallel_for that differ, a workspace), OVERFLOW (also of all runs together); all is checked before
+ * anything is written. Allocates nothing once the kernels and the library's scratch are there. */
 ZENWOQ_API zenwoq_status zenwoq_linears_run(zenwoq_linear *const *linears, const zenwoq_run_args *const *args, size_t count);
 
 /* ---- Packed bytes without handles ------------------------------------------------------------------------------ */
@@ -544,14 +556,15 @@ static inline void zenwoq_packed_init(zenwoq_packed *packed) {
 ZENWOQ_API zenwoq_status zenwoq_packed_describe(const zenwoq_packed *packed, zenwoq_weight_desc *desc);
 
 /* The same bits as a linear made from the same bytes and desc (NULL: f32, no bias), for runtimes whose weights are
- * tensors that may move or change between two calls: nothing is kept of packed or bias, the header is checked at each
- * call, and the context finds the kernels. y must overlap neither packed nor bias. Allocates nothing once the kernels
- * and the library's scratch are there; args->workspace must be NULL. Errors: those of zenwoq_weight_open,
- * zenwoq_linear_create and zenwoq_linear_run. */
+ * tensors that may move or change between two calls: nothing is kept of packed, desc->up_packed and biases, headers are checked
+ * at each call, and the context finds the kernels. y must overlap none of these. Allocates nothing once the kernels and the
+ * library's scratch are there; args->workspace must be NULL. Errors: those of zenwoq_linear_create (but here desc->up must be
+ * NULL) and zenwoq_linear_run; INVALID_ARGUMENT (also a shape that is not the caller's n and k); BAD_PACKED. */
 ZENWOQ_API zenwoq_status zenwoq_packed_run(zenwoq_context *context, const zenwoq_packed *packed, const zenwoq_linear_desc *desc,
                                            const zenwoq_run_args *args);
 
-/* As zenwoq_linears_run, of packed bytes. descs, or one of them, may be NULL. */
+/* As zenwoq_linears_run, of packed bytes: count entries each, descs, or one of them, may be NULL. No y may overlap packed bytes
+ * and biases of any run, its own included. Errors: those of zenwoq_linears_run and zenwoq_packed_run; the text names the run. */
 ZENWOQ_API zenwoq_status zenwoq_packed_runs(zenwoq_context *context, const zenwoq_packed *const *packed,
                                             const zenwoq_linear_desc *const *descs, const zenwoq_run_args *const *args,
                                             size_t count);
@@ -572,16 +585,17 @@ typedef struct zenwoq_experts_desc {
   size_t struct_size;
   size_t experts; /* E >= 1 */
   size_t hidden, intermediate; /* H and I */
-  /* [E] each, kept alive: gate and up [I,H] of one quantization and permutation each pair, down [H,I]. */
+  /* [E] each; the arrays are only read, the weights kept alive. gate and up [I,H], each pair alike as zenwoq_linear_desc says,
+   * down [H,I]; experts need not be alike, and a weight may be there more than once. */
   zenwoq_weight *const *gate;
   zenwoq_weight *const *up; /* NULL: each gate is [2I,H], its first I rows gate, the others up; I a multiple of 64 */
   zenwoq_weight *const *down;
   zenwoq_activation activation; /* not NONE */
   zenwoq_dtype output_type;     /* f32 or bf16 */
-  zenwoq_dtype bias_type;
+  zenwoq_dtype bias_type;       /* of all three, used where one of them is not NULL: f32, f16 or bf16 */
   const void *gate_bias; /* [E,I] ([E,2I] where up is NULL), or NULL; copied, as the others */
   size_t gate_bias_bytes;
-  const void *up_bias; /* [E,I], or NULL */
+  const void *up_bias; /* [E,I], or NULL, as where up is NULL. Of gate and up with one bias the other one counts as zeroes */
   size_t up_bias_bytes;
   const void *down_bias; /* [E,H], or NULL */
   size_t down_bias_bytes;
@@ -597,18 +611,21 @@ static inline void zenwoq_experts_desc_init(zenwoq_experts_desc *desc) {
   desc->bias_type = ZENWOQ_F32;
 }
 
-/* On success *experts is the caller's, on an error NULL. Errors: INVALID_ARGUMENT, BUFFER_TOO_SMALL, OVERFLOW, OUT_OF_MEMORY. */
+/* On success *experts is the caller's, on an error NULL; nothing of desc is kept but weights. Errors: INVALID_ARGUMENT (null; an
+ * enum value that is not named above; weights of another shape, or that are not alike: the text names the expert),
+ * BUFFER_TOO_SMALL (a bias), OVERFLOW (more than 2^31 - 1 experts, sizes), OUT_OF_MEMORY. */
 ZENWOQ_API zenwoq_status zenwoq_experts_create(zenwoq_context *context, const zenwoq_experts_desc *desc,
                                                zenwoq_experts **experts);
 ZENWOQ_API void zenwoq_experts_destroy(zenwoq_experts *experts); /* NULL is allowed */
 
-/* Generates every kernel that runs need in which an expert has 1 to `rows` rows (of tokens * slots at most), as
- * zenwoq_linear_prepare does. Errors: INVALID_ARGUMENT, OUT_OF_MEMORY. */
+/* Generates every kernel that runs need in which an expert has 1 to `rows` rows (of tokens * slots at most; more than 1024 need
+ * no others), as zenwoq_linear_prepare does. Errors: INVALID_ARGUMENT (null), OUT_OF_MEMORY. */
 ZENWOQ_API zenwoq_status zenwoq_experts_prepare(zenwoq_experts *experts, size_t rows);
 
 typedef struct zenwoq_experts_args {
   size_t struct_size;
-  size_t tokens, slots; /* T, and how many experts each token has; 0 tokens do nothing, 0 slots give zeroes */
+  size_t tokens, slots; /* T, and S experts of each token, one of them more than once if need be; 0 tokens do nothing, 0 slots
+                         * give zeroes and need neither ids nor router */
   zenwoq_dtype x_type;  /* f32 and f16 are first rounded to bf16, to nearest even */
   const void *x;        /* [T,H] */
   size_t ldx;           /* 0 = H */
@@ -617,9 +634,9 @@ typedef struct zenwoq_experts_args {
   size_t id_bytes; /* 4 or 8 */
   size_t ids_bytes;
   zenwoq_dtype router_type;
-  const void *router; /* [T,S] f32, f16 or bf16 without gaps */
+  const void *router; /* [T,S] f32, f16 or bf16 without gaps; that of a slot that is skipped may be anything */
   size_t router_bytes;
-  void *y; /* [T,H] in the output type */
+  void *y; /* [T,H] in the output type; never read; bytes between the rows are untouched */
   size_t ldy; /* 0 = H */
   size_t y_bytes;
   uint32_t threads;  /* as in zenwoq_run_args, so the next three */
@@ -639,18 +656,22 @@ static inline void zenwoq_experts_args_init(zenwoq_experts_args *args) {
 }
 
 /* Work is cut by (expert, rows, columns), so one token, or one expert that all tokens chose, still uses all threads. y may
- * not overlap anything else. Scratch is the context's, kept for the next run: about tokens * slots * (4 H + 2 I) bytes (4 H +
- * 6 I on avx2), of as many tokens at a time as need 256 MiB, at most 4096. Errors: INVALID_ARGUMENT, OVERFLOW, BUFFER_TOO_SMALL, OUT_OF_MEMORY. */
+ * not overlap x, ids or router; these may overlap each other. Scratch is the context's, kept for the next run: about tokens *
+ * slots * (4 H + 2 I) bytes (4 H + 6 I on avx2), of as many tokens at a time as need 256 MiB, at most 4096. Allocates nothing
+ * once the kernels and that scratch are there. Stack: as zenwoq_linear_run.
+ * Errors: INVALID_ARGUMENT, OVERFLOW (also slots beyond 2^31 - 1), BUFFER_TOO_SMALL: all is checked before anything is written;
+ * OUT_OF_MEMORY (scratch, kernels), after which the first tokens of y may have been written. */
 ZENWOQ_API zenwoq_status zenwoq_experts_run(zenwoq_experts *experts, const zenwoq_experts_args *args);
 
-/* The experts' packed weights as a runtime holds them in three tensors: those of expert e at packed + e * stride, each of the
- * same size, borrowed for one call. Only those that a token chose are looked at. */
+/* The experts' packed weights as a runtime holds them in three tensors: those of expert e begin at gate + e * gate_stride (up,
+ * down) and reach at most to where the next begin, those of the last to the end of the tensor. Borrowed for one call; any
+ * alignment, 64 bytes (of strides too) is the fastest. Tensors may overlap. Only experts that a token chose are looked at. */
 typedef struct zenwoq_packed_experts {
   size_t struct_size;
   size_t experts;
   size_t hidden, intermediate;
-  const void *gate; /* [E] of gate_stride bytes each */
-  size_t gate_stride, gate_bytes;
+  const void *gate;
+  size_t gate_stride, gate_bytes; /* from one expert to the next, and of the tensor */
   const void *up; /* NULL: gate has both, as in zenwoq_experts_desc */
   size_t up_stride, up_bytes;
   const void *down;
@@ -671,7 +692,10 @@ static inline void zenwoq_packed_experts_init(zenwoq_packed_experts *experts) {
   experts->bias_type = ZENWOQ_F32;
 }
 
-/* The same bits as zenwoq_experts_run of the same bytes. Errors: those, and BAD_PACKED. */
+/* The same bits as zenwoq_experts_run of the same bytes. Nothing is kept; the headers of the experts that are looked at are
+ * checked at each call, before anything is written. y may overlap none of the tensors and biases. Errors: those of
+ * zenwoq_experts_create and zenwoq_experts_run, BUFFER_TOO_SMALL (also a tensor that ends before its last expert begins),
+ * BAD_PACKED; the text names the expert. */
 ZENWOQ_API zenwoq_status zenwoq_packed_experts_run(zenwoq_context *context, const zenwoq_packed_experts *experts,
                                                    const zenwoq_experts_args *args);
 
