@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from bench.peers.catalogue import ONNXRUNTIME, TORCH, Entry
@@ -103,20 +102,6 @@ ENTRIES = (
         {"group": 32, "repack": False},
     ),
 )
-
-
-def choose(names: Sequence[str]) -> list[Entry]:
-    """The entries with these keys or implementations, and what they are compared with; all if none is named.
-
-    Raises:
-        ValueError: there is no such name; the message lists the names.
-    """
-    known = {entry.key for entry in ENTRIES} | {entry.implementation for entry in ENTRIES}
-    for name in names:
-        if name not in known:
-            raise ValueError(f"no peer {name!r}; there are {', '.join(entry.key for entry in ENTRIES)}")
-    wanted = {*names, BASE} if names else known
-    return [entry for entry in ENTRIES if wanted & {entry.key, entry.implementation}]
 
 
 def block(text: str) -> Block:

@@ -8,21 +8,17 @@ from typing import Any
 
 from bench.experts.operands import Problem
 from bench.peers.operands import Array
+from bench.peers.peer import Implementation
 
 
-class Peer:
-    """One implementation in one mode, in a separate process.
+class Peer(Implementation):
+    """An implementation of blocks.
 
     Its life is: create -> prepare(problem) -> run(index) often, output(index) -> prepare another problem ...
-
-    Attributes:
-        threads: how many threads a run may use.
-        settings: those of the catalogue's entry and of the command line.
     """
 
     def __init__(self, threads: int, settings: dict[str, Any]):
-        self.threads = threads
-        self.settings = settings
+        super().__init__(threads, settings)
         self._weights_key: object = None
 
     def prepare(self, problem: Problem) -> None:
@@ -34,20 +30,12 @@ class Peer:
             self._weights_key = problem.weights_key
         self.bind(problem)
 
-    def about(self) -> dict[str, Any]:
-        """What goes into the JSON; at least "version"."""
-        raise NotImplementedError
-
     def pack(self, problem: Problem) -> None:
         """Makes what runs need of the weights."""
         raise NotImplementedError
 
     def bind(self, problem: Problem) -> None:
         """Makes activations, routings and outputs."""
-        raise NotImplementedError
-
-    def release(self) -> None:
-        """Gives back all memory of the last weights."""
         raise NotImplementedError
 
     def run(self, index: int) -> None:

@@ -11,7 +11,7 @@ import torch
 from bench.experts.operands import DOWN, GATE, UP, Problem
 from bench.experts.peer import Peer
 from bench.peers.operands import Array
-from bench.peers.torch_peer import bf16_tensor
+from bench.peers.torch_peer import about_torch, bf16_tensor, set_up
 
 
 class TorchPeer(Peer):
@@ -19,14 +19,12 @@ class TorchPeer(Peer):
 
     def __init__(self, threads: int, settings: dict[str, Any]):
         super().__init__(threads, settings)
-        torch.set_grad_enabled(False)
-        torch.set_num_threads(threads)
+        set_up(threads)
         self._y = torch.empty(0)
 
     def about(self) -> dict[str, Any]:
         """The version, and what torch found."""
-        capability = torch.backends.cpu.get_cpu_capability()
-        return {"version": torch.__version__, "capability": capability, "threads": str(torch.get_num_threads())}
+        return about_torch()
 
     def bind(self, problem: Problem) -> None:
         """Takes activations and routings."""

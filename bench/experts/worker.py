@@ -4,17 +4,15 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
-import math
 import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.experts import catalogue
-from bench.peers.worker import LONG_PASS_S, WORST_ERROR, serve
+from bench.peers.timer import LONG_PASS_S, Timer
+from bench.peers.worker import WORST_ERROR, make_peer, serve
 
 if TYPE_CHECKING:
     from bench.experts.peer import Peer
@@ -38,8 +36,7 @@ class Server:
         # As many CPUs as threads, so that no peer has the help of others.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: self._threads])
         self._folder = Path(folder)
-        module = importlib.import_module(f"bench.experts.{self._entry.module}")
-        self._peer = getattr(module, self._entry.class_name)(self._threads, {**self._entry.settings, **settings})
+        self._peer = make_peer("bench.experts", self._entry, self._threads, {**self._entry.settings, **settings})
         return self._peer.about()
 
     def prepare(self, block: list[Any], tokens: int, hot: bool, routings: int) -> dict[str, Any]:
@@ -48,32 +45,20 @@ class Server:
 
         problem = Problem(catalogue.Block(*block), self._entry.settings["group"], tokens, hot, routings)
         self._peer.prepare(problem)
-        self._indices = itertools.cycle(range(routings))
-        self._run_s = self._runs(1)
+        run, indices = self._peer.run, itertools.cycle(range(routings))
+        self._timer = Timer(lambda: run(next(indices)))
+        self._timer.pass_s = self._timer.passes(1)
         error = problem.relative_error(self._peer.output(0), 0, self._folder)
         if not error < WORST_ERROR:
             raise RuntimeError(f"wrong result, relative error {error:.3g}")
-        if self._run_s < LONG_PASS_S:  # the first run warmed up
-            self._run_s = self._runs(1)
+        if self._timer.pass_s < LONG_PASS_S:  # the first run warmed up
+            self._timer.pass_s = self._timer.passes(1)
         return {"relative_error": error}
 
     def measure(self, seconds: float) -> dict[str, Any]:
         """Measures that many seconds, at least one run. Answers us per run, and busy: CPU time over elapsed time."""
-        if self._run_s < LONG_PASS_S:
-            self._runs(1)
-        cpu = time.process_time_ns()
-        wall = time.perf_counter_ns()
-        run_s = self._runs(max(1, math.ceil(seconds / self._run_s)))
-        busy = (time.process_time_ns() - cpu) / (time.perf_counter_ns() - wall)
+        run_s, busy = self._timer.measure(seconds)
         return {"us": run_s * 1e6, "busy": busy}
-
-    def _runs(self, count: int) -> float:
-        """The mean seconds of a run, over `count` runs."""
-        run, indices = self._peer.run, self._indices
-        start = time.perf_counter_ns()
-        for _ in range(count):
-            run(next(indices))
-        return (time.perf_counter_ns() - start) * 1e-9 / count
 
 
 if __name__ == "__main__":

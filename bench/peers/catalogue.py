@@ -88,15 +88,18 @@ ENTRIES = (
 )
 
 
-def choose(names: Sequence[str]) -> list[Entry]:
-    """The entries with these keys or implementations ("torch" is both of torch's), zenwoq first; all if none is named.
+BASE = "zenwoq"  # what the others are compared with
+
+
+def choose(names: Sequence[str], known: Sequence[Entry] = ENTRIES, base: str = BASE) -> list[Entry]:
+    """Those with these keys or implementations ("torch" is both of torch's), and the base; all if none is named.
 
     Raises:
         ValueError: there is no such name; the message lists the names.
     """
-    known = {entry.key for entry in ENTRIES} | {entry.implementation for entry in ENTRIES}
+    words = {entry.key for entry in known} | {entry.implementation for entry in known}
     for name in names:
-        if name not in known:
-            raise ValueError(f"no peer {name!r}; there are {', '.join(entry.key for entry in ENTRIES)}")
-    wanted = set(names) | {"zenwoq"} if names else known
-    return [entry for entry in ENTRIES if wanted & {entry.key, entry.implementation}]
+        if name not in words:
+            raise ValueError(f"no peer {name!r}; there are {', '.join(entry.key for entry in known)}")
+    wanted = {*names, base} if names else words
+    return [entry for entry in known if wanted & {entry.key, entry.implementation}]

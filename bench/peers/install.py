@@ -116,3 +116,16 @@ def install_entries(
         else:
             there.append((entry, environment.python))
     return there
+
+
+def pythons_of(
+    entries: Sequence[Entry],
+    known: Sequence[Entry],
+    python: str | None,
+    folder: Path,
+    skip: Callable[[Entry, str], None],
+) -> list[tuple[Entry, str | Path]]:
+    """Each peer that is there with the Python that runs it: `python`, or where that is None that of install_entries."""
+    if python:
+        return [(entry, python) for entry in entries]
+    return list(install_entries(entries, known, folder, skip))

@@ -9,13 +9,11 @@ from typing import Any
 from bench.peers.operands import Array, Problem, Weight
 
 
-class Peer:
-    """One implementation in one mode, in a separate process.
-
-    Its life is: create -> prepare(problem) -> run() often, output() -> prepare another problem ...
+class Implementation:
+    """One implementation in one mode, in a separate process, whatever it runs.
 
     Attributes:
-        threads: how many threads a layer may use.
+        threads: how many threads a run may use.
         settings: those of the catalogue's entry and of the command line.
     """
 
@@ -27,12 +25,19 @@ class Peer:
         """What goes into the JSON; at least "version"."""
         raise NotImplementedError
 
-    def prepare(self, problem: Problem) -> None:
-        """Packs copies of the weights and builds what runs this problem, but runs nothing: the first run() warms up."""
-        raise NotImplementedError
-
     def release(self) -> None:
         """Gives back all memory of the last problem's weights."""
+        raise NotImplementedError
+
+
+class Peer(Implementation):
+    """An implementation of layers.
+
+    Its life is: create -> prepare(problem) -> run() often, output() -> prepare another problem ...
+    """
+
+    def prepare(self, problem: Problem) -> None:
+        """Packs copies of the weights and builds what runs this problem, but runs nothing: the first run() warms up."""
         raise NotImplementedError
 
     def run(self) -> None:

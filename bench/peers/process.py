@@ -12,6 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,7 @@ class PeerError(Exception):
 class Worker:
     """A process that runs one peer."""
 
-    def __init__(
-        self, entry: Entry, python: str | Path, threads: int, library: Path, module: str = "bench.peers.worker"
-    ):
+    def __init__(self, entry: Entry, python: str | Path, threads: int, library: Path, module: str):
         self.entry = entry
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
         # Last, so that a stub of a test comes first: the binding of the Python package in this tree.
@@ -98,3 +97,32 @@ class Worker:
         said = self._log.read().decode(errors="replace").strip().splitlines()
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         return f"its process ended with {how}{': ' + said[-1][:300] if said else ''}"
+
+
+def start(
+    pythons: Iterable[tuple[Entry, str | Path]],
+    threads: int,
+    library: Path,
+    failed: Callable[[Entry, str], None],
+    module: str = "bench.peers.worker",
+    **arguments: Any,
+) -> Iterator[tuple[Worker, dict[str, Any]]]:
+    """Starts peers one after another; yields each with its answer to start.
+
+    Args:
+        pythons: the peers, each with the Python that runs it.
+        threads: of each.
+        library: zenwoq's.
+        failed: called with those that do not start, and why.
+        module: what runs them.
+        arguments: of start.
+    """
+    for entry, python in pythons:
+        worker = Worker(entry, python, threads, library, module)
+        try:
+            about = worker.ask("start", **arguments)
+        except PeerError as error:
+            failed(entry, str(error))
+            worker.stop()
+            continue
+        yield worker, about

@@ -17,20 +17,30 @@ def bf16_tensor(bits: Array) -> torch.Tensor:
     return torch.from_numpy(bits.copy()).view(torch.bfloat16)
 
 
+def set_up(threads: int) -> None:
+    """Torch as all its peers run it."""
+    torch.set_grad_enabled(False)
+    torch.set_num_threads(threads)
+
+
+def about_torch() -> dict[str, Any]:
+    """The version, and what torch found."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    return {"version": torch.__version__, "capability": capability, "threads": str(torch.get_num_threads())}
+
+
 class TorchPeer(LoopPeer):
     """A peer that makes a new output in each call, as torch's own layers do."""
 
     def __init__(self, threads: int, settings: dict[str, Any]):
         super().__init__(threads, settings)
-        torch.set_grad_enabled(False)
-        torch.set_num_threads(threads)
+        set_up(threads)
         self._x = torch.empty(0)
         self._count = 0
 
     def about(self) -> dict[str, Any]:
         """The version, and what torch found."""
-        capability = torch.backends.cpu.get_cpu_capability()
-        return {"version": torch.__version__, "capability": capability, "threads": str(torch.get_num_threads())}
+        return about_torch()
 
     def bind(self, problem: Problem) -> None:
         """Takes the activations."""

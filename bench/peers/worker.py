@@ -16,10 +16,11 @@ import math
 import os
 import resource
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 from bench.peers import catalogue
+from bench.peers.catalogue import Entry
+from bench.peers.timer import Timer
 
 if TYPE_CHECKING:
     from bench.peers.operands import Problem
@@ -30,7 +31,6 @@ WORST_ERROR = 0.05  # more is no rounding: the peer computed something else
 LEAST_WEIGHTS = 1 << 26  # with fewer weights, the process's memory says nothing about a single one
 FOUR_BIT_BYTES = 1.5  # most bytes of a weight without scales: packed beside the original is 1.0, unpacked to bf16 2.0
 SCALE_BYTES = 12  # most bytes of a group's scale: f32 beside the original, and its sum
-LONG_PASS_S = 0.5  # if a pass takes this long, there is no untimed pass before each timed one
 
 
 def resident_bytes() -> int:
@@ -39,6 +39,12 @@ def resident_bytes() -> int:
     ctypes.CDLL(None).malloc_trim(0)
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def make_peer(package: str, entry: Entry, threads: int, settings: dict[str, Any]) -> Any:
+    """Imports the library of a package's peer, which may be missing, and makes the peer."""
+    module = importlib.import_module(f"{package}.{entry.module}")
+    return getattr(module, entry.class_name)(threads, settings)
 
 
 class Server:
@@ -52,8 +58,8 @@ class Server:
 
     def start(self) -> dict[str, Any]:
         """Imports the peer's library, which may be missing, and makes the peer."""
-        module = importlib.import_module(f"bench.peers.{self._entry.module}")
-        self._peer = getattr(module, self._entry.class_name)(self._threads, self._entry.settings)
+        self._peer = make_peer("bench.peers", self._entry, self._threads, self._entry.settings)
+        self._timer = Timer(self._peer.run)
         return self._peer.about()
 
     def call(self, k: int) -> dict[str, Any]:
@@ -61,7 +67,7 @@ class Server:
         self._prepare(64, k, k, 1, CALL_COPIES)
         best = math.inf
         for _ in range(20):
-            best = min(best, self._passes(10))
+            best = min(best, self._timer.passes(10))
         self._peer.release()
         return {"call_us": best * 1e6 / CALL_COPIES}
 
@@ -85,17 +91,12 @@ class Server:
         answer["relative_error"] = problem.relative_error(self._peer.output(copies - 1), copies - 1)
         if not answer["relative_error"] < WORST_ERROR:
             raise RuntimeError(f"wrong result, relative error {answer['relative_error']:.3g}")
-        self._pass_s = self._passes(1)
+        self._timer.pass_s = self._timer.passes(1)
         return answer
 
     def measure(self, seconds: float) -> dict[str, Any]:
         """Measures that many seconds, at least one pass. Answers us per layer, and busy: CPU time over elapsed time."""
-        if self._pass_s < LONG_PASS_S:
-            self._passes(1)
-        cpu = time.process_time_ns()
-        wall = time.perf_counter_ns()
-        pass_s = self._passes(max(1, math.ceil(seconds / self._pass_s)))
-        busy = (time.process_time_ns() - cpu) / (time.perf_counter_ns() - wall)
+        pass_s, busy = self._timer.measure(seconds)
         return {"us": pass_s * 1e6 / self._copies, "busy": busy}
 
     def _prepare(self, n: int, k: int, group: int, m: int, copies: int) -> Problem:
@@ -107,14 +108,6 @@ class Server:
         self._peer.prepare(problem)
         self._peer.run()
         return problem
-
-    def _passes(self, count: int) -> float:
-        """The mean seconds of a pass, over `count` passes."""
-        run = self._peer.run
-        start = time.perf_counter_ns()
-        for _ in range(count):
-            run()
-        return (time.perf_counter_ns() - start) * 1e-9 / count
 
 
 def serve(server: Any) -> None:
