@@ -94,6 +94,13 @@ class FusedBlock(torch.nn.Module):
     def _hidden(self, x: torch.Tensor, first: list[Linear], activation: Activation) -> torch.Tensor:
         raise NotImplementedError
 
+    def __prepare_scriptable__(self) -> torch.nn.Module:
+        """Refuses torch.jit.script, which asks for this before it compiles."""
+        raise RuntimeError(
+            f"torch.jit.script cannot compile a fused {self._fused.block.__name__}: call "
+            f"zenwoq.torch.optimize(model, fuse=False) before"
+        )
+
     def extra_repr(self) -> str:
         """Shows what the block was and what is one call now."""
         fused = self._fused

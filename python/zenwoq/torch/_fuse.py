@@ -176,17 +176,6 @@ def _take_apart(block: FusedBlock) -> None:
     block.__class__ = fused.block  # type: ignore[assignment]
 
 
-def _refuse_script(block: FusedBlock) -> torch.nn.Module:
-    """What torch.jit.script asks a module for before it compiles it, which it cannot with one that was fused."""
-    raise RuntimeError(
-        f"torch.jit.script cannot compile a fused {block._fused.block.__name__}: call zenwoq.torch.optimize(model, "
-        f"fuse=False) before"
-    )
-
-
-FusedBlock.__prepare_scriptable__ = _refuse_script  # type: ignore[attr-defined]
-
-
 def _take_apart_what_differs(block: torch.nn.Module, _: object) -> None:
     """After a state_dict was loaded, whose weights may be quantized in another way."""
     if isinstance(block, FusedBlock) and not block.fits():
