@@ -40,6 +40,9 @@ class EpilogueOperands {
 
   const OperandRegisters& registers() const { return registers_; }
   void load_arguments(const Xbyak::Reg64& args, const Xbyak::Reg64& temp);
+  // Asks for what a unit will read: rows that are powers of two apart share few places of the L1 cache, and no hardware
+  // prefetcher follows them. clobbers: registers.
+  void prefetch_unit(std::uint32_t rows, std::uint32_t columns);
   void begin_strip(std::uint32_t column);  // of the unit. out: registers, at the first row
   void next_row();
   void next_unit(std::uint32_t columns);

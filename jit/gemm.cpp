@@ -96,6 +96,7 @@ std::size_t Gemm::generate() {
   Xbyak::Label unit;
   L(unit);
   label("unit");
+  if (key_.tile.rows > 1) operands_->prefetch_unit(key_.tile.rows, key_.tile.columns());
   for (const bool up : {false, true}) {
     if (up && !key_.tile.gated) continue;
     up_ = up;
