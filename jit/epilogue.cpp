@@ -34,7 +34,8 @@ void EpilogueOperands::prefetch_unit(std::uint32_t rows, std::uint32_t columns) 
   for (const Operand& operand : std::span(operands_.data(), count_)) {
     e_.mov(operand.at, e_.qword[e_.rsp + operand.slot]);
     for (std::uint32_t row = 0; row < rows; ++row) {
-      for (std::uint32_t byte = 0; byte < columns * element_bytes_; byte += 64) e_.prefetcht0(e_.ptr[operand.at + byte]);
+      for (std::uint32_t byte = 0; byte < columns * element_bytes_; byte += 64)
+        e_.prefetcht0(e_.ptr[operand.at + byte]);
       if (row + 1 < rows) e_.add(operand.at, e_.qword[e_.rsp + operand.slot + 8]);
     }
   }
