@@ -349,12 +349,12 @@ TEST(Batch, TasksAreSharedByWork) {
   const Problem large{64, 4096, 4096}, small{1, 4096, 4096}, tiny{1, 64, 64};
   TaskShares alone, two, tinies;
   alone.add(large);
-  EXPECT_EQ(alone.of(large, 8), tasks_wanted(large, 8));
+  EXPECT_EQ(alone.of(large, 8), 64u);
   EXPECT_EQ(alone.of(large, 1), 1u);
   two.add(large), two.add(small);
   EXPECT_EQ(two.threads(8), 8u);
-  EXPECT_EQ(two.of(large, 8), 28u);  // 72 of 81
-  EXPECT_EQ(two.of(small, 8), 4u);   // 9 of 81
+  EXPECT_EQ(two.of(large, 8), 57u);  // 72 of 81
+  EXPECT_EQ(two.of(small, 8), 7u);   // 9 of 81
   EXPECT_EQ(two.of(tiny, 8), 1u);
   tinies.add(tiny), tinies.add(tiny);
   EXPECT_EQ(tinies.threads(8), 1u);

@@ -24,10 +24,10 @@ from zenwoq.torch import ActivatedMLP, GatedMLP, Linear, _shapes, _shared_input
 
 
 @pytest.fixture(autouse=True)
-def two_threads():
-    """On one thread, linears that share x have nothing to share."""
+def some_threads():
+    """On few threads, linears that share x gain nothing by it."""
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(4)
     yield
     torch.set_num_threads(before)
 
@@ -374,10 +374,10 @@ def test_projections_in_one_call(mode):
     assert _shared_input._of_thread.ready is None
 
 
-def test_projections_on_one_thread():
+def test_projections_on_two_threads():
     fused, apart = projections()
     x = torch.randn(3, 64).bfloat16()
-    torch.set_num_threads(1)
+    torch.set_num_threads(2)
     with torch.no_grad():
         assert equal(fused(x), apart(x)) and calls_of(fused, x) == {"linear": 3}
 
@@ -456,12 +456,12 @@ def test_one_tensor_in_two_threads():
     results, calls = [], []
     fused.between = lambda _: at_once.wait()
 
-    def on_two_threads(work: Callable[[], object]) -> None:
-        torch.set_num_threads(2)
+    def on_threads(work: Callable[[], object]) -> None:
+        torch.set_num_threads(4)
         work()
 
     for work in (lambda: results.append(fused(x)), lambda: calls.append(calls_of(fused, x))):
-        threads = [threading.Thread(target=on_two_threads, args=(work,)) for _ in range(2)]
+        threads = [threading.Thread(target=on_threads, args=(work,)) for _ in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -10,7 +10,8 @@ namespace {
 constexpr std::uint64_t kMacsWorthWaking = 1 << 19;  // about 5 us of one core
 constexpr std::uint32_t kScratchStrips = 2;          // what kernels with scratch decode at a time, of both weights
 constexpr std::uint64_t kTasksPerThread = 4;         // so that a slow core holds nobody up for long
-constexpr double kRowsOfReading = 8.0;               // reading a weight costs about what so many rows' products do
+constexpr std::uint64_t kTasksOfSeveral = 8;  // a thread; tasks of products of several sizes do not fit each other
+constexpr double kRowsOfReading = 8.0;        // reading a weight costs about what so many rows' products do
 
 // What a product takes, in products of a row: few rows wait for memory.
 double cost_of(const Problem& problem) {
@@ -55,7 +56,7 @@ unsigned TaskShares::threads(unsigned most) const { return macs_ < static_cast<d
 
 std::uint64_t TaskShares::of(const Problem& problem, unsigned threads) const {
   if (this->threads(threads) <= 1) return 1;
-  const double share = static_cast<double>(threads * kTasksPerThread) * cost_of(problem) / cost_;
+  const double share = static_cast<double>(threads * kTasksOfSeveral) * cost_of(problem) / cost_;
   return std::max<std::uint64_t>(1, static_cast<std::uint64_t>(share + 0.5));
 }
 

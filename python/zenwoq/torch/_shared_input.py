@@ -6,7 +6,7 @@ The first of them computes all and lays the others' results ready, for its own t
 result if it is called with the very same tensor, unchanged (as far as torch counts writes: not those of another library
 into its memory), and computes by itself otherwise, and in inference mode, where torch does not count. Modules and names
 stay what they are, and results have the same bits, since ``zenwoq::linears`` computes each product as if it were run
-alone. What is gained is one loop over threads in place of three: on one thread each linear computes by itself.
+alone. What is gained is one loop over threads in place of three: on few threads each linear computes by itself.
 """
 
 from __future__ import annotations
