@@ -18,8 +18,7 @@ namespace {
 
 constexpr std::uint32_t kLowRows = 6;  // rows addressed from x_low
 constexpr std::uint32_t kUnrolledProducts =
-    96;                                    // multiply instructions that a loop body may have: emission takes its time
-constexpr std::uint32_t kTotalBytes = 64;  // per row and strip
+    96;  // multiply instructions that a loop body may have: emission takes its time
 constexpr std::uint32_t kTensorScaleBytes = 64;
 // Panels of gate that one row walks before those of up, which waits for memory: a change of streams costs it two or
 // three accesses. With a panel of K = 2048 at a time it takes 6 to 25 % longer; two rows do not feel it.
@@ -68,7 +67,7 @@ Gemm::Gemm(const KernelKey& key, const Path& path, std::uint8_t* buffer, std::si
   const bool totals = path.totals_in_memory || (key.long_epilogue() && !in_run);
   const std::uint32_t weights = key.tile.gated ? 2 : 1;
   local_.totals = reserve(totals ? (in_run ? 1 : weights) * total_bytes() : 0);
-  local_.kept_totals = reserve(in_run ? run_panels_ * weights * total_bytes() : 0);
+  local_.kept_totals = reserve(in_run ? run_panels_ * kept_bytes() : 0);
   local_.stage = reserve(path.stage_bytes);
   local_.super_scales = reserve(layout_.super_bytes() != 0 ? key.tile.strips * kTotalBytes : 0);
   local_.super_offsets =
@@ -96,6 +95,7 @@ std::size_t Gemm::generate() {
   Xbyak::Label unit;
   L(unit);
   label("unit");
+  // A single row is read as a stream.
   if (key_.tile.rows > 1) operands_->prefetch_unit(key_.tile.rows, key_.tile.columns());
   for (const bool up : {false, true}) {
     if (up && !key_.tile.gated) continue;
@@ -175,10 +175,10 @@ void Gemm::walk_run() {
   label("panel");
   walk_weight();
   add(qword[local(local_.panel)], u32(layout_.bytes()));
-  add(qword[local(local_.kept)], 2 * total_bytes());
+  add(qword[local(local_.kept)], kept_bytes());
   sub(qword[local(local_.columns_left)], u32(kPanelColumns));
   jle(done, T_NEAR);
-  cmp(qword[local(local_.kept)], run_panels_ * 2 * total_bytes());
+  cmp(qword[local(local_.kept)], run_panels_ * kept_bytes());
   jl(panel, T_NEAR);
   L(done);
   mov(r_.temp, qword[local(local_.first_panel)]);
@@ -342,8 +342,8 @@ void Gemm::store_run() {
   next_unit();
   cmp(qword[local(local_.columns)], 0);
   jle(done, T_NEAR);
-  add(qword[local(local_.kept)], 2 * total_bytes());
-  cmp(qword[local(local_.kept)], run_panels_ * 2 * total_bytes());
+  add(qword[local(local_.kept)], kept_bytes());
+  cmp(qword[local(local_.kept)], run_panels_ * kept_bytes());
   jl(unit, T_NEAR);
   L(done);
 }

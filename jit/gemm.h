@@ -6,8 +6,8 @@
 //   y[r,n] = epilogue of  sum over groups g of  scale[g,n] * (sum over k in g of x[r,k] * t[n,k]  + zero term)
 //
 //   for each unit (one tile's strips, over all of K; units walk the columns; where a tile has more columns than sums
-//                 fit the registers, in several passes over K; of a gated tile, gate's strips and then up's: where the
-//                 strips are whole panels, which come from memory, a few panels of gate and then as many of up)
+//                 fit the registers, in several passes over K; of a gated tile, gate's strips and then up's: of one
+//                 row and whole panels, which come from memory, a few panels of gate and then as many of up)
 //     for each group of k          sums = +0
 //       for each step of 8 k         sums += x * t          multiply_step: the data path of a tier decodes and
 //       multiplies
@@ -68,8 +68,8 @@ class Gemm : public Emitter {
   virtual void begin_strip(std::uint32_t strip, const Xbyak::Reg64& columns) = 0;  // columns: that exist, 1..16
   virtual void store_row(std::uint32_t row, std::uint32_t strip, const Xbyak::RegExp& y) = 0;
   // Of long epilogues, which all start from memory: at the end of a weight's walk its totals go to `to`, 64 bytes a
-  // row and strip; then, for each strip of y and after begin_strip, each row. It may use all vector registers but
-  // those of load_table.
+  // row and strip, unless they are where they stay; then, for each strip of y and after begin_strip, each row. Both may
+  // use all vector registers but those of load_table.
   virtual void spill_totals(const Xbyak::RegExp& to) = 0;
   virtual void finish_row(const EpilogueRow& row) = 0;
 
@@ -118,7 +118,9 @@ class Gemm : public Emitter {
     bool partial;
   };
 
-  std::uint32_t total_bytes() const { return key_.tile.rows * key_.tile.strips * 64; }  // of a weight
+  static constexpr std::uint32_t kTotalBytes = 64;                                               // per row and strip
+  std::uint32_t total_bytes() const { return key_.tile.rows * key_.tile.strips * kTotalBytes; }  // of a weight
+  std::uint32_t kept_bytes() const { return 2 * total_bytes(); }  // of a panel of a run, gate's and up's
   bool has_tail() const { return key_.k % kStepK != 0 && !path_.x_completed; }
   void load_arguments();
   void load_tail();
@@ -143,7 +145,7 @@ class Gemm : public Emitter {
   Xbyak::RegExp local(std::uint32_t offset) const { return rsp + offset; }
 
   const Path path_;
-  const std::uint32_t run_panels_;  // of a gated tile: panels of one weight that are walked before the other's
+  const std::uint32_t run_panels_;  // of a gated tile's weights, walked before the other's; 1: they change unit by unit
   const PanelLayout layout_;
   Locals local_{};
   bool up_ = false;  // what is emitted is of the second weight

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 import zenwoq.torch
@@ -16,6 +18,8 @@ from bench.llm.timing import seconds
 
 TOKENS = (1, 4, 16, 128)
 GROUP = 128
+Block = Callable[[torch.Tensor], Any]
+AnyBlock = TypeVar("AnyBlock", bound=torch.nn.Module)
 
 
 class Mlp(torch.nn.Module):
@@ -37,11 +41,18 @@ class Attention(torch.nn.Module):
 
     def __init__(self, hidden: int):
         super().__init__()
-        self.q, self.k, self.v = (linear(n, hidden) for n in (hidden, hidden // 8, hidden // 8))
+        self.layers = torch.nn.ModuleList([linear(n, hidden) for n in (hidden, hidden // 8, hidden // 8)])
+        operands = [(layer.packed, None, layer.out_features) for layer in self.layers]
+        self.operands = [each for of_layer in operands for each in of_layer]
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """The three products."""
-        return [self.q(x), self.k(x), self.v(x)]
+        return [layer(x) for layer in self.layers]
+
+    def in_one_call(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """The same as a model computes them on four threads or more, without what its modules cost besides."""
+        y: list[torch.Tensor] = torch.ops.zenwoq.three_linears(x, *self.operands)
+        return y
 
 
 def linear(n: int, k: int) -> zenwoq.torch.Linear:
@@ -54,25 +65,26 @@ def linear(n: int, k: int) -> zenwoq.torch.Linear:
 def rows(sizes: Sizes) -> list[Row]:
     """A row for each block and number of tokens: the time in one call, and apart."""
     made = []
+    apart, fused = (torch.nn.ModuleList(_blocks(Mlp, sizes)) for _ in range(2))
+    if len(zenwoq.torch.optimize(fused, progress=False).fused) != len(fused):
+        raise RuntimeError("the MLPs are not fused")
+    attentions, others = _blocks(Attention, sizes), _blocks(Attention, sizes)
     with torch.no_grad():
-        for name, block in (("silu(gate) * up", Mlp), ("q, k, v", Attention)):
-            apart, fused = _blocks(block, sizes), _blocks(block, sizes)
-            report = zenwoq.torch.optimize(fused, progress=False)
-            if len(report.fused) != len(fused):
-                raise RuntimeError(f"{name} is not fused:\n{report}")
-            for tokens in TOKENS:
-                x = torch.randn((tokens, sizes.hidden)).bfloat16()
-                made.append(_compared(f"{name}, {tokens} tokens", fused, apart, x, sizes.rounds))
+        for tokens in TOKENS:
+            x = torch.randn((tokens, sizes.hidden)).bfloat16()
+            made.append(_compared(f"silu(gate) * up, {tokens} tokens", [*fused], [*apart], x, sizes.rounds))
+            in_one_call = [each.in_one_call for each in others]
+            made.append(_compared(f"q, k, v, {tokens} tokens", in_one_call, attentions, x, sizes.rounds))
     return made
 
 
-def _blocks(block: type[Mlp | Attention], sizes: Sizes) -> torch.nn.ModuleList:
+def _blocks(block: type[AnyBlock], sizes: Sizes) -> list[AnyBlock]:
     """As many as fill the bandwidth's buffer, so that no cache holds them."""
     weight_bytes = sum(each.nbytes for each in block(sizes.hidden).buffers())
-    return torch.nn.ModuleList([block(sizes.hidden) for _ in range(-(-sizes.bandwidth_mib * 2**20 // weight_bytes))])
+    return [block(sizes.hidden) for _ in range(-(-sizes.bandwidth_mib * 2**20 // weight_bytes))]
 
 
-def _compared(name: str, fused: torch.nn.ModuleList, apart: torch.nn.ModuleList, x: torch.Tensor, rounds: int) -> Row:
+def _compared(name: str, fused: Sequence[Block], apart: Sequence[Block], x: torch.Tensor, rounds: int) -> Row:
     """Both forms, all blocks of one and then all of the other."""
     times: dict[str, list[float]] = {"fused": [], "apart": []}
     ratios = []

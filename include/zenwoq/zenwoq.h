@@ -520,7 +520,8 @@ ZENWOQ_API zenwoq_status zenwoq_linear_workspace_bytes(const zenwoq_linear *line
 /* y = x * W^T + bias, and what the linear's desc adds. x, y and workspace must not overlap. Allocates nothing once the kernels
  * exist and a workspace is given. The calling thread, and each that runs tasks of a parallel_for, needs 64 KiB of stack, here and
  * in every run that follows: kernels of many rows decode codes there. Generating kernels (a first run, _prepare) is not promised
- * so small a stack. Errors: INVALID_ARGUMENT, OVERFLOW, BUFFER_TOO_SMALL, OUT_OF_MEMORY (own scratch, kernels). */
+ * so small a stack; where there is no memory for one, the reference runs in its place, with the same bits.
+ * Errors: INVALID_ARGUMENT, OVERFLOW, BUFFER_TOO_SMALL, OUT_OF_MEMORY (own scratch). */
 ZENWOQ_API zenwoq_status zenwoq_linear_run(zenwoq_linear *linear, const zenwoq_run_args *args);
 
 /* Runs of several linears of one context, as if each were run alone, with the same bits, in one loop over threads: the
@@ -612,7 +613,8 @@ static inline void zenwoq_experts_desc_init(zenwoq_experts_desc *desc) {
 }
 
 /* On success *experts is the caller's, on an error NULL; nothing of desc is kept but weights. Errors: INVALID_ARGUMENT (null; an
- * enum value that is not named above; weights of another shape, or that are not alike: the text names the expert),
+ * enum value that is not named above; sizes and combinations that zenwoq_experts_desc does not allow; weights of another shape, or
+ * that are not alike: the text names the expert),
  * BUFFER_TOO_SMALL (a bias), OVERFLOW (more than 2^31 - 1 experts, sizes), OUT_OF_MEMORY. */
 ZENWOQ_API zenwoq_status zenwoq_experts_create(zenwoq_context *context, const zenwoq_experts_desc *desc,
                                                zenwoq_experts **experts);
@@ -659,8 +661,8 @@ static inline void zenwoq_experts_args_init(zenwoq_experts_args *args) {
  * not overlap x, ids or router; these may overlap each other. Scratch is the context's, kept for the next run: about tokens *
  * slots * (4 H + 2 I) bytes (4 H + 6 I on avx2), of as many tokens at a time as need 256 MiB, at most 4096. Allocates nothing
  * once the kernels and that scratch are there. Stack: as zenwoq_linear_run.
- * Errors: INVALID_ARGUMENT, OVERFLOW (also slots beyond 2^31 - 1), BUFFER_TOO_SMALL: all is checked before anything is written;
- * OUT_OF_MEMORY (scratch, kernels), after which the first tokens of y may have been written. */
+ * Errors: INVALID_ARGUMENT, OVERFLOW (also slots beyond 2^31 - 1), BUFFER_TOO_SMALL, OUT_OF_MEMORY (scratch); nothing is written
+ * before an error. */
 ZENWOQ_API zenwoq_status zenwoq_experts_run(zenwoq_experts *experts, const zenwoq_experts_args *args);
 
 /* The experts' packed weights as a runtime holds them in three tensors: those of expert e begin at gate + e * gate_stride (up,

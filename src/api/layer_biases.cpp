@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/api/layer_biases.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace zenwoq {

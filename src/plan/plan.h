@@ -26,7 +26,7 @@ struct Problem {
 // Into how many tasks a run on `threads` threads is cut, where it is not too small for them.
 std::uint64_t tasks_wanted(const Problem& problem, unsigned threads);
 
-// The same for several products in one loop: each has its share of the tasks.
+// Into how many tasks each of several products in one loop is cut, by its work: more than it would be alone.
 class TaskShares {
  public:
   void add(const Problem& problem);

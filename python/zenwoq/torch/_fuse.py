@@ -12,7 +12,7 @@ import torch
 from zenwoq._library import Activation
 from zenwoq.torch._blocks import ActivatedMLP, Fused, FusedBlock, GatedMLP
 from zenwoq.torch._fits import Apart, check_alike, check_pair, linear_of
-from zenwoq.torch._module import Linear, has_hooks
+from zenwoq.torch._module import SHARING, Linear, has_hooks
 from zenwoq.torch._report import BlockReport
 from zenwoq.torch._shapes import MlpShape, activation_of, called_with_one_input, mlp_shape
 from zenwoq.torch._shared_input import SharedInput
@@ -166,7 +166,7 @@ def _share_input(module: torch.nn.Module, names: tuple[str, ...], fuse_it: bool)
         shared = SharedInput(layers)
         for layer in layers:
             layer._shared_input = shared
-    return f"{', '.join(names)} in one call"
+    return f"{', '.join(names)} in one call on {SHARING} threads or more"
 
 
 def _take_apart(block: FusedBlock) -> None:

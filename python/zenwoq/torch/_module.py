@@ -178,7 +178,7 @@ _SET_NOTHING: set[Any] = {torch.Tensor.requires_grad_, _setter("requires_grad"),
 # Module attributes take longer to find than what they are asked for here.
 _is_compiling, _threads = torch.compiler.is_compiling, torch.get_num_threads
 # Threads from which one loop for products of one x gains more than it costs in Python: two gain nothing by it.
-_SHARING = 4
+SHARING = 4
 
 
 class Linear(torch.nn.Module):
@@ -256,7 +256,7 @@ class Linear(torch.nn.Module):
                 )
             if torch.is_autocast_enabled("cpu"):
                 x = x.to(torch.get_autocast_dtype("cpu"))
-            elif self._shared_input is not None and not _is_compiling() and _threads() >= _SHARING:
+            elif self._shared_input is not None and not _is_compiling() and _threads() >= SHARING:
                 return self._shared_input.product(self, x)
             # Not self.packed and self.bias, which a module takes half a microsecond each to find.
             return linear(x, self._buffers["packed"], self._parameters["bias"], self.out_features)  # type: ignore[no-any-return]

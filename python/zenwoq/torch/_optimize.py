@@ -68,8 +68,9 @@ def optimize(
       :class:`ActivatedMLP` in their places. These compute ``act(gate) * up``, or ``act(fc1)``, from float32 sums and
       round once to x's dtype, where modules left apart (``fuse=False``) round each of gate, up, ``act(gate)`` and
       the product, or fc1 and ``act(fc1)``: the two differ by these roundings (and torch's own error of the function)
-    - linears that are called with one tensor, as q, k and v of an attention: the first of them computes all in one
-      call, in the same bits as apart. Under ``torch.compile`` and other tracers each is a call of its own.
+    - linears that are called with one tensor, as q, k and v of an attention: on four threads or more the first of
+      them computes all in one call, in the same bits as apart: on fewer they gain nothing by it. Under
+      ``torch.compile`` and other tracers each is a call of its own.
 
     ``torch.jit.trace`` takes fused MLPs as they are; ``torch.jit.script`` cannot compile them, and refuses them: it
     needs ``fuse=False``.
