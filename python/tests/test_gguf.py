@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import re
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +117,19 @@ def test_heads_of_pure_files_run_on_zenwoq(tmp_path, tied, dtype):
     if dtype == torch.float32:
         assert torch.equal(loaded.model.embed_tokens(torch.arange(256)), model.model.embed_tokens.weight)
         assert relative_error(logits_of(loaded), logits_of(model)) < 2**-7
+
+
+def test_embeddings_that_become_dense_leave_no_blocks(tmp_path):
+    """transformers lists what it made in blocks."""
+    model = llama()
+    write_gguf(tmp_path / "tiny.gguf", model, "Q4_0", pure=True)
+    loaded = load(tmp_path / "tiny.gguf", model)
+    zenwoq.torch.optimize(loaded, progress=False)
+    blocks = weakref.ref(loaded.get_input_embeddings().weight)
+    assert list(loaded.hf_quantizer.packed_modules.values()) == [loaded.get_input_embeddings()]
+    zenwoq.torch.restore(loaded)
+    gc.collect()
+    assert blocks() is None
 
 
 def test_the_report_says_what_is_slow(tmp_path):

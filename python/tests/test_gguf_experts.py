@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import transformers
 import zenwoq.torch
 from experts_models import IDS, Routing, experts_of, logits, make
 from gguf_files import write_gguf
+from zenwoq.torch import _quantize_experts
 from zenwoq.torch._experts import is_packed
 
 ARCHITECTURES = {"qwen3_moe": "qwen3moe", "mixtral": "llama"}
@@ -75,6 +78,47 @@ def test_experts_run_from_their_blocks(tmp_path, kind, blocks):
     got = routing.logits(loaded, IDS, replay=False)
     expected = routing.logits(dense, IDS, replay=True)
     assert (got - expected).abs().max() <= 0.02 * expected.abs().max()
+
+
+def blocks_of(model: Any) -> dict[str, weakref.ref[torch.Tensor]]:
+    """The blocks of linears and experts of the model."""
+    return {
+        name: weakref.ref(module.weight if kind == "GgufLinear" else module.gate_up_proj)
+        for name, module in model.named_modules()
+        if (kind := type(module).__name__) in ("GgufLinear", "GgufExperts")
+    }
+
+
+def alive(blocks: dict[str, weakref.ref[torch.Tensor]]) -> list[str]:
+    return [name for name, block in blocks.items() if block() is not None]
+
+
+@pytest.mark.parametrize("loads", [False, True])
+def test_blocks_are_freed_when_they_are_packed(tmp_path, monkeypatch, loads):
+    """One module of experts after the other, though transformers lists all that it made in blocks."""
+    model, _ = write(tmp_path / "moe.gguf", "qwen3_moe", "Q4_0")
+    loaded = load(tmp_path / "moe.gguf", model)
+    if not loads:
+        loaded.model.layers[0].self_attn.q_proj.forward = lambda x: x
+    blocks = blocks_of(loaded)
+    pack, before = _quantize_experts._pack, []
+
+    def watched(*given):
+        before.append([name for name in alive(blocks) if name.endswith("experts")])
+        return pack(*given)
+
+    monkeypatch.setattr(_quantize_experts, "_pack", watched)
+    zenwoq.torch.optimize(loaded, progress=False)
+    assert [len(names) for names in before] == [2, 1]
+    if loads:
+        zenwoq.torch.save(loaded, tmp_path / "model.safetensors")
+        loaded = load(tmp_path / "moe.gguf", model)
+        blocks = blocks_of(loaded)
+        zenwoq.torch.load(loaded, tmp_path / "model.safetensors")
+    gc.collect()
+    left = [] if loads else ["model.layers.0.self_attn.q_proj"]
+    assert alive(blocks) == left
+    assert [name.removesuffix(".weight") for name in loaded.hf_quantizer.packed_modules] == left
 
 
 @every_architecture

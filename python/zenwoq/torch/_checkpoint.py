@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import torch
 
 from zenwoq._library import PACKED_ALIGNMENT
+from zenwoq.torch import _pretrained
 from zenwoq.torch._experts import PACKED, is_packed, make_room, problem_of
 from zenwoq.torch._files import whole_file
 from zenwoq.torch._fuse import fuse as fuse_blocks
@@ -299,19 +300,20 @@ def load(model: _ModelT, path: str | os.PathLike[str], *, mmap: bool = False, fu
     made: dict[int, tuple[torch.nn.Module, Linear]] = {}
     modules = {plain_name(model, name): name for name, _ in model.named_modules(remove_duplicate=False)}
     names = {*tensors, *about["aliases"]}
-    for name, layer in about["layers"].items():
-        has_bias = f"{name}.bias".lstrip(".") in names
-        model = _put_layer(model, name, modules.get(name), layer, has_bias, made)
     for alias, name in about["aliases"].items():
         tensors[alias] = tensors[name]
-    for name in about["experts"]:
-        _put_experts(model, name, modules.get(name), tensors)
+    with _pretrained.blocks_let_go(model):
+        for name, layer in about["layers"].items():
+            has_bias = f"{name}.bias".lstrip(".") in names
+            model = _put_layer(model, name, modules.get(name), layer, has_bias, made)
+        for name in about["experts"]:
+            _put_experts(model, name, modules.get(name), tensors)
+        _make_embeddings_dense(model, tensors)
     hidden = set(about["buffers"])
     for name, parameter in model.named_parameters():
         tensor = tensors.get(plain_name(model, name))
         if tensor is not None and not (tensor.is_floating_point() or tensor.is_complex()):
             parameter.requires_grad_(False)  # integers, as of a model that was cast, cannot have gradients
-    _make_embeddings_dense(model, tensors)
     wrappers = _of_wrappers(model)
     full = {plain_name(model, name): name for name in model.state_dict() if name not in wrappers}
     state = {full.get(n, n): t for n, t in {**tensors, **about["extra"]}.items() if n not in hidden}

@@ -113,7 +113,7 @@ def optimize(
     layers = _layers(target)
     sharing = _SharedWeights(target, layers)
     total = sum(_weight_bytes(module) for module, _, _ in layers) + bytes_of_experts(target)
-    with progress_bar(total, progress) as bar:
+    with progress_bar(total, progress) as bar, _pretrained.blocks_let_go(target):
         while layers:
             module, names, places = layers.pop(0)
             size = _weight_bytes(module)
@@ -274,6 +274,17 @@ def restore(model: _ModelT, *, dtype: torch.dtype = torch.bfloat16, inplace: boo
     for module in target.modules():
         if is_packed(module):
             make_dense(module, dtype)
+    with _pretrained.blocks_let_go(target):
+        target = _with_dense_layers(target, dtype)
+    for parameter in target.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
+    _pretrained.forget_quantization(target)
+    return target
+
+
+def _with_dense_layers(target: _ModelT, dtype: torch.dtype) -> _ModelT:
+    """Replaces linears and embeddings. Returns the model, or what replaced it."""
     weights: dict[int, torch.nn.Parameter] = {}
     made: dict[int, torch.nn.Module] = {}
     for name, module in list(target.named_modules(remove_duplicate=False)):
@@ -290,10 +301,6 @@ def restore(model: _ModelT, *, dtype: torch.dtype = torch.bfloat16, inplace: boo
             put(target.get_submodule(parent), own, made[id(module)])
         else:
             target = made[id(module)]  # type: ignore[assignment]
-    for parameter in target.parameters():
-        if parameter.is_floating_point():
-            parameter.data = parameter.data.to(dtype)
-    _pretrained.forget_quantization(target)
     return target
 
 

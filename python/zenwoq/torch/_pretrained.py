@@ -8,11 +8,13 @@ save_pretrained then looks for packed layers by itself, however they came into t
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.abc
 import importlib.machinery
 import sys
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -103,6 +105,30 @@ def _register(models: Any) -> None:
 
 def _has_packed_layers(model: torch.nn.Module) -> bool:
     return any(isinstance(module, Linear) or is_packed(module) for module in model.modules())
+
+
+@contextlib.contextmanager
+def blocks_let_go(model: torch.nn.Module) -> Iterator[None]:
+    """While it is active, transformers' models in it do not hold their modules in blocks of a GGUF file once more.
+
+    Their quantizers list these modules, which would keep in memory what is replaced. Afterwards the lists have what is
+    still in the models.
+    """
+    models = getattr(sys.modules.get(_MODELS), "PreTrainedModel", ())
+    listed: list[tuple[Any, dict[str, Any], dict[str, weakref.ref[Any]]]] = []
+    for each in model.modules():
+        held = getattr(getattr(each, "hf_quantizer", None), "packed_modules", None) if isinstance(each, models) else None
+        if isinstance(held, dict):
+            listed.append((each, held, {name: weakref.ref(module) for name, module in held.items()}))
+    try:
+        for _, held, _ in listed:
+            held.clear()
+        yield
+    finally:
+        for each, held, before in listed:
+            present = {id(module): module for module in each.modules()}
+            left = {name: present.get(id(module())) for name, module in before.items()}
+            held.update((name, module) for name, module in left.items() if module is not None)
 
 
 def forget_quantization(model: torch.nn.Module) -> None:

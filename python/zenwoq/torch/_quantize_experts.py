@@ -205,10 +205,13 @@ def _blocks(module: Any, shape: Shape) -> list[StackedWeight]:
 
 
 def _pack_all(found: list[_Found], model: torch.nn.Module, bar: Bar) -> list[LayerReport]:
+    """Packs them one by one, and empties the list, so that the old weights of each are freed before the next."""
     reports = []
-    for each in found:
+    while found:
+        each = found.pop(0)
         size = each.nbytes
         reports.append(_pack(each, model, size))
+        del each  # the last reference to the old weights
         bar.update(size)
     return reports
 
