@@ -452,7 +452,8 @@ def _put_experts(model: torch.nn.Module, name: str, full: str | None, tensors: d
         make_room(target, {own: tensor.shape for own, tensor in held.items() if tensor is not None})
         if target is not module:
             take_over(target, module)
-            model.set_submodule(full, target)
+            parent, _, own = full.rpartition(".")
+            put(model.get_submodule(parent), own, target)
     except (Unsupported, ValueError) as error:
         raise ValueError(f"{name or 'the model'}: the file has packed experts: {error}") from error
 

@@ -97,7 +97,7 @@ _NO_CODE = is_experts.__code__
 
 def is_packed(module: torch.nn.Module) -> bool:
     """Whether it has packed weights."""
-    return _RECORD in vars(module)
+    return vars(module).get(_RECORD) is not None
 
 
 def experts_of(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module, str]]:
@@ -235,7 +235,8 @@ def check_pairs(gate: torch.Tensor, up: torch.Tensor) -> None:
 def install(module: Any, shape: Shape, packed: Mapping[str, torch.Tensor], biases: Mapping[str, torch.Tensor]) -> None:
     """Gives a module packed weights in place of its own, which it drops, and lets it run them.
 
-    Whatever interrupts this, the module has either its own weights or the packed ones.
+    Whatever interrupts this, the module has either its own weights or the packed ones. One that is packed already, as
+    where something was interrupted right after this, still knows the config that it had before.
 
     Args:
         module: of the shape.
@@ -243,19 +244,22 @@ def install(module: Any, shape: Shape, packed: Mapping[str, torch.Tensor], biase
         packed: by the names of :data:`PACKED`; tensors may be on the meta device, to be loaded.
         biases: ``gate_bias``, ``up_bias`` and ``down_bias``, ``[experts, n]``; none if the module has none.
     """
-    handles = [
-        module.register_load_state_dict_pre_hook(_before_load),
-        module.register_load_state_dict_post_hook(_after_load),
-    ]
+    record: _Record | None = vars(module).get(_RECORD)
+    if record is None:
+        handles = [
+            module.register_load_state_dict_pre_hook(_before_load),
+            module.register_load_state_dict_post_hook(_after_load),
+        ]
+        record = _Record(shape, module.config, handles)
     own = {*WEIGHTS, *_DENSE_BIASES}
     parameters = {name: parameter for name, parameter in module._parameters.items() if name not in own}
     for name in _BIASES:
         bias = biases.get(name)
         parameters[name] = None if bias is None else torch.nn.Parameter(bias, requires_grad=False)
-    config = copy.copy(module.config)
+    config = copy.copy(record.config)
     config._experts_implementation_internal = IMPLEMENTATION  # the setter would change configs inside, too
     changes = {
-        _RECORD: _Record(shape, module.config, handles),
+        _RECORD: record,
         "_parameters": parameters,
         "_buffers": {**module._buffers, **packed},
         "config": config,
@@ -416,7 +420,10 @@ def bytes_of(module: Any) -> int:
 
 
 def make_dense(module: Any, dtype: torch.dtype) -> None:
-    """Gives a module parameters with the values of its packed weights, and the implementation that it had."""
+    """Gives a module parameters with the values of its packed weights, and the implementation that it had.
+
+    Whatever interrupts this, the module has either its packed weights or the dense ones.
+    """
     record: _Record = vars(module)[_RECORD]
     shape = record.shape
     gate_up = torch.empty((shape.experts, 2 * shape.intermediate, shape.hidden), dtype=dtype)
@@ -426,27 +433,30 @@ def make_dense(module: Any, dtype: torch.dtype) -> None:
             dense = torch.empty(values.shape, dtype=torch.float32)
             values.copy_(Weight.from_packed(module._buffers[name][expert]).dequantize(out=dense))
     biases = [module._parameters[name] for name in _BIASES]
-    for handle in record.handles:
-        handle.remove()
-    for name in PACKED:
-        del module._buffers[name]
-    for name in _BIASES:
-        del module._parameters[name]
-    del vars(module)[_RECORD]
-    vars(module).pop("_is_hf_initialized", None)
-    module.config = record.config
     dense_weights = (gate_up, down)
     if shape.is_transposed:
         dense_weights = (gate_up.transpose(1, 2).contiguous(), down.transpose(1, 2).contiguous())
+    parameters = {name: parameter for name, parameter in module._parameters.items() if name not in _BIASES}
     for name, values in zip(WEIGHTS, dense_weights, strict=True):
-        module.register_parameter(name, torch.nn.Parameter(values))
+        parameters[name] = torch.nn.Parameter(values)
     if shape.has_bias:
         gate, up, down_bias = (bias.detach().to(dtype) for bias in biases)
         both = torch.empty((shape.experts, 2 * shape.intermediate), dtype=dtype)
         for half, bias in zip(shape.halves(both, 1), (gate, up), strict=True):
             half.copy_(bias)
         for name, bias in zip(_DENSE_BIASES, (both, down_bias), strict=True):
-            module.register_parameter(name, torch.nn.Parameter(bias))
+            parameters[name] = torch.nn.Parameter(bias)
+    changes = {
+        _RECORD: None,
+        "_parameters": parameters,
+        "_buffers": {name: buffer for name, buffer in module._buffers.items() if name not in PACKED},
+        "config": record.config,
+    }
+    vars(module).update(changes)  # at once
+    for handle in record.handles:
+        handle.remove()
+    del vars(module)[_RECORD]
+    vars(module).pop("_is_hf_initialized", None)
 
 
 def register() -> None:

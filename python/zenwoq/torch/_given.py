@@ -7,12 +7,14 @@ So the library of formats reads it as it reads files, and there is one reader of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from zenwoq import Error
 from zenwoq._formats import Checkpoint, GivenTensor, open_tensors
 
 NAME = "linear"  # of the layer in the checkpoint
@@ -39,6 +41,24 @@ def is_a(module: torch.nn.Module, *names: str) -> bool:
 
 class Unsupported(Exception):  # noqa: N818 - a verdict, not an error
     """Why a layer stays as it is."""
+
+
+def sentence(error: Exception) -> str:
+    """What is wrong, without the names that the weight has here alone."""
+    return str(error).removeprefix("tensors in memory: ").removeprefix(f"weight {NAME}.weight: ")
+
+
+@contextlib.contextmanager
+def looking() -> Iterator[None]:
+    """Where a module is only looked at, whatever it raises but MemoryError is a reason to leave it: Unsupported."""
+    try:
+        yield
+    except (Unsupported, MemoryError):
+        raise
+    except Error as error:  # its tensors contradict each other
+        raise Unsupported(sentence(error)) from error
+    except Exception as error:  # whatever an odd module or a tensor of another library does when it is asked
+        raise Unsupported(f"cannot be looked at ({type(error).__name__}: {error})") from error
 
 
 @dataclass

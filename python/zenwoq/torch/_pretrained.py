@@ -117,7 +117,8 @@ def blocks_let_go(model: torch.nn.Module) -> Iterator[None]:
     models = getattr(sys.modules.get(_MODELS), "PreTrainedModel", ())
     listed: list[tuple[Any, dict[str, Any], dict[str, weakref.ref[Any]]]] = []
     for each in model.modules():
-        held = getattr(getattr(each, "hf_quantizer", None), "packed_modules", None) if isinstance(each, models) else None
+        quantizer = getattr(each, "hf_quantizer", None) if isinstance(each, models) else None
+        held = getattr(quantizer, "packed_modules", None)
         if isinstance(held, dict):
             listed.append((each, held, {name: weakref.ref(module) for name, module in held.items()}))
     try:

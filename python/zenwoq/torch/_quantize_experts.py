@@ -22,13 +22,14 @@ from zenwoq.torch._experts import (
     check_pairs,
     experts_of,
     install,
+    is_experts,
     shape_of,
     text_of,
 )
 from zenwoq.torch._experts import bytes_of as packed_bytes_of
 from zenwoq.torch._gguf import cost, describe_experts, experts_instead_of, is_gguf_experts
-from zenwoq.torch._given import Unsupported
-from zenwoq.torch._places import take_over
+from zenwoq.torch._given import Unsupported, looking, sentence
+from zenwoq.torch._places import put, take_over
 from zenwoq.torch._progress import Bar, progress_bar
 from zenwoq.torch._report import LayerReport, Report
 from zenwoq.torch._sources import bytes_of
@@ -148,16 +149,24 @@ class _Found:
         """The module that gets packed weights, itself or what GGUF's stands for. Raises Unsupported."""
         if self.reason:
             raise Unsupported(self.reason)
-        target = experts_instead_of(self.module) if is_gguf_experts(self.module) else self.module
-        shape = shape_of(target)
-        return target, shape, self.weights_of(self.module, shape)
+        with looking():
+            target = experts_instead_of(self.module) if is_gguf_experts(self.module) else self.module
+            if not is_experts(target):
+                raise Unsupported(f"it is a {type(target).__name__}")
+            shape = shape_of(target)
+            return target, shape, self.weights_of(self.module, shape)
 
     def describe(self) -> str:
         """What it is, where its weights are not understood."""
-        if is_gguf_experts(self.module):
-            return describe_experts(self.module)
-        weight = self.module._parameters.get(WEIGHTS[0])
-        return type(self.module).__name__ if weight is None else describe(weight)
+        try:
+            if is_gguf_experts(self.module):
+                return describe_experts(self.module)
+            weight = self.module._parameters.get(WEIGHTS[0])
+            return type(self.module).__name__ if weight is None else describe(weight)
+        except MemoryError:
+            raise
+        except Exception:  # whatever an odd tensor does when it is asked; `open` says why
+            return type(self.module).__name__
 
 
 def _quantized(model: torch.nn.Module) -> list[_Found]:
@@ -230,13 +239,14 @@ def _pack(found: _Found, model: torch.nn.Module, size: int) -> LayerReport:
     except MemoryError as error:
         raise MemoryError(f"{name}: {error}") from error
     except (Error, TypeError, ValueError) as error:
-        raise ValueError(f"{name}: {error}") from error
+        raise ValueError(f"{name}: {sentence(error)}") from error
     except Exception as error:
         raise RuntimeError(f"{name}: {error}") from error
     install(target, shape, packed, biases)
     if target is not found.module:
         take_over(target, found.module)
-        model.set_submodule(name, target)
+        parent, _, own = name.rpartition(".")
+        put(model.get_submodule(parent), own, target)
     result = f"{shape.experts} experts of {shape.hidden} x {shape.intermediate}: {text_of(target)}"
     return LayerReport(name, None, was, size, packed_bytes_of(target), True, result, stacked=True)
 

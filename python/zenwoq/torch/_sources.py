@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from zenwoq import Error, Weight
+from zenwoq import Weight
 from zenwoq._formats import Layer
 from zenwoq.torch import _gguf, _quantizers, _torchao
-from zenwoq.torch._given import NAME, Given, Unsupported
+from zenwoq.torch._given import NAME, Given, Unsupported, looking, sentence
 
 
 @dataclass
@@ -43,15 +43,10 @@ class Source:
         try:
             packed = torch.frombuffer(self.layer.packed(threads=torch.get_num_threads()), dtype=torch.uint8)
         except ValueError as error:
-            raise ValueError(_sentence(error)) from error
+            raise ValueError(sentence(error)) from error
         if self.given.check is not None:
             self.given.check(Weight.from_packed(packed))
         return packed
-
-
-def _sentence(error: Exception) -> str:
-    """What is wrong, without the names that the weight has here alone."""
-    return str(error).removeprefix("tensors in memory: ").removeprefix(f"weight {NAME}.weight: ")
 
 
 def is_linear(module: torch.nn.Module) -> bool:
@@ -90,7 +85,7 @@ def _given_of(module: torch.nn.Module, weight: torch.Tensor) -> Given:
 def find_source(module: torch.nn.Module) -> Source:
     """Finds the module's source. Raises Unsupported with the reason why it stays as it is."""
     weight = weight_of(module)
-    try:
+    with looking():
         reason = _reason_of_module(module, weight)
         if reason:
             raise Unsupported(reason)
@@ -105,12 +100,6 @@ def find_source(module: torch.nn.Module) -> Source:
         expected = (getattr(module, "out_features", layer.shape[0]), getattr(module, "in_features", layer.shape[1]))
         if layer.shape != expected:
             raise Unsupported(f"its weight is {layer.shape[0]} x {layer.shape[1]}, it is {expected[0]} x {expected[1]}")
-    except (Unsupported, MemoryError):
-        raise
-    except Error as error:  # its tensors contradict each other
-        raise Unsupported(_sentence(error)) from error
-    except Exception as error:  # whatever an odd module or a tensor of another library does when it is asked
-        raise Unsupported(f"cannot be looked at ({type(error).__name__}: {error})") from error
     return Source(given, layer, bias)
 
 
