@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import re
 import weakref
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from experts_models import IDS, Routing, experts_of, logits, make
 from gguf_files import write_gguf
 from zenwoq.torch import _quantize_experts
 from zenwoq.torch._experts import is_packed
+from zenwoq.torch._gguf import experts_instead_of, mark_experts
 
 ARCHITECTURES = {"qwen3_moe": "qwen3moe", "mixtral": "llama"}
 SIZES = {  # of whole superblocks
@@ -176,6 +178,81 @@ def test_hooks_and_mode_of_experts_in_blocks_stay(tmp_path):
     assert made is loaded.model.layers[0].mlp.experts and made.training
 
 
+@pytest.mark.parametrize("loads", [False, True])
+def test_experts_in_blocks_that_are_compiled_in_place_are_replaced(tmp_path, loads):
+    model, _ = write(tmp_path / "moe.gguf", "qwen3_moe", "Q4_0")
+    plain, compiled = (load(tmp_path / "moe.gguf", model) for _ in range(2))
+    mlp = compiled.model.layers[0].mlp
+    mlp.experts = torch.compile(mlp.experts, backend="eager")
+    blocks = weakref.ref(mlp.experts.gate_up_proj)
+    zenwoq.torch.optimize(plain, progress=False)
+    if loads:
+        zenwoq.torch.save(plain, tmp_path / "model.safetensors")
+        zenwoq.torch.load(compiled, tmp_path / "model.safetensors")
+    else:
+        zenwoq.torch.optimize(compiled, progress=False)
+    gc.collect()
+    assert blocks() is None and is_packed(mlp.experts._orig_mod)
+    assert torch.equal(logits(compiled), logits(plain))
+
+
+def without_type(module: Any) -> None:
+    del module.gate_up_type
+
+
+def cut(module: Any) -> None:
+    module.gate_up_proj.data = module.gate_up_proj.data[..., :-1]
+
+
+def instead_of_a_linear(module: Any) -> None:
+    mark_experts(module, torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (without_type, r"cannot be looked at \(AttributeError: 'GgufExperts' object has no attribute 'gate_up_type'\)"),
+        (cut, r"weight: q4_0 of shape \[128, 64\] has 4480 bytes, it should have 4608 .*"),
+        (instead_of_a_linear, "it is a Linear"),
+    ],
+)
+def test_odd_experts_in_blocks_stay_and_the_others_are_packed(tmp_path, change, reason):
+    model, _ = write(tmp_path / "moe.gguf", "qwen3_moe", "Q4_0")
+    loaded = load(tmp_path / "moe.gguf", model)
+    first, second = (layer.mlp for layer in loaded.model.layers)
+    change(first.experts)
+    (left,) = [layer for layer in zenwoq.torch.optimize(loaded, progress=False).left if layer.stacked]
+    assert re.fullmatch(f"{reason}; slow: the blocks are unpacked at every call", left.result), left.result
+    assert type(first.experts).__name__ == "GgufExperts" and is_packed(second.experts)
+
+
+def test_an_error_of_a_block_names_the_module_and_nothing_else(tmp_path):
+    model, _ = write(tmp_path / "moe.gguf", "qwen3_moe", "Q4_0")
+    loaded = load(tmp_path / "moe.gguf", model)
+    loaded.model.layers[1].mlp.experts.down_proj.data[0, 0, :2] = torch.tensor([0, 0x7C], dtype=torch.uint8)  # inf
+    with pytest.raises(ValueError, match=r"^model\.layers\.1\.mlp\.experts: scale inf at row 0, group 0"):
+        zenwoq.torch.optimize(loaded, progress=False)
+    assert [is_packed(module) for module in experts_of(loaded).values()] == [True, False]
+
+
+def test_an_interrupt_between_packing_and_replacing_loses_no_config(tmp_path, monkeypatch):
+    model, _ = write(tmp_path / "moe.gguf", "qwen3_moe", "Q4_0")
+    loaded = load(tmp_path / "moe.gguf", model)
+    own = experts_instead_of(loaded.model.layers[0].mlp.experts).config
+
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(_quantize_experts, "take_over", interrupted)
+        zenwoq.torch.optimize(loaded, progress=False)
+    zenwoq.torch.optimize(loaded, progress=False)
+    module = loaded.model.layers[0].mlp.experts
+    assert is_packed(module) and len(module._load_state_dict_pre_hooks) == 1
+    zenwoq.torch.restore(loaded)
+    assert module.config is own and not module._load_state_dict_pre_hooks
+
+
 def test_replaced_forwards_of_experts_in_blocks_stay(tmp_path):
     model, _ = write(tmp_path / "moe.gguf", "qwen3_moe", "Q4_0")
     loaded = load(tmp_path / "moe.gguf", model)
@@ -221,11 +298,15 @@ def test_a_mixtral_without_its_config_is_refused_by_name(tmp_path):
         transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="moe.gguf", dtype=torch.float32)
 
 
-def test_two_types_in_one_weight_are_refused_where_transformers_would_join_them(tmp_path):
+@pytest.mark.parametrize(("kind", "architecture"), [("qwen3_moe", "qwen35moe"), ("mixtral", "llama")])
+def test_two_types_in_one_weight_are_refused_where_nothing_unpacks_them(tmp_path, kind, architecture):
     """Q4_0 and IQ4_NL have blocks of the same size."""
-    model = make("qwen3_moe")
+    model = make(kind)
     write_gguf(
-        tmp_path / "moe.gguf", model, lambda name: "IQ4_NL" if "up_proj" in name else "Q4_0", architecture="qwen35moe"
+        tmp_path / "moe.gguf", model, lambda name: "IQ4_NL" if "up_proj" in name else "Q4_0", architecture=architecture
     )
-    with pytest.raises(ValueError, match=r"moe.gguf: tensor blk.0.ffn_gate_exps.weight and up's are of two types"):
+    reason = (
+        r"moe.gguf: blk.0.ffn_gate_exps.weight is q4_0, blk.0.ffn_up_exps.weight iq4_nl, .*: quantize both to one type"
+    )
+    with pytest.raises(ValueError, match=reason):
         load(tmp_path / "moe.gguf", model)

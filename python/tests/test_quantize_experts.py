@@ -18,7 +18,7 @@ import zenwoq.torch
 from experts_models import CONFIGS, GROUP, IDS, SIZES, Routing, experts_of, logits, make, privacy_filter
 from transformers.integrations.moe import use_experts_implementation
 from zenwoq.torch import _optimize, _quantize_experts, _stacked
-from zenwoq.torch._experts import is_packed
+from zenwoq.torch._experts import PACKED, WEIGHTS, is_packed, make_dense
 from zenwoq.torch._stacked import rounded
 
 
@@ -290,6 +290,33 @@ def test_an_interrupt_leaves_every_module_whole():
             zenwoq.torch.quantize_experts(given, progress=False)
             assert torch.equal(logits(given, ids), after)
     assert outcomes["dense"] > 100 and outcomes["packed"] > 3, outcomes
+
+
+def test_an_interrupt_of_restore_leaves_every_module_whole():
+    """At any line: packed, or with all of its dense weights; and then the rest can be restored, too."""
+    ids = IDS[:, :5]
+    model = make("gpt_oss", num_local_experts=2, num_hidden_layers=1)
+    zenwoq.torch.quantize_experts(model, progress=False)
+    expected = logits(zenwoq.torch.restore(model, dtype=torch.float32, inplace=False), ids)
+    at, outcomes = 0, {"dense": 0, "packed": 0}
+    while True:
+        at += 1
+        given = copy.deepcopy(model)
+        module = given.model.layers[0].mlp.experts
+        sys.settrace(Interrupter(at))
+        try:
+            make_dense(module, torch.float32)
+            break
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        outcomes["packed" if is_packed(module) else "dense"] += 1
+        held = {*module._parameters, *module._buffers}
+        assert ({*PACKED} <= held) is is_packed(module) and ({*WEIGHTS} <= held) is not is_packed(module), at
+        zenwoq.torch.restore(given, dtype=torch.float32)
+        assert torch.equal(logits(given, ids), expected) and module.config is given.config
+    assert outcomes["packed"] > 50 and outcomes["dense"] > 2, outcomes
 
 
 @pytest.mark.parametrize(

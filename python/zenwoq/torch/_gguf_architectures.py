@@ -70,11 +70,13 @@ def _llama(config: Any) -> list[Any]:
     return mapping
 
 
-def differing_gate(header: Any) -> str:
-    """A gate of experts that is of another type than up, with which it is one weight in the model; empty if none is."""
+def differing_gate(header: Any) -> tuple[str, str] | None:
+    """The names of a gate of experts, and of its up of another type, with which it is one weight in the model."""
     kinds = header.ggml_types
-    gates = [name for name in kinds if name.endswith(_GATES)]
-    return next((name for name in gates if kinds.get(name.replace(_GATES, _UPS), kinds[name]) != kinds[name]), "")
+    pairs = ((name, name.replace(_GATES, _UPS)) for name in kinds if name.endswith(_GATES))
+    return next(((gate, up) for gate, up in pairs if kinds.get(up, kinds[gate]) != kinds[gate]), None)
 
 
 ARCHITECTURES = {"llama": _llama, "qwen3moe": _qwen3_moe}
+# Those of which transformers' older way, that unpacks each tensor by its own type, knows the experts.
+UNPACKED_EXPERTS = frozenset({"qwen3moe"})

@@ -17,7 +17,7 @@ import torch
 
 from zenwoq.torch._experts import WEIGHTS
 from zenwoq.torch._gguf import PACKED, is_gguf_experts, mark_experts, name_of
-from zenwoq.torch._gguf_architectures import ARCHITECTURES, differing_gate
+from zenwoq.torch._gguf_architectures import ARCHITECTURES, UNPACKED_EXPERTS, differing_gate
 from zenwoq.torch._lfs import refuse_pointer
 from zenwoq.torch._report import listed
 
@@ -275,11 +275,17 @@ def _experts_kept(quantizers: Any, added: Collection[str]) -> Iterator[None]:
 
     def checked_header(quantizer: Any, path: str) -> None:
         read_header(quantizer, path)
-        gate = differing_gate(quantizer.header) if quantizer.supported else ""
-        if gate and quantizer.header.architecture not in added:  # transformers would read both as up's type
-            raise ValueError(f"{path}: tensor {gate} and up's are of two types, and one weight in the model")
-        if gate:
-            quantizer.supported = False  # the older way unpacks each tensor by its own type
+        header = quantizer.header
+        differing = differing_gate(header) if quantizer.supported else None
+        if differing is None:
+            return
+        if header.architecture not in UNPACKED_EXPERTS.intersection(added):  # it would read both as up's type
+            kinds = [name_of(header.ggml_types[name]) for name in differing]
+            raise ValueError(
+                f"{path}: {differing[0]} is {kinds[0]}, {differing[1]} {kinds[1]}, and they are one weight in the "
+                f"model: quantize both to one type"
+            )
+        quantizer.supported = False
 
     with (
         _replaced(quantizers, "replace_with_gguf_modules", marking_swap),

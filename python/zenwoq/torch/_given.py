@@ -45,7 +45,8 @@ class Unsupported(Exception):  # noqa: N818 - a verdict, not an error
 
 def sentence(error: Exception) -> str:
     """What is wrong, without the names that the weight has here alone."""
-    return str(error).removeprefix("tensors in memory: ").removeprefix(f"weight {NAME}.weight: ")
+    text = str(error).removeprefix("tensors in memory: ").removeprefix(f"weight {NAME}.weight: ")
+    return text.removeprefix(f"tensor {NAME}.")
 
 
 @contextlib.contextmanager

@@ -10,9 +10,10 @@ import torch
 
 
 def put(parent: torch.nn.Module, own: str, made: torch.nn.Module) -> None:
-    """Puts a module into its place. A wrapper of torch.compile holds the old one's call, and is made anew."""
+    """Puts a module into its place. A wrapper of torch.compile holds the old one's calls, and is made anew."""
     setattr(parent, own, made)
     if own == "_orig_mod" and isinstance(parent, torch._dynamo.OptimizedModule):
+        parent._torchdynamo_orig_callable = made.forward
         parent._initialize()
 
 
