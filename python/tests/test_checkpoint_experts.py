@@ -172,3 +172,11 @@ def test_from_checkpoint_of_a_model_that_wants_eager_experts(tmp_path):
     assert all('is to run transformers\' "eager" experts' in layer.result for layer in left)
     dense = zenwoq.load(tmp_path)["model.layers.1.mlp.experts.down_proj"].dequantize()
     assert torch.equal(loaded.model.layers[1].mlp.experts.down_proj, torch.from_numpy(dense).transpose(1, 2))
+    assert all('(or pass experts_implementation="zenwoq" to from_checkpoint)' in layer.result for layer in left)
+    told = zenwoq.torch.from_checkpoint(tmp_path, dtype=torch.float32, progress=False, experts_implementation="zenwoq")
+    assert all(is_packed(module) for module in experts_of(told).values())
+    restored = zenwoq.torch.restore(told, dtype=torch.float32, inplace=False)
+    for name, module in experts_of(loaded).items():
+        assert torch.equal(restored.get_submodule(name).down_proj, module.down_proj)
+    expected = logits(loaded)
+    assert (logits(told) - expected).abs().max() <= 0.02 * expected.abs().max()
