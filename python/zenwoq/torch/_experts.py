@@ -121,8 +121,8 @@ def _reason_of_model(model: Any) -> str:
         return ""
     return (
         f'{type(model).__name__} is to run transformers\' "eager" experts: to round them all the same, call '
-        f'model.set_experts_implementation("{IMPLEMENTATION}") first (or pass experts_implementation="{IMPLEMENTATION}" '
-        f"to from_checkpoint)"
+        f'model.set_experts_implementation("{IMPLEMENTATION}") first (or pass '
+        f'experts_implementation="{IMPLEMENTATION}" to from_checkpoint)'
     )
 
 
