@@ -72,7 +72,7 @@ def test_bench(tmp_path):
         assert row["error"] < 0.05, f"{name} differs by {row['error']:.1%} from others with the same weights"
         assert row["token_ms"] > 0 < row["prompt_ms"], name
         assert name in output
-    assert {row["part"] for row in result["rows"]} == {"operator", "llama", "optimize"}
+    assert {row["part"] for row in result["rows"]} == {"operator", "blocks", "llama", "optimize"}
     assert all({"text", "value", "limit", "met"} <= aim.keys() for aim in result["aims"])
 
 
