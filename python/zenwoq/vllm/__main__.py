@@ -1,0 +1,13 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m zenwoq.vllm SOURCE FOLDER``: see :func:`zenwoq.vllm.convert`."""
+
+import argparse
+
+from zenwoq.vllm import convert
+
+parser = argparse.ArgumentParser(prog="python -m zenwoq.vllm", description=convert.__doc__.partition("\n")[0])
+parser.add_argument("source", help="a folder with a 4-bit checkpoint, or a .gguf file")
+parser.add_argument("folder", help="where to write")
+arguments = parser.parse_args()
+convert(arguments.source, arguments.folder)

@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel in vLLM's registry for linears with weights of few bits and activations of 16.
+
+It serves quantizations that zenwoq has no class for and that choose a kernel there, as Quark does. vLLM has cut and
+joined their weights; scales have the model's type.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from vllm.model_executor.kernels.linear import MPLinearKernel
+from vllm.platforms import current_platform
+from vllm.scalar_type import scalar_types
+
+import zenwoq.torch  # noqa: F401 - the operators
+from zenwoq import Weight
+from zenwoq.vllm._tensors import stored
+
+_WORD = 8  # codes in an int32, the first in its lowest bits
+
+
+class ZenwoqLinearKernel(MPLinearKernel):  # type: ignore[misc]
+    """``x W^T`` with codes of 4 bits: ``W = scale (code - 8)``, or ``scale (code - zero)``."""
+
+    @classmethod
+    def get_min_capability(cls) -> int:
+        """Of GPUs."""
+        return -1
+
+    @classmethod
+    def can_implement(cls, c: Any) -> tuple[bool, str | None]:
+        """Whether it computes a linear; else why not."""
+        if not current_platform.is_cpu():
+            return False, "zenwoq runs on CPUs"
+        if os.environ.get("VLLM_CPU_INT4_W4A8") == "1":
+            return False, "VLLM_CPU_INT4_W4A8=1 asks for activations of 8 bits, which zenwoq does not have"
+        if c.weight_type not in (scalar_types.uint4, scalar_types.uint4b8):
+            return False, f"weights are {c.weight_type}, zenwoq's uint4 or uint4b8"
+        k, n = c.partition_weight_shape
+        if k % _WORD != 0 or (c.zero_points and n % _WORD != 0):
+            return False, f"{n} x {k} is not in whole words of {_WORD} codes"
+        if c.group_size > 0 and (k % c.group_size != 0 or c.group_size % _WORD != 0):
+            return False, f"groups of {c.group_size} of K = {k}: must divide it and be multiples of {_WORD}"
+        return True, None
+
+    def process_weights_after_loading(self, layer: Any) -> None:
+        """Packs the weight, and lets go of vLLM's."""
+        codes, scales, zeros = self._get_weight_params(layer)
+        weight = Weight(
+            _rows_first(codes).view(torch.uint8),
+            _rows_first(scales),
+            _zeros(_rows_first(zeros)) if self.config.zero_points else None,
+        )
+        self.n = weight.n
+        for name in (self.w_q_name, self.w_s_name, self.w_zp_name):
+            if name and getattr(layer, name, None) is not None:
+                delattr(layer, name)
+        layer.register_parameter(self.w_q_name, torch.nn.Parameter(stored(weight), requires_grad=False))
+
+    def apply_weights(self, layer: Any, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """``[..., n]`` in x's dtype."""
+        return torch.ops.zenwoq.linear(x, getattr(layer, self.w_q_name), bias, self.n)  # type: ignore[no-any-return]
+
+
+def _rows_first(part: Any) -> torch.Tensor:
+    """A parameter of vLLM's with output features along its first dimension."""
+    return (part.data if part.output_dim == 0 else part.data.t()).contiguous()
+
+
+def _zeros(words: torch.Tensor) -> torch.Tensor:
+    """Zero points ``[n, groups]`` of words ``[n / 8, groups]``."""
+    shifts = torch.arange(0, 32, 4, dtype=torch.int32)[None, :, None]
+    return ((words[:, None, :] >> shifts) & 15).reshape(-1, words.shape[1]).to(torch.int8).contiguous()

@@ -1,0 +1,57 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""Tensors of a checkpoint as vLLM hands them over, whole, kept until the layer that they are of is packed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from vllm.config import get_current_vllm_config_or_none
+from vllm.distributed import get_tensor_model_parallel_rank, get_tensor_model_parallel_world_size
+
+from zenwoq import Weight
+from zenwoq.torch._memory import WeightMemory
+
+# Ways to load whose tensors stay as they are: views of mapped files, or memory of their own.
+_STABLE = ("auto", "hf", "safetensors", "pt", "npcache", "mistral")
+_memory = WeightMemory()  # vLLM loads in one thread
+
+
+def place_for(kind: torch.dtype, loader: Callable[..., Any]) -> torch.nn.Parameter:
+    """A parameter without values: it makes vLLM hand over the tensors of its name to a loader.
+
+    Args:
+        kind: the type that the tensor has in the file; vLLM warns if it is another one.
+        loader: takes the parameter, the tensor, and what the kind of layer adds to them.
+    """
+    place = torch.nn.Parameter(torch.empty(0, dtype=kind), requires_grad=False)
+    place.weight_loader = loader  # type: ignore[attr-defined]
+    return place
+
+
+def kept(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, or a copy of it if the way in which vLLM loads writes over it."""
+    config = get_current_vllm_config_or_none()
+    load_format = "auto" if config is None else str(config.load_config.load_format)
+    return tensor if load_format in _STABLE else tensor.clone()
+
+
+def stored(weight: Weight) -> torch.Tensor:
+    """A copy of a packed weight in huge pages: ``[bytes]`` uint8."""
+    return _memory.copy(torch.frombuffer(weight.packed, dtype=torch.uint8))
+
+
+def room(size: int) -> torch.Tensor:
+    """``[size]`` bytes in huge pages."""
+    return _memory.empty(size)
+
+
+def rank_of(layer: Any) -> tuple[int, int]:
+    """The rank of this process among those that share a linear, and their number."""
+    rank = getattr(layer, "tp_rank", None)
+    size = getattr(layer, "tp_size", None)
+    if rank is None or size is None:  # a head
+        return get_tensor_model_parallel_rank(), get_tensor_model_parallel_world_size()
+    return int(rank), int(size)
