@@ -48,6 +48,7 @@ KERNEL = ("kernel_property_test",)
 RUN = ("run_property_test",)
 PLAN = ("plan_test",)
 PACK = ("pack_test",)
+PARTS = ("weight_parts_test",)
 LAYOUTS = ("code_layouts_test",)
 BATCH = ("batch_test",)
 EXPERTS = ("experts_test",)
@@ -873,6 +874,55 @@ MUTATIONS = [
         KEY,
     ),
     # packing
+    Mutation(
+        "A slice of two levels begins behind what eight groups share",
+        "src/weight/parts.cpp",
+        "from.step(first) - from.super_bytes()",
+        "from.step(first)",
+        PARTS,
+    ),
+    Mutation(
+        "A slice of one group has what follows its codes for a scale",
+        "src/weight/parts.cpp",
+        "if (from.groups() > 1) {",
+        "if (from.groups() > 0) {",
+        PARTS,
+    ),
+    Mutation(
+        "Factors of x are cut from the first column on",
+        "src/weight/parts.cpp",
+        "view.x_scale() + k_begin * 4",
+        "view.x_scale()",
+        PARTS,
+    ),
+    Mutation(
+        "A cut weight leaves its permutation and factors behind",
+        "src/weight/parts.cpp",
+        "if (end < header.panels()) {",
+        "if (end > header.panels()) {",
+        PARTS,
+    ),
+    Mutation(
+        "What was cut still says that it is a weight",
+        "src/weight/parts.cpp",
+        "if (begin > 0) std::memset(packed, 0, kHeaderBytes);",
+        "",
+        PARTS,
+    ),
+    Mutation(
+        "Weights of several tensor scales are joined",
+        "src/weight/parts.cpp",
+        "if (std::memcmp(&f.tensor_scale, &o.tensor_scale, sizeof f.tensor_scale) != 0) {",
+        "if (false) {",
+        PARTS,
+    ),
+    Mutation(
+        "Columns of act-order are cut as if they lay side by side",
+        "src/weight/parts.cpp",
+        "if (header.permuted) {",
+        "if (false) {",
+        PARTS,
+    ),
     Mutation(
         "Zeros of columns past N are not 8 - zero = 0",
         "src/weight/pack.cpp",

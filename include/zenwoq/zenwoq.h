@@ -423,6 +423,29 @@ ZENWOQ_API zenwoq_status zenwoq_weight_unpack_extras(const zenwoq_weight *weight
 ZENWOQ_API zenwoq_status zenwoq_weight_dequantize(const zenwoq_weight *weight, size_t n_begin, size_t n_end, float *values,
                                                   size_t values_bytes);
 
+/* Part of a weight as a weight of its own, copied into packed, a 64-byte aligned buffer of zenwoq_weight_slice_bytes: rows
+ * [n_begin, n_end) and of them columns [k_begin, k_end), for hosts that share a layer among processes. The bytes are those that
+ * packing that part of the source gives, with the same group_size; factors of x are cut with the columns, and of a weight with
+ * one group a row its scales, zeros and offsets are there again in every part.
+ * n_begin must be a multiple of 64, n_end too or N. Columns must begin and end with groups, where scales have two levels with
+ * eight groups, where there is one group a row at multiples of 8, or end at K. Of a permuted weight only all columns can be taken.
+ * What the parts of K give, added, is x * W^T but for the order of sums: it has not its bits.
+ * Errors: INVALID_ARGUMENT (also ranges that are none of these, packed that overlaps the weight's bytes), BUFFER_TOO_SMALL. */
+ZENWOQ_API zenwoq_status zenwoq_weight_slice_bytes(const zenwoq_weight *weight, size_t n_begin, size_t n_end, size_t k_begin,
+                                                   size_t k_end, size_t *bytes);
+ZENWOQ_API zenwoq_status zenwoq_weight_slice(const zenwoq_weight *weight, size_t n_begin, size_t n_end, size_t k_begin,
+                                             size_t k_end, void *packed, size_t packed_bytes);
+
+/* The rows of `count` weights (at least one, one of them more than once if need be), one weight's below the other's, as one
+ * weight: copied into packed, a 64-byte aligned buffer of zenwoq_weights_join_bytes. The bytes are those that packing all rows
+ * gives, with the group_size of weights[0]. They must be alike in all that is not N (also permutation, factors of x, and the
+ * tensor scale's value), and the N of each but the last a multiple of 64.
+ * Errors: INVALID_ARGUMENT (also NULL entries, count 0, weights that do not fit, which the text names, packed that overlaps bytes
+ * of theirs), OVERFLOW, BUFFER_TOO_SMALL, OUT_OF_MEMORY. */
+ZENWOQ_API zenwoq_status zenwoq_weights_join_bytes(const zenwoq_weight *const *weights, size_t count, size_t *bytes);
+ZENWOQ_API zenwoq_status zenwoq_weights_join(const zenwoq_weight *const *weights, size_t count, void *packed,
+                                             size_t packed_bytes);
+
 /* ---- Linear ------------------------------------------------------------------------------------------------- */
 
 typedef struct zenwoq_linear zenwoq_linear;
@@ -555,6 +578,16 @@ static inline void zenwoq_packed_init(zenwoq_packed *packed) {
 /* Shape and types of packed bytes, checked as in zenwoq_weight_open; packed->n and k are not looked at.
  * Errors: INVALID_ARGUMENT, BAD_PACKED. */
 ZENWOQ_API zenwoq_status zenwoq_packed_describe(const zenwoq_packed *packed, zenwoq_weight_desc *desc);
+
+/* Makes rows [n_begin, n_end) of writable packed bytes, which are checked as in zenwoq_weight_open, a packed weight where they
+ * lie: *cut and *cut_bytes, within the given bytes and as they are aligned (modulo 64). No panel is moved: its header is written
+ * into the 256 bytes before its first panel, and permutation, factors of x and spare bytes behind its last one. So a process that
+ * needs some rows of a file maps it privately (MAP_PRIVATE) and makes copies of two or three pages, whatever the weight's size.
+ * The given bytes are then no packed weight any longer (their header is cleared, unless n_begin is 0), and nothing that was opened
+ * on them may be used again; a second part needs a mapping of its own. n_begin must be a multiple of 64, n_end too or N.
+ * Errors, after which nothing has changed: INVALID_ARGUMENT (null, rows), BAD_PACKED. */
+ZENWOQ_API zenwoq_status zenwoq_packed_cut(void *packed, size_t packed_bytes, size_t n_begin, size_t n_end, void **cut,
+                                           size_t *cut_bytes);
 
 /* The same bits as a linear made from the same bytes and desc (NULL: f32, no bias), for runtimes whose weights are
  * tensors that may move or change between two calls: nothing is kept of packed, desc->up_packed and biases, headers are checked

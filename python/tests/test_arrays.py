@@ -104,6 +104,37 @@ def test_unpack_gives_back_what_was_packed(scale, kind, layout):
     assert (back[2] is None) if zeros is None else np.array_equal(back[2], zeros)
 
 
+def test_slices_have_the_bytes_of_packing_that_part_and_join_again():
+    codes = RNG.integers(0, 16, (200, 96), dtype=np.uint8)
+    scales = RNG.random((200, 3), dtype=np.float32)
+    weight = zenwoq.Weight(codes, scales, layout="u8")
+    part = weight.slice(64, 200, k_begin=32)
+    assert (part.n, part.k, part.group_size) == (136, 64, 32)
+    packed = zenwoq.Weight(codes[64:, 32:].copy(), scales[64:, 1:].copy(), layout="u8")
+    assert part.packed == packed.packed
+    parts = [weight.slice(0, 64), weight.slice(64, 192), weight.slice(192)]
+    assert zenwoq.Weight.join(parts).packed == weight.packed
+    x = RNG.standard_normal((3, 96)).astype(np.float32)
+    rows = [zenwoq.linear(x, part) for part in parts]
+    assert np.array_equal(np.concatenate(rows, axis=1), zenwoq.linear(x, weight)), "rows have the bits of the whole"
+
+
+def test_slices_and_joins_that_cannot_be():
+    weight, _ = weight_of()
+    with pytest.raises(ValueError, match=r"rows \[0, 65\) of n = 70: must be a range of whole panels of 64"):
+        weight.slice(0, 65)
+    with pytest.raises(ValueError, match=r"columns \[8, 96\) of k = 96, .* multiples of 32"):
+        weight.slice(k_begin=8)
+    with pytest.raises(ValueError, match="must not be negative"):
+        weight.slice(-64)
+    with pytest.raises(ValueError, match="count is 0"):
+        zenwoq.Weight.join([])
+    with pytest.raises(ValueError, match=r"weights\[0\] has n = 70: every one but the last"):
+        zenwoq.Weight.join([weight, weight])
+    with pytest.raises(ValueError, match=r"weights\[1\] has k = 64, weights\[0\] k = 96"):
+        zenwoq.Weight.join([weight.slice(0, 64), weight.slice(0, 64, k_end=64)])
+
+
 def test_errors_are_python_errors():
     weight, _ = weight_of()
     x = np.zeros((2, 96), np.float32)

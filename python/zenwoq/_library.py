@@ -8,11 +8,13 @@ can then be used from the source tree, on a library that was just built.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import enum
 import functools
 import mmap
 import os
+from collections.abc import Callable
 from ctypes import POINTER, byref, c_char, c_char_p, c_float, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
@@ -380,6 +382,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "zenwoq_code_table_fill": [c_int, POINTER(c_float)],
     "zenwoq_context_create": [POINTER(ContextOptions), POINTER(c_void_p)],
     "zenwoq_context_cpu_info": [c_void_p, POINTER(CpuInfoStruct)],
+    "zenwoq_packed_cut": [c_void_p, c_size_t, c_size_t, c_size_t, POINTER(c_void_p), POINTER(c_size_t)],
     "zenwoq_packed_describe": [POINTER(Packed), POINTER(WeightDesc)],
     "zenwoq_packed_run": [c_void_p, POINTER(Packed), POINTER(LinearDesc), POINTER(RunArgs)],
     "zenwoq_weight_dequantize": [c_void_p, c_size_t, c_size_t, c_void_p, c_size_t],
@@ -387,8 +390,12 @@ _SIGNATURES: dict[str, list[Any]] = {
     "zenwoq_weight_open": [c_void_p, c_size_t, c_int, POINTER(c_void_p)],
     "zenwoq_weight_pack": [POINTER(WeightDesc), POINTER(WeightSource), c_size_t, c_size_t, c_void_p, c_size_t],
     "zenwoq_weight_packed_bytes": [POINTER(WeightDesc), POINTER(c_size_t)],
+    "zenwoq_weight_slice": [c_void_p, c_size_t, c_size_t, c_size_t, c_size_t, c_void_p, c_size_t],
+    "zenwoq_weight_slice_bytes": [c_void_p, c_size_t, c_size_t, c_size_t, c_size_t, POINTER(c_size_t)],
     "zenwoq_weight_unpack_extras": [c_void_p, POINTER(WeightExtras)],
     "zenwoq_weight_unpack": [c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p, c_size_t],
+    "zenwoq_weights_join": [POINTER(c_void_p), c_size_t, c_void_p, c_size_t],
+    "zenwoq_weights_join_bytes": [POINTER(c_void_p), c_size_t, POINTER(c_size_t)],
 }
 
 _FORMATS_SIGNATURES: dict[str, list[Any]] = {
@@ -531,6 +538,13 @@ def describe(address: int, size: int) -> WeightDesc:
     return desc
 
 
+def cut(address: int, size: int, begin: int, end: int) -> tuple[int, int]:
+    """Makes rows of writable packed bytes a weight where they lie: its address and bytes. Raises Error."""
+    part, part_bytes = c_void_p(), c_size_t()
+    call("zenwoq_packed_cut", address, size, begin, end, byref(part), byref(part_bytes))
+    return int(part.value or 0), part_bytes.value
+
+
 class OpenWeight:
     """A ``zenwoq_weight`` on borrowed or copied bytes; a context manager."""
 
@@ -538,6 +552,11 @@ class OpenWeight:
         self._handle = c_void_p()
         copy = address % PACKED_ALIGNMENT != 0
         call("zenwoq_weight_open", address, size, int(copy), byref(self._handle))
+
+    @property
+    def handle(self) -> int | None:
+        """The C library's, which goes with this."""
+        return self._handle.value
 
     def __enter__(self) -> OpenWeight:
         return self
@@ -553,6 +572,16 @@ class OpenWeight:
         """Writes rows [begin, end) as float32."""
         call("zenwoq_weight_dequantize", self._handle, begin, end, address, size)
 
+    def slice_bytes(self, rows: tuple[int, int], columns: tuple[int, int]) -> int:
+        """The bytes of a part."""
+        size = c_size_t()
+        call("zenwoq_weight_slice_bytes", self._handle, *rows, *columns, byref(size))
+        return size.value
+
+    def slice(self, rows: tuple[int, int], columns: tuple[int, int], address: int, size: int) -> None:
+        """Writes a part's bytes, to an address that is a multiple of 64."""
+        call("zenwoq_weight_slice", self._handle, *rows, *columns, address, size)
+
     def unpack(self, codes: tuple[int, int], scales: tuple[int, int], zeros: tuple[int, int]) -> None:
         """Writes codes, scales and zeros, each given as (address, bytes); (0, 0) is left out."""
         call("zenwoq_weight_unpack", self._handle, *codes, *scales, *zeros)
@@ -561,6 +590,20 @@ class OpenWeight:
         """Writes one of the arrays of ``zenwoq_weight_extras``."""
         extras = WeightExtras(**{name: address, f"{name}_bytes": size})
         call("zenwoq_weight_unpack_extras", self._handle, byref(extras))
+
+
+def join(places: list[tuple[int, int]], allocate: Callable[[int], int]) -> None:
+    """Writes the rows of weights, each given as (address, bytes), as one weight to where `allocate` says.
+
+    Args:
+        places: of the weights' packed bytes.
+        allocate: gives the address of so many bytes, a multiple of 64.
+    """
+    with contextlib.ExitStack() as opened:
+        handles = [opened.enter_context(OpenWeight(*place)).handle for place in places]
+        weights, size = (c_void_p * len(handles))(*handles), c_size_t()
+        call("zenwoq_weights_join_bytes", weights, len(handles), byref(size))
+        call("zenwoq_weights_join", weights, len(handles), allocate(size.value), size.value)
 
 
 class LoadedWeight:

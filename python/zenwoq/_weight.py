@@ -315,6 +315,57 @@ class Weight:
         self._with_handle(lambda handle: handle.dequantize(begin, end, array.address, array.nbytes))
         return result
 
+    def slice(self, begin: int = 0, end: int | None = None, *, k_begin: int = 0, k_end: int | None = None) -> Weight:
+        """Rows ``[begin, end)`` of the weight, and of them columns ``[k_begin, k_end)``, as a weight of its own.
+
+        The bytes are copied; they are those that packing this part gives. Factors of x are cut with the columns; of a
+        weight with one group per row every part has its scales again.
+
+        Args:
+            begin: first row, a multiple of 64.
+            end: one past the last row, a multiple of 64 or n; None is n.
+            k_begin: first column, where a group begins (with scales of two levels: eight groups; with one group per
+                row: any multiple of 8). Columns in act-order can only be taken all.
+            k_end: one past the last column, where a group ends; None is k.
+
+        Raises:
+            ValueError: the range is none of these; the text has what was asked for and what is possible.
+            MemoryError: there is no memory.
+        """
+        rows = (begin, self.n if end is None else end)
+        columns = (k_begin, self.k if k_end is None else k_end)
+        if min(*rows, *columns) < 0:
+            raise ValueError(f"rows [{rows[0]}, {rows[1]}), columns [{columns[0]}, {columns[1]}): must not be negative")
+
+        def copy(handle: OpenWeight) -> memoryview:
+            memory = _aligned_memory(handle.slice_bytes(rows, columns))
+            handle.slice(rows, columns, _arrays.as_array("packed", memory).address, memory.nbytes)
+            return memory
+
+        return Weight.from_packed(self._with_handle(copy).toreadonly())
+
+    @staticmethod
+    def join(weights: Sequence[Weight]) -> Weight:
+        """The rows of all weights, one weight's below the other's, as one weight. The bytes are copied.
+
+        Args:
+            weights: at least one; alike in all but n (also in permutation, factors of x and the tensor scale), the n of
+                every one but the last a multiple of 64.
+
+        Raises:
+            ValueError: there are none, or they do not fit; the text names the first that does not.
+            MemoryError: there is no memory.
+        """
+        memory = memoryview(b"")
+
+        def allocate(size: int) -> int:
+            nonlocal memory
+            memory = _aligned_memory(size)
+            return _arrays.as_array("packed", memory).address
+
+        _library.join([(weight._array.address, weight._array.nbytes) for weight in weights], allocate)
+        return Weight.from_packed(memory.toreadonly())
+
     def unpack(self) -> tuple[Any, Any, Any]:
         """Codes, scales and zeros exactly as they were packed, as NumPy arrays.
 

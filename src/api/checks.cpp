@@ -24,6 +24,14 @@ Status check_buffer(const char* name, const void* data, std::size_t bytes, std::
   return {};
 }
 
+Status check_packed_output(const void* packed, std::size_t bytes, const PackedHeader& header) {
+  if (packed == nullptr) return invalid("packed is NULL");
+  if (reinterpret_cast<std::uintptr_t>(packed) % ZENWOQ_PACKED_ALIGNMENT != 0) {
+    return invalid("packed at {}: must be 64-byte aligned", fmt::ptr(packed));
+  }
+  return check_buffer("packed", packed, bytes, header.total_bytes);
+}
+
 bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size_t b_bytes) {
   const auto a0 = reinterpret_cast<std::uintptr_t>(a);
   const auto b0 = reinterpret_cast<std::uintptr_t>(b);
@@ -53,10 +61,7 @@ Status check_bias(const char* name, const void* bias, std::size_t bytes, zenwoq_
 Status check_pair(const PackedView& gate, const PackedView& up) {
   const PackedHeader &g = gate.header, &u = up.header;
   if (g.n != u.n || g.k != u.k) return invalid("gate is [{}, {}], up [{}, {}]: must be equal", g.n, g.k, u.n, u.k);
-  const bool same = g.group() == u.group() && g.scale_type == u.scale_type && g.zero_kind == u.zero_kind &&
-                    g.zero_type == u.zero_type && g.tensor_scale_kind == u.tensor_scale_kind &&
-                    std::memcmp(&g.table, &u.table, sizeof g.table) == 0;
-  if (!same) return invalid("gate is {}, up {}: must be quantized alike", g.text(), u.text());
+  if (!quantized_alike(g, u)) return invalid("gate is {}, up {}: must be quantized alike", g.text(), u.text());
   if (!same_array(gate.permutation(), up.permutation(), g.k * sizeof(std::uint32_t))) {
     return invalid("gate and up: columns must be permuted alike");
   }

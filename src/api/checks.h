@@ -14,6 +14,8 @@ Status matrix_bytes(const char* name, std::size_t rows, std::size_t columns, std
                     std::size_t* bytes);
 
 Status check_buffer(const char* name, const void* data, std::size_t bytes, std::size_t needed);
+// Where a packed weight is written.
+Status check_packed_output(const void* packed, std::size_t bytes, const PackedHeader& header);
 
 bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size_t b_bytes);
 // What is written against something that is only read; data may be NULL.

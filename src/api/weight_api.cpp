@@ -5,7 +5,7 @@
 #include <atomic>
 
 #include "jit/mxcsr.h"
-#include "src/api/boundary.h"
+#include "src/api/checks.h"
 
 using namespace zenwoq;
 
@@ -24,15 +24,6 @@ Status read_description(const zenwoq_weight_desc* desc, PackedHeader* header) {
 Status read_source(const zenwoq_weight_source* source, const PackedHeader& header, zenwoq_weight_source* out) {
   if (Status status = read_struct(source, out); !status.ok()) return status;
   return check_source(header, *out);
-}
-
-Status check_range(const PackedHeader& header, std::size_t n_begin, std::size_t n_end) {
-  const bool end_fits = n_end == header.n || n_end % kPanelColumns == 0;
-  if (n_begin >= n_end || n_end > header.n || n_begin % kPanelColumns != 0 || !end_fits) {
-    return invalid("rows [{}, {}) of n = {}: must be a range of whole panels of 64, or end at n", n_begin, n_end,
-                   header.n);
-  }
-  return {};
 }
 
 // A buffer that a caller may leave out. `needed` cannot have overflowed: make_header has limited all sizes.
@@ -139,12 +130,8 @@ zenwoq_status zenwoq_weight_pack(const zenwoq_weight_desc* desc, const zenwoq_we
     zenwoq_weight_source s;
     if (Status status = read_description(desc, &header); !status.ok()) return status;
     if (Status status = read_source(source, header, &s); !status.ok()) return status;
-    if (Status status = check_range(header, n_begin, n_end); !status.ok()) return status;
-    if (Status status = check_pointer("packed", packed); !status.ok()) return status;
-    if (reinterpret_cast<std::uintptr_t>(packed) % ZENWOQ_PACKED_ALIGNMENT != 0) {
-      return invalid("packed at {}: must be 64-byte aligned", fmt::ptr(packed));
-    }
-    if (packed_bytes < header.total_bytes) return too_small("packed_bytes", packed_bytes, header.total_bytes);
+    if (Status status = check_rows(header, n_begin, n_end); !status.ok()) return status;
+    if (Status status = check_packed_output(packed, packed_bytes, header); !status.ok()) return status;
     return pack_rows(header, s, n_begin, n_end, static_cast<std::uint8_t*>(packed));
   });
 }

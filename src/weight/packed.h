@@ -105,4 +105,32 @@ void unpack(const PackedView& view, const UnpackedArrays& arrays, const CodeKern
 void dequantize(const PackedView& view, std::size_t n_begin, std::size_t n_end, float* values,
                 const CodeKernels& kernels = code_kernels());
 
+// Whether two weights can have one kernel: all but shape, permutation, factors and the tensor scale's value.
+bool quantized_alike(const PackedHeader& a, const PackedHeader& b);
+
+// Rows that are whole panels, or end at n. Errors: INVALID_ARGUMENT.
+Status check_rows(const PackedHeader& header, std::size_t n_begin, std::size_t n_end);
+
+// Part of a weight: some of its rows, and of their columns.
+struct WeightRange {
+  std::size_t n_begin, n_end, k_begin, k_end;
+};
+
+// The header of a part. Errors: INVALID_ARGUMENT for a range that is no weight of its own.
+Status slice_header(const PackedHeader& header, const WeightRange& range, PackedHeader* part);
+
+// Copies a part to the packed bytes that packing its source would give.
+void slice(const PackedView& view, const WeightRange& range, const PackedHeader& part, std::uint8_t* packed);
+
+// Makes rows of writable packed bytes a weight where they lie, all columns of it, and returns its first byte. Its
+// header takes the place of the end of the panel before, its permutation and factors that of the panels behind; the
+// given bytes are no weight any longer.
+std::uint8_t* cut(const PackedHeader& header, const WeightRange& rows, const PackedHeader& part, std::uint8_t* packed);
+
+// The header of weights one below the other, at least one. Errors: INVALID_ARGUMENT, OVERFLOW; they name the weight.
+Status join_header(std::span<const PackedView* const> views, PackedHeader* joined);
+
+// The packed bytes that packing all of their rows would give.
+void join(std::span<const PackedView* const> views, const PackedHeader& joined, std::uint8_t* packed);
+
 }  // namespace zenwoq
