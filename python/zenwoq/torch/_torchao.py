@@ -39,7 +39,7 @@ def given(weight: Any) -> Given:
         bits = getattr(weight, "bit_width", None)  # older classes have it instead of a type
         target = f"int{bits}" if bits is not None else _name(weight.target_dtype)
         activation = getattr(weight, "activation_quantization", None)
-        return _intx(codes, weight.scale, weight.zero_point, weight.block_size, target, activation)
+        return given_of_intx(codes, weight.scale, weight.zero_point, weight.block_size, target, activation)
     if kind in _AFFINE:
         return _affine(weight)
     if kind == "Int4OpaqueTensor":
@@ -63,7 +63,8 @@ def given_of_expert(weight: Any, expert: int, rows: slice) -> Given:
     return Given(parts, metadata={"_type": "Int4Tensor", "_data": {}})
 
 
-def _intx(codes: torch.Tensor, scale: Any, zero: Any, block: Any, target: str, activation: Any = None) -> Given:
+def given_of_intx(codes: torch.Tensor, scale: Any, zero: Any, block: Any, target: str, activation: Any = None) -> Given:
+    """The parts of an Intx tensor: one code in each int8. Raises Unsupported for zero points that are not read."""
     groups = (codes.shape[0], -1)
     zeros = torch.zeros_like(scale, dtype=torch.int8) if zero is None else _whole(zero)
     data = {
@@ -99,7 +100,7 @@ def _affine(weight: Any) -> Given:
     domain = getattr(weight, "zero_point_domain", None)
     if domain is not None and getattr(domain, "name", str(domain)) not in ("INT", "NONE"):
         raise Unsupported(f"zero points in the {getattr(domain, 'name', domain)} domain")
-    return _intx(impl.int_data, impl.scale, impl.zero_point, weight.block_size, "int4")
+    return given_of_intx(impl.int_data, impl.scale, impl.zero_point, weight.block_size, "int4")
 
 
 def _opaque(weight: Any) -> Given:

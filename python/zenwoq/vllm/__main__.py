@@ -6,7 +6,9 @@ import argparse
 
 from zenwoq.vllm import convert
 
-parser = argparse.ArgumentParser(prog="python -m zenwoq.vllm", description=convert.__doc__.partition("\n")[0])
+parser = argparse.ArgumentParser(
+    prog="python -m zenwoq.vllm", description="Writes a 4-bit model as a folder of packed weights."
+)
 parser.add_argument("source", help="a folder with a 4-bit checkpoint, or a .gguf file")
 parser.add_argument("folder", help="where to write")
 arguments = parser.parse_args()

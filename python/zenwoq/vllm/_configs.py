@@ -9,6 +9,7 @@ with activations that are not quantized are taken; the rest stays as vLLM has it
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -22,6 +23,7 @@ from vllm.model_executor.layers.quantization.compressed_tensors.compressed_tenso
 )
 from vllm.model_executor.layers.quantization.inc.inc import INCConfig
 from vllm.model_executor.layers.quantization.mxfp4 import GptOssMxfp4Config
+from vllm.model_executor.layers.quantization.torchao import TorchAOConfig
 from vllm.model_executor.layers.quantization.utils.gptq_utils import get_linear_quant_method, override_config
 from vllm.model_executor.layers.quantization.utils.quant_utils import is_layer_skipped
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
@@ -29,6 +31,7 @@ from vllm.model_executor.models.utils import WeightsMapper
 from vllm.scalar_type import scalar_types
 from vllm.transformers_utils.config import get_safetensors_params_metadata
 
+from zenwoq.torch._transformers import VERSION
 from zenwoq.vllm import _formats
 from zenwoq.vllm._experts import ExpertsMethod, reason_against
 from zenwoq.vllm._formats import Format
@@ -44,12 +47,16 @@ class _Taking:
     """What the classes below have in common: which layers are taken, and the report.
 
     A class says what format a layer's weight has: None of one that is vLLM's.
+
+    Attributes:
+        packed_names: of tensors that are packed weights of zenwoq, in the files.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._report = Report()
         self._types: dict[str, torch.dtype] = {}
+        self.packed_names: set[str] = set()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """A copy with the same report: vLLM copies configs to change them for a layer."""
@@ -68,6 +75,8 @@ class _Taking:
             part = name.rpartition(".")[2]
             if "scale" in part and info.get("dtype") in _TYPES:
                 self._types[part] = _TYPES[info["dtype"]]
+            if info.get("dtype") == "U8" and len(info.get("shape", ())) == 1:
+                self.packed_names.add(name)
 
     def get_quant_method(self, layer: Any, prefix: str) -> Any:
         """What computes a layer: zenwoq, or what vLLM would have chosen."""
@@ -96,7 +105,7 @@ class _Taking:
 
 
 def _with_types(found: Format, types: dict[str, torch.dtype]) -> Format:
-    return Format(found.name, found.parts, found.config, found.metadata, {**types, **found.types})
+    return replace(found, types={**types, **found.types})
 
 
 class CompressedTensors(_Taking, CompressedTensorsConfig):  # type: ignore[misc]
@@ -200,13 +209,8 @@ class GptOss(_Taking, GptOssMxfp4Config):  # type: ignore[misc]
         return _formats.mxfp4() if isinstance(layer, RoutedExperts) else None
 
 
-class Packed(_Taking, QuantizationConfig):  # type: ignore[misc]
-    """Folders that zenwoq wrote. Which layers are packed is in the files."""
-
-    @classmethod
-    def get_name(cls) -> str:
-        """The quantization's."""
-        return _formats.PACKED
+class _Own(_Taking, QuantizationConfig):  # type: ignore[misc]
+    """What the quantizations have in common for which vLLM has no class, or none for CPUs."""
 
     @classmethod
     def get_min_capability(cls) -> int:
@@ -219,22 +223,63 @@ class Packed(_Taking, QuantizationConfig):  # type: ignore[misc]
         return []
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Packed:
-        """Checks the version. Raises ValueError for another one."""
-        from zenwoq.torch._transformers import VERSION
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """The quantization of a config.json."""
+        return cls()
 
+
+class _VllmsOwn(QuantizationConfig):  # type: ignore[misc]
+    """What vLLM does with a layer that no quantization is for."""
+
+    def get_quant_method(self, layer: Any, prefix: str) -> Any:
+        """See _Taking."""
+        return UnquantizedLinearMethod() if isinstance(layer, LinearBase) else None
+
+
+class Packed(_Own, _VllmsOwn):
+    """Folders that zenwoq wrote. Which layers are packed is in the files."""
+
+    @classmethod
+    def get_name(cls) -> str:
+        """The quantization's."""
+        return _formats.PACKED
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Checks the version. Raises ValueError for another one."""
         version = config.get("version", VERSION)
         if version != VERSION:
             raise ValueError(f"the model's packed weights have version {version}, this zenwoq reads {VERSION}")
         return cls()
 
-    def get_quant_method(self, layer: Any, prefix: str) -> Any:
-        """See _Taking; heads and embeddings are dense in these files."""
-        return None if isinstance(layer, ParallelLMHead) else super().get_quant_method(layer, prefix)
+    def format_of(self, layer: Any, prefix: str) -> Format | str | None:
+        """See _Taking. A linear may be dense in the files; a head, of which vLLM makes more, must not be then."""
+        is_packed = f"{prefix}.weight" in self.packed_names
+        if isinstance(layer, ParallelLMHead) and not is_packed:
+            return None
+        return _formats.packed() if is_packed else replace(_formats.packed(), types={})
+
+
+class Intx(_Own, _VllmsOwn):
+    """TorchAO's IntxWeightOnlyConfig with int4, in safetensors files."""
+
+    @classmethod
+    def get_name(cls) -> str:
+        """The quantization's."""
+        return "torchao"
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Intx of 4 bits; of any other quantization of TorchAO's, vLLM's own class."""
+        rule = config.get("quant_type", {}).get("default", {})
+        data = rule.get("_data", {})
+        if rule.get("_type") == "IntxWeightOnlyConfig" and data.get("weight_dtype", {}).get("_data") == "int4":
+            return cls()
+        return TorchAOConfig.from_config(config)
 
     def format_of(self, layer: Any, prefix: str) -> Format | str | None:
         """See _Taking."""
-        return _formats.packed()
+        return None if isinstance(layer, ParallelLMHead | RoutedExperts) else _formats.torchao_intx()
 
 
 CONFIGS: dict[str, type[QuantizationConfig]] = {
@@ -247,5 +292,6 @@ CONFIGS: dict[str, type[QuantizationConfig]] = {
     "auto_awq": Awq,
     "inc": AutoRound,
     "gpt_oss_mxfp4": GptOss,
+    "torchao": Intx,
     "zenwoq": Packed,
 }

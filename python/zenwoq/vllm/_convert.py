@@ -69,11 +69,12 @@ def _of_gguf(source: Path, dtype: Any) -> tuple[Any, Any]:
 
     import zenwoq.torch
 
-    where = {"pretrained_model_name_or_path": source.parent, "gguf_file": source.name}
     with zenwoq.torch.keep_gguf_packed():
-        model = AutoModelForCausalLM.from_pretrained(**where, dtype=dtype or torch.bfloat16)
+        model = AutoModelForCausalLM.from_pretrained(
+            source.parent, gguf_file=source.name, dtype=dtype or torch.bfloat16
+        )
     _check(zenwoq.torch.optimize(model, fuse=False), source)
-    return model, AutoTokenizer.from_pretrained(**where)
+    return model, AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
 
 
 def _check(report: Any, source: Path) -> None:

@@ -68,7 +68,8 @@ class ZenwoqLinearKernel(MPLinearKernel):  # type: ignore[misc]
 
 def _rows_first(part: Any) -> torch.Tensor:
     """A parameter of vLLM's with output features along its first dimension."""
-    return (part.data if part.output_dim == 0 else part.data.t()).contiguous()
+    values: torch.Tensor = part.data
+    return (values if part.output_dim == 0 else values.t()).contiguous()
 
 
 def _zeros(words: torch.Tensor) -> torch.Tensor:

@@ -71,7 +71,8 @@ class LinearMethod(LinearMethodBase):  # type: ignore[misc]
         """Which of the linears that this one is made of, as vLLM says it, by their numbers."""
         if shard is None:
             return tuple(range(len(self._sizes)))
-        return tuple(_QKV.get(one, one) for one in (shard if isinstance(shard, tuple) else (shard,)))
+        names: tuple[Any, ...] = shard if isinstance(shard, tuple) else (shard,)
+        return tuple(_QKV[name] if name in _QKV else int(name) for name in names)
 
     def process_weights_after_loading(self, layer: Any) -> None:
         """Packs what was loaded, and lets go of it."""
@@ -150,7 +151,9 @@ class LinearMethod(LinearMethodBase):  # type: ignore[misc]
 
 
 def _type_of(part: str, params_dtype: torch.dtype) -> torch.dtype:
-    return params_dtype if "scale" in part else torch.int64 if part == "weight_shape" else torch.int32
+    if "scale" in part or part == "weight":
+        return params_dtype
+    return torch.int64 if part == "weight_shape" else torch.int32
 
 
 def _rows(layer: Any, whole: int, count: int) -> list[int]:
@@ -169,10 +172,10 @@ def cut(weight: Weight, rows: slice, columns: slice) -> Weight:
     if (n_begin, n_end, k_begin, k_end) == (0, weight.n, 0, weight.k):
         return weight
     if n_begin % _PANEL == 0 and (n_end % _PANEL == 0 or n_end == weight.n):
-        return weight.slice(n_begin, n_end, k_begin, k_end)
+        return weight.slice(n_begin, n_end, k_begin=k_begin, k_end=k_end)
     if weight.permutation is not None or weight.x_scale is not None or weight.super_scales is not None:
         raise ValueError(f"{weight.text}: it is cut at multiples of {_PANEL} rows only, not to [{n_begin}, {n_end})")
-    weight = weight.slice(0, weight.n, k_begin, k_end)
+    weight = weight.slice(k_begin=k_begin, k_end=k_end)
     codes, scales, zeros = (part if part is None else part[n_begin:n_end].copy() for part in weight.unpack())
     return Weight(
         codes, scales, zeros, table=weight.table, k=weight.k, group_size=weight.group_size, dtype=weight.scale_dtype
@@ -185,5 +188,5 @@ def joined(weights: list[Weight]) -> list[Weight]:
         return weights
     try:
         return [Weight.join(weights)]
-    except (AttributeError, RuntimeError, ValueError):  # act-order that differs, rows that are no multiple of 64, ...
+    except ValueError:  # act-order that differs, rows that are no multiple of 64, ...
         return weights
