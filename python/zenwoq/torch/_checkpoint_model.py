@@ -140,7 +140,7 @@ def _values_of(layer: Layer) -> torch.Tensor:
     experts = []
     for expert in range(layer.experts):
         weight = layer.weight(expert)
-        values = torch.empty(layer.shape, device="cpu")
+        values = torch.empty(layer.shape, dtype=torch.float32, device="cpu")  # while transformers loads, both differ
         weight.dequantize(out=values)
         experts.append(values if weight.x_scale is None else values * torch.from_numpy(weight.x_scale))
     return torch.stack(experts) if layer.experts != 1 else experts[0]

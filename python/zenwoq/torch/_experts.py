@@ -28,7 +28,7 @@ IMPLEMENTATION = "zenwoq"
 PACKED = ("gate_packed", "up_packed", "down_packed")
 _BIASES = ("gate_bias", "up_bias", "down_bias")
 _RECORD = "_zenwoq_experts"
-_MARKS = ("has_gate", "has_bias", "has_post_expert_norm", "is_transposed", "is_concatenated")
+_MARKS = ("has_gate", "has_bias", "is_transposed", "is_concatenated")
 WEIGHTS = ("gate_up_proj", "down_proj")
 _DENSE_BIASES = ("gate_up_proj_bias", "down_proj_bias")
 _ALPHA, _LIMIT = 1.702, 7.0  # of gpt-oss, which the C library has
@@ -134,7 +134,7 @@ def shape_of(module: Any) -> Shape:
         raise Unsupported("its forward is replaced (an accelerate hook?)")
     if not module.has_gate:
         raise Unsupported("its experts have no gate")
-    if module.has_post_expert_norm:
+    if getattr(module, "has_post_expert_norm", False):  # transformers before 5.20 has none
         raise Unsupported("its experts' results are normalized before they are weighted")
     expected = {*WEIGHTS, *(_DENSE_BIASES if module.has_bias else ())}
     names = {name for name, parameter in module._parameters.items() if parameter is not None}

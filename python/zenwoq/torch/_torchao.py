@@ -126,7 +126,7 @@ def _opaque(weight: Any) -> Given:
         overflown = ~expected.isfinite()  # which says nothing about the layout
         for begin in {0, max(0, packed.n - _CHECKED_ROWS)}:
             rows = slice(begin, min(packed.n, begin + _CHECKED_ROWS))
-            values = torch.empty((rows.stop - begin, packed.k))
+            values = torch.empty((rows.stop - begin, packed.k), dtype=torch.float32)
             packed.dequantize(begin, rows.stop, out=values)
             near = (values[:, columns].t() - expected[:, rows]).abs() <= rounding[:, rows]
             if not bool((overflown[:, rows] | near).all()):

@@ -9,6 +9,7 @@ with activations that are not quantized are taken; the rest stays as vLLM has it
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -33,13 +34,17 @@ from vllm.transformers_utils.config import get_safetensors_params_metadata
 
 from zenwoq.torch._transformers import VERSION
 from zenwoq.vllm import _formats
-from zenwoq.vllm._experts import ExpertsMethod, reason_against
+from zenwoq.vllm._experts import STACK, ExpertsMethod, reason_against
 from zenwoq.vllm._formats import Format
 from zenwoq.vllm._linear import LinearMethod
-from zenwoq.vllm._report import Report
+from zenwoq.vllm._report import DENSE, Report
 
 _INT8 = "activations of 8 bits are asked for by VLLM_CPU_INT4_W4A8=1, which zenwoq does not have"
 _TYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
+_NAMES_IN_VLLM: dict[Any, dict[re.Pattern[str], str]] = {
+    "mixtral": {re.compile(r"\.mlp\."): ".block_sparse_moe."},
+    "gpt_oss": {re.compile(r"\.experts\.(\w+)$"): rf".experts.routed_experts.{STACK}\1"},
+}
 _FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 
 
@@ -57,6 +62,7 @@ class _Taking:
         self._report = Report()
         self._types: dict[str, torch.dtype] = {}
         self.packed_names: set[str] = set()
+        self._names: dict[re.Pattern[str], str] = {}  # of tensors, in the files, and in vLLM instead
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """A copy with the same report: vLLM copies configs to change them for a layer."""
@@ -92,7 +98,7 @@ class _Taking:
         if not isinstance(found, Format) or reason:
             method = super().get_quant_method(layer, prefix)  # type: ignore[misc]
             is_dense = isinstance(method, (UnquantizedLinearMethod, UnquantizedFusedMoEMethod)) or method is None
-            self._report.leaves(prefix, reason or ("not quantized" if is_dense else "not weights of 4 bits"))
+            self._report.leaves(prefix, reason or (DENSE if is_dense else "not weights of 4 bits"))
             return method
         found = _with_types(found, self._types)
         if is_experts:
@@ -251,6 +257,15 @@ class Packed(_Own, _VllmsOwn):
         if version != VERSION:
             raise ValueError(f"the model's packed weights have version {version}, this zenwoq reads {VERSION}")
         return cls()
+
+    def maybe_update_config(self, model_name: str, hf_config: Any = None, revision: str | None = None) -> None:
+        """See _Taking."""
+        super().maybe_update_config(model_name, hf_config=hf_config, revision=revision)
+        self._names = _NAMES_IN_VLLM.get(getattr(hf_config, "model_type", None), {})
+
+    def get_checkpoint_weight_mapper(self) -> WeightsMapper:
+        """From names in transformers' models, which the files have, to those that vLLM knows."""
+        return WeightsMapper(orig_to_new_regex=self._names)
 
     def format_of(self, layer: Any, prefix: str) -> Format | str | None:
         """See _Taking. A linear may be dense in the files; a head, of which vLLM makes more, must not be then."""

@@ -28,6 +28,7 @@ _HALVES = {"w13": ("w1", "w3"), "w2": ("w2",)}  # places in vLLM, and what is lo
 _NAMES = {"w1": "gate", "w3": "up", "w2": "down"}
 _FILES = {"gate_up_proj": "w1", "up_packed": "w3", "down_proj": "w2"}  # stacks in files that zenwoq wrote
 _FILE_BIASES = {"gate_bias": "gate", "up_bias": "up", "down_bias": "down"}
+STACK = "stack_of_"  # before these, in vLLM
 _ALPHA, _LIMIT = 1.702, 7.0  # of gpt-oss, which the C library has
 _ACTIVATIONS = {
     MoEActivation.SILU: Activation.SILU,
@@ -103,8 +104,7 @@ class ExpertsMethod(FusedMoEMethodBase):  # type: ignore[misc]
             return expert >= 0 if return_success else None
 
         if self._format.name == PACKED:
-            layer.load_weights = lambda weights: self._load_packed(layer, weights)
-            return
+            return self._make_places_of_stacks(layer)
         for half in _HALVES:
             for part in self._format.parts:
                 kind = self._format.types.get(part, torch.uint8 if self._fused else torch.int32)
@@ -116,6 +116,7 @@ class ExpertsMethod(FusedMoEMethodBase):  # type: ignore[misc]
                 bias = torch.nn.Parameter(torch.zeros(num_experts, n, dtype=params_dtype), requires_grad=False)
                 bias.weight_loader = extra_weight_attrs["weight_loader"]  # type: ignore[attr-defined]
                 layer.register_parameter(f"{half}_bias", bias)
+        return None
 
     def _unstacked(self, half: str, tensor: torch.Tensor) -> Iterator[tuple[int, str, torch.Tensor]]:
         """The tensors of each expert and weight from one ``[experts, rows, ...]`` of all."""
@@ -124,32 +125,49 @@ class ExpertsMethod(FusedMoEMethodBase):  # type: ignore[misc]
             for i, shard in enumerate(shards):
                 yield expert, shard, tensor[expert, i :: len(shards)]
 
-    def _load_packed(self, layer: Any, weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[str]:
-        """Takes the tensors of a folder that zenwoq wrote, whose experts are stacked."""
-        for name, tensor in weights:
-            if name in _FILE_BIASES:
-                self._biases[_FILE_BIASES[name]] = kept(tensor)
-            elif name not in _FILES:
-                raise ValueError(f"{self._prefix}.{name}: no tensor of packed experts has this name")
-            elif tensor.dtype != torch.uint8 or tensor.dim() != 2:
-                raise ValueError(
-                    f"{self._prefix}.{name} is {tensor.dtype} {list(tensor.shape)}: these experts are not packed in "
-                    f"the checkpoint"
-                )
-            else:
-                for expert_id, packed in enumerate(tensor):
-                    expert = layer._map_global_expert_id_to_local_expert_id(expert_id)
-                    if expert >= 0:
-                        self._loaded.setdefault((expert, _FILES[name]), {})["weight"] = kept(packed)
-            yield name
+    def _make_places_of_stacks(self, layer: Any) -> None:
+        """For the tensors of a folder that zenwoq wrote, whose experts are stacked.
+
+        Most models of vLLM let the layer load what is below its name, gpt-oss looks for parameters.
+        """
+
+        def load_weights(weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[str]:
+            for name, tensor in weights:
+                self._take_stack(layer, name, tensor)
+                yield name
+
+        layer.load_weights = load_weights
+        for name in (*_FILES, *_FILE_BIASES):
+            place = place_for(torch.uint8, lambda place, tensor: self._take_stack(layer, place.part, tensor))
+            place.part = name  # type: ignore[attr-defined]
+            layer.register_parameter(f"{STACK}{name}", place)
+
+    def _take_stack(self, layer: Any, name: str, tensor: torch.Tensor) -> None:
+        """Takes a tensor of all experts."""
+        if name in _FILE_BIASES:
+            self._biases[_FILE_BIASES[name]] = kept(tensor)
+        elif name not in _FILES:
+            raise ValueError(f"{self._prefix}.{name}: no tensor of packed experts has this name")
+        elif tensor.dtype != torch.uint8 or tensor.dim() != 2:
+            raise ValueError(
+                f"{self._prefix}.{name} is {tensor.dtype} {list(tensor.shape)}: these experts are not packed in the "
+                f"checkpoint"
+            )
+        else:
+            for expert_id, packed in enumerate(kept(tensor)):
+                expert = layer._map_global_expert_id_to_local_expert_id(expert_id)
+                if expert >= 0:
+                    self._loaded.setdefault((expert, _FILES[name]), {})["weight"] = packed
 
     def process_weights_after_loading(self, layer: Any) -> None:
         """Packs what was loaded, and lets go of it."""
         loaded, self._loaded = self._loaded, {}
-        if self._format.name != PACKED:
-            for half in _HALVES:
-                for part in self._format.parts:
-                    delattr(layer, f"{half}_{part}")
+        if self._format.name == PACKED:
+            places = [f"{STACK}{name}" for name in (*_FILES, *_FILE_BIASES)]
+        else:
+            places = [f"{half}_{part}" for half in _HALVES for part in self._format.parts]
+        for place in places:
+            delattr(layer, place)
         try:
             stacks = {shard: Stack(self._experts) for shard in _NAMES}
             for expert in range(self._experts):

@@ -15,6 +15,7 @@ import zenwoq
 
 _log = logging.getLogger("vllm.plugins.zenwoq")
 _MOST_NAMES = 3
+DENSE = "not quantized"
 
 
 class Report:
@@ -32,7 +33,12 @@ class Report:
         self._types.add(x_type)
 
     def leaves(self, prefix: str, reason: str) -> None:
-        """A layer is left to vLLM, and why."""
+        """A layer is left to vLLM, and why. A reason that is not the checkpoint's own is written at once.
+
+        A model of which all is left for it has no other line.
+        """
+        if reason not in self._left and reason != DENSE and get_tensor_model_parallel_rank() == 0:
+            _log.warning("zenwoq leaves %s, and layers like it, to vLLM: %s", prefix, reason)
         self._left.setdefault(reason, []).append(prefix)
 
     def packed(self, what: str) -> None:
@@ -43,7 +49,7 @@ class Report:
     def dense(self, prefix: str) -> None:
         """A layer that was planned is not quantized in the file."""
         self._done["dense"] += 1
-        self.leaves(prefix, "not quantized")
+        self.leaves(prefix, DENSE)
         self._settle()
 
     def _settle(self) -> None:
