@@ -94,7 +94,7 @@ def awq(group_size: int) -> Format:
 
 def torchao_intx() -> Format:
     """TorchAO's Intx in safetensors files: a code of int4 in each int8."""
-    parts = ("_weight_qdata", "_weight_scale", "_weight_zero_point")
+    parts = ("_weight_qdata", "_weight_scale", "_weight_zero_point", "weight")  # the last is dense
 
     def given(own: Parts) -> Given:
         codes, scale = own[parts[0]], own[parts[1]]

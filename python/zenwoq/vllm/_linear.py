@@ -17,11 +17,12 @@ from vllm.model_executor.layers.linear import LinearMethodBase, UnquantizedLinea
 
 import zenwoq.torch  # noqa: F401 - the operators
 from zenwoq import Weight
-from zenwoq.vllm._formats import PACKED, Format
+from zenwoq.vllm._formats import Format
 from zenwoq.vllm._report import Report
 from zenwoq.vllm._tensors import kept, place_for, rank_of, stored
 
 _QKV = {"q": 0, "k": 1, "v": 2}
+DENSE = "weight"  # the part that a layer has which is not quantized in the file, where a format lets it be so
 _PANEL = 64  # columns: weights are cut at multiples of it
 
 
@@ -109,13 +110,13 @@ class LinearMethod(LinearMethodBase):  # type: ignore[misc]
         return None
 
     def _is_dense(self, parts: dict[str, torch.Tensor]) -> bool:
-        return self._format.name == PACKED and parts["weight"].dtype.is_floating_point
+        return DENSE in parts and parts[DENSE].dtype.is_floating_point
 
     def _make_dense(self, layer: Any, loaded: dict[tuple[int, ...], dict[str, torch.Tensor]]) -> None:
         pieces: dict[int, torch.Tensor] = {}
         for shards, parts in loaded.items():
-            for shard, rows, columns in self._cuts(layer, shards, tuple(parts["weight"].shape)):
-                pieces[shard] = parts["weight"][rows, columns].to(self._type)
+            for shard, rows, columns in self._cuts(layer, shards, tuple(parts[DENSE].shape)):
+                pieces[shard] = parts[DENSE][rows, columns].to(self._type)
         weight = torch.cat([pieces[shard] for shard in sorted(pieces)])
         layer.register_parameter("weight", torch.nn.Parameter(weight, requires_grad=False))
         self._dense = UnquantizedLinearMethod()
@@ -151,7 +152,7 @@ class LinearMethod(LinearMethodBase):  # type: ignore[misc]
 
 
 def _type_of(part: str, params_dtype: torch.dtype) -> torch.dtype:
-    if "scale" in part or part == "weight":
+    if "scale" in part or part == DENSE:
         return params_dtype
     return torch.int64 if part == "weight_shape" else torch.int32
 
