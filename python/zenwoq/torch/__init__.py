@@ -6,6 +6,7 @@
     print(zenwoq.torch.optimize(model))        # in place; quantized by TorchAO, GPTQ, ..., or in GGUF blocks
     model = zenwoq.torch.from_checkpoint(folder)   # straight from the files of a 4-bit checkpoint
     zenwoq.torch.quantize_experts(model)       # rounds the experts of a mixture of experts to 4 bits
+    zenwoq.torch.parallelize(model, mesh)      # leaves each process of torch.distributed its part of the layers
 
 A model of transformers (5.24) that was optimized is kept with ``model.save_pretrained(folder)`` and comes back, in a
 program that has imported this module, with ``from_pretrained(folder)``: packed weights are mapped from the files, as
@@ -25,6 +26,7 @@ from zenwoq.torch._from_checkpoint import from_checkpoint
 from zenwoq.torch._gguf_loading import keep_gguf_packed
 from zenwoq.torch._module import Linear
 from zenwoq.torch._optimize import optimize, restore
+from zenwoq.torch._parallelize import parallelize
 from zenwoq.torch._quantize_experts import quantize_experts
 from zenwoq.torch._report import BlockReport, LayerReport, Report
 
@@ -41,6 +43,7 @@ __all__ = [
     "keep_gguf_packed",
     "load",
     "optimize",
+    "parallelize",
     "quantize_experts",
     "restore",
     "save",

@@ -38,6 +38,7 @@ from zenwoq.torch._gguf import (
     values_of_embedding,
 )
 from zenwoq.torch._given import Unsupported
+from zenwoq.torch._group import refuse_parts
 from zenwoq.torch._lfs import refuse_pointer
 from zenwoq.torch._memory import WeightMemory
 from zenwoq.torch._module import Linear, aligned
@@ -89,7 +90,7 @@ def save(model: torch.nn.Module, path: str | os.PathLike[str]) -> None:
     Raises:
         ValueError: the model has no zenwoq layer, or something that the file cannot hold (a tensor of a layer that
             another library quantized, or in the blocks of a GGUF file, or not on the CPU; a damaged packed weight;
-            extra state), which the message names. Nothing has been written then.
+            extra state; what :func:`parallelize` split), which the message names. Nothing has been written then.
         OSError: the file cannot be written.
     """
     layers, experts = packed_layers(model), packed_experts(model)
@@ -170,6 +171,7 @@ def saved_state(model: torch.nn.Module) -> tuple[dict[str, torch.Tensor], dict[s
     Raises:
         ValueError: something cannot be saved, which the message names.
     """
+    refuse_parts(model, "be saved")
     for name, layer in packed_layers(model).items():
         if problem := layer.problem_of(layer.packed):
             raise ValueError(f"{name}.packed cannot be saved: {problem}".lstrip("."))

@@ -11,6 +11,7 @@ they ran.
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 from zenwoq import Weight
 from zenwoq._library import PACKED_ALIGNMENT, Activation
 from zenwoq.torch._given import Unsupported
+from zenwoq.torch._group import Group
 from zenwoq.torch._memory import WeightMemory
 from zenwoq.torch._module import aligned
 from zenwoq.torch._operator import experts as run_experts
@@ -78,11 +80,13 @@ class _Record:
         shape: of the experts.
         config: the one that the module had.
         handles: of its hooks.
+        group: the processes that have the other parts of the experts, or None.
     """
 
     shape: Shape
     config: Any
     handles: list[Any]
+    group: Group | None = None
 
 
 def is_experts(module: torch.nn.Module) -> bool:
@@ -336,8 +340,9 @@ def experts_forward(
     if torch.is_autocast_enabled("cpu"):
         hidden_states = hidden_states.to(torch.get_autocast_dtype("cpu"))
     buffers, parameters = module._buffers, module._parameters
-    return run_experts(  # type: ignore[no-any-return]
-        hidden_states,
+    # Parts of sums are added before they are rounded.
+    result = run_experts(
+        hidden_states if record.group is None else hidden_states.float(),
         top_k_index,
         top_k_weights,
         buffers["gate_packed"],
@@ -349,6 +354,35 @@ def experts_forward(
         record.shape.intermediate,
         record.shape.activation.value,
     )
+    return result if record.group is None else record.group.sum(result).to(hidden_states.dtype)  # type: ignore[no-any-return]
+
+
+def split_experts(module: Any, group: Group, begin: int, end: int) -> None:
+    """Leaves a module features [begin, end) of all experts between their two products; others have the rest.
+
+    Args:
+        module: of packed experts.
+        group: the processes, whose results are added from then on.
+        begin, end: multiples of 64, and borders of groups of the second product.
+    """
+    record: _Record = vars(module)[_RECORD]
+    for name in PACKED:
+        stack = Stack(record.shape.experts)
+        for packed in module._buffers[name]:
+            weight = Weight.from_packed(packed)
+            part = weight.slice(k_begin=begin, k_end=end) if name == "down_packed" else weight.slice(begin, end)
+            stack.add(torch.frombuffer(bytearray(part.packed), dtype=torch.uint8))
+        module._buffers[name] = stack.tensor
+    for name in _BIASES:
+        bias = module._parameters[name]
+        if bias is None:
+            continue
+        if name != "down_bias":
+            module._parameters[name] = torch.nn.Parameter(bias[:, begin:end].contiguous(), requires_grad=False)
+        elif group.rank > 0:  # it is added once
+            module._parameters[name] = torch.nn.Parameter(torch.zeros_like(bias), requires_grad=False)
+    shape = dataclasses.replace(record.shape, intermediate=end - begin)
+    vars(module)[_RECORD] = dataclasses.replace(record, shape=shape, group=group)
 
 
 def problem_of(module: Any) -> str:

@@ -50,6 +50,12 @@ def unfuse(model: torch.nn.Module) -> None:
             vars(module).pop("_shared_input", None)
 
 
+def take_apart_what_differs(model: torch.nn.Module) -> None:
+    """Gives blocks whose linears cannot be computed in one call any longer their own classes back."""
+    for module in model.modules():
+        _take_apart_what_differs(module, None)
+
+
 class _Block:
     """A block that may be fused."""
 

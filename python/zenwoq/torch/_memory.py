@@ -14,7 +14,7 @@ import mmap
 
 import torch
 
-from zenwoq._library import PACKED_ALIGNMENT
+from zenwoq._library import PACKED_ALIGNMENT, OpenWeight
 
 _HUGE_PAGE = 1 << 21
 _MAPPING = 1 << 25
@@ -47,6 +47,13 @@ class WeightMemory:
     def copy(self, tensor: torch.Tensor) -> torch.Tensor:
         """A copy of a uint8 tensor."""
         return self.empty(tensor.numel()).view(tensor.shape).copy_(tensor)
+
+    def part(self, packed: torch.Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> torch.Tensor:
+        """A copy of a part of a packed weight. Raises zenwoq.Error if it cannot be one."""
+        with OpenWeight(packed.data_ptr(), packed.nbytes) as weight:
+            part = self.empty(weight.slice_bytes(rows, columns))
+            weight.slice(rows, columns, part.data_ptr(), part.nbytes)
+        return part
 
 
 def _map(size: int) -> mmap.mmap:

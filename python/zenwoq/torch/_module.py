@@ -356,6 +356,16 @@ class Linear(torch.nn.Module):
         return ""
 
 
+def operand_of(layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """What a layer computes with: x, or under autocast x in its type. Raises RuntimeError if x asks for gradients."""
+    if x.requires_grad is True and torch.is_grad_enabled():  # torch.fx hands over an x that is no bool
+        raise RuntimeError(
+            f"zenwoq.torch.{type(layer).__name__} computes no gradients: call the model under torch.no_grad() or "
+            "torch.inference_mode(), or zenwoq.torch.restore(model) to train it"
+        )
+    return x.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else x
+
+
 def aligned(packed: torch.Tensor) -> torch.Tensor:
     """The tensor, or a copy of it at an address where kernels read it fastest."""
     if packed.is_meta or packed.data_ptr() % PACKED_ALIGNMENT == 0:

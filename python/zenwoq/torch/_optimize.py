@@ -21,6 +21,7 @@ from zenwoq.torch._fuse import fuse as fuse_blocks
 from zenwoq.torch._fuse import unfuse
 from zenwoq.torch._gguf import cost, is_gguf_embedding, values_of_embedding
 from zenwoq.torch._given import Unsupported
+from zenwoq.torch._group import refuse_parts
 from zenwoq.torch._module import Linear
 from zenwoq.torch._places import put, take_over
 from zenwoq.torch._progress import progress_bar
@@ -268,7 +269,11 @@ def restore(model: _ModelT, *, dtype: torch.dtype = torch.bfloat16, inplace: boo
 
     Returns:
         The dense model, which can be trained.
+
+    Raises:
+        ValueError: :func:`parallelize` split the model: this process has only a part of it.
     """
+    refuse_parts(model, "be restored")
     target = model if inplace else copy.deepcopy(model)
     unfuse(target)
     for module in target.modules():
