@@ -20,7 +20,7 @@ import torch
 
 from zenwoq import Weight, _library
 from zenwoq._library import OpenWeight
-from zenwoq.torch._blocks import GatedMLP
+from zenwoq.torch._blocks import FusedBlock
 from zenwoq.torch._checkpoint import plain_name
 from zenwoq.torch._experts import PACKED, is_experts, is_packed, split_experts
 from zenwoq.torch._fuse import take_apart_what_differs
@@ -28,6 +28,7 @@ from zenwoq.torch._group import Group, group_of, make_part
 from zenwoq.torch._memory import WeightMemory
 from zenwoq.torch._module import Linear, operand_of
 from zenwoq.torch._operator import linear
+from zenwoq.torch._shapes import mlp_shape
 
 _ModelT = TypeVar("_ModelT", bound=torch.nn.Module)
 
@@ -99,9 +100,9 @@ def parallelize(model: _ModelT, mesh: Any, *, plan: Mapping[str, str] | None = N
     Raises:
         ValueError: the mesh is none of those, there is no plan, or no packed layer that it names, or one of them cannot
             be split: rows that are no multiple of 64 for each process, heads that do not divide, columns that do not
-            end where groups do, columns in act-order, a style or a module that is not known; or the processes' models
-            are not alike. The text names the layer and its sizes. Nothing has been changed then, in any process: all of
-            them raise.
+            end where groups do, columns in act-order, a style or a module that is not known, a forward that is
+            replaced, a damaged weight; or the processes' models are not alike. The text names the layer and its sizes.
+            Nothing has been changed then, in any process: all of them raise.
         MemoryError: there is no memory for a part; the model is then of no use, and neither are the others'.
         RuntimeError: torch.distributed fails.
         TypeError: model is not a module.
@@ -110,16 +111,15 @@ def parallelize(model: _ModelT, mesh: Any, *, plan: Mapping[str, str] | None = N
         raise TypeError(f"model is a {type(model).__name__}, must be a torch.nn.Module")
     group = _group_of_mesh(mesh)
     splits: list[_Split] = []
-    problem = ""
+    problem: Exception | None = None
     try:
         splits = _splits(model, _plan_of(model) if plan is None else plan, group)
-    except ValueError as error:
-        problem = str(error)
+    except Exception as error:  # a damaged weight, or whatever an odd module does: the others must hear of it
+        problem = error
     _agree(group, problem, splits)
     memory = WeightMemory()
     mapped = _Mapped(model, splits)
-    # What is copied comes before what is cut where it lies, since two layers may have one weight.
-    for split in sorted(splits, key=lambda split: split.is_by_rows):
+    for split in splits:
         split.make(memory, mapped)
     for module, name, count in {(id(s.parent), n): (s.parent, n, c) for s in splits for n, c in s.heads}.values():
         setattr(module, name, count)
@@ -148,16 +148,19 @@ def _plan_of(model: torch.nn.Module) -> Mapping[str, str]:
     return plan  # type: ignore[no-any-return]
 
 
-def _agree(group: Group, problem: str, splits: list[_Split]) -> None:
+def _agree(group: Group, problem: Exception | None, splits: list[_Split]) -> None:
     """Lets all processes go on, or none."""
+    is_plain = problem is None or type(problem) is ValueError
+    text = "" if problem is None else str(problem) if is_plain else f"{type(problem).__name__}: {problem}"
     digest = hashlib.sha256("\n".join(split.text for split in splits).encode()).hexdigest()
-    answers = group.of_all((problem, digest))
-    for rank, (other, _) in enumerate(answers):
-        if problem or other:
-            raise ValueError(problem or f"process {rank}: {other}")
-    different = [rank for rank, (_, other) in enumerate(answers) if other != answers[0][1]]
-    if different:
-        raise ValueError(f"the model of process {different[0]} has other layers than that of process 0")
+    answers = group.of_all((text, digest))
+    if text:
+        raise ValueError(text) from problem
+    for rank, (other, its_digest) in enumerate(answers):
+        if other:
+            raise ValueError(f"process {rank}: {other}")
+        if its_digest != answers[0][1]:
+            raise ValueError(f"the model of process {rank} has other layers than that of process 0")
 
 
 def _rule_of(plan: Mapping[str, str], name: str) -> str | None:
@@ -218,9 +221,18 @@ def _split_of_linear(
     values: Any = module.packed if type(module) is Linear else module.weight
     if values.is_meta:
         raise ValueError(f"{name} has no values yet")
+    if "forward" in vars(module):
+        raise ValueError(f"{name}: its forward is replaced (an accelerate hook?), which a split would miss")
     split = kinds[style](name, module, parent, style, group)
     if split.is_needed():
         yield split
+
+
+def _is_gate_and_up(parent: torch.nn.Module, module: torch.nn.Module) -> bool:
+    """Whether a linear has both of a gated MLP in its halves."""
+    shape = mlp_shape((parent._fused.block if isinstance(parent, FusedBlock) else type(parent)).forward)
+    first = () if shape is None or not shape.gated else shape.first
+    return len(first) == 1 and parent._modules.get(first[0]) is module
 
 
 class _Split:
@@ -233,7 +245,7 @@ class _Split:
         group: the processes.
 
     Attributes:
-        is_by_rows: whether it takes rows alone, which can be used where they lie.
+        is_by_rows: whether it takes rows that lie side by side, which can be used where they are.
         heads: attributes of the parent that count heads, and what they are to be.
         text: what it is, the same in all processes.
 
@@ -258,13 +270,13 @@ class _Split:
     def share(self, what: str, size: int, border: int) -> int:
         """How many of `size` each process has; refuses a number that is no multiple of `border`."""
         processes: int = self.group.size
-        if size % (processes * border) == 0:
+        if processes == 1 or size % (processes * border) == 0:
             return size // processes
         fitting = [str(d) for d in range(1, min(size // border, 64) + 1) if size % (d * border) == 0]
-        of = f"a multiple of {border} each" if border > 1 else "as many each"
+        each = f"a multiple of {border} each" if border > 1 else "as many each"
         raise ValueError(
-            f"{self.name}: {size} {what} among {processes} processes are not {of}: {', '.join(fitting) or 'no number'} "
-            f"of processes would do"
+            f"{self.name}: {size} {what} among {processes} processes are not {each}: {' or '.join(fitting) or 'no'} "
+            f"processes would do"
         )
 
 
@@ -300,11 +312,7 @@ class _Rows(_SplitLinear):
         self.check_rows()
         if style == _BY_ROWS:
             self.check_heads()
-            if (
-                isinstance(parent, GatedMLP)
-                and len(parent._fused.first) == 1
-                and parent._modules.get(parent._fused.first[0]) is module
-            ):
+            if _is_gate_and_up(parent, module):
                 raise ValueError(f'{name}: {_BY_ROWS} would split gate from up: its style must be "{_BY_HALVES}"')
 
     def check_rows(self) -> None:
