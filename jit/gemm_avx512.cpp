@@ -223,7 +223,6 @@ void GemmAvx512::spill_totals(const RegExp& to) {
   for (std::uint32_t row = 0; row < key_.tile.rows; ++row) {
     for (std::uint32_t strip = 0; strip < key_.tile.strips; ++strip) {
       const Zmm total = v_.totals_in_registers() ? v_.total(row, strip) : v_.acc(row, strip);
-      if (v_.totals_in_memory()) vmovaps(total, ptr[total_address(row, strip)]);
       vmovaps(ptr[to + (row * key_.tile.strips + strip) * 64], total);
     }
   }
