@@ -203,9 +203,10 @@ class Model:
         self.generator = torch.Generator().manual_seed(seed)
         self.stored: Tensors = {}
         self.dense: Tensors = {}
+        self.linears: dict[str, Linear] = {}
 
     def linear(self, name: str, n: int, k: int) -> None:
-        linear = draw((n, k), self.form, self.generator)
+        self.linears[name] = linear = draw((n, k), self.form, self.generator)
         self.stored |= {f"{name}.{part}": tensor for part, tensor in self.form.pack(linear).items()}
         values = linear.dense()
         self.dense[f"{name}.weight"] = values if self.form.fine else exactly(values)
@@ -388,12 +389,16 @@ def save(folder: Path, model: Model, tensors: Tensors, quantization: dict[str, A
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def drawn(name: str, seed: int = 1) -> Model:
+    make, form = MODELS[name]
+    return make(form, seed)
+
+
 def write(folder: Path, name: str, seed: int = 1) -> tuple[Path, Path]:
     """Writes folder/NAME and folder/NAME-dense, and gives both."""
-    make, form = MODELS[name]
-    model = make(form, seed)
+    model = drawn(name, seed)
     stored, dense = folder / name, folder / f"{name}-dense"
-    save(stored, model, model.stored, form.config)
+    save(stored, model, model.stored, model.form.config)
     save(dense, model, model.dense, None)
     return stored, dense
 
