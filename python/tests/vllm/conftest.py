@@ -67,7 +67,7 @@ def lines() -> Iterator[list[str]]:
     """What the plugin writes to vLLM's log."""
     written: list[str] = []
     handler = logging.Handler(logging.DEBUG)
-    handler.emit = lambda record: written.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: written.append(record.getMessage())
     log = logging.getLogger("vllm.plugins.zenwoq")
     log.addHandler(handler)
     yield written

@@ -11,11 +11,13 @@ import engines
 import pytest
 from engines import Answer, answers_of, check, check_same, furthest, tokens_of
 
-long = pytest.mark.long
 # Formats that hold the same values: their answers are the same in every bit.
 SYMMETRIC = ["gptq", "auto-round", "quark"]
-ASYMMETRIC = ["awq", "gptq-asymmetric", pytest.param("gptq-v2", marks=long), pytest.param("auto-round-awq", marks=long),
-              pytest.param("quark-asymmetric", marks=long)]  # fmt: skip
+ASYMMETRIC = ["awq", "gptq-asymmetric", "gptq-v2", "auto-round-awq", "quark-asymmetric"]
+OTHERS = [
+    "ct-32", "ct-channel", "gptq-fine", "gptq-act-order", "mixtral-ct", "mixtral-ct-asymmetric", "mixtral-gptq",
+    "mixtral-awq", "qwen3-moe-ct", "qwen3-moe-ct-asymmetric", "qwen3-moe-gptq", "qwen3-moe-awq", "gpt-oss",
+]  # fmt: skip
 DENSE_BOUND = 0.1  # of logprobs: vLLM's dense bfloat16 layers sum in another order
 
 Folder = Callable[[str], Path]
@@ -56,17 +58,7 @@ def test_same_asymmetric_values(name: str, asymmetric: list[Answer], folder: Fol
     check_same(answers_of(folder(name)), asymmetric)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["ct-channel", "gptq-act-order", "mixtral-ct", "qwen3-moe-gptq", "gpt-oss"]
-    + [
-        pytest.param(name, marks=long)
-        for name in (
-            "ct-32", "gptq-channel", "gptq-fine", "mixtral-ct-asymmetric", "mixtral-gptq", "mixtral-awq",
-            "qwen3-moe-ct", "qwen3-moe-ct-asymmetric", "qwen3-moe-awq",
-        )
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("name", OTHERS)
 def test_format(name: str, folder: Folder) -> None:
     check(answers_of(folder(name)), folder(f"{name}-dense"))
 
@@ -82,19 +74,19 @@ def test_log(folder: Folder, lines: list[str]) -> None:
     assert "took 8 compressed-tensors linears; left to vLLM 1 (lm_head: not quantized)" in line
 
 
-@pytest.mark.parametrize("inductor", [False, pytest.param(True, marks=long)], ids=["traced", "inductor"])
-def test_compiled(
-    inductor: bool, symmetric: list[Answer], folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("VLLM_CPU_CI_ENV", "0" if inductor else "1")
+# Norms and activations by vLLM's own operators, which eager models use: torch's round elsewhere.
+COMPILED = {"enforce_eager": False, "compilation_config": {"custom_ops": ["all"]}}
+
+
+@pytest.mark.parametrize("name", ["ct-64", "mixtral-ct"])
+def test_compiled(name: str, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VLLM_CACHE_ROOT", str(tmp_path))  # nothing that was compiled before
-    compiled = answers_of(folder("ct-64"), enforce_eager=False)
-    if inductor:
-        check(compiled, folder("ct-64-dense"))  # fused norms round less often
-    else:
-        check_same(compiled, symmetric)
+    check_same(answers_of(folder(name), **COMPILED), answers_of(folder(name)))
 
 
-@long
-def test_compiled_experts(folder: Folder) -> None:
-    check_same(answers_of(folder("mixtral-ct"), enforce_eager=False), answers_of(folder("mixtral-ct")))
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["ct-64", "gptq-act-order", "mixtral-ct", "gpt-oss"])
+def test_inductor(name: str, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("VLLM_CACHE_ROOT", str(tmp_path))
+    monkeypatch.setenv("VLLM_CPU_CI_ENV", "0")
+    check(answers_of(folder(name), enforce_eager=False), folder(f"{name}-dense"))

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import models
 import pytest
@@ -121,11 +122,12 @@ def test_fused_linear(name: str, folder: Folder) -> None:
     assert torch.equal(layer(x)[0], expected)
 
 
-def test_nothing_of_the_file_stays(folder: Folder) -> None:
-    layer = made_down(folder("ct-64"))
-    held = sum(parameter.nbytes for parameter in layer.parameters())
-    weight, _ = weight_of(models.drawn("ct-64").linears[DOWN])
-    assert held == len(weight.packed)
+@pytest.mark.parametrize(("name", "scales"), [("ct-64", "bfloat16"), ("gptq-fine", "float16"), ("awq", "float16")])
+def test_nothing_but_the_packed_weight_stays(name: str, scales: str, folder: Folder) -> None:
+    (held,) = made_down(folder(name)).parameters()
+    weight = zenwoq.Weight.from_packed(held)
+    assert weight.scale_dtype == scales
+    assert held.nbytes == len(weight.packed)
 
 
 def config_of(k: int, n: int, group: int) -> Any:
@@ -160,11 +162,11 @@ def test_odd_group_falls_through() -> None:
 def test_switch(variable: str, calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from zenwoq.vllm import _register
 
-    called: list[None] = []
-    monkeypatch.setattr(_register, "register", lambda: called.append(None) or "")
+    register = Mock(return_value="")
+    monkeypatch.setattr(_register, "register", register)
     monkeypatch.setenv("ZENWOQ_VLLM", variable)
     zenwoq.vllm.register()
-    assert len(called) == calls
+    assert register.call_count == calls
 
 
 def test_other_interfaces(monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> None:

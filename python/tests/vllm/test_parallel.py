@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""Engines of several processes against those of one. Tensor parallelism of linears is the server's, in test_server.py."""
+"""Engines of several processes against those of one. Those of every run of the tests are the server's."""
 
 from __future__ import annotations
 
