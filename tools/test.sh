@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Builds and runs every test: those of the release build, then those that read hostile files under AddressSanitizer and
-# UndefinedBehaviorSanitizer, then those that use threads under ThreadSanitizer, then those of the Python package. The exit
-# status is non-zero if a test failed or none ran.
+# UndefinedBehaviorSanitizer, then those that use threads under ThreadSanitizer, then those of the Python package, then those
+# of its plugin with vLLM. The exit status is non-zero if a test failed or none ran.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # clang-format for tools/format.sh, cmake for the programs of others, python3-* for bench/report/plot.py and bench/peers.py.
@@ -57,6 +57,16 @@ test_python() {
   logs+=(build-python/pytest.xml)
 }
 test_python
+
+# Tests the plugin with vLLM, in an environment of its own.
+test_vllm() {
+  echo "== vllm"
+  local venv
+  venv=$(tools/vllm_venv.sh --install)
+  "$venv/bin/python" -m pytest --durations=5 --timeout=300 --junitxml=build-python/vllm.xml python/tests/vllm || failed=1
+  logs+=(build-python/vllm.xml)
+}
+test_vllm
 
 python3 - "${logs[@]}" <<'PYTHON' || failed=1
 import json, sys

@@ -8,13 +8,11 @@
 set -euo pipefail
 [ $# -eq 2 ] || { echo "usage: $0 TORCH TORCHAO" >&2; exit 2; }
 root=$(cd "$(dirname "$0")/.." && pwd)
-builder=$("$root/tools/python_venv.sh" --install)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 sed -E "s/^torch==.*/torch==$1/; s/^torchao==.*/torchao==$2/" "$root/python/requirements.txt" >"$work/requirements.txt"
-PATH=$builder/bin:$PATH "$builder/bin/python" -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation \
-  --config-settings=build-dir="$root/build-python" --wheel-dir="$work" "$root"
+"$root/tools/python_venv.sh" --wheel "$work" >/dev/null
 
 venv=${XDG_CACHE_HOME:-$HOME/.cache}/zenwoq/python-venv/torch-$1-torchao-$2
 [ -f "$venv/pyvenv.cfg" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1 || python3 -m venv --clear "$venv"

@@ -7,7 +7,7 @@
 #   tools/vllm_venv.sh --install      builds the package with that environment's tools and installs the wheel in this one
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-venv=$("$root/tools/python_venv.sh" --exactly "${ZENWOQ_VLLM_REQUIREMENTS:-$root/python/requirements-vllm.txt}")
+venv=$("$root/tools/python_venv.sh" --exactly "$root/python/requirements-vllm.txt")
 
 if [ "${1:-}" = --install ]; then
   work=$(mktemp -d)
