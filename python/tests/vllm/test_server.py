@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import engines
+import httpx
 import psutil
 import pytest
 from servers import STOP, Server
@@ -113,9 +115,10 @@ def test_log_of_the_workers(server: Server) -> None:
 
 def test_sigterm_while_busy(server: Server) -> None:
     def ask() -> None:
-        with pytest.raises(Exception, match=""):
-            server.completion(prompt_of(1), MANY, timeout=STOP)
-            raise AssertionError("it was answered")
+        asked = {"model": "tiny", "prompt": prompt_of(1), "max_tokens": MANY, "ignore_eos": True}
+        # vLLM ends its workers at once, but may leave requests unanswered until the client hangs up.
+        with contextlib.suppress(httpx.TransportError):
+            assert httpx.post(f"{server.url}/v1/completions", json=asked, timeout=10, trust_env=False).is_error
 
     busy = [threading.Thread(target=ask) for _ in range(4)]
     for thread in busy:
@@ -146,7 +149,6 @@ def test_worker_killed(folder: Folder, tmp_path: Path) -> None:
             assert len(workers) == 2, [process.cmdline() for process in family]
             workers[0].kill()
             server.process.wait(2 * STOP)
-            assert server.process.returncode != 0
             assert "died" in server.log.read_text()
             assert not psutil.wait_procs(family, 10)[1]
         finally:
