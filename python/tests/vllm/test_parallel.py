@@ -22,8 +22,11 @@ def several(folder: Path, **options: Any) -> Any:
 
 @pytest.mark.parametrize("name", ["ct-64", "mixtral-gptq"])
 def test_pipeline(name: str, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VLLM_CPU_CI_ENV", "0")  # the second process has no place for its input without a warm-up
-    check_same(several(folder(name), pipeline_parallel_size=2), answers_of(folder(name)))
+    # Without a warm-up, as eager models have none, the second process of vLLM 0.32 has no place for its input.
+    monkeypatch.setenv("VLLM_CPU_CI_ENV", "0")
+    traced = {"mode": 2, "backend": "eager", "custom_ops": ["all"]}
+    given = several(folder(name), pipeline_parallel_size=2, enforce_eager=False, compilation_config=traced)
+    check_same(given, answers_of(folder(name)))
 
 
 @pytest.mark.parametrize("name", ["ct-asymmetric", "ct-channel", "gptq", "gptq-asymmetric", "awq", "quark"])
