@@ -10,9 +10,15 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from bench.peers.catalogue import Entry
+
+class Named(Protocol):
+    """What is measured."""
+
+    @property
+    def key(self) -> str:
+        """Its name."""
 
 
 class Results:
@@ -46,7 +52,7 @@ class Results:
         """Says it on stderr."""
         print(f"{self._program}: {text}", file=sys.stderr, flush=True)
 
-    def skip(self, entry: Entry, reason: str, where: str, /, **details: Any) -> None:
+    def skip(self, entry: Named, reason: str, where: str, /, **details: Any) -> None:
         """Says that a peer is not measured, and why; details go into the JSON."""
         self.say(f"NOT measured: {entry.key}{where}: {reason}")
         self.data["not_measured"].append({"key": entry.key, **details, "reason": reason})

@@ -89,18 +89,7 @@ def _peer_row(row: dict[str, Any]) -> Cells:
 
 def llm(data: Any) -> tuple[Cells, list[Cells]]:
     """A row for each way to run a model; each list ``all_NAME`` becomes its median NAME and its middle half."""
-    rows = []
-    for row in data["rows"]:
-        cells: Cells = {}
-        for key, value in row.items():
-            name = key.removeprefix("all_")
-            values = row.get(f"all_{name}")
-            if values:
-                flat = [each for part in values for each in (part if isinstance(part, list) else [part])]
-                cells |= Spread.of(flat).cells(name)
-            else:
-                cells |= texts({key: value})
-        rows.append(cells)
+    rows = [_with_spreads(row) for row in data["rows"]]
     context = texts(
         {key: value for key, value in data.items() if isinstance(value, (str, int, float)) and key != "kind"}
     )
@@ -113,8 +102,32 @@ def llm(data: Any) -> tuple[Cells, list[Cells]]:
     return context, rows
 
 
+def _with_spreads(row: dict[str, Any]) -> Cells:
+    cells: Cells = {}
+    for key, value in row.items():
+        name = key.removeprefix("all_")
+        values = row.get(f"all_{name}")
+        if values:
+            flat = [each for part in values for each in (part if isinstance(part, list) else [part])]
+            cells |= Spread.of(flat).cells(name)
+        else:
+            cells |= texts({key: value})
+    return cells
+
+
+def serve(data: Any) -> tuple[Cells, list[Cells]]:
+    """A row for each engine, model and number of requests, as in llm; and one for whatever was not measured."""
+    rows = [_with_spreads(row) for row in data["rows"]]
+    for entry in data["not_measured"]:
+        names = {key: entry[key] for key in ("model", "key", "implementation", "mode")}
+        rows.append(texts({**names, "not_measured": entry["reason"]}))
+    about = {key: value for key, value in data.items() if key not in ("kind", "versions", "rows", "not_measured")}
+    return texts(about) | {f"version {name}": version for name, version in data["versions"].items()}, rows
+
+
 KINDS: dict[str, Callable[[Any], tuple[Cells, list[Cells]]]] = {
     "zenwoq-bench": zenwoq_bench,
     "peers": peers,
     "llm": llm,
+    "serve": serve,
 }

@@ -3,7 +3,7 @@
 """One run's results as a table of texts, read from a program's JSON or a stored CSV, and written to a CSV.
 
 A stored file begins with comment lines ``# key: value``, the first of which is ``# kind: zenwoq-bench`` (or ``peers``,
-``llm``). A head line and a line for each row follow. Both forms give the same Run.
+``llm``, ``serve``). A head line and a line for each row follow. Both forms give the same Run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ from typing import Any, NoReturn
 from bench.report import convert
 from bench.report.figures import unique
 
-PROGRAMS = {"zenwoq-bench": "zenwoq-bench (--json FILE)", "peers": "bench/peers.py", "llm": "bench/llm.py"}
+PROGRAMS = {
+    "zenwoq-bench": "zenwoq-bench (--json FILE)",
+    "peers": "bench/peers.py",
+    "llm": "bench/llm.py",
+    "serve": "bench/serve.py",
+}
 LAST_COLUMNS = ("label", "notes", "not_measured")  # texts that may be long
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""Converts the JSON of zenwoq-bench, bench/peers.py or bench/llm.py into the CSV that bench/results keeps."""
+"""Converts the JSON of zenwoq-bench and of the programs in bench/ into the CSV that bench/results keeps."""
 
 from __future__ import annotations
 

@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prints results as Markdown: percent of the roof by M and group size for each weight, how threads scale, other rows.
 
-Results of bench/peers.py become times against peers, those of bench/llm.py times of whole models.
+Results of bench/peers.py become times against peers, those of bench/llm.py times of whole models, those of
+bench/serve.py figures of servers.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Mapping, Sequence
 
 from bench.report import markdown
@@ -16,6 +18,7 @@ from bench.report.linear import Case, Report, Row, dates, one_machine
 from bench.report.llm import print_llm
 from bench.report.peers import LEAST_BUSY, PeersReport, print_peers
 from bench.report.run import ReadError, Run, fail, load, view
+from bench.report.serve import print_serve
 
 
 def roof_text(row: Row | None, spread: bool) -> str:
@@ -123,14 +126,16 @@ def print_runs(runs: Sequence[Run], spread: bool) -> None:
             print_peers(PeersReport.of(run), spread)
         elif run.kind == "llm":
             view(run, "llm", print_llm)
+        elif run.kind == "serve":
+            view(run, "serve", functools.partial(print_serve, spread=spread))
 
 
 def main() -> None:
     """Prints the tables of all files."""
     parser = argparse.ArgumentParser(
         prog="python3 -m bench.report.table",
-        description="Prints results of zenwoq-bench, bench/peers.py and bench/llm.py as Markdown tables. Medians of "
-        "repetitions.",
+        description="Prints results of zenwoq-bench, bench/peers.py, bench/llm.py and bench/serve.py as Markdown "
+        "tables. Medians of repetitions.",
     )
     parser.add_argument(
         "files",
