@@ -52,7 +52,7 @@ test_python() {
   "$venv/bin/ruff" format --check --quiet || { echo "ruff format would change Python files"; failed=1; }
   "$venv/bin/mypy" --no-error-summary || failed=1
   # The launchers have the names of the packages that they start, and mypy takes only one module of a name at a time.
-  for launcher in bench/llm.py bench/peers.py; do "$venv/bin/mypy" --no-error-summary "$launcher" || failed=1; done
+  for launcher in bench/llm.py bench/peers.py bench/serve.py; do "$venv/bin/mypy" --no-error-summary "$launcher" || failed=1; done
   "$venv/bin/python" -m pytest --durations=5 --timeout=600 --junitxml=build-python/pytest.xml || failed=1
   logs+=(build-python/pytest.xml)
 }

