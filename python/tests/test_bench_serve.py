@@ -32,6 +32,10 @@ LOG = """\
 def test_the_reason_is_the_first_error():
     assert reason(LOG) == "AttributeError: '_C' object has no attribute 'cpu_gemm_wna16'"
     assert reason("INFO 11-27 00:47:50 [a.py:1] loading\nKilled\n") == "Killed"
+    died = (
+        "(EngineCore pid=2) ERROR 11-27 01:20:01 [a.py:315] Worker proc VllmWorker-0 died unexpectedly (exit code: -11)"
+    )
+    assert reason(f"{died}, ...\n{LOG}\nwarnings.warn('leaked')") == f"{died.partition('] ')[2]}, ..."
     assert reason("") == "it said nothing"
 
 
