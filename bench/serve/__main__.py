@@ -37,11 +37,11 @@ class Session:
         rows: of the JSON: an engine at a number of requests, with lists of what its repetitions measured.
     """
 
-    def __init__(self, arguments: argparse.Namespace, environment: Environment, results: Results, logs: Path):
+    def __init__(self, arguments: argparse.Namespace, environment: Environment, results: Results, folder: Path):
         self._arguments = arguments
         self._environment = environment
         self._results = results
-        self._logs = logs
+        self._folder = folder
         self.rows: list[dict[str, Any]] = []
 
     def measure(self, model: Model, engines: Sequence[Engine], zentorch: Path | None) -> None:
@@ -58,8 +58,8 @@ class Session:
         for repetition in range(arguments.repetitions):
             first = repetition % max(1, len(left))
             for engine in left[first:] + left[:first]:
-                log = self._logs / f"{model.key}-{engine.key}-{repetition + 1}.log"
-                server = Server(engine, self._environment, zentorch, log)
+                log = (arguments.logs or self._folder) / f"{model.key}-{engine.key}-{repetition + 1}.log"
+                server = Server(engine, self._environment, zentorch, log, self._folder)
                 try:
                     self._serve(server, engine, model, folder, repetition)
                 except ServeError as error:
@@ -142,7 +142,7 @@ def main() -> int:
     results.data["versions"] = about["versions"]
     engines = engines_of(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        session = Session(arguments, environment, results, arguments.logs or Path(folder))
+        session = Session(arguments, environment, results, Path(folder))
         zentorch = environment.zentorch(engines, session.skip)
         if zentorch is None:
             engines = [engine for engine in engines if not engine.zentorch]

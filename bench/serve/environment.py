@@ -39,8 +39,15 @@ class Environment:
         self._threads = threads
         self._bind = bind
 
-    def variables(self, engine: Engine, zentorch: Path | None) -> dict[str, str]:
-        """The variables of an engine's server: the same for all but what the engine itself is made of."""
+    def variables(self, engine: Engine, zentorch: Path | None, cache: Path) -> dict[str, str]:
+        """The variables of an engine's server: the same for all but what the engine itself is made of.
+
+        Args:
+            engine: what serves.
+            zentorch: the folder with zentorch.
+            cache: where what is compiled is kept for the next repetition. Not vLLM's own: there a server that was
+                killed leaves files that are cut off.
+        """
         kept = {name: value for name, value in os.environ.items() if name not in CHOSEN_HERE}
         return {
             "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
@@ -49,6 +56,7 @@ class Environment:
             **dict.fromkeys(THREAD_VARIABLES, str(self._threads)),
             "VLLM_CPU_OMP_THREADS_BIND": self._bind,
             "VLLM_ENABLE_V1_MULTIPROCESSING": "1",
+            "VLLM_CACHE_ROOT": str(cache / engine.key),
             **engine.settings,
             **_in_path(zentorch if engine.zentorch else None),
         }

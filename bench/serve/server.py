@@ -29,6 +29,7 @@ END_S = 30
 # "(EngineCore pid=42) ERROR 11-27 00:47:50 [core.py:1099] "
 _PREFIX = re.compile(r"^(\(.*?pid=\d+\) ?)?((ERROR|WARNING|INFO|DEBUG) [\d-]+ [\d:]+ \[[^\]]*\] ?)?")
 _ERROR = re.compile(r"^([\w.]*(Error|Exception)(: .*)?|.*(died unexpectedly|Segfault encountered).*)$")
+_FAILED = "EngineCore failed to start"  # after which the server may stay, and never serve
 _FOLLOWS = re.compile(r"Engine core initialization failed|See root cause|cancelled|EngineDeadError")
 
 
@@ -57,10 +58,10 @@ class Server:
         start_s: seconds until it served.
     """
 
-    def __init__(self, engine: Engine, environment: Environment, zentorch: Path | None, log: Path):
+    def __init__(self, engine: Engine, environment: Environment, zentorch: Path | None, log: Path, cache: Path):
         self._engine = engine
         self._environment = environment
-        self._variables = environment.variables(engine, zentorch)
+        self._variables = environment.variables(engine, zentorch, cache)
         self._log = log
         with socket.socket() as any_port:
             any_port.bind(("127.0.0.1", 0))
@@ -87,8 +88,9 @@ class Server:
                 start_new_session=True,
             )
         while not self._serves():
-            if self._process.poll() is not None:
-                raise ServeError(reason(self._log.read_text(errors="replace")))
+            said = self._log.read_text(errors="replace")
+            if self._process.poll() is not None or _FAILED in said:
+                raise ServeError(reason(said))
             if time.monotonic() > began + START_S:
                 raise ServeError(f"it did not serve after {START_S} s")
             time.sleep(0.2)

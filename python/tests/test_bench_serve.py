@@ -76,7 +76,7 @@ def test_an_engine_is_what_it_is_named(monkeypatch, tmp_path):
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("PYTHONPATH", raising=False)
     environment = Environment(Path(sys.executable), 3, "nobind")
-    variables = {engine.key: environment.variables(engine, tmp_path) for engine in engines.ENGINES}
+    variables = {engine.key: environment.variables(engine, tmp_path, tmp_path) for engine in engines.ENGINES}
     assert {key for key, of_key in variables.items() if "ZENWOQ_VLLM" not in of_key} == {"zenwoq", "zenwoq-zentorch"}
     assert {key for key, of_key in variables.items() if "VLLM_CPU_INT4_W4A8" in of_key} == {"zentorch"}
     assert variables["zentorch"]["VLLM_CPU_INT4_W4A8"] == "0"
