@@ -22,7 +22,8 @@ from zenwoq.torch._given import Unsupported
 from zenwoq.vllm._formats import PACKED, Format
 from zenwoq.vllm._linear import cut
 from zenwoq.vllm._report import Report
-from zenwoq.vllm._tensors import kept, place_for
+from zenwoq.vllm._tensors import kept, place_for, viewed
+from zenwoq.vllm._warm import warm_experts
 
 _HALVES = {"w13": ("w1", "w3"), "w2": ("w2",)}  # places in vLLM, and what is loaded into them
 _NAMES = {"w1": "gate", "w3": "up", "w2": "down"}
@@ -84,6 +85,7 @@ class ExpertsMethod(FusedMoEMethodBase):  # type: ignore[misc]
         """Makes places for the tensors of the file. Sizes: of this process."""
         self._experts = num_experts
         self._hidden, self._intermediate = hidden_size, intermediate_size_per_partition
+        self._type = params_dtype
         self._report.plans(params_dtype)
         loaded: dict[tuple[int, str], dict[str, torch.Tensor]] = {}  # by expert of this process and weight
         self._loaded = loaded
@@ -183,6 +185,15 @@ class ExpertsMethod(FusedMoEMethodBase):  # type: ignore[misc]
             packed = torch.nn.Parameter(stack.tensor, requires_grad=False)
             layer.register_parameter(f"{_NAMES[shard]}_packed", packed)
         self._place_biases(layer)
+        bias_types = tuple(None if bias is None else bias.dtype for bias in self._weights(layer)[3:6])
+        key = (
+            *(stack.text for stack in stacks.values()),
+            self._hidden,
+            self._intermediate,
+            layer.activation,
+            bias_types,
+        )
+        warm_experts(self._type, self._hidden, key, *self._weights(layer))
         self._report.packed(f"{self._format.name} layers of experts")
 
     def _cut(self, layer: Any, shard: str, parts: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -198,7 +209,7 @@ class ExpertsMethod(FusedMoEMethodBase):  # type: ignore[misc]
         begin = 0 if self._fused else config.tp_rank * self._intermediate
         ours, all_hidden = slice(begin, begin + self._intermediate), slice(0, self._hidden)
         weight = cut(weight, *((all_hidden, ours) if shard == "w2" else (ours, all_hidden)))
-        return torch.frombuffer(weight.packed, dtype=torch.uint8)
+        return viewed(weight)
 
     def _place_biases(self, layer: Any) -> None:
         config = self.moe.moe_parallel_config
@@ -242,10 +253,11 @@ class ExpertsMethod(FusedMoEMethodBase):  # type: ignore[misc]
         """The weighted sums of this process's experts: ``[tokens, hidden]`` in x's dtype. vLLM adds shared experts."""
         if layer.expert_map is not None:
             topk_ids = layer.expert_map[topk_ids.long()]  # -1, which is skipped, of another process's
-        return torch.ops.zenwoq.experts(  # type: ignore[no-any-return]
-            x,
-            topk_ids,
-            topk_weights,
+        return torch.ops.zenwoq.experts(x, topk_ids, topk_weights, *self._weights(layer))  # type: ignore[no-any-return]
+
+    def _weights(self, layer: Any) -> tuple[Any, ...]:
+        """What ``zenwoq::experts`` takes behind x, ids and router."""
+        return (
             layer.gate_packed,
             layer.up_packed,
             layer.down_packed,

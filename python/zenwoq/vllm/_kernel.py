@@ -19,6 +19,7 @@ from vllm.scalar_type import scalar_types
 import zenwoq.torch  # noqa: F401 - the operators
 from zenwoq import Weight
 from zenwoq.vllm._tensors import stored
+from zenwoq.vllm._warm import warm_linear
 
 _WORD = 8  # codes in an int32, the first in its lowest bits
 
@@ -56,9 +57,12 @@ class ZenwoqLinearKernel(MPLinearKernel):  # type: ignore[misc]
             _zeros(_rows_first(zeros)) if self.config.zero_points else None,
         )
         self.n = weight.n
-        for name in (self.w_q_name, self.w_s_name, self.w_zp_name):
-            if name and getattr(layer, name, None) is not None:
+        names = {self.w_q_name, self.w_s_name, self.w_zp_name or "", "weight_zero_point"}  # the last of Quark's, unused
+        for name in names:
+            if getattr(layer, name, None) is not None:
                 delattr(layer, name)
+        bias = getattr(layer, "bias", None)
+        warm_linear(weight, self.config.act_type, None if bias is None else bias.dtype)
         layer.register_parameter(self.w_q_name, torch.nn.Parameter(stored(weight), requires_grad=False))
 
     def apply_weights(self, layer: Any, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:

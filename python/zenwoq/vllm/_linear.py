@@ -20,6 +20,7 @@ from zenwoq import Weight
 from zenwoq.vllm._formats import Format
 from zenwoq.vllm._report import Report
 from zenwoq.vllm._tensors import kept, place_for, rank_of, stored
+from zenwoq.vllm._warm import warm_linear
 
 _QKV = {"q": 0, "k": 1, "v": 2}
 DENSE = "weight"  # the part that a layer has which is not quantized in the file, where a format lets it be so
@@ -105,6 +106,7 @@ class LinearMethod(LinearMethodBase):  # type: ignore[misc]
         weights = joined([pieces[shard] for shard in sorted(pieces)])
         for i, weight in enumerate(weights):
             layer.register_parameter(f"packed_{i}", torch.nn.Parameter(stored(weight), requires_grad=False))
+            warm_linear(weight, self._type, None if layer.bias is None else layer.bias.dtype)
         self._n = [weight.n for weight in weights]
         self._report.packed(f"{self._format.name} linears")
         return None

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import Any
 
@@ -38,14 +39,16 @@ def kept(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if load_format in _STABLE else tensor.clone()
 
 
+def viewed(weight: Weight) -> torch.Tensor:
+    """The bytes of a packed weight in its own memory: ``[bytes]`` uint8, not to be written to."""
+    memory = (ctypes.c_uint8 * weight.nbytes).from_address(weight._array.address)
+    memory._owner = weight  # type: ignore[attr-defined]  # lives as long as the tensor
+    return torch.frombuffer(memory, dtype=torch.uint8)
+
+
 def stored(weight: Weight) -> torch.Tensor:
     """A copy of a packed weight in huge pages: ``[bytes]`` uint8."""
-    return _memory.copy(torch.frombuffer(weight.packed, dtype=torch.uint8))
-
-
-def room(size: int) -> torch.Tensor:
-    """``[size]`` bytes in huge pages."""
-    return _memory.empty(size)
+    return _memory.copy(viewed(weight))
 
 
 def rank_of(layer: Any) -> tuple[int, int]:
