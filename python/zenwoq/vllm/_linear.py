@@ -13,18 +13,23 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from vllm.model_executor.layers.linear import LinearMethodBase, UnquantizedLinearMethod
+from vllm.config import get_current_vllm_config_or_none
+from vllm.model_executor.layers.linear import LinearMethodBase, QKVParallelLinear, UnquantizedLinearMethod
+from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
 
 import zenwoq.torch  # noqa: F401 - the operators
 from zenwoq import Weight
 from zenwoq.vllm._formats import Format
 from zenwoq.vllm._report import Report
-from zenwoq.vllm._tensors import kept, place_for, rank_of, stored
+from zenwoq.vllm._tensors import kept, place_for, stored
 from zenwoq.vllm._warm import warm_linear
 
 _QKV = {"q": 0, "k": 1, "v": 2}
 DENSE = "weight"  # the part that a layer has which is not quantized in the file, where a format lets it be so
 _PANEL = 64  # columns: weights are cut at multiples of it
+# Of the first packed weight: LoRA and multi-head latent attention ask a layer for a parameter of this name.
+_PACKED = "weight_packed"
+_INTERLEAVED = ("falcon",)  # models whose loaders sort the rows of q, k and v in vLLM's own parameters
 
 
 class LinearMethod(LinearMethodBase):  # type: ignore[misc]
@@ -53,6 +58,13 @@ class LinearMethod(LinearMethodBase):  # type: ignore[misc]
         **extra_weight_attrs: Any,
     ) -> None:
         """Makes places for the tensors of the file. Sizes: of this process and of the whole layer."""
+        model = get_current_vllm_config_or_none()
+        kind = None if model is None or model.model_config is None else model.model_config.hf_config.model_type
+        if kind in _INTERLEAVED and isinstance(layer, QKVParallelLinear):
+            raise ValueError(
+                f"{self._prefix}: rows of q, k and v take turns in files of {kind}, which zenwoq does not sort: "
+                f"ZENWOQ_VLLM=0 leaves the model to vLLM"
+            )
         self._k = input_size_per_partition
         self._sizes = list(output_partition_sizes)
         self._whole = (output_size, input_size)
@@ -94,6 +106,7 @@ class LinearMethod(LinearMethodBase):  # type: ignore[misc]
                 f"one linear of them: pack all of them, or none"
             )
         if dense:
+            loaded.clear()  # vLLM keeps the place's loader, and so this
             return self._make_dense(layer, dense)
         pieces: dict[int, Weight] = {}
         try:
@@ -105,9 +118,10 @@ class LinearMethod(LinearMethodBase):  # type: ignore[misc]
             raise ValueError(f"{self._prefix}: {error}") from error
         weights = joined([pieces[shard] for shard in sorted(pieces)])
         for i, weight in enumerate(weights):
-            layer.register_parameter(f"packed_{i}", torch.nn.Parameter(stored(weight), requires_grad=False))
+            layer.register_parameter(_name(i), torch.nn.Parameter(stored(weight), requires_grad=False))
             warm_linear(weight, self._type, None if layer.bias is None else layer.bias.dtype)
         self._n = [weight.n for weight in weights]
+        self._padding = sum(self._sizes) - sum(self._n)
         self._report.packed(f"{self._format.name} linears")
         return None
 
@@ -127,12 +141,16 @@ class LinearMethod(LinearMethodBase):  # type: ignore[misc]
 
     def _cuts(self, layer: Any, shards: tuple[int, ...], shape: tuple[int, ...]) -> Iterator[tuple[int, slice, slice]]:
         """This process's parts of a weight with the rows of some of the linears: which, rows, columns."""
-        rank, _ = rank_of(layer)
+        rank = int(layer.tp_rank)
         whole = _rows(layer, self._whole[0], len(self._sizes))
         n, k = sum(whole[shard] for shard in shards), self._whole[1]
         if shape != (n, k):
             raise ValueError(f"its weight is {' x '.join(map(str, shape))} in the checkpoint, {n} x {k} in the model")
         first_k = rank * self._k if self._k != k else 0
+        if isinstance(layer, VocabParallelEmbedding):  # of vLLM's rows the last are padding, which no file has
+            ours = layer.shard_indices
+            yield 0, slice(ours.org_vocab_start_index, ours.org_vocab_end_index), slice(0, k)
+            return
         begin = 0
         for shard in shards:
             size = self._sizes[shard]
@@ -146,11 +164,20 @@ class LinearMethod(LinearMethodBase):  # type: ignore[misc]
         """``x W^T + bias`` of this process's part: ``[..., n]`` in x's dtype."""
         if self._dense is not None:
             return self._dense.apply(layer, x, bias)  # type: ignore[no-any-return]
+        if self._padding:  # of a head
+            rows = None if bias is None else bias[: self._n[0]]
+            results = torch.ops.zenwoq.linear(x, layer.weight_packed, rows, self._n[0])
+            return torch.nn.functional.pad(results, (0, self._padding))
         if len(self._n) == 1:
-            return torch.ops.zenwoq.linear(x, layer.packed_0, bias, self._n[0])  # type: ignore[no-any-return]
-        packed = [getattr(layer, f"packed_{i}") for i in range(len(self._n))]
+            return torch.ops.zenwoq.linear(x, layer.weight_packed, bias, self._n[0])  # type: ignore[no-any-return]
+        packed = [getattr(layer, _name(i)) for i in range(len(self._n))]
         biases = [None] * len(packed) if bias is None else list(bias.split(self._n))
         return torch.cat(torch.ops.zenwoq.linears(x, packed, biases, self._n), -1)
+
+
+def _name(i: int) -> str:
+    """Of a layer's packed weights the i-th."""
+    return _PACKED if i == 0 else f"{_PACKED}_{i}"
 
 
 def _type_of(part: str, params_dtype: torch.dtype) -> torch.dtype:
@@ -161,6 +188,8 @@ def _type_of(part: str, params_dtype: torch.dtype) -> torch.dtype:
 
 def _rows(layer: Any, whole: int, count: int) -> list[int]:
     """The rows of the linears that a linear is made of, of all processes."""
+    if isinstance(layer, VocabParallelEmbedding):
+        return [int(layer.org_vocab_size)]
     if count == 1:
         return [whole]
     if hasattr(layer, "total_num_kv_heads"):

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from vllm.config import get_current_vllm_config_or_none
-from vllm.distributed import get_tensor_model_parallel_rank, get_tensor_model_parallel_world_size
 
 from zenwoq import Weight
 from zenwoq.torch._memory import WeightMemory
@@ -49,12 +48,3 @@ def viewed(weight: Weight) -> torch.Tensor:
 def stored(weight: Weight) -> torch.Tensor:
     """A copy of a packed weight in huge pages: ``[bytes]`` uint8."""
     return _memory.copy(viewed(weight))
-
-
-def rank_of(layer: Any) -> tuple[int, int]:
-    """The rank of this process among those that share a linear, and their number."""
-    rank = getattr(layer, "tp_rank", None)
-    size = getattr(layer, "tp_size", None)
-    if rank is None or size is None:  # a head
-        return get_tensor_model_parallel_rank(), get_tensor_model_parallel_world_size()
-    return int(rank), int(size)
