@@ -15,7 +15,15 @@ from typing import Any, ClassVar
 
 import torch
 from vllm.model_executor.layers.fused_moe import RoutedExperts, UnquantizedFusedMoEMethod
-from vllm.model_executor.layers.linear import LinearBase, UnquantizedLinearMethod
+from vllm.model_executor.layers.linear import (
+    ColumnParallelLinear,
+    LinearBase,
+    MergedColumnParallelLinear,
+    QKVParallelLinear,
+    ReplicatedLinear,
+    RowParallelLinear,
+    UnquantizedLinearMethod,
+)
 from vllm.model_executor.layers.quantization.auto_awq import AutoAWQConfig, AutoAWQMarlinLinearMethod
 from vllm.model_executor.layers.quantization.auto_gptq import AutoGPTQConfig
 from vllm.model_executor.layers.quantization.base_config import QuantizationConfig
@@ -44,6 +52,18 @@ _TYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
 _NAMES_IN_VLLM: dict[Any, dict[re.Pattern[str], str]] = {
     "mixtral": {re.compile(r"\.mlp\."): ".block_sparse_moe."},
     "gpt_oss": {re.compile(r"\.experts\.(\w+)$"): rf".experts.routed_experts.{STACK}\1"},
+}
+# Those that zenwoq's stand for. A class with another one, as for shards that all processes have, is left to vLLM.
+_LOADERS = {
+    kind.weight_loader
+    for kind in (
+        ColumnParallelLinear,
+        MergedColumnParallelLinear,
+        ParallelLMHead,
+        QKVParallelLinear,
+        ReplicatedLinear,
+        RowParallelLinear,
+    )
 }
 _FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 
@@ -89,15 +109,22 @@ class _Taking:
         is_experts = isinstance(layer, RoutedExperts)
         if not is_experts and not isinstance(layer, (LinearBase, ParallelLMHead)):
             return super().get_quant_method(layer, prefix)  # type: ignore[misc]
-        found = self.format_of(layer, prefix)
+        try:
+            found = self.format_of(layer, prefix)
+        except Exception as error:  # another vLLM, or a config that is wrong, of which vLLM says so below
+            found = f"{type(error).__name__}: {error}"
         reason = found if isinstance(found, str) else ""
-        if isinstance(found, Format) and os.environ.get("VLLM_CPU_INT4_W4A8") == "1":
+        if isinstance(found, Format) and _asks_for_int8():
             reason = _INT8
         elif isinstance(found, Format) and is_experts:
             reason = reason_against(layer)
+        elif isinstance(found, Format) and type(layer).weight_loader not in _LOADERS:
+            reason = f"{type(layer).__name__} loads its weights in a way of its own"
         if not isinstance(found, Format) or reason:
             method = super().get_quant_method(layer, prefix)  # type: ignore[misc]
             is_dense = isinstance(method, (UnquantizedLinearMethod, UnquantizedFusedMoEMethod)) or method is None
+            if not is_dense:
+                self.check_left(prefix, reason)
             self._report.leaves(prefix, reason or (DENSE if is_dense else "not weights of 4 bits"))
             return method
         found = _with_types(found, self._types)
@@ -108,6 +135,13 @@ class _Taking:
     def format_of(self, layer: Any, prefix: str) -> Format | str | None:
         """The format of a layer's weight, or the reason why it is not taken; None if vLLM's class says it all."""
         raise NotImplementedError
+
+    def check_left(self, prefix: str, reason: str) -> None:
+        """Raises ValueError if vLLM would compute a quantized layer that is left to it wrongly."""
+
+
+def _asks_for_int8() -> bool:
+    return os.environ.get("VLLM_CPU_INT4_W4A8") == "1"
 
 
 def _with_types(found: Format, types: dict[str, torch.dtype]) -> Format:
@@ -135,8 +169,9 @@ class CompressedTensors(_Taking, CompressedTensorsConfig):  # type: ignore[misc]
         weights = None if scheme is None else scheme.get("weights")
         if weights is None or weights.num_bits != 4:
             return None
-        if scheme.get("input_activations") is not None:
-            return "its activations are quantized too (input_activations)"
+        for name in ("input_activations", "output_activations"):
+            if scheme.get(name) is not None:
+                return f"its activations are quantized too ({name})"
         kind = getattr(weights.type, "value", weights.type)
         if kind != "int" or scheme.get("format") not in ("pack-quantized", None):
             return f"{scheme.get('format')} of {kind}"
@@ -151,13 +186,22 @@ class Gptq(_Taking, AutoGPTQConfig):  # type: ignore[misc]
     TYPE_MAP: ClassVar[Any] = {**AutoGPTQConfig.TYPE_MAP, (4, False): scalar_types.uint4}
 
     def __init__(self, weight_bits: int, group_size: int, desc_act: bool, *args: Any, **kwargs: Any):
+        if _asks_for_int8():  # all is vLLM's, which says what it refuses
+            self.TYPE_MAP = AutoGPTQConfig.TYPE_MAP  # type: ignore[misc]
+            super().__init__(weight_bits, group_size, desc_act, *args, **kwargs)
+            return
         super().__init__(weight_bits, group_size, False, *args, **kwargs)  # vLLM's refuses it
         self.desc_act = bool(desc_act) and group_size != -1
 
-    @staticmethod
-    def get_checkpoint_weight_mapper() -> WeightsMapper:
-        """None: vLLM's drops g_idx, the act-order."""
-        return WeightsMapper()
+    def get_checkpoint_weight_mapper(self) -> WeightsMapper:
+        """vLLM's drops g_idx, the act-order, for which its own layers have no place."""
+        return WeightsMapper() if self._report.has_plans() else super().get_checkpoint_weight_mapper()
+
+    def check_left(self, prefix: str, reason: str) -> None:
+        """See _Taking. vLLM's class refuses both, this one took the model."""
+        if self.desc_act or not self.is_sym:
+            what = "act-order" if self.desc_act else "zero points"
+            raise ValueError(f"{prefix}: GPTQ with {what} is not for vLLM itself, and not for zenwoq: {reason}")
 
     def format_of(self, layer: Any, prefix: str) -> Format | str | None:
         """See _Taking."""

@@ -41,6 +41,8 @@ class ZenwoqLinearKernel(MPLinearKernel):  # type: ignore[misc]
             return False, "VLLM_CPU_INT4_W4A8=1 asks for activations of 8 bits, which zenwoq does not have"
         if c.weight_type not in (scalar_types.uint4, scalar_types.uint4b8):
             return False, f"weights are {c.weight_type}, zenwoq's uint4 or uint4b8"
+        if c.zero_points != (c.weight_type == scalar_types.uint4):
+            return False, f"weights are {c.weight_type} {'with' if c.zero_points else 'without'} zero points"
         k, n = c.partition_weight_shape
         if k % _WORD != 0 or (c.zero_points and n % _WORD != 0):
             return False, f"{n} x {k} is not in whole words of {_WORD} codes"

@@ -32,6 +32,10 @@ class Report:
         self._planned += 1
         self._types.add(x_type)
 
+    def has_plans(self) -> bool:
+        """Whether there is such a layer."""
+        return self._planned > 0
+
     def leaves(self, prefix: str, reason: str) -> None:
         """A layer is left to vLLM, and why. A reason that is not the checkpoint's own is written at once.
 
