@@ -96,6 +96,8 @@ class ExpertsMethod(FusedMoEMethodBase):  # type: ignore[misc]
             return_success: bool = False,
         ) -> bool | None:  # fmt: skip
             half, part = param.part
+            if expert_id is None and not self._fused:
+                raise ValueError(f"{self._prefix}: {weight_name} is of all experts, must be of one each")
             if expert_id is None:
                 for expert, shard, tensor in self._unstacked(half, kept(loaded_weight)):
                     loaded.setdefault((expert, shard), {})[part] = tensor
