@@ -29,12 +29,14 @@ def convert(source: str | os.PathLike[str], folder: str | os.PathLike[str], *, d
     Raises:
         FileExistsError: the folder is there and not empty.
         ValueError: as :func:`zenwoq.torch.from_checkpoint`; or the source has no 4-bit weight.
-        OSError: a file cannot be read or written.
+        OSError: a file cannot be read or written, or the folder is a mount point.
         ImportError: transformers or torch is not installed; of a .gguf file also gguf.
     """
-    source, folder = Path(source), Path(folder)
+    source, folder = Path(source), Path(folder).resolve()  # a link stays, and leads to what is written
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} is there already: give a folder that does not exist, or is empty")
+    if folder.is_mount():
+        raise OSError(f"{folder} is a mount point, which cannot be replaced: give a folder that does not exist in it")
     if not source.exists():
         raise FileNotFoundError(f"{source} does not exist: must be a folder with safetensors files, or a .gguf file")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -83,10 +85,11 @@ def _check(report: Any, source: Path) -> None:
 
 
 def _copy_others(source: Path, folder: Path) -> None:
-    """The files beside the weights: of the tokenizer, the chat template, how to generate."""
+    """The files beside the weights: of the tokenizer, the chat template, how to generate, the model's code."""
     for file in sorted(source.iterdir()):
         is_there = (folder / file.name).exists()
-        if file.is_file() and not is_there and not file.name.endswith(_WEIGHTS) and "quant" not in file.name:
+        is_config = file.suffix == ".json" and "quant" in file.name  # of the quantization that it had
+        if file.is_file() and not is_there and not file.name.endswith(_WEIGHTS) and not is_config:
             shutil.copyfile(file, folder / file.name)
 
 
