@@ -170,6 +170,25 @@ def of_quark(symmetric: bool) -> Format:
     return Format(lambda linear: quark(linear, 8 if symmetric else 0), config, zeros=not symmetric)
 
 
+def torchao(linear: Linear) -> Tensors:
+    return {
+        "_weight_qdata": (linear.codes - 8).to(torch.int8),
+        "_weight_scale": linear.scales.bfloat16(),
+        "_weight_zero_point": (linear.zeros - 8).to(torch.int8),
+    }
+
+
+def of_torchao(weight_dtype: str = "int4") -> Format:
+    data = {
+        "weight_dtype": {"_type": "torch.dtype", "_data": weight_dtype}, "scale_dtype": None,
+        "granularity": {"_type": "PerGroup", "_version": 1, "_data": {"group_size": 64}},
+        "mapping_type": {"_type": "MappingType", "_data": "SYMMETRIC"},
+    }  # fmt: skip
+    rule = {"_type": "IntxWeightOnlyConfig", "_version": 2, "_data": data}
+    config = {"quant_method": "torchao", "quant_type": {"default": rule}, "modules_to_not_convert": None}
+    return Format(torchao, config)
+
+
 INT8_ACTIVATIONS = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
 FORMATS = {
     "ct-32": of_compressed_tensors(32, True),
@@ -190,6 +209,7 @@ FORMATS = {
     "auto-round-awq": of_auto_round("auto_round:auto_awq", awq, False),
     "quark": of_quark(True),
     "quark-asymmetric": of_quark(False),
+    "torchao": of_torchao(),
 }
 EXPERTS = {"ct": "ct-64", "ct-asymmetric": "ct-asymmetric", "gptq": "gptq", "awq": "awq"}
 

@@ -39,7 +39,7 @@ class Server:
             "--dtype", "bfloat16", "--max-model-len", "2048", "--max-num-seqs", "32", "--enforce-eager",
             "--kv-cache-memory-bytes", str(128 << 20), "--no-enable-prefix-caching", *options,
         ]  # fmt: skip
-        environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+        environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "ZENWOQ_VERBOSE": "info"}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True

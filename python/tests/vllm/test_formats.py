@@ -12,7 +12,7 @@ import pytest
 from engines import Answer, answers_of, check, check_same, furthest, tokens_of
 
 # Formats that hold the same values: their answers are the same in every bit.
-SYMMETRIC = ["gptq", "auto-round", "quark"]
+SYMMETRIC = ["gptq", "auto-round", "quark", "torchao"]
 ASYMMETRIC = ["awq", "gptq-asymmetric", "gptq-v2", "auto-round-awq", "quark-asymmetric"]
 OTHERS = [
     "ct-32", "ct-channel", "gptq-fine", "gptq-act-order", "mixtral-ct", "mixtral-ct-asymmetric", "mixtral-gptq",

@@ -113,6 +113,12 @@ def test_log_of_the_workers(server: Server) -> None:
     assert len(taken) == 1
 
 
+def test_no_request_waits_for_a_kernel(server: Server) -> None:
+    loading, _, serving = server.log.read_text().partition("Application startup complete")
+    assert "zenwoq: info: generated " in loading
+    assert serving and "zenwoq: info: generated " not in serving
+
+
 def test_sigterm_while_busy(server: Server) -> None:
     def ask() -> None:
         asked = {"model": "tiny", "prompt": prompt_of(1), "max_tokens": MANY, "ignore_eos": True}

@@ -48,7 +48,10 @@ def convert(source: str | os.PathLike[str], folder: str | os.PathLike[str], *, d
             tokenizer.save_pretrained(written)
         elif source.is_dir():
             _copy_others(source, written)
-        written.chmod(0o777 & ~_umask())  # as mkdir would have made it
+        mask = _umask()
+        for file in written.iterdir():
+            file.chmod(0o666 & ~mask)  # safetensors makes files that only their owner reads
+        written.chmod(0o777 & ~mask)  # as mkdir would have made it
         written.replace(folder)
     except BaseException:
         shutil.rmtree(written, ignore_errors=True)

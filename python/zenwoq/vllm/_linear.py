@@ -119,7 +119,8 @@ class LinearMethod(LinearMethodBase):  # type: ignore[misc]
         weights = joined([pieces[shard] for shard in sorted(pieces)])
         for i, weight in enumerate(weights):
             layer.register_parameter(_name(i), torch.nn.Parameter(stored(weight), requires_grad=False))
-            warm_linear(weight, self._type, None if layer.bias is None else layer.bias.dtype)
+            bias = getattr(layer, "bias", None)
+            warm_linear(weight, self._type, None if bias is None else bias.dtype)
         self._n = [weight.n for weight in weights]
         self._padding = sum(self._sizes) - sum(self._n)
         self._report.packed(f"{self._format.name} linears")

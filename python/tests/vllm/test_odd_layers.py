@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""Odd layers and configurations, without an engine: what is left to vLLM, what is refused, and what vLLM asks layers."""
+"""Odd layers and configurations, without an engine: what is left to vLLM, what is refused, what layers answer."""
 
 from __future__ import annotations
 
