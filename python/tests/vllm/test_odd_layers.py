@@ -171,6 +171,14 @@ def test_falcon_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         QKVParallelLinear(K, 64, 4, quant_config=config_of(), prefix="layer")
 
 
+def test_mamba_of_one_group_is_refused_for_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vllm.model_executor.layers import linear
+
+    processes(monkeypatch, linear, 0, 2)
+    with pytest.raises(ValueError, match=r"mixer.in_proj: its parts are cut apart for 2 processes"):
+        linear.ColumnParallelLinear(K, 128, bias=False, quant_config=config_of(), prefix="mixer.in_proj")
+
+
 def gptq(**changes: Any) -> Any:
     from zenwoq.vllm._configs import Gptq
 

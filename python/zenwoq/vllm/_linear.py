@@ -14,7 +14,12 @@ from typing import Any
 
 import torch
 from vllm.config import get_current_vllm_config_or_none
-from vllm.model_executor.layers.linear import LinearMethodBase, QKVParallelLinear, UnquantizedLinearMethod
+from vllm.model_executor.layers.linear import (
+    ColumnParallelLinear,
+    LinearMethodBase,
+    QKVParallelLinear,
+    UnquantizedLinearMethod,
+)
 from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
 
 import zenwoq.torch  # noqa: F401 - the operators
@@ -58,13 +63,8 @@ class LinearMethod(LinearMethodBase):  # type: ignore[misc]
         **extra_weight_attrs: Any,
     ) -> None:
         """Makes places for the tensors of the file. Sizes: of this process and of the whole layer."""
-        model = get_current_vllm_config_or_none()
-        kind = None if model is None or model.model_config is None else model.model_config.hf_config.model_type
-        if kind in _INTERLEAVED and isinstance(layer, QKVParallelLinear):
-            raise ValueError(
-                f"{self._prefix}: rows of q, k and v take turns in files of {kind}, which zenwoq does not sort: "
-                f"ZENWOQ_VLLM=0 leaves the model to vLLM"
-            )
+        if reason := _reason_against(layer):
+            raise ValueError(f"{self._prefix}: {reason}: ZENWOQ_VLLM=0 leaves the model to vLLM")
         self._k = input_size_per_partition
         self._sizes = list(output_partition_sizes)
         self._whole = (output_size, input_size)
@@ -174,6 +174,21 @@ class LinearMethod(LinearMethodBase):  # type: ignore[misc]
         packed = [getattr(layer, _name(i)) for i in range(len(self._n))]
         biases = [None] * len(packed) if bias is None else list(bias.split(self._n))
         return torch.cat(torch.ops.zenwoq.linears(x, packed, biases, self._n), -1)
+
+
+def _reason_against(layer: Any) -> str:
+    """Why a linear's rows would be wrong in silence; empty if they are not.
+
+    vLLM sorts them as it loads its own parameters, by code that is the model's.
+    """
+    config = get_current_vllm_config_or_none()
+    kind = None if config is None or config.model_config is None else config.model_config.hf_config.model_type
+    if kind in _INTERLEAVED and isinstance(layer, QKVParallelLinear):
+        return f"rows of q, k and v take turns in files of {kind}, which zenwoq does not sort"
+    # Mamba of one group is one linear then, of which each process takes pieces; else it is a merged one.
+    if type(layer) is ColumnParallelLinear and layer.prefix.endswith(".in_proj") and layer.tp_size > 1:
+        return f"its parts are cut apart for {layer.tp_size} processes, which zenwoq does not do"
+    return ""
 
 
 def _name(i: int) -> str:
