@@ -150,7 +150,7 @@ def _plan_of(model: torch.nn.Module) -> Mapping[str, str]:
 
 def _agree(group: Group, problem: Exception | None, splits: list[_Split]) -> None:
     """Lets all processes go on, or none."""
-    is_plain = problem is None or type(problem) is ValueError
+    is_plain = problem is None or (type(problem) is ValueError and str(problem) != "")
     text = "" if problem is None else str(problem) if is_plain else f"{type(problem).__name__}: {problem}"
     digest = hashlib.sha256("\n".join(split.text for split in splits).encode()).hexdigest()
     answers = group.of_all((text, digest))

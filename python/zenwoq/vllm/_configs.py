@@ -8,8 +8,10 @@ with activations that are not quantized are taken; the rest stays as vLLM has it
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -44,6 +46,7 @@ from zenwoq.torch._transformers import VERSION
 from zenwoq.vllm import _formats
 from zenwoq.vllm._experts import STACK, ExpertsMethod, reason_against
 from zenwoq.vllm._formats import Format
+from zenwoq.vllm._kernel import left_for
 from zenwoq.vllm._linear import LinearMethod
 from zenwoq.vllm._report import DENSE, Report
 
@@ -125,6 +128,8 @@ class _Taking:
             is_dense = isinstance(method, (UnquantizedLinearMethod, UnquantizedFusedMoEMethod)) or method is None
             if not is_dense:
                 self.check_left(prefix, reason)
+            if not is_dense and reason:
+                method.create_weights = _apart(method.create_weights, reason)
             self._report.leaves(prefix, reason or (DENSE if is_dense else "not weights of 4 bits"))
             return method
         found = _with_types(found, self._types)
@@ -142,6 +147,17 @@ class _Taking:
 
 def _asks_for_int8() -> bool:
     return os.environ.get("VLLM_CPU_INT4_W4A8") == "1"
+
+
+def _apart(create_weights: Callable[..., Any], reason: str) -> Callable[..., Any]:
+    """The function, which chooses no kernel of zenwoq's."""
+
+    @functools.wraps(create_weights)
+    def create(*args: Any, **kwargs: Any) -> Any:
+        with left_for(reason):
+            return create_weights(*args, **kwargs)
+
+    return create
 
 
 def _with_types(found: Format, types: dict[str, torch.dtype]) -> Format:

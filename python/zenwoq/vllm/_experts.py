@@ -31,6 +31,7 @@ _FILES = {"gate_up_proj": "w1", "up_packed": "w3", "down_proj": "w2"}  # stacks 
 _FILE_BIASES = {"gate_bias": "gate", "up_bias": "up", "down_bias": "down"}
 STACK = "stack_of_"  # before these, in vLLM
 _ALPHA, _LIMIT = 1.702, 7.0  # of gpt-oss, which the C library has
+_MXFP4_GROUP = 32  # codes with one scale
 _ACTIVATIONS = {
     MoEActivation.SILU: Activation.SILU,
     MoEActivation.GELU: Activation.GELU,
@@ -72,6 +73,15 @@ class ExpertsMethod(FusedMoEMethodBase):  # type: ignore[misc]
         self._prefix = prefix
         self._report = report
         self._fused = fused
+
+    def maybe_roundup_sizes(
+        self, hidden_size: int, intermediate_size_per_partition: int, act_dtype: torch.dtype, moe_parallel_config: Any
+    ) -> tuple[int, int]:
+        """The sizes of the places in a process: gpt-oss is cut at groups, of which the last process may have fewer."""
+        sizes = super().maybe_roundup_sizes(
+            hidden_size, intermediate_size_per_partition, act_dtype, moe_parallel_config
+        )
+        return (sizes[0], -(-sizes[1] // _MXFP4_GROUP) * _MXFP4_GROUP) if self._fused else sizes
 
     def create_weights(
         self,
@@ -172,6 +182,8 @@ class ExpertsMethod(FusedMoEMethodBase):  # type: ignore[misc]
             places = [f"{half}_{part}" for half in _HALVES for part in self._format.parts]
         for place in places:
             delattr(layer, place)
+        if self._fused and (0, "w1") in loaded:
+            self._intermediate = len(loaded[0, "w1"]["weight"])
         try:
             stacks = {shard: Stack(self._experts) for shard in _NAMES}
             for expert in range(self._experts):
@@ -218,7 +230,7 @@ class ExpertsMethod(FusedMoEMethodBase):  # type: ignore[misc]
         if self._format.name == PACKED:
             biases = self._biases_of_file(layer)
         elif self.moe.has_bias:
-            both = layer.w13_bias.data
+            both = layer.w13_bias.data[:, : 2 * self._intermediate]
             gate, up = (both[:, 0::2], both[:, 1::2]) if self._fused else both.chunk(2, 1)
             biases = {"gate": gate, "up": up, "down": layer.w2_bias.data}
             del layer.w13_bias, layer.w2_bias
@@ -254,7 +266,8 @@ class ExpertsMethod(FusedMoEMethodBase):  # type: ignore[misc]
     ) -> torch.Tensor:
         """The weighted sums of this process's experts: ``[tokens, hidden]`` in x's dtype. vLLM adds shared experts."""
         if layer.expert_map is not None:
-            topk_ids = layer.expert_map[topk_ids.long()]  # -1, which is skipped, of another process's
+            local = layer.expert_map[topk_ids.long().clamp(min=0)]  # -1, which is skipped, of another process's
+            topk_ids = torch.where(topk_ids >= 0, local, -1)
         return torch.ops.zenwoq.experts(x, topk_ids, topk_weights, *self._weights(layer))  # type: ignore[no-any-return]
 
     def _weights(self, layer: Any) -> tuple[Any, ...]:

@@ -8,7 +8,10 @@ joined their weights; scales have the model's type.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -21,7 +24,18 @@ from zenwoq import Weight
 from zenwoq.vllm._tensors import stored
 from zenwoq.vllm._warm import warm_linear
 
+_left_for: ContextVar[str] = ContextVar("left_for", default="")  # why the layer that is made now is not taken
 _WORD = 8  # codes in an int32, the first in its lowest bits
+
+
+@contextlib.contextmanager
+def left_for(reason: str) -> Iterator[None]:
+    """While it is active, linears are left to vLLM's own kernels, for something that a kernel is not told."""
+    token = _left_for.set(reason)
+    try:
+        yield
+    finally:
+        _left_for.reset(token)
 
 
 class ZenwoqLinearKernel(MPLinearKernel):  # type: ignore[misc]
@@ -37,6 +51,8 @@ class ZenwoqLinearKernel(MPLinearKernel):  # type: ignore[misc]
         """Whether it computes a linear; else why not."""
         if not current_platform.is_cpu():
             return False, "zenwoq runs on CPUs"
+        if _left_for.get():
+            return False, _left_for.get()
         if os.environ.get("VLLM_CPU_INT4_W4A8") == "1":
             return False, "VLLM_CPU_INT4_W4A8=1 asks for activations of 8 bits, which zenwoq does not have"
         if c.weight_type not in (scalar_types.uint4, scalar_types.uint4b8):
