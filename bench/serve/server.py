@@ -30,6 +30,7 @@ END_S = 30
 _PREFIX = re.compile(r"^(\(.*?pid=\d+\) ?)?((ERROR|WARNING|INFO|DEBUG) [\d-]+ [\d:]+ \[[^\]]*\] ?)?")
 _ERROR = re.compile(r"^([\w.]*(Error|Exception)(: .*)?|.*(died unexpectedly|Segfault encountered).*)$")
 _FAILED = "EngineCore failed to start"  # after which the server may stay, and never serve
+_ENDED = "EngineCore encountered a fatal error"
 _FOLLOWS = re.compile(r"Engine core initialization failed|See root cause|cancelled|EngineDeadError")
 
 
@@ -129,7 +130,9 @@ class Server:
         done, tokens = result["completed"], result["total_output_tokens"]
         if done != load.prompts or tokens != load.prompts * load.output_tokens:
             wanted = f"{load.prompts} requests with {load.output_tokens} tokens each"
-            raise ServeError(f"{done} requests of {wanted} were answered, with {tokens} tokens in all")
+            said = self._log.read_text(errors="replace")
+            why = f"; {reason(said)}" if _ENDED in said else ""
+            raise ServeError(f"{done} requests of {wanted} were answered, with {tokens} tokens in all{why}")
         return result
 
     def stop(self) -> None:
