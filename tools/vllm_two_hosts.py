@@ -23,7 +23,7 @@ PORT, MASTER_PORT = 8000, 29501
 PARALLEL = {"tensor": "--tensor-parallel-size", "pipeline": "--pipeline-parallel-size"}
 PROMPTS = [[10 + (7 * i + 31 * j) % 400 for i in range(length)] for j, length in enumerate((5, 20, 64, 100))]
 TOKENS = 16
-START, END = 300, 420  # seconds; vLLM waits 300 for a step (VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS)
+START, STEP, END = 300, 30, 150  # seconds; STEP: see environment()
 BOUND = 0.4  # of logprobs under tensor parallel: partial sums are rounded to bfloat16 and added
 NEAR_TIE = 0.3  # of logprobs: where the second best token is nearer, those roundings may choose it
 # A pipeline's second process has no place for its input until a warm-up, and eager models have none (vLLM 0.32).
@@ -38,6 +38,7 @@ def environment(host: int) -> dict[str, str]:
         "TP_SOCKET_IFNAME": "link0",
         "VLLM_CPU_OMP_THREADS_BIND": os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "nobind"),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),  # both hosts are one machine here
+        "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": str(STEP),  # for a worker's answer; 300 by default
         "VLLM_ENABLE_V1_MULTIPROCESSING": "1",
         "VLLM_CPU_CI_ENV": "0",
         "VLLM_NO_USAGE_STATS": "1",
@@ -228,7 +229,7 @@ def kill_worker(hosts: list[Host]) -> None:
                 ended[name] = time.monotonic() - begin
         time.sleep(0.05)
     for name in ("the request", "host 1's server", "host 2"):
-        print(f"worker of host 2 killed: {name} ended after {ended[name]:.1f} s" if name in ended else f"{name} goes on")
+        print(f"worker of host 2 killed: {name} ended after {ended[name]:.1f} s" if name in ended else f"{name} goes on", flush=True)
     print(f"  the client saw: {outcome[0] if outcome else 'nothing'}")
     print(f"  host 1's log: {hosts[0].said('Connection closed by peer', 'Connection reset', 'died', 'EngineDeadError')}")
     print(f"  host 2's log: {hosts[1].said('died')}", flush=True)
