@@ -61,7 +61,8 @@ class Host:
 
     def __init__(self, index: int, options: argparse.Namespace, name: str, parallel: list[str]) -> None:
         self.log = Path(options.work) / f"{name}.log"
-        command = ["unshare", "--mount", "--ipc", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]
+        command = ["unshare", "--mount", "--ipc", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        command += ["sh", "-c"]
         command += ['mount -t tmpfs tmpfs /dev/shm && hostname "$0" && exec "$@"', f"host{index + 1}", sys.executable]
         if index == 0:
             command += ["-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(PORT)]
@@ -84,6 +85,7 @@ class Host:
         return found
 
     def workers(self) -> list[int]:
+        """The processes that compute."""
         return [pid for pid in self.family() if "Worker" in Path(f"/proc/{pid}/cmdline").read_text()]
 
     def said(self, *words: str) -> str:
@@ -94,12 +96,14 @@ class Host:
         return "nothing"
 
     def kill(self) -> None:
+        """Ends all of it."""
         if self.process.poll() is None:
             self.process.kill()  # unshare's child gets the signal too, and all that is in its namespace of processes
             self.process.wait()
 
 
 def fail(text: str, hosts: list[Host]) -> None:
+    """Prints what the hosts said last, and ends."""
     for host in hosts:
         print(f"--- the end of {host.log.name}\n{host.log.read_text()[-6000:]}", file=sys.stderr)
         host.kill()
@@ -107,15 +111,17 @@ def fail(text: str, hosts: list[Host]) -> None:
 
 
 def post(asked: dict[str, Any], timeout: float = 120) -> dict[str, Any]:
+    """Asks host 1's server for a completion."""
     body = json.dumps({"model": "model", "temperature": 0, "ignore_eos": True} | asked).encode()
     request = urllib.request.Request(
         f"http://127.0.0.1:{PORT}/v1/completions", body, {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=timeout) as reply:  # noqa: S310 - http
+    with urllib.request.urlopen(request, timeout=timeout) as reply:
         return json.load(reply)  # type: ignore[no-any-return]
 
 
 def wait_until_ready(hosts: list[Host]) -> float:
+    """Returns how many seconds it took."""
     begin = time.monotonic()
     while time.monotonic() < begin + START:
         for host in hosts:
@@ -141,6 +147,7 @@ class Answer:
 
 
 def answers() -> list[Answer]:
+    """Greedy answers to the prompts."""
     made = []
     for prompt in PROMPTS:
         asked = {"prompt": prompt, "max_tokens": TOKENS, "logprobs": 2, "prompt_logprobs": 0, "return_token_ids": True}
@@ -159,7 +166,7 @@ def answers() -> list[Answer]:
 
 
 def difference(one: Answer, other: Answer) -> tuple[int, float]:
-    """How many tokens are the same from the first on, and the largest difference of logprobs of what has one history."""
+    """How many tokens are the same from the first on, and the largest difference of logprobs with one history."""
     same = 0
     while same < TOKENS and one.tokens[same] == other.tokens[same]:
         same += 1
@@ -168,10 +175,12 @@ def difference(one: Answer, other: Answer) -> tuple[int, float]:
 
 
 def sent() -> int:
+    """How many bytes host 1 has sent to host 2."""
     return int(Path("/sys/class/net/link0/statistics/tx_bytes").read_text())
 
 
 def start(options: argparse.Namespace, mode: str, name: str) -> tuple[list[Host], float]:
+    """Starts both hosts; returns them when they serve, and the seconds that it took."""
     parallel = [PARALLEL[mode], "2", "--nnodes", "2", "--master-addr", ADDRESSES[0], "--master-port", str(MASTER_PORT)]
     hosts = [
         Host(index, options, f"{name}-host{index + 1}", [*parallel, "--node-rank", str(index)]) for index in (0, 1)
@@ -180,6 +189,7 @@ def start(options: argparse.Namespace, mode: str, name: str) -> tuple[list[Host]
 
 
 def compare(mode: str, what: str, one: list[Answer], hosts: list[Host], took: float) -> None:
+    """Prints how the answers differ from those of one process; ends if they differ by more than roundings."""
     before, begin = sent(), time.monotonic()
     given = answers()
     bytes_sent, seconds = sent() - before, time.monotonic() - begin
@@ -187,7 +197,7 @@ def compare(mode: str, what: str, one: list[Answer], hosts: list[Host], took: fl
     furthest = max(far for _, far in found)
     leads = [a.leads[same] for a, (same, _) in zip(one, found, strict=True) if same < TOKENS]
     print(
-        f"{what}: ready after {took:.0f} s; {len(one) - len(leads)} of {len(one)} answers have the tokens of one process"
+        f"{what}: ready after {took:.0f} s; {len(one) - len(leads)} of {len(one)} answers have one process's tokens"
         + (f", the others up to ties of {', '.join(f'{lead:.2f}' for lead in leads)}" if leads else "")
         + f"; logprobs differ by at most {furthest:.3g}; host 1 sent {bytes_sent:,} bytes in {seconds:.1f} s",
         flush=True,
@@ -229,15 +239,20 @@ def kill_worker(hosts: list[Host]) -> None:
                 ended[name] = time.monotonic() - begin
         time.sleep(0.05)
     for name in ("the request", "host 1's server", "host 2"):
-        print(f"worker of host 2 killed: {name} ended after {ended[name]:.1f} s" if name in ended else f"{name} goes on", flush=True)
+        print(
+            f"worker of host 2 killed: {name} ended after {ended[name]:.1f} s" if name in ended else f"{name} goes on",
+            flush=True,
+        )
     print(f"  the client saw: {outcome[0] if outcome else 'nothing'}")
-    print(f"  host 1's log: {hosts[0].said('Connection closed by peer', 'Connection reset', 'died', 'EngineDeadError')}")
+    said = hosts[0].said("Connection closed by peer", "Connection reset", "died", "EngineDeadError")
+    print(f"  host 1's log: {said}")
     print(f"  host 2's log: {hosts[1].said('died')}", flush=True)
     if len(ended) < 3:
         fail(f"after {END} s only {', '.join(ended) or 'nothing'} ended", hosts)
 
 
 def main() -> None:
+    """Runs all steps."""
     parser = argparse.ArgumentParser(prog="vllm_two_hosts.sh", description="see the head of the script")
     parser.add_argument("host2", help=argparse.SUPPRESS)
     parser.add_argument("work", help=argparse.SUPPRESS)
