@@ -45,11 +45,11 @@ class Load(NamedTuple):
 
 
 def reason(log: str) -> str:
-    """The first error that a server's log ends with: what comes after it, of other processes, follows from it."""
+    """The first error of a server's log, since what comes after follows from it; else its last line; may be empty."""
     lines = [_PREFIX.sub("", line).strip() for line in log.splitlines()]
     errors = [line for line in lines if _ERROR.match(line) and not _FOLLOWS.search(line)]
-    said = [line for line in lines if line] or ["it said nothing"]
-    return (errors[0] if errors else said[-1])[:300]
+    said = [line for line in lines if line]
+    return [*errors[:1], *said[-1:], ""][0][:300]
 
 
 class Server:
@@ -90,8 +90,9 @@ class Server:
             )
         while not self._serves():
             said = self._log.read_text(errors="replace")
-            if self._process.poll() is not None or _FAILED in said:
-                raise ServeError(reason(said))
+            status = self._process.poll()
+            if status is not None or _FAILED in said:
+                raise ServeError(reason(said) or f"it ended with status {status}, and said nothing")
             if time.monotonic() > began + START_S:
                 raise ServeError(f"it did not serve after {START_S} s")
             time.sleep(0.2)
