@@ -20,8 +20,8 @@ from vllm.platforms import current_platform
 from vllm.scalar_type import scalar_types
 
 import zenwoq.torch  # noqa: F401 - the operators
-from zenwoq import Weight
-from zenwoq.vllm._tensors import stored
+from zenwoq._weight import WeightParts
+from zenwoq.vllm._tensors import packed, stored
 from zenwoq.vllm._warm import warm_linear
 
 _left_for: ContextVar[str] = ContextVar("left_for", default="")  # why the layer that is made now is not taken
@@ -69,11 +69,12 @@ class ZenwoqLinearKernel(MPLinearKernel):  # type: ignore[misc]
     def process_weights_after_loading(self, layer: Any) -> None:
         """Packs the weight, and lets go of vLLM's."""
         codes, scales, zeros = self._get_weight_params(layer)
-        weight = Weight(
+        parts = WeightParts(
             _rows_first(codes).view(torch.uint8),
             _rows_first(scales),
             _zeros(_rows_first(zeros)) if self.config.zero_points else None,
         )
+        weight = packed(parts)
         self.n = weight.n
         names = {self.w_q_name, self.w_s_name, self.w_zp_name or "", "weight_zero_point"}  # the last of Quark's, unused
         for name in names:

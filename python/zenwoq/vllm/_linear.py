@@ -24,9 +24,10 @@ from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmb
 
 import zenwoq.torch  # noqa: F401 - the operators
 from zenwoq import Weight
+from zenwoq._weight import WeightParts
 from zenwoq.vllm._formats import Format
 from zenwoq.vllm._report import Report
-from zenwoq.vllm._tensors import kept, place_for, stored
+from zenwoq.vllm._tensors import kept, packed, place_for, stored
 from zenwoq.vllm._warm import warm_linear
 
 _QKV = {"q": 0, "k": 1, "v": 2}
@@ -171,9 +172,9 @@ class LinearMethod(LinearMethodBase):  # type: ignore[misc]
             return torch.nn.functional.pad(results, (0, self._padding))
         if len(self._n) == 1:
             return torch.ops.zenwoq.linear(x, layer.weight_packed, bias, self._n[0])  # type: ignore[no-any-return]
-        packed = [getattr(layer, _name(i)) for i in range(len(self._n))]
-        biases = [None] * len(packed) if bias is None else list(bias.split(self._n))
-        return torch.cat(torch.ops.zenwoq.linears(x, packed, biases, self._n), -1)
+        weights = [getattr(layer, _name(i)) for i in range(len(self._n))]
+        biases = [None] * len(weights) if bias is None else list(bias.split(self._n))
+        return torch.cat(torch.ops.zenwoq.linears(x, weights, biases, self._n), -1)
 
 
 def _reason_against(layer: Any) -> str:
@@ -225,8 +226,10 @@ def cut(weight: Weight, rows: slice, columns: slice) -> Weight:
         raise ValueError(f"{weight.text}: it is cut at multiples of {_PANEL} rows only, not to [{n_begin}, {n_end})")
     weight = weight.slice(k_begin=k_begin, k_end=k_end)
     codes, scales, zeros = (part if part is None else part[n_begin:n_end].copy() for part in weight.unpack())
-    return Weight(
-        codes, scales, zeros, table=weight.table, k=weight.k, group_size=weight.group_size, dtype=weight.scale_dtype
+    return packed(
+        WeightParts(
+            codes, scales, zeros, table=weight.table, k=weight.k, group_size=weight.group_size, dtype=weight.scale_dtype
+        )
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from vllm.config import get_current_vllm_config_or_none
 
 from zenwoq import Weight
+from zenwoq._weight import WeightParts
 from zenwoq.torch._memory import WeightMemory
 
 # Ways to load whose tensors stay as they are: views of mapped files, or memory of their own.
@@ -36,6 +37,13 @@ def kept(tensor: torch.Tensor) -> torch.Tensor:
     config = get_current_vllm_config_or_none()
     load_format = "auto" if config is None else str(config.load_config.load_format)
     return tensor if load_format in _STABLE else tensor.clone()
+
+
+def packed(parts: WeightParts) -> Weight:
+    """A weight that is packed on this process's threads, of which a host may have several such processes."""
+    made = torch.empty(parts.packed_bytes(), dtype=torch.uint8)
+    parts.pack_into(made.data_ptr(), made.nbytes, torch.get_num_threads())
+    return Weight.from_packed(made)
 
 
 def viewed(weight: Weight) -> torch.Tensor:
