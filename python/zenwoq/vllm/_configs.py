@@ -9,7 +9,6 @@ with activations that are not quantized are taken; the rest stays as vLLM has it
 from __future__ import annotations
 
 import functools
-import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -46,11 +45,10 @@ from zenwoq.torch._transformers import VERSION
 from zenwoq.vllm import _formats
 from zenwoq.vllm._experts import STACK, ExpertsMethod, reason_against
 from zenwoq.vllm._formats import Format
-from zenwoq.vllm._kernel import left_for
+from zenwoq.vllm._kernel import INT8, asks_for_int8, left_for
 from zenwoq.vllm._linear import LinearMethod
 from zenwoq.vllm._report import DENSE, Report
 
-_INT8 = "activations of 8 bits are asked for by VLLM_CPU_INT4_W4A8=1, which zenwoq does not have"
 _TYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
 _NAMES_IN_VLLM: dict[Any, dict[re.Pattern[str], str]] = {
     "mixtral": {re.compile(r"\.mlp\."): ".block_sparse_moe."},
@@ -117,8 +115,8 @@ class _Taking:
         except Exception as error:  # another vLLM, or a config that is wrong, of which vLLM says so below
             found = f"{type(error).__name__}: {error}"
         reason = found if isinstance(found, str) else ""
-        if isinstance(found, Format) and _asks_for_int8():
-            reason = _INT8
+        if isinstance(found, Format) and asks_for_int8():
+            reason = INT8
         elif isinstance(found, Format) and is_experts:
             reason = reason_against(layer)
         elif isinstance(found, Format) and type(layer).weight_loader not in _LOADERS:
@@ -132,7 +130,7 @@ class _Taking:
                 method.create_weights = _apart(method.create_weights, reason)
             self._report.leaves(prefix, reason or (DENSE if is_dense else "not weights of 4 bits"))
             return method
-        found = _with_types(found, self._types)
+        found = replace(found, types={**self._types, **found.types})
         if is_experts:
             return ExpertsMethod(found, prefix, layer.moe_config, self._report, fused=found.name == "mxfp4")
         return LinearMethod(found, prefix, self._report)
@@ -145,10 +143,6 @@ class _Taking:
         """Raises ValueError if vLLM would compute a quantized layer that is left to it wrongly."""
 
 
-def _asks_for_int8() -> bool:
-    return os.environ.get("VLLM_CPU_INT4_W4A8") == "1"
-
-
 def _apart(create_weights: Callable[..., Any], reason: str) -> Callable[..., Any]:
     """The function, which chooses no kernel of zenwoq's."""
 
@@ -158,10 +152,6 @@ def _apart(create_weights: Callable[..., Any], reason: str) -> Callable[..., Any
             return create_weights(*args, **kwargs)
 
     return create
-
-
-def _with_types(found: Format, types: dict[str, torch.dtype]) -> Format:
-    return replace(found, types={**types, **found.types})
 
 
 class CompressedTensors(_Taking, CompressedTensorsConfig):  # type: ignore[misc]
@@ -202,7 +192,7 @@ class Gptq(_Taking, AutoGPTQConfig):  # type: ignore[misc]
     TYPE_MAP: ClassVar[Any] = {**AutoGPTQConfig.TYPE_MAP, (4, False): scalar_types.uint4}
 
     def __init__(self, weight_bits: int, group_size: int, desc_act: bool, *args: Any, **kwargs: Any):
-        if _asks_for_int8():  # all is vLLM's, which says what it refuses
+        if asks_for_int8():  # all is vLLM's, which says what it refuses
             self.TYPE_MAP = AutoGPTQConfig.TYPE_MAP  # type: ignore[misc]
             super().__init__(weight_bits, group_size, desc_act, *args, **kwargs)
             return

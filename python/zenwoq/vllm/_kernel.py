@@ -24,8 +24,14 @@ from zenwoq._weight import WeightParts
 from zenwoq.vllm._tensors import packed, stored
 from zenwoq.vllm._warm import warm_linear
 
+INT8 = "VLLM_CPU_INT4_W4A8=1 asks for activations of 8 bits, which zenwoq does not have"
 _left_for: ContextVar[str] = ContextVar("left_for", default="")  # why the layer that is made now is not taken
 _WORD = 8  # codes in an int32, the first in its lowest bits
+
+
+def asks_for_int8() -> bool:
+    """Whether the user asks for what :data:`INT8` says."""
+    return os.environ.get("VLLM_CPU_INT4_W4A8") == "1"
 
 
 @contextlib.contextmanager
@@ -53,8 +59,8 @@ class ZenwoqLinearKernel(MPLinearKernel):  # type: ignore[misc]
             return False, "zenwoq runs on CPUs"
         if _left_for.get():
             return False, _left_for.get()
-        if os.environ.get("VLLM_CPU_INT4_W4A8") == "1":
-            return False, "VLLM_CPU_INT4_W4A8=1 asks for activations of 8 bits, which zenwoq does not have"
+        if asks_for_int8():
+            return False, INT8
         if c.weight_type not in (scalar_types.uint4, scalar_types.uint4b8):
             return False, f"weights are {c.weight_type}, zenwoq's uint4 or uint4b8"
         if c.zero_points != (c.weight_type == scalar_types.uint4):
