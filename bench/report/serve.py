@@ -24,12 +24,12 @@ def print_serve(run: Run, spread: bool = False) -> None:
     """Prints the medians of all models, and what was not measured."""
     context = run.context
     how = "compiled" if context["compiled"] == "true" else "eager"
-    threads = count(int(context["threads"]), "thread")
-    bound = "" if context["bind"] == "nobind" else f" bound to {context['bind']}"
+    bound = {"nobind": count(int(context["threads"]), "thread"), "auto": "threads as vLLM binds them"}
+    threads = bound.get(context["bind"], f"threads bound to {context['bind']}")
     tokens = f"{context['input_tokens']} tokens in, {context['output_tokens']} out"
     about = [context["cpu"], context["uarch"], f"zenwoq's tier {context['tier']}", context["date"][:10]]
     versions = [f"{key.removeprefix('version ')} {value}" for key, value in context.items() if key[:8] == "version "]
-    print(f"{', '.join([*about, threads + bound, how, tokens])}; {', '.join(versions)}.\n")
+    print(f"{', '.join([*about, threads, how, tokens])}; {', '.join(versions)}.\n")
     rows = [row for row in run.rows if "not_measured" not in row]
     for model in unique(row["model"] for row in rows):
         print_model(model, [row for row in rows if row["model"] == model], spread)

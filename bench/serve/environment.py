@@ -20,6 +20,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zenw
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 # What would make engines other than they are named.
 CHOSEN_HERE = ("ZENWOQ_VLLM", "VLLM_PLUGINS", "VLLM_CPU_INT4_W4A8", "VLLM_DISABLED_KERNELS")
+NOT_BOUND = "nobind"  # of VLLM_CPU_OMP_THREADS_BIND
 KEPT_S = 3600  # SmolLM2 is unpacked within a minute
 
 
@@ -48,12 +49,15 @@ class Environment:
             cache: where what is compiled is kept for the next repetition. Not vLLM's own: there a server that was
                 killed leaves files that are cut off.
         """
-        kept = {name: value for name, value in os.environ.items() if name not in CHOSEN_HERE}
+        # vLLM sets the threads of a server that it binds; two threads bound to one CPU would wait for each other.
+        threads = dict.fromkeys(THREAD_VARIABLES, str(self._threads)) if self._bind == NOT_BOUND else {}
+        chosen = {*CHOSEN_HERE, *THREAD_VARIABLES}
+        kept = {name: value for name, value in os.environ.items() if name not in chosen}
         return {
             "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
             **kept,
             **OFFLINE,
-            **dict.fromkeys(THREAD_VARIABLES, str(self._threads)),
+            **threads,
             "VLLM_CPU_OMP_THREADS_BIND": self._bind,
             "VLLM_ENABLE_V1_MULTIPROCESSING": "1",
             "VLLM_CACHE_ROOT": str(cache / engine.key),

@@ -59,14 +59,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=int, metavar="TOKENS", help="of each answer; default: 64")
     parser.add_argument("--repetitions", type=int, help="servers of each engine and model; default: 3")
     cpus = len(os.sched_getaffinity(0))
-    parser.add_argument("--threads", type=int, default=cpus, help="of each server's engine; default: all CPUs")
     parser.add_argument(
         "--bind",
-        default="nobind",
+        default="auto",
         metavar="CPUS",
-        help="VLLM_CPU_OMP_THREADS_BIND: CPUs that the threads are bound to, as 0-7, in place of --threads; default: "
-        "nobind",
+        help="VLLM_CPU_OMP_THREADS_BIND: CPUs that the threads of each server's engine are bound to, as 0-7; auto: as "
+        "vLLM does of itself, all but one; nobind: --threads, not bound; default: auto",
     )
+    parser.add_argument("--threads", type=int, default=cpus, help="with --bind nobind; default: all CPUs")
     parser.add_argument("--enforce-eager", action="store_true", help="vLLM's option: nothing is compiled")
     parser.add_argument("--quick", action="store_true", help="a tiny model on zenwoq alone: shows that it works")
     parser.add_argument(

@@ -89,6 +89,14 @@ def test_an_engine_is_what_it_is_named(monkeypatch, tmp_path):
     assert all(engine.proof for engine in engines.ENGINES if engine.four_bit)
 
 
+def test_bound_threads_are_counted_by_vllm(monkeypatch, tmp_path):
+    """A variable of the user's would put several of them on one CPU, where they wait for each other."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    variables = Environment(Path(sys.executable), 2, "auto").variables(engines.ENGINES[0], None, tmp_path)
+    assert variables["VLLM_CPU_OMP_THREADS_BIND"] == "auto"
+    assert not any(name.endswith("_NUM_THREADS") for name in variables)
+
+
 def test_checkpoints(tmp_path):
     """The 4-bit one has the dense one's weights, rounded, and zenwoq reads it."""
     tiny = next(model for model in engines.MODELS if model.key == "tiny")
