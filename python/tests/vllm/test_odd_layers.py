@@ -161,14 +161,29 @@ def test_layer_that_loads_in_a_way_of_its_own_is_left() -> None:
     assert "Odd loads its weights in a way of its own" in config._report.text()
 
 
-def test_falcon_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vllm.model_executor.layers.linear import QKVParallelLinear
-    from zenwoq.vllm import _linear
+def test_model_that_cuts_or_sorts_rows_itself_is_refused() -> None:
+    """Step3 asks so, and Falcon, which would go on without an answer, with rows in the wrong order."""
+    layer = replicated()
+    for name in layer.quant_method._format.parts:
+        with pytest.raises(ValueError, match=r"layer: the code of its model in vLLM cuts or sorts the rows"):
+            getattr(getattr(layer, name), "output_dim", None)
 
-    falcon = SimpleNamespace(model_config=SimpleNamespace(hf_config=SimpleNamespace(model_type="falcon")))
-    monkeypatch.setattr(_linear, "get_current_vllm_config_or_none", lambda: falcon)
-    with pytest.raises(ValueError, match=r"layer: rows of q, k and v take turns in files of falcon"):
-        QKVParallelLinear(K, 64, 4, quant_config=config_of(), prefix="layer")
+
+def test_adapters_are_not_for_experts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM would make places for them in all layers that it knows, unless it is told which."""
+    from zenwoq.vllm import _experts, _formats
+    from zenwoq.vllm._report import Report
+
+    def create(target_modules: list[str] | None) -> None:
+        lora = SimpleNamespace(lora_config=SimpleNamespace(target_modules=target_modules))
+        monkeypatch.setattr(_experts, "get_current_vllm_config_or_none", lambda: lora)
+        moe = SimpleNamespace(has_bias=False)
+        method = _experts.ExpertsMethod(_formats.awq(64), "experts", moe, Report())
+        method.create_weights(torch.nn.Module(), 2, 64, 64, torch.bfloat16)
+
+    create(["q_proj"])
+    with pytest.raises(ValueError, match=r"experts: adapters of LoRA .* as --lora-target-modules q_proj"):
+        create(None)
 
 
 def test_mamba_of_one_group_is_refused_for_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -265,7 +265,7 @@ class GptOss(_Taking, GptOssMxfp4Config):  # type: ignore[misc]
         return _formats.mxfp4() if isinstance(layer, RoutedExperts) else None
 
 
-class _Own(_Taking, QuantizationConfig):  # type: ignore[misc]
+class _Own(QuantizationConfig):  # type: ignore[misc]
     """What the quantizations have in common for which vLLM has no class, or none for CPUs."""
 
     @classmethod
@@ -283,16 +283,12 @@ class _Own(_Taking, QuantizationConfig):  # type: ignore[misc]
         """The quantization of a config.json."""
         return cls()
 
-
-class _VllmsOwn(QuantizationConfig):  # type: ignore[misc]
-    """What vLLM does with a layer that no quantization is for."""
-
     def get_quant_method(self, layer: Any, prefix: str) -> Any:
-        """See _Taking."""
+        """What vLLM does with a layer that no quantization is for."""
         return UnquantizedLinearMethod() if isinstance(layer, LinearBase) else None
 
 
-class Packed(_Own, _VllmsOwn):
+class Packed(_Taking, _Own):
     """Folders that zenwoq wrote. Which layers are packed is in the files."""
 
     @classmethod
@@ -325,7 +321,7 @@ class Packed(_Own, _VllmsOwn):
         return _formats.packed() if is_packed else replace(_formats.packed(), types={})
 
 
-class Intx(_Own, _VllmsOwn):
+class Intx(_Taking, _Own):
     """TorchAO's IntxWeightOnlyConfig with int4, in safetensors files."""
 
     @classmethod

@@ -40,22 +40,22 @@ def convert(source: str | os.PathLike[str], folder: str | os.PathLike[str], *, d
     if not source.exists():
         raise FileNotFoundError(f"{source} does not exist: must be a folder with safetensors files, or a .gguf file")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    written = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
+        written = partial / folder.name
+        written.mkdir()
         model, tokenizer = _of_gguf(source, dtype) if source.suffix == ".gguf" else _of_folder(source, dtype)
         model.save_pretrained(written)
         if tokenizer is not None:
             tokenizer.save_pretrained(written)
         elif source.is_dir():
             _copy_others(source, written)
-        mask = _umask()
+        mode = written.stat().st_mode & 0o666
         for file in written.iterdir():
-            file.chmod(0o666 & ~mask)  # safetensors makes files that only their owner reads
-        written.chmod(0o777 & ~mask)  # as mkdir would have made it
+            file.chmod(mode)  # safetensors makes files that only their owner reads
         written.replace(folder)
-    except BaseException:
-        shutil.rmtree(written, ignore_errors=True)
-        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _of_folder(source: Path, dtype: Any) -> tuple[Any, Any]:
@@ -94,9 +94,3 @@ def _copy_others(source: Path, folder: Path) -> None:
         is_config = file.suffix == ".json" and "quant" in file.name  # of the quantization that it had
         if file.is_file() and not is_there and not file.name.endswith(_WEIGHTS) and not is_config:
             shutil.copyfile(file, folder / file.name)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from vllm.config import get_current_vllm_config_or_none
 from vllm.model_executor.layers.fused_moe import FusedMoEMethodBase
 from vllm.model_executor.layers.fused_moe.activation import MoEActivation
 
@@ -93,6 +94,13 @@ class ExpertsMethod(FusedMoEMethodBase):  # type: ignore[misc]
         **extra_weight_attrs: Any,
     ) -> None:
         """Makes places for the tensors of the file. Sizes: of this process."""
+        config = get_current_vllm_config_or_none()
+        lora = None if config is None else config.lora_config
+        if lora is not None and lora.target_modules is None:  # vLLM's managers of adapters would wrap it
+            raise ValueError(
+                f"{self._prefix}: adapters of LoRA are for linears only with zenwoq, and vLLM would make places for "
+                f"them in experts, too: name the linears, as --lora-target-modules q_proj k_proj v_proj o_proj does"
+            )
         self._experts = num_experts
         self._hidden, self._intermediate = hidden_size, intermediate_size_per_partition
         self._type = params_dtype
@@ -122,9 +130,7 @@ class ExpertsMethod(FusedMoEMethodBase):  # type: ignore[misc]
         for half in _HALVES:
             for part in self._format.parts:
                 kind = self._format.types.get(part, torch.uint8 if self._fused else torch.int32)
-                place = place_for(kind, loader)
-                place.part = (half, part)  # type: ignore[attr-defined]
-                layer.register_parameter(f"{half}_{part}", place)
+                layer.register_parameter(f"{half}_{part}", place_for(self._prefix, (half, part), kind, loader))
         if self.moe.has_bias:
             for half, n in (("w13", 2 * intermediate_size_per_partition), ("w2", hidden_size)):
                 bias = torch.nn.Parameter(torch.zeros(num_experts, n, dtype=params_dtype), requires_grad=False)
@@ -151,10 +157,12 @@ class ExpertsMethod(FusedMoEMethodBase):  # type: ignore[misc]
                 yield name
 
         layer.load_weights = load_weights
+
+        def loader(place: Any, tensor: torch.Tensor) -> None:
+            self._take_stack(layer, place.part, tensor)
+
         for name in (*_FILES, *_FILE_BIASES):
-            place = place_for(torch.uint8, lambda place, tensor: self._take_stack(layer, place.part, tensor))
-            place.part = name  # type: ignore[attr-defined]
-            layer.register_parameter(f"{STACK}{name}", place)
+            layer.register_parameter(f"{STACK}{name}", place_for(self._prefix, name, torch.uint8, loader))
 
     def _take_stack(self, layer: Any, name: str, tensor: torch.Tensor) -> None:
         """Takes a tensor of all experts."""

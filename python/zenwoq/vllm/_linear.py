@@ -13,11 +13,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from vllm.config import get_current_vllm_config_or_none
 from vllm.model_executor.layers.linear import (
     ColumnParallelLinear,
     LinearMethodBase,
-    QKVParallelLinear,
     UnquantizedLinearMethod,
 )
 from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
@@ -35,7 +33,6 @@ DENSE = "weight"  # the part that a layer has which is not quantized in the file
 _PANEL = 64  # columns: weights are cut at multiples of it
 # Of the first packed weight: LoRA and multi-head latent attention ask a layer for a parameter of this name.
 _PACKED = "weight_packed"
-_INTERLEAVED = ("falcon",)  # models whose loaders sort the rows of q, k and v in vLLM's own parameters
 
 
 class LinearMethod(LinearMethodBase):  # type: ignore[misc]
@@ -78,9 +75,8 @@ class LinearMethod(LinearMethodBase):  # type: ignore[misc]
             loaded.setdefault(self._shards(shard), {})[place.part] = kept(tensor)
 
         for part in self._format.parts:
-            place = place_for(self._format.types.get(part, _type_of(part, params_dtype)), loader)
-            place.part = part  # type: ignore[attr-defined]
-            layer.register_parameter(part, place)
+            kind = self._format.types.get(part, _type_of(part, params_dtype))
+            layer.register_parameter(part, place_for(self._prefix, part, kind, loader))
 
     def _shards(self, shard: Any) -> tuple[int, ...]:
         """Which of the linears that this one is made of, as vLLM says it, by their numbers."""
@@ -178,14 +174,7 @@ class LinearMethod(LinearMethodBase):  # type: ignore[misc]
 
 
 def _reason_against(layer: Any) -> str:
-    """Why a linear's rows would be wrong in silence; empty if they are not.
-
-    vLLM sorts them as it loads its own parameters, by code that is the model's.
-    """
-    config = get_current_vllm_config_or_none()
-    kind = None if config is None or config.model_config is None else config.model_config.hf_config.model_type
-    if kind in _INTERLEAVED and isinstance(layer, QKVParallelLinear):
-        return f"rows of q, k and v take turns in files of {kind}, which zenwoq does not sort"
+    """Why a linear's rows would be wrong in silence; empty if they are not."""
     # Mamba of one group is one linear then, of which each process takes pieces; else it is a merged one.
     if type(layer) is ColumnParallelLinear and layer.prefix.endswith(".in_proj") and layer.tp_size > 1:
         return f"its parts are cut apart for {layer.tp_size} processes, which zenwoq does not do"

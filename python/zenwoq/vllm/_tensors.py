@@ -20,15 +20,41 @@ _STABLE = ("auto", "hf", "safetensors", "pt", "npcache", "mistral")
 _memory = WeightMemory()  # vLLM loads in one thread
 
 
-def place_for(kind: torch.dtype, loader: Callable[..., Any]) -> torch.nn.Parameter:
+class Place(torch.nn.Parameter):
     """A parameter without values: it makes vLLM hand over the tensors of its name to a loader.
 
-    Args:
-        kind: the type that the tensor has in the file; vLLM warns if it is another one.
-        loader: takes the parameter, the tensor, and what the kind of layer adds to them.
+    Attributes:
+        part: what it is for, as its owner has it.
+        weight_loader: takes the place, the tensor, and what the kind of layer adds to them.
     """
-    place = torch.nn.Parameter(torch.empty(0, dtype=kind), requires_grad=False)
-    place.weight_loader = loader  # type: ignore[attr-defined]
+
+    part: Any
+    weight_loader: Callable[..., Any]
+    _layer: str
+
+    def _refuse(self) -> int:
+        raise ValueError(
+            f"{self._layer}: the code of its model in vLLM cuts or sorts the rows of the tensors itself, which zenwoq, "
+            f"that takes them as they are in the file, cannot follow: ZENWOQ_VLLM=0 leaves the model to vLLM"
+        )
+
+    # Models that do so (Falcon, Step3) ask vLLM's own parameters for these. No AttributeError: they would take it for
+    # the answer that the rows are in order.
+    output_dim = property(_refuse)
+    input_dim = property(_refuse)
+
+
+def place_for(layer: str, part: Any, kind: torch.dtype, loader: Callable[..., Any]) -> Place:
+    """A place for the tensors of a name.
+
+    Args:
+        layer: the layer's name in the model.
+        part: what it is for.
+        kind: the type that the tensor has in the file; vLLM warns if it is another one.
+        loader: see Place.
+    """
+    place = Place(torch.empty(0, dtype=kind), requires_grad=False)
+    place.part, place.weight_loader, place._layer = part, loader, layer
     return place
 
 
