@@ -19,16 +19,23 @@ for tool in ip unshare; do
   command -v "$tool" >/dev/null || refuse "needs the command $tool (Debian: iproute2, util-linux)"
 done
 
+# A host's namespace has the number of the process that made it in its name.
 hosts=("zenwoq-$$-1" "zenwoq-$$-2")
 work=$(mktemp -d)
+end_host() {
+  [ -e "/run/netns/$1" ] || return 0
+  ip netns pids "$1" | xargs --no-run-if-empty kill -KILL 2>/dev/null || true
+  ip netns delete "$1"
+}
 clean_up() {
-  for host in "${hosts[@]}"; do
-    [ -e "/run/netns/$host" ] || continue
-    ip netns pids "$host" | xargs --no-run-if-empty kill -KILL 2>/dev/null || true
-    ip netns delete "$host"
-  done
+  for host in "${hosts[@]}"; do end_host "$host"; done
   rm -rf "$work"
 }
+# What an earlier run left that was killed before it could clean up.
+for left in /run/netns/zenwoq-*-[12]; do
+  maker=${left#/run/netns/zenwoq-}
+  [ -e "/proc/${maker%-[12]}" ] || end_host "${left##*/}"
+done
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM

@@ -259,7 +259,7 @@ def exactly(values: torch.Tensor) -> torch.Tensor:
 def sizes(**others: Any) -> dict[str, Any]:
     return {
         "hidden_size": HIDDEN, "num_hidden_layers": 2, "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS,
-        "head_dim": HEAD, "vocab_size": VOCABULARY, "max_position_embeddings": 2048, "tie_word_embeddings": False,
+        "head_dim": HEAD, "vocab_size": VOCABULARY, "max_position_embeddings": 32768, "tie_word_embeddings": False,
         "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2, "dtype": "bfloat16",
     } | others  # fmt: skip
 

@@ -36,7 +36,7 @@ class Server:
         command = [
             sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model),
             "--host", "127.0.0.1", "--port", self.url.rpartition(":")[2], "--served-model-name", "tiny",
-            "--dtype", "bfloat16", "--max-model-len", "2048", "--max-num-seqs", "32", "--enforce-eager",
+            "--dtype", "bfloat16", "--max-model-len", "32768", "--max-num-seqs", "32", "--enforce-eager",
             "--kv-cache-memory-bytes", str(128 << 20), "--no-enable-prefix-caching", *options,
         ]  # fmt: skip
         environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "ZENWOQ_VERBOSE": "info"}

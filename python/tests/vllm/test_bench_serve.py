@@ -78,7 +78,7 @@ def test_example(model, port):
     )
     taken, answer = output.splitlines()
     assert "took 8 compressed-tensors linears" in taken
-    assert len(answer.split()) == 64 and answer.startswith("w")  # the model's tokenizer knows no end
+    assert len(answer.split()) == 64 and answer.split()[0].startswith("w")  # the model's tokenizer knows no end
 
 
 @pytest.mark.long
