@@ -280,9 +280,9 @@ class ReportTest(unittest.TestCase):
         spread = self.run_program("table", self.write("serve", serve()), "--spread")
         self.assertIn("| vLLM, dense bf16 | 15.0 (2.00x) [10.0..20.0] |", spread)
         compiled = self.write("bound", {**serve(), "compiled": True, "bind": "0-7"})
-        self.assertIn("threads bound to 0-7, compiled,", self.run_program("table", compiled))
+        self.assertIn(", threads bound to 0-7, compiled,", self.run_program("table", compiled))
         auto = self.write("auto", {**serve(), "bind": "auto"})
-        self.assertIn("threads as vLLM binds them, eager,", self.run_program("table", auto))
+        self.assertIn(", threads as vLLM binds them, eager,", self.run_program("table", auto))
 
     def test_compare(self) -> None:
         """Regressions are more than the threshold and more than noise."""

@@ -161,12 +161,13 @@ def test_layer_that_loads_in_a_way_of_its_own_is_left() -> None:
     assert "Odd loads its weights in a way of its own" in config._report.text()
 
 
-def test_model_that_cuts_or_sorts_rows_itself_is_refused() -> None:
+@pytest.mark.parametrize("dimension", ["output_dim", "input_dim"])
+def test_model_that_cuts_or_sorts_rows_itself_is_refused(dimension: str) -> None:
     """Step3 asks so, and Falcon, which would go on without an answer, with rows in the wrong order."""
     layer = replicated()
     for name in layer.quant_method._format.parts:
         with pytest.raises(ValueError, match=r"layer: the code of its model in vLLM cuts or sorts the rows"):
-            getattr(getattr(layer, name), "output_dim", None)
+            getattr(getattr(layer, name), dimension, None)
 
 
 def test_adapters_are_not_for_experts(monkeypatch: pytest.MonkeyPatch) -> None:
