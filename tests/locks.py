@@ -50,7 +50,10 @@ KNOWN = {
         },
     ),
     "spins": (SPIN, {"src/run/thread_pool.cpp": (2, "for a bounded time")}),
-    "fork handlers": (HANDLER, {"python/torch_ops.cpp": (1, "sees that torch's threads are gone; takes nothing")}),
+    "fork handlers": (
+        HANDLER,
+        {"python/torch_ops/tensors.cpp": (1, "sees that torch's threads are gone; takes nothing")},
+    ),
 }
 
 # Undefined symbols that only the mechanism may have: locks, and the guards of statics.

@@ -4,7 +4,7 @@
 """Checks the layout of the public structs, by a C program made from the header that prints it.
 
 generate HEADER...   prints the program: size and offsets of every struct of the headers
-check PROGRAM BINDING   runs it and compares each ctypes struct of BINDING (python/zenwoq/_library.py) with it; also
+check PROGRAM BINDING   runs it and compares each ctypes struct of BINDING (python/zenwoq/_structs.py) with it; also
     that struct_size comes first and that no struct ends in padding, into which a later field would fall unseen
 """
 

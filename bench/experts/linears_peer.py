@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from zenwoq import _library
-from zenwoq._library import Dtype, LinearDesc, RunArgs, call
+from zenwoq._library import call
+from zenwoq._structs import Dtype, LinearDesc, RunArgs
 
 from bench.experts.operands import DOWN, GATE, UP, Problem
 from bench.experts.torch_peer import TorchPeer

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 from zenwoq import _library
-from zenwoq._library import Activation, ContextOptions, Dtype, WeightDesc, WeightSource, call
+from zenwoq._library import call
+from zenwoq._structs import Activation, CodeTable, ContextOptions, Dtype, Sized, WeightDesc, WeightSource
 
 from bench.experts.operands import DOWN, GATE, UP, Problem
 from bench.experts.peer import Peer
@@ -17,7 +18,7 @@ from bench.peers.operands import Array, Weight, bf16_to_f32
 from bench.peers.zenwoq_peer import about_library
 
 
-class ExpertsDesc(_library._Sized):
+class ExpertsDesc(Sized):
     """``zenwoq_experts_desc``."""
 
     _fields_ = [  # noqa: RUF012 - as ctypes wants it
@@ -40,7 +41,7 @@ class ExpertsDesc(_library._Sized):
     ]
 
 
-class ExpertsArgs(_library._Sized):
+class ExpertsArgs(Sized):
     """``zenwoq_experts_args``."""
 
     _fields_ = [  # noqa: RUF012 - as ctypes wants it
@@ -79,7 +80,7 @@ def make_weight(context: c_void_p, weight: Weight) -> c_void_p:
     n, half_k = weight.codes.shape
     f16 = weight.group == 32
     desc = WeightDesc(n=n, k=2 * half_k, group_size=weight.group, scale_type=Dtype.FLOAT16 if f16 else Dtype.BFLOAT16)
-    desc.table[:] = _library.code_table(_library.CodeTable.MINUS_8)
+    desc.table[:] = _library.code_table(CodeTable.MINUS_8)
     scales = weight.scales().astype(np.float16) if f16 else weight.scale_bits
     source = WeightSource(
         codes=weight.codes.ctypes.data,

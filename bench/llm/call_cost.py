@@ -11,6 +11,7 @@ import torch
 import zenwoq
 import zenwoq.torch
 from zenwoq import _library
+from zenwoq._structs import Dtype, LinearDesc, Packed, RunArgs
 
 from bench.llm.report import Row
 from bench.llm.timing import call_seconds
@@ -37,10 +38,10 @@ def operator_row(n: int, k: int, repeats: int) -> Row:
 
 def prepared_call(packed: torch.Tensor, n: int, k: int, x: torch.Tensor, y: torch.Tensor) -> Callable[[], object]:
     """A bare call of ``zenwoq_packed_run`` from bf16 ``[1, k]`` to bf16 ``[1, n]`` on one thread."""
-    bf16 = _library.Dtype.BFLOAT16
-    weight = _library.Packed(packed=packed.data_ptr(), packed_bytes=packed.nbytes, n=n, k=k)
-    desc = _library.LinearDesc(output_type=bf16, bias_type=_library.Dtype.FLOAT32)
-    args = _library.RunArgs(
+    bf16 = Dtype.BFLOAT16
+    weight = Packed(packed=packed.data_ptr(), packed_bytes=packed.nbytes, n=n, k=k)
+    desc = LinearDesc(output_type=bf16, bias_type=Dtype.FLOAT32)
+    args = RunArgs(
         m=1, x_type=bf16, x=x.data_ptr(), ldx=k, x_bytes=x.nbytes, y=y.data_ptr(), ldy=n, y_bytes=y.nbytes, threads=1
     )
     function = ctypes.CDLL(str(_library.library_path())).zenwoq_packed_run

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 from zenwoq import _library, cpu_info
-from zenwoq._library import ContextOptions, Dtype, KernelInfo, RunArgs, WeightDesc, WeightSource, call
+from zenwoq._library import call
+from zenwoq._structs import CodeTable, ContextOptions, Dtype, KernelInfo, RunArgs, WeightDesc, WeightSource
 
 from bench.peers.operands import Array, Problem, Weight
 from bench.peers.peer import LoopPeer
@@ -47,7 +48,7 @@ class Zenwoq(LoopPeer):
         """A zenwoq_linear: f32 outputs, no bias. It keeps its weight alive."""
         n, half_k = weight.codes.shape
         desc = WeightDesc(n=n, k=2 * half_k, group_size=weight.group, scale_type=Dtype.BFLOAT16)
-        desc.table[:] = _library.code_table(_library.CodeTable.MINUS_8)
+        desc.table[:] = _library.code_table(CodeTable.MINUS_8)
         source = WeightSource(
             codes=weight.codes.ctypes.data,
             codes_bytes=weight.codes.nbytes,

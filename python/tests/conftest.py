@@ -30,6 +30,17 @@ def smollm2() -> tuple[str, str]:
     return str(CACHE), MODEL
 
 
+@pytest.fixture
+def some_threads():
+    """On few threads, linears that share x gain nothing by it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
 def real_weights() -> dict:
     """Three linears of SmolLM2, as float32 tensors."""
     import gguf

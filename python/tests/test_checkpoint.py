@@ -298,7 +298,7 @@ def test_buffers_of_every_type_come_back(tmp_path):
     class Buffers(torch.nn.Module):
         def __init__(self, persistent: bool, fill: bool = False):
             super().__init__()
-            for dtype in zenwoq.torch._checkpoint._TYPE_NAMES:
+            for dtype in zenwoq.torch._checkpoint.TYPE_NAMES:
                 bits = torch.randint(0, 2 if dtype == torch.bool else 100, (3, 8 * dtype.itemsize), dtype=torch.uint8)
                 value = bits.view(dtype) if fill else torch.empty(0, dtype=dtype)
                 self.register_buffer(
@@ -310,7 +310,7 @@ def test_buffers_of_every_type_come_back(tmp_path):
             self.register_buffer("conjugated", self.conj.conj())
             self.register_buffer("number", torch.tensor(7))
 
-    assert len(zenwoq.torch._checkpoint._TYPE_NAMES) >= 18
+    assert len(zenwoq.torch._checkpoint.TYPE_NAMES) >= 18
     for persistent in (True, False):
         model = small_optimised(Buffers(persistent, True))
         zenwoq.torch.save(model, tmp_path / "model.st")

@@ -14,7 +14,7 @@ import zenwoq.torch
 from experts_models import GROUP, IDS, Routing, experts_of, logits, make, privacy_filter
 from safetensors.torch import load_file, save_file
 from test_families import words
-from zenwoq.torch._experts import is_packed
+from zenwoq.torch._experts_shape import is_packed
 from zenwoq.torch._stacked import rounded
 
 

@@ -13,7 +13,8 @@ import transformers
 import zenwoq.torch
 from experts_models import CONFIGS, GROUP, IDS, SIZES, Routing, every_model, experts_of, logits, make, routed
 from torch._subclasses.fake_tensor import FakeTensorMode
-from zenwoq.torch._experts import PACKED, is_packed
+from zenwoq.torch._experts import PACKED
+from zenwoq.torch._experts_shape import is_packed
 
 
 def dense_weights(module: torch.nn.Module) -> tuple[list[torch.Tensor], list[torch.Tensor]]:

@@ -18,7 +18,7 @@ import zenwoq.torch
 from experts_models import IDS, Routing, experts_of, logits, make
 from gguf_files import write_gguf
 from zenwoq.torch import _quantize_experts
-from zenwoq.torch._experts import is_packed
+from zenwoq.torch._experts_shape import is_packed
 from zenwoq.torch._gguf import experts_instead_of, mark_experts
 
 ARCHITECTURES = {"qwen3_moe": "qwen3moe", "mixtral": "llama"}

@@ -30,7 +30,7 @@ from safetensors.torch import save_file
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from zenwoq._weight import WeightParts
 from zenwoq.torch._memory import WeightMemory
-from zenwoq.torch._parallelize import GatheredLinear, SummedLinear
+from zenwoq.torch._parts import GatheredLinear, SummedLinear
 
 PROCESSES = multiprocessing.get_context("forkserver")
 # What takes seconds to import, once for all processes.

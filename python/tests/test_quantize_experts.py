@@ -18,7 +18,8 @@ import zenwoq.torch
 from experts_models import CONFIGS, GROUP, IDS, SIZES, Routing, experts_of, logits, make, privacy_filter
 from transformers.integrations.moe import use_experts_implementation
 from zenwoq.torch import _optimize, _quantize_experts, _stacked
-from zenwoq.torch._experts import PACKED, WEIGHTS, is_packed, make_dense
+from zenwoq.torch._experts import PACKED, make_dense
+from zenwoq.torch._experts_shape import WEIGHTS, is_packed
 from zenwoq.torch._stacked import rounded
 
 
@@ -186,7 +187,7 @@ def test_what_is_not_understood_stays_and_is_named(kind):
     ],
 )
 def test_gates_are_known_by_what_they_compute(act, activation):
-    from zenwoq.torch._experts import shape_of
+    from zenwoq.torch._experts_shape import shape_of
 
     module = odd()(CONFIGS["mixtral"](), act_fn=act)
     assert shape_of(module).activation.name == activation

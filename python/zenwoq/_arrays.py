@@ -16,7 +16,7 @@ from ctypes import POINTER, c_char_p, c_int, c_int32, c_int64, c_ssize_t, c_uint
 from dataclasses import dataclass
 from typing import Any
 
-from zenwoq._library import Dtype
+from zenwoq._structs import Dtype
 
 # The names of element types, and the bytes of one element.
 _SIZES = {"float32": 4, "float16": 2, "bfloat16": 2, "uint16": 2, "uint8": 1, "int8": 1}

@@ -8,6 +8,7 @@ from ctypes import byref
 from dataclasses import dataclass
 
 from zenwoq import _library
+from zenwoq._structs import CpuInfoStruct
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def cpu_info() -> CpuInfo:
     Raises:
         ValueError: the environment variable ``ZENWOQ_TIER`` has an unknown value.
     """
-    info = _library.CpuInfoStruct()
+    info = CpuInfoStruct()
     _library.call("zenwoq_context_cpu_info", _library.context(), byref(info))
     values = {field: getattr(info, field) for field in CpuInfo.__dataclass_fields__}
     texts = {field: value.decode(errors="replace") for field, value in values.items() if isinstance(value, bytes)}

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from zenwoq import _arrays, _library
-from zenwoq._library import Dtype, TensorInfo
+from zenwoq._structs import ConvertOptions, Dtype, Tensor, TensorInfo
 from zenwoq._weight import Weight
 
 
@@ -340,7 +340,7 @@ class Checkpoint(Mapping[str, Layer]):
             ValueError: the file cannot be written, or the checkpoint has a value that cannot be.
             MemoryError: there is no memory for a weight.
         """
-        options = ctypes.byref(_library.ConvertOptions(skip=int(skip)))
+        options = ctypes.byref(ConvertOptions(skip=int(skip)))
         _library.call_formats(
             "zenwoq_checkpoint_convert", self._open(), _library.context(), os.fsencode(Path(path)), options
         )
@@ -399,7 +399,7 @@ def open_tensors(
         shape = (ctypes.c_uint64 * max(1, len(tensor.shape)))(*tensor.shape)
         kept.append(tensor.owner)
         structs.append(
-            _library.Tensor(
+            Tensor(
                 name=name.encode(),
                 type=tensor.type.encode(),
                 shape=shape,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from zenwoq import _arrays, _library
 from zenwoq._arrays import Array
-from zenwoq._library import Dtype, LinearDesc, Packed, RunArgs
+from zenwoq._structs import Dtype, LinearDesc, Packed, RunArgs
 from zenwoq._weight import Weight
 
 

@@ -12,16 +12,8 @@ from typing import Any, Literal
 
 from zenwoq import _arrays, _library
 from zenwoq._arrays import Array
-from zenwoq._library import (
-    PACKED_ALIGNMENT,
-    CodeLayout,
-    CodeTable,
-    Dtype,
-    OpenWeight,
-    WeightDesc,
-    WeightSource,
-    ZeroKind,
-)
+from zenwoq._library import PACKED_ALIGNMENT, OpenWeight
+from zenwoq._structs import CodeLayout, CodeTable, Dtype, WeightDesc, WeightSource, ZeroKind
 
 CodesLayout = Literal["nibbles", "u8", "s8"]
 TableName = Literal["minus_8", "twos_complement", "unsigned"]

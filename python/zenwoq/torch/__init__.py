@@ -21,14 +21,15 @@ results have the same bits for any number of them.
 from zenwoq.torch import _operator as _operator
 from zenwoq.torch import _pretrained
 from zenwoq.torch._blocks import ActivatedMLP, GatedMLP
-from zenwoq.torch._checkpoint import load, save
 from zenwoq.torch._from_checkpoint import from_checkpoint
 from zenwoq.torch._gguf_loading import keep_gguf_packed
+from zenwoq.torch._load import load
 from zenwoq.torch._module import Linear
 from zenwoq.torch._optimize import optimize, restore
 from zenwoq.torch._parallelize import parallelize
 from zenwoq.torch._quantize_experts import quantize_experts
 from zenwoq.torch._report import BlockReport, LayerReport, Report
+from zenwoq.torch._save import save
 
 _pretrained.announce()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from zenwoq._library import Activation
+from zenwoq._structs import Activation
 from zenwoq.torch._fits import Apart, check_pair, linear_of
 from zenwoq.torch._module import Linear, has_hooks
 from zenwoq.torch._operator import gated, linear_fused

@@ -26,7 +26,8 @@ from transformers.core_model_loading import (
 
 from zenwoq import Weight
 from zenwoq._formats import Layer
-from zenwoq.torch._experts import PACKED, WEIGHTS, Shape, Stack, check_pairs, experts_of, install, shape_of
+from zenwoq.torch._experts import PACKED, Stack, check_pairs, install
+from zenwoq.torch._experts_shape import WEIGHTS, Shape, experts_of, shape_of
 from zenwoq.torch._given import Given, Unsupported
 from zenwoq.torch._transformers import own_name
 

@@ -25,7 +25,8 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 import zenwoq
 from zenwoq._formats import Checkpoint, Layer
 from zenwoq.torch._checkpoint_experts import ExpertsInFile, experts_in
-from zenwoq.torch._experts import bytes_of, shape_of
+from zenwoq.torch._experts import bytes_of
+from zenwoq.torch._experts_shape import shape_of
 from zenwoq.torch._fuse import fuse as fuse_blocks
 from zenwoq.torch._given import Unsupported
 from zenwoq.torch._progress import Bar, progress_bar

@@ -12,64 +12,32 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from zenwoq import Weight
-from zenwoq._library import PACKED_ALIGNMENT, Activation
+from zenwoq._library import PACKED_ALIGNMENT
+from zenwoq.torch._experts_shape import (
+    DENSE_BIASES,
+    IMPLEMENTATION,
+    RECORD,
+    WEIGHTS,
+    Shape,
+    is_experts,
+    is_packed,
+    shape_of,
+)
 from zenwoq.torch._given import Unsupported
 from zenwoq.torch._group import Group
 from zenwoq.torch._memory import WeightMemory
 from zenwoq.torch._module import aligned
 from zenwoq.torch._operator import experts as run_experts
 
-IMPLEMENTATION = "zenwoq"
 PACKED = ("gate_packed", "up_packed", "down_packed")
 _BIASES = ("gate_bias", "up_bias", "down_bias")
-_RECORD = "_zenwoq_experts"
-_MARKS = ("has_gate", "has_bias", "is_transposed", "is_concatenated")
-WEIGHTS = ("gate_up_proj", "down_proj")
-_DENSE_BIASES = ("gate_up_proj_bias", "down_proj_bias")
-_ALPHA, _LIMIT = 1.702, 7.0  # of gpt-oss, which the C library has
-_WITH_GATE: dict[Activation, Callable[[torch.Tensor], torch.Tensor]] = {
-    Activation.SILU: torch.nn.functional.silu,
-    Activation.GELU_TANH: lambda gate: torch.nn.functional.gelu(gate, approximate="tanh"),
-    Activation.GELU: torch.nn.functional.gelu,
-    Activation.RELU: torch.relu,
-}
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a module of experts computes, and how its dense weights lie.
-
-    Attributes:
-        experts: their number.
-        hidden, intermediate: features of x, and of what is between the two products.
-        activation: what is multiplied with up, of gate.
-        is_interleaved: whether gate and up take turns in gate_up_proj; else gate comes first.
-        is_transposed: whether weights are ``[experts, in, out]``.
-        has_bias: whether both products have biases.
-    """
-
-    experts: int
-    hidden: int
-    intermediate: int
-    activation: Activation
-    is_interleaved: bool
-    is_transposed: bool
-    has_bias: bool
-
-    def halves(self, gate_up: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Gate and up of a tensor that has both along a dimension: views."""
-        if not self.is_interleaved:
-            gate, up = gate_up.chunk(2, dim)
-            return gate, up
-        pairs = gate_up.unflatten(dim, (self.intermediate, 2))
-        return pairs.select(dim + 1, 0), pairs.select(dim + 1, 1)
 
 
 @dataclass
@@ -87,108 +55,6 @@ class _Record:
     config: Any
     handles: list[Any]
     group: Group | None = None
-
-
-def is_experts(module: torch.nn.Module) -> bool:
-    """Whether a module's class is one that runs through transformers' registry of experts."""
-    own = vars(module)
-    is_dispatched = "experts_interface" in getattr(type(module).forward, "__code__", _NO_CODE).co_freevars
-    return is_dispatched and "config" in own and all(mark in own for mark in _MARKS)
-
-
-_NO_CODE = is_experts.__code__
-
-
-def is_packed(module: torch.nn.Module) -> bool:
-    """Whether it has packed weights."""
-    return vars(module).get(_RECORD) is not None
-
-
-def experts_of(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module, str]]:
-    """The modules of experts of a model that are not packed: names, modules, and why they must not be if so."""
-    reasons: dict[str, str] = {}  # by the names of models in it
-    for name, module in model.named_modules():
-        if hasattr(module, "get_correct_experts_implementation"):
-            reasons[name] = _reason_of_model(module)
-        elif is_experts(module) and not is_packed(module):
-            around = [outer for outer in reasons if not outer or name.startswith(f"{outer}.")]
-            yield name, module, reasons[max(around, key=len)] if around else ""
-
-
-def _reason_of_model(model: Any) -> str:
-    """Why the experts of a model of transformers must not be packed; empty if nothing is known against it.
-
-    Some classes want transformers' own code, unless they are told another one, because of how it rounds.
-    """
-    is_own_wish = model._can_set_experts_implementation() and model.get_correct_experts_implementation(None) == "eager"
-    if not is_own_wish or model.config._experts_implementation != "eager":
-        return ""
-    return (
-        f'{type(model).__name__} is to run transformers\' "eager" experts: to round them all the same, call '
-        f'model.set_experts_implementation("{IMPLEMENTATION}") first (or pass '
-        f'experts_implementation="{IMPLEMENTATION}" to from_checkpoint)'
-    )
-
-
-def shape_of(module: Any) -> Shape:
-    """What a module of experts computes. Raises Unsupported with the reason why zenwoq cannot."""
-    if is_packed(module):
-        return vars(module)[_RECORD].shape  # type: ignore[no-any-return]
-    if "forward" in vars(module):
-        raise Unsupported("its forward is replaced (an accelerate hook?)")
-    if not module.has_gate:
-        raise Unsupported("its experts have no gate")
-    if getattr(module, "has_post_expert_norm", False):  # transformers before 5.20 has none
-        raise Unsupported("its experts' results are normalized before they are weighted")
-    expected = {*WEIGHTS, *(_DENSE_BIASES if module.has_bias else ())}
-    names = {name for name, parameter in module._parameters.items() if parameter is not None}
-    if names != expected:
-        raise Unsupported(f"its parameters are {', '.join(sorted(names))}, must be {', '.join(sorted(expected))}")
-    activation, is_interleaved = _gate_of(module)
-    if is_interleaved is module.is_concatenated:
-        raise Unsupported("its gate does not take gate and up from where its weights have them")
-    gate_up, down = (tuple(module._parameters[name].shape) for name in WEIGHTS)
-    if len(gate_up) != 3 or len(down) != 3:
-        raise Unsupported(f"its weights have {len(gate_up)} and {len(down)} dimensions, must have 3")
-    if module.is_transposed:
-        gate_up, down = ((shape[0], shape[2], shape[1]) for shape in (gate_up, down))
-    experts, hidden, intermediate = down
-    if gate_up != (experts, 2 * intermediate, hidden):
-        raise Unsupported(f"its weights are {list(gate_up)} and {list(down)}, which do not fit")
-    return Shape(
-        experts, hidden, intermediate, activation, is_interleaved, bool(module.is_transposed), bool(module.has_bias)
-    )
-
-
-def _gate_of(module: Any) -> tuple[Activation, bool]:
-    """What `_apply_gate` computes of gate and up, and whether they take turns: found by what it returns.
-
-    It is called with numbers of all sizes, each gate with each up, so that a clamp, a factor or another function shows.
-    """
-    sizes = torch.tensor([0.0, *(1.37**exponent for exponent in range(-30, 29))], dtype=torch.float32, device="cpu")
-    values = torch.cat((-sizes, sizes)).view(-1, 2)
-    gate = values.repeat(len(values), 1)
-    up = values.roll(1, 1).repeat_interleave(len(values), dim=0)
-    for is_interleaved in (False, True):
-        both = torch.stack((gate, up), -1).flatten(-2) if is_interleaved else torch.cat((gate, up), -1)
-        try:
-            with torch.no_grad(), torch.device("cpu"):  # while transformers loads, the default is another one
-                found = module._apply_gate(both)
-        except Exception as error:  # whatever an odd gate does
-            raise Unsupported(f"its gate cannot be called ({type(error).__name__}: {error})") from error
-        if not isinstance(found, torch.Tensor) or found.shape != gate.shape:
-            continue
-        near = 1e-6 * (gate * up).abs() + 1e-7  # torch's own functions differ by as much in their tails
-        for activation, function in _WITH_GATE.items():
-            expected = function(gate) * up
-            if bool(((found - expected).abs() <= 1e-4 * expected.abs() + near).all()):
-                return activation, is_interleaved
-        low = gate.clamp(max=_LIMIT)
-        oai = low * torch.sigmoid(_ALPHA * low) * (up.clamp(-_LIMIT, _LIMIT) + 1)
-        if bool(((found - oai).abs() <= 1e-4 * oai.abs() + near).all()):
-            return Activation.SWIGLU_OAI, is_interleaved
-    act = type(getattr(module, "act_fn", None)).__name__
-    raise Unsupported(f"its gate is none of those that are known ({type(module).__name__}, {act})")
 
 
 class Stack:
@@ -249,14 +115,14 @@ def install(module: Any, shape: Shape, packed: Mapping[str, torch.Tensor], biase
         packed: by the names of :data:`PACKED`; tensors may be on the meta device, to be loaded.
         biases: ``gate_bias``, ``up_bias`` and ``down_bias``, ``[experts, n]``; none if the module has none.
     """
-    record: _Record | None = vars(module).get(_RECORD)
+    record: _Record | None = vars(module).get(RECORD)
     if record is None:
         handles = [
             module.register_load_state_dict_pre_hook(_before_load),
             module.register_load_state_dict_post_hook(_after_load),
         ]
         record = _Record(shape, module.config, handles)
-    own = {*WEIGHTS, *_DENSE_BIASES}
+    own = {*WEIGHTS, *DENSE_BIASES}
     parameters = {name: parameter for name, parameter in module._parameters.items() if name not in own}
     for name in _BIASES:
         bias = biases.get(name)
@@ -264,7 +130,7 @@ def install(module: Any, shape: Shape, packed: Mapping[str, torch.Tensor], biase
     config = copy.copy(record.config)
     config._experts_implementation_internal = IMPLEMENTATION  # the setter would change configs inside, too
     changes = {
-        _RECORD: record,
+        RECORD: record,
         "_parameters": parameters,
         "_buffers": {**module._buffers, **packed},
         "config": config,
@@ -303,7 +169,7 @@ def biases_of(module: Any, shape: Shape) -> dict[str, torch.Tensor]:
     """The biases of a module that is not packed yet, for :func:`install`."""
     if not shape.has_bias:
         return {}
-    gate_up, down = (module._parameters[name].detach() for name in _DENSE_BIASES)
+    gate_up, down = (module._parameters[name].detach() for name in DENSE_BIASES)
     gate, up = shape.halves(gate_up, 1)
     return {"gate_bias": gate.contiguous(), "up_bias": up.contiguous(), "down_bias": down}
 
@@ -327,7 +193,7 @@ def experts_forward(
     Raises:
         RuntimeError: something asks for gradients, has a wrong shape, dtype or device, or the weights are damaged.
     """
-    record = getattr(module, _RECORD, None)
+    record = getattr(module, RECORD, None)
     if record is None:
         from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
@@ -365,7 +231,7 @@ def split_experts(module: Any, group: Group, begin: int, end: int) -> None:
         group: the processes, whose results are added from then on.
         begin, end: multiples of 64, and borders of groups of the second product.
     """
-    record: _Record = vars(module)[_RECORD]
+    record: _Record = vars(module)[RECORD]
     for name in PACKED:
         stack = Stack(record.shape.experts)
         for packed in module._buffers[name]:
@@ -382,12 +248,12 @@ def split_experts(module: Any, group: Group, begin: int, end: int) -> None:
         elif group.rank > 0:  # it is added once
             module._parameters[name] = torch.nn.Parameter(torch.zeros_like(bias), requires_grad=False)
     shape = dataclasses.replace(record.shape, intermediate=end - begin)
-    vars(module)[_RECORD] = dataclasses.replace(record, shape=shape, group=group)
+    vars(module)[RECORD] = dataclasses.replace(record, shape=shape, group=group)
 
 
 def problem_of(module: Any) -> str:
     """What is wrong with the packed weights of a module; empty if nothing is, or they have no values yet."""
-    return _problem_of(vars(module)[_RECORD].shape, module._buffers)
+    return _problem_of(vars(module)[RECORD].shape, module._buffers)
 
 
 def _problem_of(shape: Shape, packed: Mapping[str, Any]) -> str:
@@ -422,7 +288,7 @@ def _before_load(
     if not is_packed(module):  # an installation that was interrupted
         return
     given = {name: state_dict[f"{prefix}{name}"] for name in PACKED if f"{prefix}{name}" in state_dict}
-    if problem := _problem_of(vars(module)[_RECORD].shape, given):
+    if problem := _problem_of(vars(module)[RECORD].shape, given):
         error_msgs.append(f"{prefix}{problem}")
         for name in given:  # so that none is copied
             del state_dict[f"{prefix}{name}"]
@@ -459,7 +325,7 @@ def make_dense(module: Any, dtype: torch.dtype) -> None:
 
     Whatever interrupts this, the module has either its packed weights or the dense ones.
     """
-    record: _Record = vars(module)[_RECORD]
+    record: _Record = vars(module)[RECORD]
     shape = record.shape
     gate_up = torch.empty((shape.experts, 2 * shape.intermediate, shape.hidden), dtype=dtype)
     down = torch.empty((shape.experts, shape.hidden, shape.intermediate), dtype=dtype)
@@ -479,10 +345,10 @@ def make_dense(module: Any, dtype: torch.dtype) -> None:
         both = torch.empty((shape.experts, 2 * shape.intermediate), dtype=dtype)
         for half, bias in zip(shape.halves(both, 1), (gate, up), strict=True):
             half.copy_(bias)
-        for name, bias in zip(_DENSE_BIASES, (both, down_bias), strict=True):
+        for name, bias in zip(DENSE_BIASES, (both, down_bias), strict=True):
             parameters[name] = torch.nn.Parameter(bias)
     changes = {
-        _RECORD: None,
+        RECORD: None,
         "_parameters": parameters,
         "_buffers": {name: buffer for name, buffer in module._buffers.items() if name not in PACKED},
         "config": record.config,
@@ -490,7 +356,7 @@ def make_dense(module: Any, dtype: torch.dtype) -> None:
     vars(module).update(changes)  # at once
     for handle in record.handles:
         handle.remove()
-    del vars(module)[_RECORD]
+    del vars(module)[RECORD]
     vars(module).pop("_is_hf_initialized", None)
 
 

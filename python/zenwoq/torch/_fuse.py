@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from zenwoq._library import Activation
+from zenwoq._structs import Activation
 from zenwoq.torch._blocks import ActivatedMLP, Fused, FusedBlock, GatedMLP
 from zenwoq.torch._fits import Apart, check_alike, check_pair, linear_of
 from zenwoq.torch._module import SHARING, Linear, has_hooks

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from zenwoq.torch._experts import WEIGHTS
+from zenwoq.torch._experts_shape import WEIGHTS
 from zenwoq.torch._gguf import PACKED, is_gguf_experts, mark_experts, name_of
 from zenwoq.torch._gguf_architectures import ARCHITECTURES, UNPACKED_EXPERTS, differing_gate
 from zenwoq.torch._lfs import refuse_pointer

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import torch
 
 from zenwoq import _library
+from zenwoq._structs import Activation
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 _MOST_RESIDUALS = 2
@@ -98,8 +99,8 @@ class _Check:
         self.that(bias.shape == (experts, n), f"{name} must have shape [{experts}, {n}]")
         self.is_float(name, bias)
 
-    def activation(self, activation: int, last: _library.Activation) -> None:
-        known = ", ".join(f"{each.value} {each.name.lower()}" for each in _library.Activation if each <= last)
+    def activation(self, activation: int, last: Activation) -> None:
+        known = ", ".join(f"{each.value} {each.name.lower()}" for each in Activation if each <= last)
         self.that(0 <= activation <= last, f"activation is {activation}, must be one of {known}")
 
 
@@ -139,7 +140,7 @@ def _linear_fused_fake(
     check = _Check("linear_fused", x)
     check.packed("packed", packed, n)
     check.bias("bias", bias, n)
-    check.activation(activation, _library.Activation.GELU_TANH)
+    check.activation(activation, Activation.GELU_TANH)
     if factor is not None:
         check.matrix("factor", factor, n)
     count = len(residuals)
@@ -165,7 +166,7 @@ def _gated_fake(
         check.packed("up", up, n)
     check.that(up is not None or up_bias is None, "up_bias without up: gate_bias is of both")
     check.that(activation != 0, "activation is 0, a gated product must have one")
-    check.activation(activation, _library.Activation.SWIGLU_OAI)
+    check.activation(activation, Activation.SWIGLU_OAI)
     check.bias("gate_bias", gate_bias, n if up is not None else 2 * n)
     check.bias("up_bias", up_bias, n)
     same = gate_bias is None or up_bias is None or gate_bias.dtype == up_bias.dtype
@@ -240,7 +241,7 @@ def _experts_fake(
         f"intermediate is {intermediate}, gate has {gate.shape[1]} bytes for each expert, too few for it",
     )
     check.that(activation != 0, "activation is 0, experts must have one")
-    check.activation(activation, _library.Activation.SWIGLU_OAI)
+    check.activation(activation, Activation.SWIGLU_OAI)
     given = (
         ("gate_bias", gate_bias, intermediate if up is not None else 2 * intermediate),
         ("up_bias", up_bias, intermediate),

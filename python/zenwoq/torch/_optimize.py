@@ -16,7 +16,8 @@ import torch
 
 from zenwoq import _library
 from zenwoq.torch import _pretrained
-from zenwoq.torch._experts import is_packed, make_dense
+from zenwoq.torch._experts import make_dense
+from zenwoq.torch._experts_shape import is_packed
 from zenwoq.torch._fuse import fuse as fuse_blocks
 from zenwoq.torch._fuse import unfuse
 from zenwoq.torch._gguf import cost, is_gguf_embedding, values_of_embedding

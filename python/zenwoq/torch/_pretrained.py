@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from zenwoq.torch._experts import is_packed
+from zenwoq.torch._experts_shape import is_packed
 from zenwoq.torch._gguf import is_in_gguf_blocks
 from zenwoq.torch._module import Linear
 from zenwoq.torch._quantizers import is_of_quantizer

@@ -13,20 +13,9 @@ import torch
 
 from zenwoq import Error
 from zenwoq.torch import _pretrained
-from zenwoq.torch._experts import (
-    PACKED,
-    WEIGHTS,
-    Shape,
-    Stack,
-    biases_of,
-    check_pairs,
-    experts_of,
-    install,
-    is_experts,
-    shape_of,
-    text_of,
-)
+from zenwoq.torch._experts import PACKED, Stack, biases_of, check_pairs, install, text_of
 from zenwoq.torch._experts import bytes_of as packed_bytes_of
+from zenwoq.torch._experts_shape import WEIGHTS, Shape, experts_of, is_experts, shape_of
 from zenwoq.torch._gguf import cost, describe_experts, experts_instead_of, is_gguf_experts
 from zenwoq.torch._given import Unsupported, looking, sentence
 from zenwoq.torch._places import put, take_over

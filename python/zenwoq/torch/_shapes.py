@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from zenwoq._library import Activation
+from zenwoq._structs import Activation
 
 _FUNCTIONS: dict[Any, Activation] = {
     torch.nn.functional.relu: Activation.RELU,

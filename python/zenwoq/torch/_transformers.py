@@ -26,13 +26,14 @@ from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING, register_quanti
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from zenwoq.torch._checkpoint import dtype_of, name_of, packed_experts, packed_layers, plain_name, saved_state
+from zenwoq.torch._checkpoint import dtype_of, name_of, packed_experts, packed_layers, plain_name
 from zenwoq.torch._experts import make_room, problem_of
 from zenwoq.torch._experts import register as register_experts
 from zenwoq.torch._fuse import fuse, what_is_fused
 from zenwoq.torch._given import Unsupported
 from zenwoq.torch._module import Linear
 from zenwoq.torch._places import put, take_over
+from zenwoq.torch._save import saved_state
 
 METHOD = "zenwoq"
 VERSION = 1

@@ -17,7 +17,7 @@ from vllm.model_executor.layers.fused_moe import FusedMoEMethodBase
 from vllm.model_executor.layers.fused_moe.activation import MoEActivation
 
 import zenwoq.torch  # noqa: F401 - the operators
-from zenwoq._library import Activation
+from zenwoq._structs import Activation
 from zenwoq.torch._experts import Stack, check_pairs
 from zenwoq.torch._given import Unsupported
 from zenwoq.vllm._formats import PACKED, Format
