@@ -52,7 +52,7 @@ KNOWN = {
     "spins": (SPIN, {"src/run/thread_pool.cpp": (2, "for a bounded time")}),
     "fork handlers": (
         HANDLER,
-        {"python/torch_ops/tensors.cpp": (1, "sees that torch's threads are gone; takes nothing")},
+        {"python/torch_ops/context.cpp": (1, "sees that torch's threads are gone; takes nothing")},
     ),
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from zenwoq import _library
 from zenwoq._library import call
-from zenwoq._structs import Activation, CodeTable, ContextOptions, Dtype, Sized, WeightDesc, WeightSource
+from zenwoq._structs import Activation, CodeTable, ContextOptions, Dtype, SizedStruct, WeightDesc, WeightSource
 
 from bench.experts.operands import DOWN, GATE, UP, Problem
 from bench.experts.peer import Peer
@@ -18,7 +18,7 @@ from bench.peers.operands import Array, Weight, bf16_to_f32
 from bench.peers.zenwoq_peer import about_library
 
 
-class ExpertsDesc(Sized):
+class ExpertsDesc(SizedStruct):
     """``zenwoq_experts_desc``."""
 
     _fields_ = [  # noqa: RUF012 - as ctypes wants it
@@ -41,7 +41,7 @@ class ExpertsDesc(Sized):
     ]
 
 
-class ExpertsArgs(Sized):
+class ExpertsArgs(SizedStruct):
     """``zenwoq_experts_args``."""
 
     _fields_ = [  # noqa: RUF012 - as ctypes wants it

@@ -5,6 +5,8 @@
 #include <list>
 #include <string>
 
+#include "python/torch_ops/context.h"
+
 namespace zenwoq::torch_ops {
 
 namespace {

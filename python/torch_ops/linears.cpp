@@ -6,6 +6,8 @@
 #include <list>
 #include <span>
 
+#include "python/torch_ops/context.h"
+
 namespace zenwoq::torch_ops {
 
 namespace {

@@ -1,11 +1,8 @@
 // SPDX-FileCopyrightText: 2026 The zenwoq authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the operators have in common: torch's tensors as the C library's arguments, and refusals.
+// torch's tensors as the C library's arguments.
 #pragma once
-
-// Of the oldest torch that the binary works with, 2.10.
-#define TORCH_TARGET_VERSION (((0ULL + 2) << 56) | ((0ULL + 10) << 48))
 
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/ops.h>
@@ -13,45 +10,14 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <sstream>
-#include <stdexcept>
-#include <string>
 #include <string_view>
 
+#include "python/torch_ops/refusal.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq::torch_ops {
 
 using torch::stable::Tensor;
-
-// Why an operator does not compute.
-struct Refusal : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-// Like STD_TORCH_CHECK, but without the place in this file in front of the message.
-template <typename... Parts>
-void check(bool condition, const Parts&... parts) {
-  if (condition) return;
-  std::ostringstream text;
-  (text << ... << parts);
-  throw Refusal(text.str());
-}
-
-// What an operator does; refusals get its name in front.
-template <typename Body>
-auto in_operator(const char* name, const Body& body) {
-  try {
-    return body();
-  } catch (const Refusal& refusal) {
-    throw std::runtime_error(std::string("zenwoq::") + name + ": " + refusal.what());
-  }
-}
-
-// The process's context: one on torch's threads, another one in forked children.
-zenwoq_context* context();
-
-uint32_t torch_threads();
 
 // The numbers that the running torch gives to types.
 struct Types {

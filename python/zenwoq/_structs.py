@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""The enums and structs of zenwoq.h and zenwoq-formats.h, for ctypes."""
+"""The enums and structs of zenwoq/zenwoq.h and zenwoq/formats.h, for ctypes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Activation(enum.IntEnum):
     SWIGLU_OAI = 5  # of gated products alone
 
 
-class Sized(ctypes.Structure):
+class SizedStruct(ctypes.Structure):
     """A struct that starts with struct_size, which this class fills."""
 
     def __init__(self, **values: Any):
@@ -97,7 +97,7 @@ class Sized(ctypes.Structure):
         self.struct_size = ctypes.sizeof(self)
 
 
-class ContextOptions(Sized):
+class ContextOptions(SizedStruct):
     """``zenwoq_context_options``."""
 
     _fields_ = [
@@ -113,7 +113,7 @@ class ContextOptions(Sized):
     ]
 
 
-class WeightDesc(Sized):
+class WeightDesc(SizedStruct):
     """``zenwoq_weight_desc``."""
 
     _fields_ = [
@@ -138,7 +138,7 @@ class WeightDesc(Sized):
         return 1 if self.group_size == 0 else -(-self.k // self.group_size)
 
 
-class WeightSource(Sized):
+class WeightSource(SizedStruct):
     """``zenwoq_weight_source``."""
 
     _fields_ = [
@@ -164,7 +164,7 @@ class WeightSource(Sized):
     ]
 
 
-class WeightExtras(Sized):
+class WeightExtras(SizedStruct):
     """``zenwoq_weight_extras``."""
 
     _fields_ = [
@@ -180,7 +180,7 @@ class WeightExtras(Sized):
     ]
 
 
-class Packed(Sized):
+class Packed(SizedStruct):
     """``zenwoq_packed``."""
 
     _fields_ = [
@@ -192,7 +192,7 @@ class Packed(Sized):
     ]
 
 
-class LinearDesc(Sized):
+class LinearDesc(SizedStruct):
     """``zenwoq_linear_desc``."""
 
     _fields_ = [
@@ -222,7 +222,7 @@ class Matrix(ctypes.Structure):
     ]
 
 
-class RunArgs(Sized):
+class RunArgs(SizedStruct):
     """``zenwoq_run_args``."""
 
     _fields_ = [
@@ -246,7 +246,7 @@ class RunArgs(Sized):
     ]
 
 
-class CpuInfoStruct(Sized):
+class CpuInfoStruct(SizedStruct):
     """``zenwoq_cpu_info``."""
 
     _fields_ = [
@@ -271,7 +271,7 @@ class CpuInfoStruct(Sized):
     ]
 
 
-class KernelInfo(Sized):
+class KernelInfo(SizedStruct):
     """``zenwoq_kernel_info``."""
 
     _fields_ = [
@@ -285,13 +285,13 @@ class KernelInfo(Sized):
     ]
 
 
-class CheckpointOptions(Sized):
+class CheckpointOptions(SizedStruct):
     """``zenwoq_checkpoint_options``."""
 
     _fields_ = [("struct_size", c_size_t), ("opaque_layout", c_int), ("reserved", c_uint32)]
 
 
-class Tensor(Sized):
+class Tensor(SizedStruct):
     """``zenwoq_tensor``."""
 
     _fields_ = [
@@ -305,7 +305,7 @@ class Tensor(Sized):
     ]
 
 
-class Tensors(Sized):
+class Tensors(SizedStruct):
     """``zenwoq_tensors``."""
 
     _fields_ = [
@@ -317,7 +317,7 @@ class Tensors(Sized):
     ]
 
 
-class TensorInfo(Sized):
+class TensorInfo(SizedStruct):
     """``zenwoq_tensor_info``."""
 
     _fields_ = [
@@ -342,7 +342,7 @@ class TensorInfo(Sized):
     ]
 
 
-class ConvertOptions(Sized):
+class ConvertOptions(SizedStruct):
     """``zenwoq_convert_options``."""
 
     _fields_ = [

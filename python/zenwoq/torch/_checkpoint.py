@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The zenwoq authors
 # SPDX-License-Identifier: Apache-2.0
-"""Optimised models in safetensors files.
+"""Optimised models in safetensors files, which _save.py writes and _load.py reads.
 
 The file holds every parameter and buffer by its name, packed weights as uint8. The metadata entry "zenwoq" is JSON:
 
@@ -25,7 +25,7 @@ from zenwoq.torch._experts_shape import is_packed
 from zenwoq.torch._module import Linear
 
 VERSION = 1
-KEY = "zenwoq"
+KEY = "zenwoq"  # of the metadata
 TYPE_NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",

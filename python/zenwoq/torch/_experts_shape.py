@@ -14,7 +14,7 @@ from zenwoq._structs import Activation
 from zenwoq.torch._given import Unsupported
 
 IMPLEMENTATION = "zenwoq"
-RECORD = "_zenwoq_experts"
+RECORD = "_zenwoq_experts"  # attribute of a packed module: what _experts.py knows of it
 _MARKS = ("has_gate", "has_bias", "is_transposed", "is_concatenated")
 WEIGHTS = ("gate_up_proj", "down_proj")
 DENSE_BIASES = ("gate_up_proj_bias", "down_proj_bias")

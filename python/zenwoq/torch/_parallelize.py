@@ -23,7 +23,7 @@ from zenwoq.torch._group import Group, group_of
 from zenwoq.torch._mapped import Mapped
 from zenwoq.torch._memory import WeightMemory
 from zenwoq.torch._module import Linear
-from zenwoq.torch._splits import EXPERTS, KINDS, WHOLE, Split, SplitExperts
+from zenwoq.torch._splits import EXPERTS_STYLE, LINEAR_STYLES, WHOLE_STYLES, Split, SplitExperts
 
 _ModelT = TypeVar("_ModelT", bound=torch.nn.Module)
 
@@ -99,7 +99,7 @@ def parallelize(model: _ModelT, mesh: Any, *, plan: Mapping[str, str] | None = N
     splits: list[Split] = []
     problem: Exception | None = None
     try:
-        splits = _splits(model, _plan_of(model) if plan is None else plan, group)
+        splits = _checked_splits(model, _plan_of(model) if plan is None else plan, group)
     except Exception as error:  # a damaged weight, or whatever an odd module does: the others must hear of it
         problem = error
     _agree(group, problem, splits)
@@ -153,7 +153,7 @@ def _rule_of(plan: Mapping[str, str], name: str) -> str | None:
     return plan.get(re.sub(r"\d+", "*", name))
 
 
-def _splits(model: torch.nn.Module, plan: Mapping[str, str], group: Group) -> list[Split]:
+def _checked_splits(model: torch.nn.Module, plan: Mapping[str, str], group: Group) -> list[Split]:
     """What is to be done, all of it checked. Raises ValueError."""
     found: list[Split] = []
     in_experts: set[int] = set()
@@ -164,10 +164,10 @@ def _splits(model: torch.nn.Module, plan: Mapping[str, str], group: Group) -> li
             raise ValueError(f"{name} is split already")
         style = _rule_of(plan, name)
         parent = modules[full.rpartition(".")[0]]
-        if style is None or style in WHOLE or id(module) in in_experts:
+        if style is None or style in WHOLE_STYLES or id(module) in in_experts:
             _refuse_rules_of_parameters(name, module, plan)
             continue
-        if style == EXPERTS:
+        if style == EXPERTS_STYLE:
             in_experts.update(id(each) for each in module.modules())
             found.append(SplitExperts(name, module, parent, style, group))
         else:
@@ -182,15 +182,17 @@ def _splits(model: torch.nn.Module, plan: Mapping[str, str], group: Group) -> li
 def _refuse_rules_of_parameters(name: str, module: torch.nn.Module, plan: Mapping[str, str]) -> None:
     for own in module._parameters:
         style = _rule_of(plan, f"{name}.{own}".lstrip("."))
-        if style is not None and style not in WHOLE:
+        if style is not None and style not in WHOLE_STYLES:
             raise ValueError(f"{name}.{own}: the plan splits it ({style}), zenwoq splits linears and packed experts")
 
 
 def _split_of_linear(
     name: str, module: torch.nn.Module, parent: torch.nn.Module, style: str, group: Group
 ) -> Iterator[Split]:
-    if style not in KINDS:
-        raise ValueError(f"{name}: its style {style!r} is none of {', '.join([*KINDS, EXPERTS, *WHOLE])}")
+    if style not in LINEAR_STYLES:
+        raise ValueError(
+            f"{name}: its style {style!r} is none of {', '.join([*LINEAR_STYLES, EXPERTS_STYLE, *WHOLE_STYLES])}"
+        )
     is_plain = type(module) is torch.nn.Linear and type(module.weight) is torch.nn.Parameter
     if type(module) is not Linear and not is_plain:
         kind = type(getattr(module, "weight", module)).__name__
@@ -202,6 +204,6 @@ def _split_of_linear(
         raise ValueError(f"{name} has no values yet")
     if "forward" in vars(module):
         raise ValueError(f"{name}: its forward is replaced (an accelerate hook?), which a split would miss")
-    split = KINDS[style](name, module, parent, style, group)
+    split = LINEAR_STYLES[style](name, module, parent, style, group)
     if split.is_needed():
         yield split

@@ -21,10 +21,10 @@ from zenwoq.torch._parts import GatheredLinear, SummedDense, SummedLinear
 from zenwoq.torch._shapes import mlp_shape
 
 _PANEL = 64  # rows of W: of a packed weight the parts begin at multiples of it
-EXPERTS = "moe_tp_experts"
-# The styles of transformers' plans that leave a module whole: what they change is for training, or saves memory of
-# embeddings.
-WHOLE = ("replicate", "replicated_with_grad_allreduce", "embedding_rowwise", "embedding_colwise")
+# The styles of transformers' plans: of experts, and those that leave a module whole, since what they change is for
+# training, or saves memory of embeddings. LINEAR_STYLES, below, are the others.
+EXPERTS_STYLE = "moe_tp_experts"
+WHOLE_STYLES = ("replicate", "replicated_with_grad_allreduce", "embedding_rowwise", "embedding_colwise")
 _BY_ROWS, _BY_HALVES = "colwise", "packed_colwise"
 _COUNTS_OF_HEADS = ("num_heads", "num_attention_heads", "num_key_value_heads", "num_kv_heads")
 
@@ -198,8 +198,8 @@ class ColumnsOfAll(Columns):
     takes_all = True
 
 
-# What the other styles do to a linear.
-KINDS: dict[str, type[SplitLinear]] = {
+# By the styles of transformers' plans, what they do to a linear.
+LINEAR_STYLES: dict[str, type[SplitLinear]] = {
     _BY_ROWS: Rows,
     "colwise_gather_output": GatheredRows,
     "colwise_rep": GatheredRows,
