@@ -316,3 +316,18 @@ def test_removed_types_are_named(tmp_path, number, name):
     path.write_bytes(whole[:entry] + number.to_bytes(4, "little") + whole[entry + 4 :])
     with pytest.raises(ValueError, match=rf"tensor blk.0.ffn_up.weight is {name}, removed from GGUF: requantise"):
         load(path, model)
+
+
+@pytest.mark.parametrize("left", ["10 bytes", "metadata", "table", "all but a byte"])
+def test_files_that_are_cut_short(tmp_path, left):
+    model = llama()
+    path = tmp_path / "short.gguf"
+    write_gguf(path, model, "Q4_0")
+    whole = path.read_bytes()
+    table = whole.index(b"blk.1.ffn_up.weight")
+    sizes = {"10 bytes": 10, "metadata": table // 3, "table": table + 5, "all but a byte": len(whole) - 1}
+    path.write_bytes(whole[: sizes[left]])
+    problem = "ends at byte" if left == "all but a byte" else "its header is damaged"
+    for config in (model.config, None):
+        with zenwoq.torch.keep_gguf_packed(), pytest.raises(ValueError, match=rf"short.gguf: .*{problem}"):
+            type(model).from_pretrained(tmp_path, gguf_file="short.gguf", config=config)

@@ -85,6 +85,12 @@ def test_converts_by_command(folder: Folder, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "zenwoq.vllm", str(folder("ct-64")), str(tmp_path / "own")]
     subprocess.run(command, check=True, timeout=120)
     assert (tmp_path / "own/model.safetensors").stat().st_mode & 0o777 == 0o666 & ~_umask()
+    refused = subprocess.run(command, check=False, timeout=120, capture_output=True, text=True)
+    assert refused.returncode == 1
+    last = refused.stderr.splitlines()[-1]
+    assert last.startswith("python -m zenwoq.vllm: ")
+    assert last.endswith("give a folder that does not exist, or is empty")
+    assert "Traceback" not in refused.stderr
 
 
 def _umask() -> int:

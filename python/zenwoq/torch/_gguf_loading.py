@@ -9,7 +9,9 @@ place for, and mentions both in a log at most.
 from __future__ import annotations
 
 import contextlib
+import math
 import re
+import struct
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -70,12 +72,21 @@ def _check_file(reader: Any, path: str, data: Any) -> bool:
     called = re.search(r"-(\d+)-of-(\d+)\.gguf$", path)
     if called is not None:  # later shards have no metadata that transformers' reader would take
         _refuse_shard(path, int(called[1]), int(called[2]))
-    metadata, count, position = reader._read_metadata(data, path)
-    _refuse_shard(path, metadata.get("split.no", 0) + 1, metadata.get("split.count", 1))
-    tensors = reader._read_tensor_table(data, count, position)[0]
-    for name, _, kind, _ in tensors:
+    try:
+        metadata, count, position = reader._read_metadata(data, path)
+        _refuse_shard(path, metadata.get("split.no", 0) + 1, metadata.get("split.count", 1))
+        tensors, end = reader._read_tensor_table(data, count, position)
+        alignment = metadata.get("general.alignment", 32)
+        begin = -(-end // alignment) * alignment
+    except (ArithmeticError, IndexError, TypeError, UnicodeDecodeError, struct.error) as error:
+        raise ValueError(f"{path}: its header is damaged or cut short ({error})") from error
+    for name, shape, kind, offset in tensors:
         if kind in _REMOVED:
             raise ValueError(f"{path}: tensor {name} is {_REMOVED[kind]}, removed from GGUF: requantise the model")
+        is_known = kind in reader.GGML_BLOCK or kind in reader._TORCH_DTYPE
+        last = begin + offset + (reader._byte_count(kind, math.prod(shape), path) if is_known else 0)
+        if last > len(data):
+            raise ValueError(f"{path}: tensor {name} ends at byte {last}, the file has {len(data)}: it is cut short")
     scaling = f"{metadata['general.architecture']}.rope.scaling"
     scaled = metadata.get(f"{scaling}.type", "none") != "none" and metadata.get(f"{scaling}.factor") != 1
     return scaled or any(name == _ROPE_FACTORS for name, *_ in tensors)
@@ -203,6 +214,7 @@ def keep_gguf_packed() -> Iterator[None]:
         finalize = PreTrainedModel._finalize_model_loading
         find_places = older.get_gguf_hf_weights_map
         mapped, *_ = reader._mapped, reader._read_metadata, reader._read_tensor_table, kernels._gguf_kernel
+        _ = reader._byte_count, reader._TORCH_DTYPE, vars(reader)["GGML_BLOCK"]
         _ = vars(quantizer_gguf)["replace_with_gguf_modules"], quantizer_gguf.GgufHfQuantizer.read_header
     except (AttributeError, KeyError) as error:
         raise ImportError(f"this version of transformers loads GGUF files in an unknown way ({error})") from error

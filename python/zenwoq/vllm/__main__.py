@@ -3,6 +3,7 @@
 """``python -m zenwoq.vllm SOURCE FOLDER``: see :func:`zenwoq.vllm.convert`."""
 
 import argparse
+import sys
 
 from zenwoq.vllm import convert
 
@@ -12,4 +13,7 @@ parser = argparse.ArgumentParser(
 parser.add_argument("source", help="a folder with a 4-bit checkpoint, or a .gguf file")
 parser.add_argument("folder", help="where to write")
 arguments = parser.parse_args()
-convert(arguments.source, arguments.folder)
+try:
+    convert(arguments.source, arguments.folder)
+except (ImportError, OSError, ValueError) as error:
+    sys.exit(f"{parser.prog}: {error}")
