@@ -117,7 +117,7 @@ int end_of_child(const std::function<bool()>& body) {
   if (child == 0) {
     signal(SIGSEGV, SIG_DFL);  // sanitizers catch it otherwise
     signal(SIGTRAP, SIG_DFL);
-    alarm(30);
+    alarm(120);
     _exit(body() ? 0 : 1);
   }
   int status = 0;

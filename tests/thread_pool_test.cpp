@@ -344,7 +344,7 @@ TEST(ThreadPool, ForkInsideATask) {
     for (++arrived; arrived < 3;) std::this_thread::yield();  // all three are inside
     if (std::this_thread::get_id() == caller) {
       const pid_t forked = fork();
-      if (forked == 0) alarm(20);
+      if (forked == 0) alarm(test::kChildSeconds);
       child = forked;
     }
     while (child == -1) std::this_thread::yield();  // the others are still inside at the fork

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <csignal>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -484,9 +484,9 @@ TEST_F(Zwq, OpeningDoesNotReadThePayload) {
   const std::uint64_t bytes = place_zwq(entries);
   write_file(path("hole.zwq"), zwq_head(entries, bytes, ZENWOQ_PACKED_VERSION));
   ASSERT_EQ(truncate(path("hole.zwq").c_str(), static_cast<off_t>(bytes)), 0) << strerror(errno);
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // of the CPU, which other work does not make longer
   const CheckpointHandle checkpoint = open(path("hole.zwq"));
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1));
+  EXPECT_LT(std::clock() - start, CLOCKS_PER_SEC);
   ASSERT_NE(checkpoint, nullptr);
   EXPECT_EQ(info_at(checkpoint, 0).packed_bytes, entry.values.bytes);
   zenwoq_weight* weight = nullptr;

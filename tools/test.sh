@@ -63,7 +63,7 @@ test_vllm() {
   echo "== vllm"
   local venv
   venv=$(tools/vllm_venv.sh --install)
-  "$venv/bin/python" -m pytest --durations=5 --timeout=300 --junitxml=build-python/vllm.xml python/tests/vllm || failed=1
+  "$venv/bin/python" -m pytest --durations=5 --timeout=600 --junitxml=build-python/vllm.xml python/tests/vllm || failed=1
   logs+=(build-python/vllm.xml)
 }
 test_vllm

@@ -24,7 +24,7 @@ extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
 
 namespace zenwoq::test {
 
-inline constexpr unsigned kChildSeconds = 20;
+inline constexpr unsigned kChildSeconds = 120;
 
 // Starts a child that runs body() -> exit status and is ended by SIGALRM if it hangs, by SIGABRT if body throws.
 template <typename Body>

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import psutil
 
-START, STOP = 240, 30  # seconds
+START, STOP = 240, 120  # seconds: long, since other work may have the cores
 
 
 def free_port() -> int:
@@ -44,7 +44,7 @@ class Server:
             self.process = subprocess.Popen(
                 command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
-        self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+        self.client = httpx.Client(base_url=self.url, timeout=STOP, trust_env=False)
 
     def ready(self) -> None:
         end = time.monotonic() + START

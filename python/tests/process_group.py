@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: 2026 The zenwoq authors
+# SPDX-License-Identifier: Apache-2.0
+"""Processes of one torch.distributed group, for tests of what they compute together."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import multiprocessing
+import pickle
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+# What a test's worker takes seconds to import, once for all processes.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    [
+        "torchao.quantization",
+        "zenwoq.torch",
+        "torch._dynamo",
+        "torch.distributed.device_mesh",
+        "transformers.generation.utils",
+        "transformers.models.llama.modeling_llama",
+    ]
+)
+TIMEOUT = 60
+
+
+def _run_worker(work: Callable, rank: int, size: int, port: int, arguments: tuple, pipe: Any) -> None:
+    """Sends what work returns, or its traceback."""
+    torch.set_num_threads(1)
+    try:
+        timeout = datetime.timedelta(seconds=TIMEOUT)
+        store = torch.distributed.TCPStore("127.0.0.1", port, timeout=timeout)
+        torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timeout)
+        pipe.send_bytes(pickle.dumps((True, work(rank, size, *arguments))))
+        torch.distributed.destroy_process_group()
+    except BaseException:
+        pipe.send_bytes(pickle.dumps((False, traceback.format_exc())))
+
+
+@contextlib.contextmanager
+def started(work: Callable, size: int, *arguments: object) -> Iterator[list]:
+    """The processes of a group, each with the pipe that work(rank, size, *arguments) or its traceback comes from."""
+    # The group's store is here and not in the first process, which may end while others still read from it.
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    group = []
+    for rank in range(size):
+        ours, theirs = PROCESSES.Pipe(duplex=False)
+        given = (work, rank, size, store.port, arguments, theirs)
+        process = PROCESSES.Process(target=_run_worker, args=given, daemon=True)
+        process.start()
+        theirs.close()
+        group.append((process, ours))
+    yield group
+    for process, _ in group:
+        process.join()
+
+
+def result_of(pipe: Any) -> Any:
+    good, result = pickle.loads(pipe.recv_bytes())
+    assert good, result
+    return result
+
+
+def in_processes(work: Callable, size: int, *arguments: object) -> list:
+    """What work(rank, size, *arguments) returns in each process of a group."""
+    with started(work, size, *arguments) as group:
+        return [result_of(pipe) for _, pipe in group]
