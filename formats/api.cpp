@@ -17,6 +17,7 @@
 #include "zenwoq/formats.h"
 
 using namespace zenwoq::formats;
+using zenwoq::formatted;
 
 namespace {
 
@@ -68,7 +69,7 @@ class CallError : public std::runtime_error {
 
 template <typename... Args>
 [[noreturn]] void refuse(fmt::format_string<Args...> text, Args&&... args) {
-  throw CallError(ZENWOQ_ERROR_INVALID_ARGUMENT, fmt::format(text, std::forward<Args>(args)...));
+  throw CallError(ZENWOQ_ERROR_INVALID_ARGUMENT, formatted(text, std::forward<Args>(args)...));
 }
 
 template <typename Body>
@@ -248,13 +249,13 @@ zenwoq_tensor_info info_of(const Entry& entry) {
 // Throws unless count values of a file's type can be had as `type`, in a buffer of so many bytes. what: "bias".
 void check_values(const char* what, zenwoq_dtype own, zenwoq_dtype type, std::uint64_t count, std::size_t bytes) {
   if (type != ZENWOQ_F32 && type != own) {
-    throw CallError(ZENWOQ_ERROR_UNSUPPORTED, fmt::format("{} as type {}: must be ZENWOQ_F32 (1) or the file's, {}",
-                                                          what, static_cast<int>(type), static_cast<int>(own)));
+    throw CallError(ZENWOQ_ERROR_UNSUPPORTED, formatted("{} as type {}: must be ZENWOQ_F32 (1) or the file's, {}", what,
+                                                        static_cast<int>(type), static_cast<int>(own)));
   }
   const std::optional<std::uint64_t> needed = checked_product(count, float_bytes(type));
   if (!needed || bytes < *needed) {
     throw CallError(ZENWOQ_ERROR_BUFFER_TOO_SMALL,
-                    fmt::format("{}_bytes is {}, {} are needed", what, bytes, needed.value_or(UINT64_MAX)));
+                    formatted("{}_bytes is {}, {} are needed", what, bytes, needed.value_or(UINT64_MAX)));
   }
 }
 
@@ -364,9 +365,9 @@ zenwoq_status zenwoq_checkpoint_map(const zenwoq_checkpoint* checkpoint, size_t 
     check_expert(layer, expert);
     if (layer.packed(expert).size() == 0) {
       throw CallError(ZENWOQ_ERROR_UNSUPPORTED,
-                      fmt::format("{} is {} in its file, only packed weights of .zwq files can be mapped: load it, or "
-                                  "convert the file",
-                                  layer.name, layer.format));
+                      formatted("{} is {} in its file, only packed weights of .zwq files can be mapped: load it, or "
+                                "convert the file",
+                                layer.name, layer.format));
     }
     *weight = map_packed(layer, expert, checkpoint->checkpoint->files()).release();
   });

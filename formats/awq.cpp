@@ -125,11 +125,11 @@ AwqConfig read_config(const JsonFields& fields) {
   const std::int64_t group_size = fields.integer("group_size").value_or(0);
   const std::string version = lower_case(fields.text("version").value_or("gemm"));
   if (bits != 4) {
-    config.reason = fmt::format("awq of {} bits, only 4 are read", bits);
+    config.reason = formatted("awq of {} bits, only 4 are read", bits);
   } else if (version != "gemm" && version != "gemv" && version != "gemv_fast") {
-    config.reason = fmt::format("awq of version {}, only gemm, gemv and gemv_fast are read", shown(version));
+    config.reason = formatted("awq of version {}, only gemm, gemv and gemv_fast are read", shown(version));
   } else if (group_size < -1 || group_size == 0) {
-    config.reason = fmt::format("awq of group_size {}", group_size);
+    config.reason = formatted("awq of group_size {}", group_size);
   }
   config.group_size = group_size < 0 ? 0 : static_cast<std::uint64_t>(group_size);
   config.gemv = version == "gemv";
@@ -141,15 +141,15 @@ AwqConfig read_config(const JsonFields& fields) {
 std::string dtype_reason(const TensorMap& parts, const AwqConfig& config, const std::string& where) {
   const Tensor& qweight = require_part(parts, "qweight", where);
   if (qweight.dtype != (config.fast ? "I16" : "I32"))
-    return fmt::format("awq with {} qweight", lower_case(shown(qweight.dtype)));
+    return formatted("awq with {} qweight", lower_case(shown(qweight.dtype)));
   if (is_empty(qweight)) return empty_reason(qweight);
-  if (qweight.shape.size() != 2) return fmt::format("{}-D, not the weight of a linear", qweight.shape.size());
+  if (qweight.shape.size() != 2) return formatted("{}-D, not the weight of a linear", qweight.shape.size());
   const Tensor& scales = require_part(parts, "scales", where);
-  if (!float_type(scales.dtype)) return fmt::format("{} scales", lower_case(shown(scales.dtype)));
+  if (!float_type(scales.dtype)) return formatted("{} scales", lower_case(shown(scales.dtype)));
   if (config.has_zeros || config.fast) require_part(parts, "qzeros", where);
   const auto qzeros = parts.find("qzeros");
   if (qzeros == parts.end() || qzeros->second.dtype == (config.fast ? scales.dtype : "I32")) return {};
-  return fmt::format("awq with {} qzeros", lower_case(shown(qzeros->second.dtype)));
+  return formatted("awq with {} qzeros", lower_case(shown(qzeros->second.dtype)));
 }
 
 // Throws ReadError unless the parts have the shapes of the version.
@@ -229,7 +229,7 @@ std::unique_ptr<LayerSource> make_layer(TensorMap& parts, const AwqConfig& confi
 }
 
 void import_weight(TensorSet& set, const std::string& name, const AwqConfig& config, FoundLayers& found) {
-  const std::string where = fmt::format("{}: weight {}.weight", set.where, name);
+  const std::string where = formatted("{}: weight {}.weight", set.where, name);
   TensorMap parts = take_parts(set, name, {"qweight", "qzeros", "scales"});
   std::string reason = config.reason.empty() ? dtype_reason(parts, config, where) : config.reason;
   add_layer(

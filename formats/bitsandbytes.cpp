@@ -164,7 +164,7 @@ std::unique_ptr<BitsandbytesLayer> make_layer(const Tensor& weight, TensorMap& p
   }
   const std::uint64_t group = std::gcd(state.k, state.blocksize);
   if (state.k % 2 != 0 || (group != state.k && group % 8 != 0)) {
-    *reason = fmt::format("blocks of {} in rows of {} values: no groups of a multiple of 8", state.blocksize, state.k);
+    *reason = formatted("blocks of {} in rows of {} values: no groups of a multiple of 8", state.blocksize, state.k);
     return nullptr;
   }
   auto layer = std::make_unique<BitsandbytesLayer>();
@@ -183,7 +183,7 @@ std::unique_ptr<BitsandbytesLayer> make_layer(const Tensor& weight, TensorMap& p
 }
 
 void import_weight(TensorSet& set, const std::string& name, const std::string& kind, FoundLayers& found) {
-  const std::string where = fmt::format("{}: weight {}.weight", set.where, name);
+  const std::string where = formatted("{}: weight {}.weight", set.where, name);
   const std::string state_name = "quant_state.bitsandbytes__" + kind;
   TensorMap parts = take_parts(set, name + ".weight",
                                {"absmax", "quant_map", "nested_absmax", "nested_quant_map", state_name.c_str()});

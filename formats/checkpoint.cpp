@@ -81,7 +81,7 @@ void read_file(ByteView bytes, const std::string& name, Files& files, Contents& 
     fail("{}: is a zip file (a PyTorch pickle?), which is not read; save the model as safetensors", where);
   } else if (looks_like_safetensors(bytes)) {
     if (const std::optional<ShardName> shard = parse_shard_name(name, safetensors_extension)) {
-      refuse_lone_shard(where, fmt::format("shard {} of {}", shard->number, shard->count));
+      refuse_lone_shard(where, formatted("shard {} of {}", shard->number, shard->count));
     }
     contents.set = parse_safetensors(bytes, where);
   } else {
@@ -90,7 +90,7 @@ void read_file(ByteView bytes, const std::string& name, Files& files, Contents& 
 }
 
 std::string rest_reason(const GgufTensor& tensor) {
-  if (is_empty(tensor)) return fmt::format("shape {}, no values", shown(tensor.dimensions));
+  if (is_empty(tensor)) return formatted("shape {}, no values", shown(tensor.dimensions));
   return plain_ggml_reason(tensor.type, tensor.dimensions.size());
 }
 
@@ -147,7 +147,7 @@ void check_blocks(const GivenTensor& given, const GgmlType& type, const std::str
 }
 
 void add_given(const GivenTensor& given, Contents& contents) {
-  const std::string where = fmt::format("{}: tensor {}", contents.where, given.name);
+  const std::string where = formatted("{}: tensor {}", contents.where, given.name);
   if (const GgmlType* type = find_ggml_type(given.type)) {
     check_blocks(given, *type, where);
     contents.gguf.push_back({given.name, {given.shape.rbegin(), given.shape.rend()}, type->number, 0, given.data});

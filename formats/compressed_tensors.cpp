@@ -92,19 +92,19 @@ std::uint64_t groups_in(const Tensor& scale) { return scale.shape.size() == 2 ? 
 std::string reason_to_leave(const TensorMap& parts, const std::string& where) {
   const Tensor& packed = require_part(parts, "weight_packed", where);
   if (packed.dtype != "I32") {
-    return fmt::format("compressed-tensors with {} weight_packed, only i32 is read", lower_case(shown(packed.dtype)));
+    return formatted("compressed-tensors with {} weight_packed, only i32 is read", lower_case(shown(packed.dtype)));
   }
   if (is_empty(packed)) return empty_reason(packed);
-  if (packed.shape.size() != 2) return fmt::format("{}-D, not the weight of a linear", packed.shape.size());
+  if (packed.shape.size() != 2) return formatted("{}-D, not the weight of a linear", packed.shape.size());
   const auto [n, k] = read_shape(require_part(parts, "weight_shape", where), where);
   if (packed.shape[1] != words_for(k) && k % packed.shape[1] == 0) {
-    return fmt::format("{} values in a word, only 8 of 4 bits are read", k / packed.shape[1]);
+    return formatted("{} values in a word, only 8 of 4 bits are read", k / packed.shape[1]);
   }
   const Tensor& scale = require_part(parts, "weight_scale", where);
-  if (!float_type(scale.dtype)) return fmt::format("{} scales", lower_case(shown(scale.dtype)));
+  if (!float_type(scale.dtype)) return formatted("{} scales", lower_case(shown(scale.dtype)));
   const auto zero_point = parts.find("weight_zero_point");
   if (zero_point != parts.end() && zero_point->second.dtype != "I32") {
-    return fmt::format("{} zero points, only i32 ones are read", lower_case(shown(zero_point->second.dtype)));
+    return formatted("{} zero points, only i32 ones are read", lower_case(shown(zero_point->second.dtype)));
   }
   return {};
 }
@@ -150,7 +150,7 @@ PackedConfig read_config(const JsonFields& fields) {
   constexpr const char* read[] = {"pack-quantized",       "mixed-precision", "nvfp4-pack-quantized",
                                   "mxfp4-pack-quantized", "int-quantized",   "naive-quantized"};
   if (std::find(std::begin(read), std::end(read), format) == std::end(read)) {
-    config.reason = fmt::format("compressed-tensors {}, not read", shown(format));
+    config.reason = formatted("compressed-tensors {}, not read", shown(format));
     return config;
   }
   std::size_t groups = 0, asymmetric = 0;
@@ -170,7 +170,7 @@ std::string float_reason(const TensorMap& parts, const std::string& where) {
   const Tensor& scale = require_part(parts, "weight_scale", where);
   const bool nvfp4 = parts.count("weight_global_scale") != 0;
   if (nvfp4 ? scale.dtype != "F8_E4M3" : scale.dtype != "U8" && scale.dtype != "F8_E8M0") {
-    return fmt::format("fp4 with {} scales{}", lower_case(shown(scale.dtype)), nvfp4 ? " and a global one" : "");
+    return formatted("fp4 with {} scales{}", lower_case(shown(scale.dtype)), nvfp4 ? " and a global one" : "");
   }
   return fp4_reason(parts.at("weight_packed"), "weight_packed", scale, nvfp4 ? 16 : 32);
 }
@@ -203,16 +203,16 @@ std::string int_reason(const TensorMap& parts, const std::string& where) {
   const Tensor& weight = parts.at("weight");
   const Tensor& scale = require_part(parts, "weight_scale", where);
   if (is_empty(weight)) return empty_reason(weight);
-  if (weight.shape.size() != 2) return fmt::format("{}-D, not the weight of a linear", weight.shape.size());
-  if (!float_type(scale.dtype)) return fmt::format("{} scales", lower_case(shown(scale.dtype)));
+  if (weight.shape.size() != 2) return formatted("{}-D, not the weight of a linear", weight.shape.size());
+  if (!float_type(scale.dtype)) return formatted("{} scales", lower_case(shown(scale.dtype)));
   const std::uint64_t groups = groups_in(scale);
   if (scale.shape.size() != 2 || groups == 0 || weight.shape[1] % groups != 0) {
-    return fmt::format("weight {} with weight_scale {}: not in groups along rows", shown(weight.shape),
-                       shown(scale.shape));
+    return formatted("weight {} with weight_scale {}: not in groups along rows", shown(weight.shape),
+                     shown(scale.shape));
   }
   const auto zero_point = parts.find("weight_zero_point");
   if (zero_point == parts.end() || zero_point->second.dtype == "I8") return {};
-  return fmt::format("{} zero points, only i8 ones are read", lower_case(shown(zero_point->second.dtype)));
+  return formatted("{} zero points, only i8 ones are read", lower_case(shown(zero_point->second.dtype)));
 }
 
 std::unique_ptr<LayerSource> make_int(TensorMap& parts, const std::string& where) {
@@ -250,7 +250,7 @@ void import_ints(Contents& contents, const std::vector<std::string>& names, Foun
   for (const std::string& name : names) {
     const auto weight = contents.set.tensors.find(name + ".weight");
     if (weight == contents.set.tensors.end() || weight->second.dtype != "I8") continue;
-    const std::string where = fmt::format("{}: weight {}.weight", contents.where, name);
+    const std::string where = formatted("{}: weight {}.weight", contents.where, name);
     TensorMap parts = take_parts(contents.set, name, {"weight", "weight_scale", "weight_zero_point"});
     if (config.asymmetric) require_part(parts, "weight_zero_point", where);
     std::string reason = config.reason.empty() ? int_reason(parts, where) : config.reason;
@@ -260,7 +260,7 @@ void import_ints(Contents& contents, const std::vector<std::string>& names, Foun
 }
 
 void import_weight(Contents& contents, const std::string& name, const PackedConfig& config, FoundLayers& found) {
-  const std::string where = fmt::format("{}: weight {}.weight", contents.where, name);
+  const std::string where = formatted("{}: weight {}.weight", contents.where, name);
   TensorMap parts = take_parts(
       contents.set, name,
       {"weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx", "weight_global_scale"});

@@ -43,7 +43,7 @@ const json* JsonFields::find(const char* key) const {
 JsonFields JsonFields::part(const json& object, const std::string& key) const {
   JsonFields fields;
   fields.object_ = {object_, &object};
-  fields.where_ = fmt::format("{}: {}", where_, key);
+  fields.where_ = formatted("{}: {}", where_, key);
   return fields;
 }
 

@@ -144,8 +144,8 @@ std::string losses(const Checkpoint& checkpoint) {
   const auto lost = std::count_if(left.begin(), left.end(), is_lost);
   if (lost == 0) return {};
   const LeftAlone& first = *std::find_if(left.begin(), left.end(), is_lost);
-  return fmt::format("{} of its tensors cannot be in a .zwq file, the first is {} ({}): skip leaves them out", lost,
-                     first.name, first.reason);
+  return formatted("{} of its tensors cannot be in a .zwq file, the first is {} ({}): skip leaves them out", lost,
+                   first.name, first.reason);
 }
 
 void convert(const Checkpoint& checkpoint, zenwoq_context* context, const std::string& path,

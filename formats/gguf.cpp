@@ -119,10 +119,10 @@ std::unique_ptr<LayerSource> make_source(const GgufTensor& tensor, const BlockTy
 // Of a 3-D tensor the last dimension counts experts.
 std::unique_ptr<LayerSource> make_layer(const GgufTensor& tensor, const BlockType& type, const std::string& where) {
   std::unique_ptr<LayerSource> layer = make_source(tensor, type);
-  layer->where = fmt::format("{}: weight {}", where, tensor.name);
+  layer->where = formatted("{}: weight {}", where, tensor.name);
   layer->bytes = tensor.data.size();
   layer->name = without_suffix(tensor.name, ".weight");
-  layer->format = fmt::format("gguf {}", find_ggml_type(tensor.type)->name);
+  layer->format = formatted("gguf {}", find_ggml_type(tensor.type)->name);
   layer->experts = tensor.dimensions.size() == 3 ? tensor.dimensions[2] : 1;
   layer->desc.n = tensor.dimensions[1];
   layer->desc.k = tensor.dimensions[0];
@@ -138,7 +138,7 @@ using TensorsByName = std::map<std::string_view, const GgufTensor*>;
 // The tensor X.bias of X.weight, part being "bias"; nullptr if there is none.
 const GgufTensor* find_part(const TensorsByName& by_name, const GgufTensor& weight, const char* part) {
   if (!has_suffix(weight.name, ".weight")) return nullptr;
-  const auto found = by_name.find(fmt::format("{}.{}", without_suffix(weight.name, ".weight"), part));
+  const auto found = by_name.find(formatted("{}.{}", without_suffix(weight.name, ".weight"), part));
   return found == by_name.end() ? nullptr : found->second;
 }
 
@@ -157,7 +157,7 @@ void attach_bias(const GgufTensor& bias, LayerSource& layer) {
 std::string reason_of_parts(const BlockType& type, const GgufTensor* bias, const GgufTensor* scale) {
   if (bias != nullptr && !float_type_of_ggml(bias->type)) {
     const GgmlType* bias_type = find_ggml_type(bias->type);
-    return fmt::format("its bias is {}", bias_type != nullptr ? bias_type->name : "of unknown type");
+    return formatted("its bias is {}", bias_type != nullptr ? bias_type->name : "of unknown type");
   }
   if (scale == nullptr) return {};
   if (float_type_of_ggml(scale->type) != ZENWOQ_F32) return "its scale is no f32";

@@ -21,12 +21,12 @@ constexpr std::uint64_t group = 32;
 
 std::string reason_to_leave(const Tensor& blocks, const Tensor& scales) {
   if (blocks.dtype != "U8" || scales.dtype != "U8") {
-    return fmt::format("mxfp4 blocks of {} with {} scales", lower_case(shown(blocks.dtype)),
-                       lower_case(shown(scales.dtype)));
+    return formatted("mxfp4 blocks of {} with {} scales", lower_case(shown(blocks.dtype)),
+                     lower_case(shown(scales.dtype)));
   }
   if (is_empty(blocks)) return empty_reason(blocks);
   if (blocks.shape.size() != 4 || blocks.shape[3] != group / 2) {
-    return fmt::format("mxfp4 blocks {}, must be [experts, N, K/32, 16]", shown(blocks.shape));
+    return formatted("mxfp4 blocks {}, must be [experts, N, K/32, 16]", shown(blocks.shape));
   }
   return {};
 }
@@ -42,7 +42,7 @@ std::unique_ptr<PlainLayer> make_layer(const Tensor& blocks, const Tensor& scale
 
 // The set has both tensors.
 void import_weight(TensorSet& set, const std::string& name, FoundLayers& found) {
-  const std::string where = fmt::format("{}: weight {}", set.where, name);
+  const std::string where = formatted("{}: weight {}", set.where, name);
   const Tensor blocks = std::move(set.tensors.extract(name + "_blocks").mapped());
   const Tensor scales = std::move(set.tensors.extract(name + "_scales").mapped());
   std::string reason = reason_to_leave(blocks, scales);

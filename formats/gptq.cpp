@@ -85,11 +85,11 @@ GptqConfig read_config(const JsonFields& fields) {
   std::string format = lower_case(fields.text("checkpoint_format").value_or(""));
   if (format.empty()) format = lower_case(fields.text("format").value_or("gptq"));
   if (bits != 4) {
-    config.reason = fmt::format("gptq of {} bits, only 4 are read", bits);
+    config.reason = formatted("gptq of {} bits, only 4 are read", bits);
   } else if (format != "gptq" && format != "gptq_v2" && format != "gptq_p") {
-    config.reason = fmt::format("gptq in the format {}, not read", shown(format));
+    config.reason = formatted("gptq in the format {}, not read", shown(format));
   } else if (group_size < -1 || group_size == 0) {
-    config.reason = fmt::format("gptq of group_size {}", group_size);
+    config.reason = formatted("gptq of group_size {}", group_size);
   }
   config.group_size = group_size < 0 ? 0 : static_cast<std::uint64_t>(group_size);
   config.symmetric = fields.flag("sym").value_or(false);
@@ -103,7 +103,7 @@ void read_auto_round(const JsonFields& fields, GptqConfig* config) {
   if (packing == "auto_round" || packing == "auto_round:auto_gptq" || packing == "auto_round:gptq") {
     config->stores_zero_minus_one = packing != "auto_round";
   } else if (config->reason.empty()) {
-    config->reason = fmt::format("auto-round of packing_format {}, not read", shown(packing));
+    config->reason = formatted("auto-round of packing_format {}, not read", shown(packing));
   }
 }
 
@@ -117,13 +117,13 @@ std::uint32_t words_to_zeros(const Tensor& qzeros, const GptqConfig& config) {
 std::string dtype_reason(const TensorMap& parts, const std::string& where) {
   for (const char* part : {"qweight", "qzeros"}) {
     const Tensor& tensor = require_part(parts, part, where);
-    if (tensor.dtype != "I32") return fmt::format("gptq with {} {}", lower_case(shown(tensor.dtype)), part);
+    if (tensor.dtype != "I32") return formatted("gptq with {} {}", lower_case(shown(tensor.dtype)), part);
     if (is_empty(tensor)) return empty_reason(tensor);
-    if (tensor.shape.size() != 2) return fmt::format("{}-D {}, not of a linear", tensor.shape.size(), part);
+    if (tensor.shape.size() != 2) return formatted("{}-D {}, not of a linear", tensor.shape.size(), part);
   }
   const Tensor& scales = require_part(parts, "scales", where);
-  if (!float_type(scales.dtype)) return fmt::format("{} scales", lower_case(shown(scales.dtype)));
-  if (scales.shape.size() != 2) return fmt::format("{}-D scales, not of a linear", scales.shape.size());
+  if (!float_type(scales.dtype)) return formatted("{} scales", lower_case(shown(scales.dtype)));
+  if (scales.shape.size() != 2) return formatted("{}-D scales, not of a linear", scales.shape.size());
   return {};
 }
 
@@ -149,8 +149,8 @@ std::string shape_reason(const TensorMap& parts, std::uint64_t k, std::uint64_t 
   const bool fits = qweight.shape[0] == words_for(k) && n % word_codes == 0 &&
                     is_matrix(qzeros, groups, n / word_codes) && is_matrix(scales, groups, n);
   if (fits) return {};
-  return fmt::format("gptq with qweight {}, qzeros {}, scales {}: not 4 bits in groups of {}", shown(qweight.shape),
-                     shown(qzeros.shape), shown(scales.shape), group);
+  return formatted("gptq with qweight {}, qzeros {}, scales {}: not 4 bits in groups of {}", shown(qweight.shape),
+                   shown(qzeros.shape), shown(scales.shape), group);
 }
 
 std::unique_ptr<GptqLayer> make_layer(TensorMap& parts, std::uint64_t k, std::uint64_t group, const GptqConfig& config,
@@ -175,7 +175,7 @@ std::unique_ptr<GptqLayer> make_layer(TensorMap& parts, std::uint64_t k, std::ui
 }
 
 void import_weight(TensorSet& set, const std::string& name, const GptqConfig& config, FoundLayers& found) {
-  const std::string where = fmt::format("{}: weight {}.weight", set.where, name);
+  const std::string where = formatted("{}: weight {}.weight", set.where, name);
   TensorMap parts = take_parts(set, name, {"qweight", "qzeros", "scales", "g_idx"});
   std::string reason = config.reason.empty() ? dtype_reason(parts, where) : config.reason;
   std::uint64_t k = 0, group = 0;
@@ -206,7 +206,7 @@ void find_gptq(Contents& contents, FoundLayers& found) {
   if (method == "auto-round")
     read_auto_round(fields, &config);
   else if (!fields.empty() && method != "gptq")
-    config.reason = fmt::format("qweight of {}, not read", shown(method));
+    config.reason = formatted("qweight of {}, not read", shown(method));
   for (const std::string& name : names) import_weight(contents.set, name, config, found);
 }
 

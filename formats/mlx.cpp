@@ -46,9 +46,9 @@ MlxConfig read_config(const JsonFields& fields) {
     if (name == mode.name) config.mode = &mode;
   }
   const std::int64_t bits = fields.integer("bits").value_or(0), group_size = fields.integer("group_size").value_or(0);
-  if (config.mode == nullptr) config.reason = fmt::format("mlx of mode {}, not read", shown(name));
-  if (bits != 4) config.reason = fmt::format("mlx of {} bits, only 4 are read", bits);
-  if (group_size <= 0) config.reason = fmt::format("mlx of group_size {}", group_size);
+  if (config.mode == nullptr) config.reason = formatted("mlx of mode {}, not read", shown(name));
+  if (bits != 4) config.reason = formatted("mlx of {} bits, only 4 are read", bits);
+  if (group_size <= 0) config.reason = formatted("mlx of group_size {}", group_size);
   config.group_size = static_cast<std::uint64_t>(group_size);
   return config;
 }
@@ -58,20 +58,20 @@ std::string reason_to_leave(const TensorMap& parts, const MlxConfig& config, con
   const Tensor& weight = require_part(parts, "weight", where);
   const Tensor& scales = require_part(parts, "scales", where);
   if (is_empty(weight)) return empty_reason(weight);
-  if (weight.shape.size() != 2) return fmt::format("{}-D, not the weight of a linear", weight.shape.size());
+  if (weight.shape.size() != 2) return formatted("{}-D, not the weight of a linear", weight.shape.size());
   const std::uint64_t k = weight.shape[1] * word_codes;
   if (k % config.group_size != 0 || !is_matrix(scales, weight.shape[0], k / config.group_size)) {
-    return fmt::format("mlx with weight {}, scales {}: not 4 bits in groups of {}", shown(weight.shape),
-                       shown(scales.shape), config.group_size);
+    return formatted("mlx with weight {}, scales {}: not 4 bits in groups of {}", shown(weight.shape),
+                     shown(scales.shape), config.group_size);
   }
   const bool floats = config.mode->scales_dtype[0] == '\0';
   if (floats ? !float_type(scales.dtype) : scales.dtype != config.mode->scales_dtype) {
-    return fmt::format("mlx of mode {} with {} scales", config.mode->name, lower_case(shown(scales.dtype)));
+    return formatted("mlx of mode {} with {} scales", config.mode->name, lower_case(shown(scales.dtype)));
   }
   if (!floats) return {};
   const Tensor& biases = require_part(parts, "biases", where);
   require_shape(biases, "biases", scales.shape, where);
-  return biases.dtype == scales.dtype ? "" : fmt::format("mlx with {} biases", lower_case(shown(biases.dtype)));
+  return biases.dtype == scales.dtype ? "" : formatted("mlx with {} biases", lower_case(shown(biases.dtype)));
 }
 
 std::unique_ptr<LayerSource> make_layer(const TensorMap& parts, const MlxConfig& config, const std::string& where) {
@@ -79,7 +79,7 @@ std::unique_ptr<LayerSource> make_layer(const TensorMap& parts, const MlxConfig&
   const Tensor& scales = parts.at("scales");
   auto layer = std::make_unique<PlainLayer>();
   layer->where = where;
-  layer->format = fmt::format("mlx {}", config.mode->name);
+  layer->format = formatted("mlx {}", config.mode->name);
   layer->codes = weight.data;
   layer->scales = scales.data;
   layer->desc.n = weight.shape[0];
@@ -103,7 +103,7 @@ void find_mlx(Contents& contents, FoundLayers& found) {
     const auto weight = contents.set.tensors.find(name + ".weight");
     if (weight == contents.set.tensors.end() || weight->second.dtype != "U32") continue;
     if (config.mode == nullptr && config.reason.empty()) config = read_config(contents.quantization_config());
-    const std::string where = fmt::format("{}: weight {}.weight", contents.set.where, name);
+    const std::string where = formatted("{}: weight {}.weight", contents.set.where, name);
     const TensorMap parts = take_parts(contents.set, name, {"weight", "scales", "biases"});
     add_layer(
         contents.set, name, reason_to_leave(parts, config, where), [&] { return make_layer(parts, config, where); },

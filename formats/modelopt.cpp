@@ -25,9 +25,9 @@ std::string reason_to_leave(const TensorMap& parts, const std::string& where) {
   const Tensor& scale = require_part(parts, "weight_scale", where);
   const Tensor& tensor_scale = parts.at("weight_scale_2");
   if (weight.dtype != "U8" || scale.dtype != "F8_E4M3" || tensor_scale.dtype != "F32") {
-    return fmt::format("modelopt with a {} weight, {} weight_scale, {} weight_scale_2: nvfp4 has u8, f8_e4m3 and f32",
-                       lower_case(shown(weight.dtype)), lower_case(shown(scale.dtype)),
-                       lower_case(shown(tensor_scale.dtype)));
+    return formatted("modelopt with a {} weight, {} weight_scale, {} weight_scale_2: nvfp4 has u8, f8_e4m3 and f32",
+                     lower_case(shown(weight.dtype)), lower_case(shown(scale.dtype)),
+                     lower_case(shown(tensor_scale.dtype)));
   }
   return fp4_reason(weight, "weight", scale, group);
 }
@@ -36,7 +36,7 @@ std::string reason_to_leave(const TensorMap& parts, const std::string& where) {
 
 void find_modelopt(Contents& contents, FoundLayers& found) {
   for (const std::string& name : names_before(contents.set, ".weight_scale_2")) {
-    const std::string where = fmt::format("{}: weight {}.weight", contents.set.where, name);
+    const std::string where = formatted("{}: weight {}.weight", contents.set.where, name);
     TensorMap parts = take_parts(contents.set, name, {"weight", "weight_scale", "weight_scale_2", "input_scale"});
     add_layer(
         contents.set, name, reason_to_leave(parts, where),

@@ -191,7 +191,7 @@ class Finder {
     add_weight(x, node, {1, 2}, std::move(weight), use.node);
   }
 
-  std::string where_of(std::string_view weight) const { return fmt::format("{}: weight {}", graph_.where(), weight); }
+  std::string where_of(std::string_view weight) const { return formatted("{}: weight {}", graph_.where(), weight); }
 
   // more: the inputs beside the weight's codes that belong to it.
   void add_weight(std::string_view codes, const OnnxNode& node, std::initializer_list<std::size_t> more,
@@ -246,16 +246,16 @@ class Finder {
 std::string OnnxGraph::input_reason(const OnnxNode& node, std::size_t input, const char* what) const {
   if (node.input(input).empty()) return {};
   const Tensor* tensor = find(node.input(input));
-  if (tensor == nullptr) return fmt::format("its {} is no initializer", what);
-  return has_values(*tensor) ? std::string() : fmt::format("its {} has values in a form that is not read", what);
+  if (tensor == nullptr) return formatted("its {} is no initializer", what);
+  return has_values(*tensor) ? std::string() : formatted("its {} has values in a form that is not read", what);
 }
 
 std::string OnnxGraph::floats_reason(const OnnxNode& node, std::size_t input, const char* what) const {
-  if (node.input(input).empty()) return fmt::format("it has no {}", what);
+  if (node.input(input).empty()) return formatted("it has no {}", what);
   std::string reason = input_reason(node, input, what);
   if (!reason.empty()) return reason;
   const std::string& dtype = find(node.input(input))->dtype;
-  return float_type(dtype) ? "" : fmt::format("its {} is {}", what, lower_case(dtype));
+  return float_type(dtype) ? "" : formatted("its {} is {}", what, lower_case(dtype));
 }
 
 std::shared_ptr<const OnnxOrder> OnnxGraph::order(std::string_view g_idx, std::uint64_t k, std::uint64_t group,

@@ -81,7 +81,7 @@ std::string inputs_reason(const OnnxGraph& graph, const OnnxNode& node) {
   if (reason.empty()) reason = graph.input_reason(node, zeros_input, "x_zero_point");
   const Tensor& x = *graph.find(node.input(x_input));
   if (reason.empty() && is_empty(x)) reason = empty_reason(x);
-  if (reason.empty() && x.shape.size() != 2) reason = fmt::format("{}-D, not the weight of a linear", x.shape.size());
+  if (reason.empty() && x.shape.size() != 2) reason = formatted("{}-D, not the weight of a linear", x.shape.size());
   return reason;
 }
 
@@ -105,7 +105,7 @@ Scales scales_of(const OnnxGraph& graph, const OnnxNode& node, bool by_row) {
     scales.shape = own;
     scales.one = true;
   } else if (block < 0 || at > 1) {
-    scales.reason = fmt::format("DequantizeLinear of axis {}, block_size {}", axis, block);
+    scales.reason = formatted("DequantizeLinear of axis {}, block_size {}", axis, block);
   } else if ((block == 0) == (at == k_axis)) {
     scales.reason = block == 0 ? "a scale for each k" : "blocks along n";
   } else if (block == 0) {
@@ -160,7 +160,7 @@ std::string set_bias(const OnnxGraph& graph, const OnnxUse& use, LayerSource& la
   if (bias == nullptr) return "its bias is no initializer";
   const bool fits = bias->shape == std::vector<std::uint64_t>{layer.desc.n} || is_matrix(*bias, 1, layer.desc.n);
   if (!fits || !float_type(bias->dtype) || !has_values(*bias)) {
-    return fmt::format("its bias is {} {}", lower_case(bias->dtype), shown(bias->shape));
+    return formatted("its bias is {} {}", lower_case(bias->dtype), shown(bias->shape));
   }
   layer.bias = bias->data;
   layer.bias_type = *float_type(bias->dtype);

@@ -60,10 +60,10 @@ struct Sizes {
 
 std::string attributes_reason(const OnnxNode& node) {
   const std::int64_t bits = node.integer("bits", 4), block = node.integer("block_size", 0);
-  if (bits != 4) return fmt::format("MatMulNBits of {} bits, only 4 are read", bits);
+  if (bits != 4) return formatted("MatMulNBits of {} bits, only 4 are read", bits);
   if (node.integer("weight_prepacked", 0) != 0) return "MatMulNBits whose weight is packed for one machine";
   if (block < 16 || (block & (block - 1)) != 0) {
-    return fmt::format("MatMulNBits of block_size {}, not a power of two from 16 on", block);
+    return formatted("MatMulNBits of block_size {}, not a power of two from 16 on", block);
   }
   return {};
 }
@@ -83,14 +83,14 @@ std::string zeros_reason(const OnnxGraph& graph, const OnnxNode& node) {
   std::string reason = graph.input_reason(node, zeros_input, "zero_points");
   if (!reason.empty() || node.input(zeros_input).empty()) return reason;
   const std::string& dtype = graph.find(node.input(zeros_input))->dtype;
-  return dtype == "U8" || float_type(dtype) ? "" : fmt::format("{} zero_points", lower_case(dtype));
+  return dtype == "U8" || float_type(dtype) ? "" : formatted("{} zero_points", lower_case(dtype));
 }
 
 // Why an input has a type, or comes from a place, that is not read.
 std::string inputs_reason(const OnnxGraph& graph, const OnnxNode& node) {
   std::string reason = graph.input_reason(node, b_input, "B");
   if (reason.empty() && graph.find(node.input(b_input))->dtype != "U8") {
-    reason = fmt::format("MatMulNBits with {} B", lower_case(graph.find(node.input(b_input))->dtype));
+    reason = formatted("MatMulNBits with {} B", lower_case(graph.find(node.input(b_input))->dtype));
   }
   if (reason.empty()) reason = graph.floats_reason(node, scales_input, "scales");
   if (reason.empty()) reason = zeros_reason(graph, node);

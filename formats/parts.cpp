@@ -26,7 +26,7 @@ std::vector<std::string> names_before(const TensorSet& set, std::string_view suf
 TensorMap take_parts(TensorSet& set, const std::string& layer, std::initializer_list<const char*> parts) {
   TensorMap taken;
   for (const char* part : parts) {
-    const auto found = set.tensors.find(fmt::format("{}.{}", layer, part));
+    const auto found = set.tensors.find(formatted("{}.{}", layer, part));
     if (found == set.tensors.end()) continue;
     taken.emplace(part, std::move(found->second));
     set.tensors.erase(found);
@@ -89,11 +89,11 @@ ColumnOrder read_order(const Tensor& g_idx, std::uint64_t k, std::uint64_t group
 
 std::string fp4_reason(const Tensor& codes, const char* part, const Tensor& scales, std::uint64_t group) {
   if (is_empty(codes)) return empty_reason(codes);
-  if (codes.shape.size() != 2) return fmt::format("{}-D, not the weight of a linear", codes.shape.size());
+  if (codes.shape.size() != 2) return formatted("{}-D, not the weight of a linear", codes.shape.size());
   const std::uint64_t k = codes.shape[1] * 2;  // fits: half of it is in the file
   if (k % group == 0 && is_matrix(scales, codes.shape[0], k / group)) return {};
-  return fmt::format("{} {} with weight_scale {}: not in groups of {} along rows", part, shown(codes.shape),
-                     shown(scales.shape), group);
+  return formatted("{} {} with weight_scale {}: not in groups of {} along rows", part, shown(codes.shape),
+                   shown(scales.shape), group);
 }
 
 std::unique_ptr<PlainLayer> make_fp4(const Tensor& codes, const Tensor& scales, zenwoq_dtype scale_type,
@@ -123,7 +123,7 @@ void set_tensor_scale(const Tensor& tensor_scale, zenwoq_tensor_scale_kind kind,
 std::string bias_reason(const TensorSet& set, const std::string& bias_name) {
   const auto found = set.tensors.find(bias_name);
   if (found == set.tensors.end() || float_type(found->second.dtype)) return {};
-  return fmt::format("its bias is {}", lower_case(shown(found->second.dtype)));
+  return formatted("its bias is {}", lower_case(shown(found->second.dtype)));
 }
 
 void take_bias(TensorSet& set, const std::string& bias_name, LayerSource& layer) {
@@ -147,7 +147,7 @@ void take_bias(TensorSet& set, const std::string& bias_name, LayerSource& layer)
 
 std::string group_reason(std::uint64_t group, std::uint64_t k) {
   if (group_size_or_channel(group, k) % group_multiple == 0) return {};
-  return fmt::format("groups of {}, not a multiple of {}", group, group_multiple);
+  return formatted("groups of {}, not a multiple of {}", group, group_multiple);
 }
 
 }  // namespace zenwoq::formats

@@ -15,14 +15,14 @@ namespace {
 
 void import_weight(TensorSet& set, const std::string& weight, const WeightNames& names,
                    const std::set<std::string>& values, FoundLayers& found) {
-  const std::string where = fmt::format("{}: weight {}", set.where, weight);
+  const std::string where = formatted("{}: weight {}", set.where, weight);
   const WeightMetadata metadata = parse_weight_metadata(values, where);
   if (metadata.is_plain_tensor()) return;
   const TensorMap parts = set.take_prefix(names.parts_prefix);
   const TensorClass* const classes[] = {&torchao_intx, &torchao_int4};
   const auto* const known = std::find_if(std::begin(classes), std::end(classes),
                                          [&](const TensorClass* c) { return metadata.type == c->type; });
-  std::string reason = known == std::end(classes) ? fmt::format("torchao {}, not read", shown(metadata.type))
+  std::string reason = known == std::end(classes) ? formatted("torchao {}, not read", shown(metadata.type))
                                                   : (*known)->reason_to_leave(metadata, parts, where);
   if (reason.empty()) reason = bias_reason(set, names.bias);
   std::unique_ptr<LayerSource> layer;
@@ -45,10 +45,10 @@ void leave_weights_without_metadata(TensorSet& set, FoundLayers& found) {
   std::vector<std::pair<std::string, std::string>> weights;
   for (const auto& entry : set.tensors) {
     for (const std::string_view prefix_end : {"._weight_", ".weight:"}) {
-      const std::string suffix = fmt::format("{}qdata", prefix_end);
+      const std::string suffix = formatted("{}qdata", prefix_end);
       if (!has_suffix(entry.first, suffix)) continue;
       const std::string module(without_suffix(entry.first, suffix));
-      weights.emplace_back(module + ".weight", fmt::format("{}{}", module, prefix_end));
+      weights.emplace_back(module + ".weight", formatted("{}{}", module, prefix_end));
     }
   }
   for (const auto& weight : weights) {

@@ -25,14 +25,14 @@ std::string reason_to_leave(const WeightMetadata&, const TensorMap& parts, const
   if (parts.count("act_pre_scale") != 0) return "torchao Int4Tensor with act_pre_scale, not read";
   if (is_empty(qdata)) return empty_reason(qdata);
   if (qdata.dtype != "I8" && qdata.dtype != "U8")
-    return fmt::format("torchao Int4Tensor of {}", lower_case(shown(qdata.dtype)));
+    return formatted("torchao Int4Tensor of {}", lower_case(shown(qdata.dtype)));
   const std::size_t dimensions = qdata.shape.size();
   if (dimensions != 2 && dimensions != 3)
-    return fmt::format("{}-D, not the weight of a linear or of experts", dimensions);
-  if (!float_type(scale.dtype)) return fmt::format("{} scales", lower_case(shown(scale.dtype)));
+    return formatted("{}-D, not the weight of a linear or of experts", dimensions);
+  if (!float_type(scale.dtype)) return formatted("{} scales", lower_case(shown(scale.dtype)));
   if (zero_point.dtype != scale.dtype)
-    return fmt::format("{} zero points beside {} scales", lower_case(shown(zero_point.dtype)),
-                       lower_case(shown(scale.dtype)));
+    return formatted("{} zero points beside {} scales", lower_case(shown(zero_point.dtype)),
+                     lower_case(shown(scale.dtype)));
   return {};
 }
 

@@ -68,27 +68,27 @@ std::string zero_point_reason(const Tensor& zero_point) {
   if (zero_point.dtype == "I8") return {};
   const std::optional<zenwoq_dtype> type = float_type(zero_point.dtype);
   if (type && is_all_zero(zero_point, *type)) return {};
-  return fmt::format("{} zero points, only int8 ones are read", lower_case(shown(zero_point.dtype)));
+  return formatted("{} zero points, only int8 ones are read", lower_case(shown(zero_point.dtype)));
 }
 
 // Why a weight that does not contradict itself cannot be imported; empty if it can.
 std::string reason_to_leave(const WeightMetadata& metadata, const TensorMap& parts, const std::string& where) {
   if (metadata.target_dtype != "int4") {
-    return fmt::format("{} values, not int4", shown(metadata.target_dtype));
+    return formatted("{} values, not int4", shown(metadata.target_dtype));
   }
   if (!metadata.activation_quantization.empty()) {
-    return fmt::format("activations are quantized too ({})", shown(metadata.activation_quantization));
+    return formatted("activations are quantized too ({})", shown(metadata.activation_quantization));
   }
   const Tensor& qdata = require_part(parts, "qdata", where);
   if (is_empty(qdata)) return empty_reason(qdata);
-  if (qdata.shape.size() != 2) return fmt::format("{}-D, not the weight of a linear", qdata.shape.size());
+  if (qdata.shape.size() != 2) return formatted("{}-D, not the weight of a linear", qdata.shape.size());
   if (metadata.block_size.size() != 2 || metadata.block_size[0] != 1) {
-    return fmt::format("block_size {}, only [1, g] is read", shown(metadata.block_size));
+    return formatted("block_size {}, only [1, g] is read", shown(metadata.block_size));
   }
   std::string reason = group_reason(metadata.block_size[1], qdata.shape[1]);
   if (!reason.empty()) return reason;
   const Tensor& scale = require_part(parts, "scale", where);
-  if (!float_type(scale.dtype)) return fmt::format("{} scales", lower_case(shown(scale.dtype)));
+  if (!float_type(scale.dtype)) return formatted("{} scales", lower_case(shown(scale.dtype)));
   return zero_point_reason(require_part(parts, "zero_point", where));
 }
 

@@ -125,7 +125,7 @@ Prepared OpaqueLayer::prepare(std::size_t) const {
 std::string reason_to_leave(const TensorMap& parts, const std::string& where) {
   for (const char* part : {"qzeros", "compensation"}) {
     if (parts.count(part) != 0) {
-      return fmt::format("torchao opaque with {}, which zenwoq does not apply", part);
+      return formatted("torchao opaque with {}, which zenwoq does not apply", part);
     }
   }
   if (const auto qdata = parts.find("qdata"); qdata != parts.end() && is_empty(qdata->second)) {
@@ -133,11 +133,11 @@ std::string reason_to_leave(const TensorMap& parts, const std::string& where) {
   }
   const Tensor& scale_and_zero = require_part(parts, "scale_and_zero", where);
   if (!float_type(scale_and_zero.dtype)) {
-    return fmt::format("torchao opaque with {} scales", lower_case(shown(scale_and_zero.dtype)));
+    return formatted("torchao opaque with {} scales", lower_case(shown(scale_and_zero.dtype)));
   }
   const auto act_pre_scale = parts.find("act_pre_scale");
   if (act_pre_scale != parts.end() && !float_type(act_pre_scale->second.dtype)) {
-    return fmt::format("torchao opaque with {} act_pre_scale", lower_case(shown(act_pre_scale->second.dtype)));
+    return formatted("torchao opaque with {} act_pre_scale", lower_case(shown(act_pre_scale->second.dtype)));
   }
   return {};
 }
@@ -197,7 +197,7 @@ std::unique_ptr<OpaqueLayer> check_layer(const TensorMap& parts, const std::stri
 }
 
 void import_weight(TensorSet& set, const std::string& layer_name, OpaqueLayout layout, FoundLayers& found) {
-  const std::string where = fmt::format("{}: weight {}.weight", set.where, layer_name);
+  const std::string where = formatted("{}: weight {}.weight", set.where, layer_name);
   const std::string bias_name = layer_name + ".bias";
   const TensorMap parts = set.take_prefix(layer_name + "._weight_");
   std::string reason = reason_to_leave(parts, where);

@@ -122,7 +122,7 @@ struct ZwqLayer final : LayerSource {
 
 std::unique_ptr<LayerSource> make_layer(ByteView file, const std::string& where, ZwqEntry entry) {
   auto layer = std::make_unique<ZwqLayer>();
-  layer->where = fmt::format("{}: weight {}", where, entry.name);
+  layer->where = formatted("{}: weight {}", where, entry.name);
   layer->name = std::move(entry.name);
   layer->format = format_prefix + entry.type;
   layer->desc = entry.desc;
@@ -142,11 +142,11 @@ LeftAlone left_alone(ZwqEntry entry, ByteView content, const std::string& where)
   const GgmlType* type = find_ggml_type(lower_case(entry.type));
   LeftAlone left{std::move(entry.name), {}};
   if (type == nullptr) {
-    left.reason = fmt::format("unknown type {}", entry.type);
+    left.reason = formatted("unknown type {}", entry.type);
     left.tensor = stored_floats(std::move(entry.type), std::move(entry.shape), content, std::nullopt);
     return left;
   }
-  const std::string tensor = fmt::format("{}: tensor {}", where, left.name);
+  const std::string tensor = formatted("{}: tensor {}", where, left.name);
   const std::uint64_t bytes = bytes_of(*type, entry.shape, tensor);
   if (bytes != content.size()) {
     fail("{}: {} of shape {} has {} bytes, it should have {}", tensor, entry.type, shown(entry.shape), content.size(),

@@ -5,8 +5,6 @@
 // code.
 #pragma once
 
-#include <fmt/format.h>
-
 // Xbyak would map memory writable and executable for its own buffers; kernels are emitted into plain memory instead.
 #include <xbyak/xbyak.h>
 
@@ -17,6 +15,7 @@
 #include <vector>
 
 #include "jit/jit.h"
+#include "src/text/formatted.h"
 
 namespace zenwoq {
 
@@ -71,7 +70,7 @@ class Emitter : public Xbyak::CodeGenerator {
 
   template <typename... Args>
   void add_note(Note::Kind kind, fmt::format_string<Args...> text, Args&&... args) {
-    if (notes_ != nullptr) notes_->push_back({getSize(), kind, fmt::format(text, std::forward<Args>(args)...)});
+    if (notes_ != nullptr) notes_->push_back({getSize(), kind, formatted(text, std::forward<Args>(args)...)});
   }
 
   std::vector<Note>* notes_;

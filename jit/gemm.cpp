@@ -32,10 +32,10 @@ std::string Gemm::why_not(const KernelKey& key) {
   const Tile tile = key.tile;
   const bool strips_known = tile.strips == 1 || tile.strips == 2 || tile.strips == 4 || tile.strips == 8;
   if (tile.rows == 0 || tile.rows > kMaxTileRows || !strips_known) {
-    return fmt::format("tile m{}x{}: rows must be 1..{}, strips 1, 2, 4 or 8", tile.rows, tile.strips, kMaxTileRows);
+    return formatted("tile m{}x{}: rows must be 1..{}, strips 1, 2, 4 or 8", tile.rows, tile.strips, kMaxTileRows);
   }
-  if (!key.per_channel() && key.group % kStepK != 0) return fmt::format("group {}: must be a multiple of 8", key.group);
-  if (key.k > kMaxK) return fmt::format("k = {}: kernels are generated up to {}", key.k, kMaxK);
+  if (!key.per_channel() && key.group % kStepK != 0) return formatted("group {}: must be a multiple of 8", key.group);
+  if (key.k > kMaxK) return formatted("k = {}: kernels are generated up to {}", key.k, kMaxK);
   if (key.output_type == ZENWOQ_F16) return "output f16: must be f32 or bf16";
   if (tile.gated && (key.epilogue.factor || key.epilogue.residuals != 0)) return "gu: has neither mul nor add";
   if (!tile.gated && key.epilogue.activation == ZENWOQ_ACTIVATION_SWIGLU_OAI) return "swigluoai: the tile is not gated";

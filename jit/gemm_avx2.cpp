@@ -103,7 +103,7 @@ std::string GemmAvx2::why_not(const KernelKey& key) {
   if (key.habits.share_x || key.habits.decode_first) return "df and xs: this tier has neither habit";
   if (key.tile.panels() > 1) return "tile of two panels: this tier walks them one by one";
   if (Avx2Registers(key).fits()) return {};
-  return fmt::format("tile m{}x{} does not fit 16 vector registers", key.tile.rows, key.tile.strips);
+  return formatted("tile m{}x{} does not fit 16 vector registers", key.tile.rows, key.tile.strips);
 }
 
 std::size_t GemmAvx2::emit(const KernelKey& key, std::uint8_t* buffer, std::size_t capacity, std::vector<Note>* notes) {

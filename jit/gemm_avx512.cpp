@@ -26,7 +26,7 @@ std::string GemmAvx512::why_not(const KernelKey& key) {
     return "xs without df: a shared x pair is of one row, so all strips must be decoded before";
   }
   if (Avx512Registers(key).fits()) return {};
-  return fmt::format("tile m{}x{} does not fit 32 vector registers", key.tile.rows, key.tile.strips);
+  return formatted("tile m{}x{} does not fit 32 vector registers", key.tile.rows, key.tile.strips);
 }
 
 std::size_t GemmAvx512::emit(const KernelKey& key, std::uint8_t* buffer, std::size_t capacity,

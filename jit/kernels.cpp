@@ -35,8 +35,7 @@ constexpr KernelClass kKernels[] = {
 
 // The kernel of a key; or NULL and why there is none.
 const KernelClass* find_kernel(const KernelKey& key, std::string* reason) {
-  *reason =
-      fmt::format("no kernel of the tier {}{}", find_tier(key.tier)->name, key.tile.scratch ? " with scratch" : "");
+  *reason = formatted("no kernel of the tier {}{}", find_tier(key.tier)->name, key.tile.scratch ? " with scratch" : "");
   for (const KernelClass& kernel : kKernels) {
     if (kernel.tier != key.tier || kernel.activation != key.activation || kernel.scratch != key.tile.scratch) continue;
     *reason = kernel.why_not(key);
@@ -68,7 +67,7 @@ Status emit(const KernelKey& key, std::vector<std::uint8_t>* code, std::vector<N
     code->resize(kMaxCodeBytes);
     code->resize(kernel->emit(key, code->data(), code->size(), notes));
   } catch (const Xbyak::Error& error) {
-    return {ZENWOQ_ERROR_UNSUPPORTED, fmt::format("{}: cannot be encoded: {}", key.name(), error.what())};
+    return {ZENWOQ_ERROR_UNSUPPORTED, formatted("{}: cannot be encoded: {}", key.name(), error.what())};
   } catch (const std::bad_alloc&) {
     return {ZENWOQ_ERROR_OUT_OF_MEMORY, "no memory to emit a kernel"};
   }

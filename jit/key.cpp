@@ -4,8 +4,6 @@
 // Names of kernels: one table of fields, from which both printing and parsing come.
 #include "jit/key.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -15,6 +13,7 @@
 
 #include "jit/number.h"
 #include "jit/tier.h"
+#include "src/text/formatted.h"
 
 namespace zenwoq {
 namespace {
@@ -44,14 +43,14 @@ bool parse_number(std::string_view prefix, std::string_view text, Int* value) {
 bool parse_dtype(std::span<const zenwoq_dtype> candidates, std::string_view prefix, std::string_view text,
                  zenwoq_dtype* type) {
   for (const zenwoq_dtype candidate : candidates) {
-    if (text == fmt::format("{}{}", prefix, dtype_name(candidate))) return *type = candidate, true;
+    if (text == formatted("{}{}", prefix, dtype_name(candidate))) return *type = candidate, true;
   }
   return false;
 }
 
 std::string print_zeros(const KernelKey& key) {
   const bool floats = key.zero_kind == ZENWOQ_ZERO_FLOAT;
-  return fmt::format("{}{}", zero_kind_tag(key.zero_kind), floats ? dtype_name(key.zero_type) : "");
+  return formatted("{}{}", zero_kind_tag(key.zero_kind), floats ? dtype_name(key.zero_type) : "");
 }
 
 bool parse_zeros(std::string_view text, KernelKey* key) {
@@ -97,7 +96,7 @@ bool parse_residuals(std::string_view text, KernelKey* key) {
 
 std::string print_tile(const KernelKey& key) {
   const Tile tile = key.tile;
-  return fmt::format("m{}x{}{}{}", tile.rows, tile.strips, tile.scratch ? "sc" : "", tile.gated ? "gu" : "");
+  return formatted("m{}x{}{}{}", tile.rows, tile.strips, tile.scratch ? "sc" : "", tile.gated ? "gu" : "");
 }
 
 bool parse_tile(std::string_view text, KernelKey* key) {
@@ -110,8 +109,8 @@ bool parse_tile(std::string_view text, KernelKey* key) {
 
 std::string print_prefetch(const Prefetch& p) {
   if (p.bytes == 0) return {};
-  const std::string every = p.every == 1 ? "" : fmt::format("e{}", p.every);
-  return fmt::format("p{}{}{}", p.bytes, every, p.to_l2 ? "t1" : "");
+  const std::string every = p.every == 1 ? "" : formatted("e{}", p.every);
+  return formatted("p{}{}{}", p.bytes, every, p.to_l2 ? "t1" : "");
 }
 
 bool parse_prefetch(std::string_view text, Prefetch* p) {
@@ -141,15 +140,15 @@ constexpr Field kFields[] = {
        key->codes = text == "i4" ? Codes::integer : Codes::table;
        return text == "i4" || text == "t4";
      }},
-    {true, [](const KernelKey& key) { return key.per_channel() ? "pc" : fmt::format("g{}", key.group); },
+    {true, [](const KernelKey& key) { return key.per_channel() ? "pc" : formatted("g{}", key.group); },
      [](std::string_view text, KernelKey* key) { return text == "pc" || parse_number("g", text, &key->group); }},
-    {true, [](const KernelKey& key) { return fmt::format("k{}", key.k); },
+    {true, [](const KernelKey& key) { return formatted("k{}", key.k); },
      [](std::string_view text, KernelKey* key) { return parse_number("k", text, &key->k); }},
-    {true, [](const KernelKey& key) { return fmt::format("s{}", dtype_name(key.scale_type)); },
+    {true, [](const KernelKey& key) { return formatted("s{}", dtype_name(key.scale_type)); },
      [](std::string_view text, KernelKey* key) { return parse_dtype(kScaleTypes, "s", text, &key->scale_type); }},
     {true, print_zeros, parse_zeros},
     {true, print_tile, parse_tile},
-    {true, [](const KernelKey& key) { return fmt::format("y{}", dtype_name(key.output_type)); },
+    {true, [](const KernelKey& key) { return formatted("y{}", dtype_name(key.output_type)); },
      [](std::string_view text, KernelKey* key) { return parse_dtype(kDtypes, "y", text, &key->output_type); }},
     {false, print_tensor_scale, parse_tensor_scale},
     ZENWOQ_FLAG("bias", epilogue.bias),

@@ -4,14 +4,13 @@
 // What a group has besides its codes: a scale, and perhaps a zero point or an offset.
 #pragma once
 
-#include <fmt/format.h>
-
 #include <array>
 #include <cstdint>
 #include <string>
 
 #include "jit/number.h"
 #include "jit/panel_layout.h"
+#include "src/text/formatted.h"
 
 namespace zenwoq {
 
@@ -35,11 +34,10 @@ struct ParameterFormat {
   // Why no weight of this length and group has them; empty if one can.
   std::string why_not(std::uint64_t k, std::uint64_t group) const {
     if (has_two_levels() && k % (PanelLayout::kSuperGroups * group) != 0) {
-      return fmt::format("k = {} in groups of {}: must be a multiple of eight groups for scales of two levels", k,
-                         group);
+      return formatted("k = {} in groups of {}: must be a multiple of eight groups for scales of two levels", k, group);
     }
     if (has_offsets() && !is_dtype(scale_type) && scale_type != ZENWOQ_U8_F16) {
-      return fmt::format("offsets of scale_type {}: must be f32, f16, bf16 or u8f16", dtype_name(scale_type));
+      return formatted("offsets of scale_type {}: must be f32, f16, bf16 or u8f16", dtype_name(scale_type));
     }
     return {};
   }

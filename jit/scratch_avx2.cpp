@@ -43,8 +43,8 @@ std::string ScratchAvx2::why_not(const KernelKey& key) {
   if (std::string reason = Gemm::why_not(key); !reason.empty()) return reason;
   const std::uint32_t strips = key.tile.gated ? kStrips / 2 : kStrips;
   if (key.tile.rows < 2 || key.tile.rows > kMaxTile || key.tile.strips != strips) {
-    return fmt::format("tile m{}x{}sc{}: rows must be 2..{}, strips {}", key.tile.rows, key.tile.strips,
-                       key.tile.gated ? "gu" : "", kMaxTile, strips);
+    return formatted("tile m{}x{}sc{}: rows must be 2..{}, strips {}", key.tile.rows, key.tile.strips,
+                     key.tile.gated ? "gu" : "", kMaxTile, strips);
   }
   const Habits only_prefetch{.prefetch = key.habits.prefetch};
   return key.habits == only_prefetch ? "" : "df and xs: this tier has neither habit";
@@ -58,7 +58,7 @@ std::size_t ScratchAvx2::emit(const KernelKey& key, std::uint8_t* buffer, std::s
 std::vector<RegisterUse> ScratchAvx2::registers(const KernelKey& key) {
   std::vector<RegisterUse> uses;
   for (std::uint32_t i = 0; i < key.tile.rows * kHalves; ++i) {
-    uses.push_back({"multiply", i % kHalves == 0 ? "acc low" : "acc high", fmt::format("ymm{}", i),
+    uses.push_back({"multiply", i % kHalves == 0 ? "acc low" : "acc high", formatted("ymm{}", i),
                     static_cast<int>(i / kHalves), 0});
   }
   for (const auto& [role, place] :

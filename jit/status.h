@@ -4,11 +4,10 @@
 // What an internal function says of its success: a C status and the sentence for zenwoq_last_error().
 #pragma once
 
-#include <fmt/format.h>
-
 #include <string>
 #include <utility>
 
+#include "src/text/formatted.h"
 #include "zenwoq/zenwoq.h"
 
 namespace zenwoq {
@@ -29,7 +28,7 @@ class [[nodiscard]] Status {
 
 template <typename... Args>
 Status invalid(fmt::format_string<Args...> text, Args&&... args) {
-  return {ZENWOQ_ERROR_INVALID_ARGUMENT, fmt::format(text, std::forward<Args>(args)...)};
+  return {ZENWOQ_ERROR_INVALID_ARGUMENT, formatted(text, std::forward<Args>(args)...)};
 }
 
 }  // namespace zenwoq

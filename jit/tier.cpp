@@ -4,10 +4,10 @@
 // The table of tiers.
 #include "jit/tier.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <string>
+
+#include "src/text/formatted.h"
 
 namespace zenwoq {
 namespace {
@@ -46,7 +46,7 @@ const TierInfo* find_tier(std::string_view name) {
 std::string tier_names() {
   std::string text;
   for (std::size_t i = std::size(kTiers); i-- > 0;) {
-    text += fmt::format("{}{}", i + 1 == std::size(kTiers) ? "" : i == 0 ? " or " : ", ", kTiers[i].name);
+    text += formatted("{}{}", i + 1 == std::size(kTiers) ? "" : i == 0 ? " or " : ", ", kTiers[i].name);
   }
   return text;
 }

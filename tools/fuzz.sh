@@ -19,7 +19,7 @@ targets=("$@")
 [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(find tests/fuzz -name '*_fuzz.cpp' -printf '%f\n' | sed 's/_fuzz.cpp$//' | sort)
 
 if [ ! -f build-fuzz/build.ninja ]; then
-  CC=clang-14 CXX=clang++-14 "$meson" setup build-fuzz -Dfuzz=true -Dfmt_library=true -Dbuildtype=debugoptimized -Db_sanitize=address,undefined \
+  CC=clang-14 CXX=clang++-14 "$meson" setup build-fuzz -Dfuzz=true -Dbuildtype=debugoptimized -Db_sanitize=address,undefined \
     -Db_lundef=false -Ddefault_library=static -Dcpp_args="-fsanitize=fuzzer-no-link -fprofile-instr-generate -fcoverage-mapping" \
     -Dcpp_link_args=-fprofile-instr-generate >build-fuzz.setup.log || { cat build-fuzz.setup.log; exit 1; }
 fi

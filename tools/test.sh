@@ -38,7 +38,7 @@ echo "== format"
 tools/format.sh --check || { echo "tools/format.sh would change C++ files"; failed=1; }
 build_and_test build zenwoq
 # Lightly optimized: that compiles three times as fast, and the tests are small.
-sanitized=(-Dfmt_library=true -Dbuildtype=custom -Doptimization=1 -Ddebug=false -Dcpp_args=-g1 -Dc_args=-g1 -Ddefault_library=static)
+sanitized=(-Dbuildtype=custom -Doptimization=1 -Ddebug=false -Dcpp_args=-g1 -Dc_args=-g1 -Ddefault_library=static)
 build_and_test build-asan hostile "${sanitized[@]}" -Db_sanitize=address,undefined
 build_and_test build-tsan threads "${sanitized[@]}" -Db_sanitize=thread
 

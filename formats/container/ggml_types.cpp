@@ -4,14 +4,13 @@
 // The table of ggml types as in gguf-py 0.19, except for q8_1, which no file holds: that is as in ggml-common.h.
 #include "formats/container/ggml_types.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <iterator>
 
 #include "formats/container/byte_view.h"
 #include "formats/container/ggml_blocks.h"
 #include "formats/container/text.h"
+#include "src/text/formatted.h"
 
 namespace zenwoq::formats {
 namespace {
@@ -73,9 +72,9 @@ bool is_read(std::uint32_t number) {
 
 std::string reason_of_missing_type(std::uint32_t number) {
   for (const RemovedType& type : removed_types) {
-    if (type.number == number) return fmt::format("{}, removed from GGUF: requantise the model", type.name);
+    if (type.number == number) return formatted("{}, removed from GGUF: requantise the model", type.name);
   }
-  return fmt::format("unknown type {}", number);
+  return formatted("unknown type {}", number);
 }
 
 }  // namespace
@@ -116,12 +115,12 @@ std::optional<zenwoq_dtype> float_type_of_ggml(std::uint32_t number) {
 std::string plain_ggml_reason(std::uint32_t number, std::size_t dimensions) {
   const GgmlType* type = find_ggml_type(number);
   if (type == nullptr) return reason_of_missing_type(number);
-  if (is_read(number)) return fmt::format("{}-D {}, only 2-D and 3-D are read", dimensions, type->name);
+  if (is_read(number)) return formatted("{}-D {}, only 2-D and 3-D are read", dimensions, type->name);
   if (find_unpack(number) != nullptr && dimensions > 0) {
-    return fmt::format("{}, unpacked to f32: no kernel for it", type->name);
+    return formatted("{}, unpacked to f32: no kernel for it", type->name);
   }
-  if (type->block_elements > 1) return fmt::format("{}, not a 4-bit type", type->name);
-  return fmt::format("{}-D {}{}", dimensions, type->name, dimensions > 1 ? ", not quantized" : "");
+  if (type->block_elements > 1) return formatted("{}, not a 4-bit type", type->name);
+  return formatted("{}-D {}{}", dimensions, type->name, dimensions > 1 ? ", not quantized" : "");
 }
 
 }  // namespace zenwoq::formats

@@ -223,7 +223,7 @@ std::uint64_t data_bytes(const GgufTensor& tensor, const std::string& where) {
   const GgmlType* type = find_ggml_type(tensor.type);
   if (type == nullptr) return 0;
   return bytes_of(*type, {tensor.dimensions.rbegin(), tensor.dimensions.rend()},
-                  fmt::format("{}: tensor {}", where, tensor.name));
+                  formatted("{}: tensor {}", where, tensor.name));
 }
 
 void find_data(GgufTensor& tensor, ByteView data, std::uint64_t alignment, const std::string& where) {
@@ -268,7 +268,7 @@ bool is_empty(const GgufTensor& tensor) {
 
 StoredTensor stored(const GgufTensor& tensor) {
   const GgmlType* type = find_ggml_type(tensor.type);
-  StoredTensor result = stored_floats(type != nullptr ? type->name : fmt::format("{}", tensor.type),
+  StoredTensor result = stored_floats(type != nullptr ? type->name : formatted("{}", tensor.type),
                                       {tensor.dimensions.rbegin(), tensor.dimensions.rend()}, tensor.data,
                                       float_type_of_ggml(tensor.type));
   if (!tensor.dimensions.empty()) result.unpack = find_unpack(tensor.type);

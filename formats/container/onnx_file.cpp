@@ -69,7 +69,7 @@ const OnnxType* find_type(std::uint64_t number) {
 
 std::string type_name(std::uint64_t number) {
   if (const OnnxType* type = find_type(number)) return type->name;
-  return number == 8 ? "STRING" : fmt::format("{}", number);
+  return number == 8 ? "STRING" : formatted("{}", number);
 }
 
 // A TensorProto as it stands in the file.
@@ -223,7 +223,7 @@ class ModelReader {
     count_entry("tensors");
     TensorEntry entry = read_entry(message, where_);
     check_name(entry.name, where_);
-    const std::string where = fmt::format("{}: tensor {}", where_, entry.name);
+    const std::string where = formatted("{}: tensor {}", where_, entry.name);
     Tensor tensor;
     tensor.dtype = type_name(entry.type);
     tensor.data = data_of(entry, where);

@@ -4,10 +4,10 @@
 // The one exception of files that cannot be read.
 #pragma once
 
-#include <fmt/format.h>
-
 #include <stdexcept>
 #include <utility>
+
+#include "src/text/formatted.h"
 
 namespace zenwoq::formats {
 
@@ -19,7 +19,7 @@ class ReadError : public std::runtime_error {
 
 template <typename... Args>
 [[noreturn]] void fail(fmt::format_string<Args...> text, Args&&... args) {
-  throw ReadError(fmt::format(text, std::forward<Args>(args)...));
+  throw ReadError(formatted(text, std::forward<Args>(args)...));
 }
 
 }  // namespace zenwoq::formats

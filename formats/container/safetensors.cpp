@@ -109,7 +109,7 @@ class HeaderWalk final : public JsonWalk {
   enum Depth { of_header = 1, of_entry = 2, of_field = 3 };  // that values of these have
   enum class Field { dtype, shape, offsets, other };
 
-  std::string where_tensor() const { return fmt::format("{}: tensor {}", set_.where, name_); }
+  std::string where_tensor() const { return formatted("{}: tensor {}", set_.where, name_); }
 
   void start_entry(std::string name) {
     in_metadata_ = name == "__metadata__";

@@ -129,7 +129,7 @@ void add_shard(TensorSet shard, const std::vector<const std::string*>& names, Te
     StoredTensor part = stored(tensor);
     part.values_type.reset();  // it is not part of the checkpoint
     set.left_alone.push_back(
-        {name, fmt::format("in {}, where the index does not look for it", shard.where), std::move(part)});
+        {name, formatted("in {}, where the index does not look for it", shard.where), std::move(part)});
   }
   for (auto& [key, values] : shard.metadata) set.metadata[key].merge(values);
 }
@@ -137,7 +137,7 @@ void add_shard(TensorSet shard, const std::vector<const std::string*>& names, Te
 }  // namespace
 
 std::string ShardName::file_of(std::uint64_t shard, std::string_view extension) const {
-  return fmt::format("{}-{:0{}}-of-{:0{}}{}", stem, shard, digits, count, digits, extension);
+  return formatted("{}-{:0{}}-of-{:0{}}{}", stem, shard, digits, count, digits, extension);
 }
 
 std::optional<ShardName> parse_shard_name(std::string_view file_name, std::string_view extension) {

@@ -71,19 +71,19 @@ void check_size(const Tensor& tensor, const std::string& where) {
 
 bool has_values(const Tensor& tensor) { return tensor.data.size() != 0 || is_empty(tensor); }
 
-std::string empty_reason(const Tensor& tensor) { return fmt::format("shape {}, no values", shown(tensor.shape)); }
+std::string empty_reason(const Tensor& tensor) { return formatted("shape {}, no values", shown(tensor.shape)); }
 
 std::string plain_tensor_reason(const Tensor& tensor) {
   const std::string type = lower_case(shown(tensor.dtype, 20));
-  if (!element_bits(tensor.dtype)) return fmt::format("unknown type {}", type);
+  if (!element_bits(tensor.dtype)) return formatted("unknown type {}", type);
   if (tensor.shape.size() > max_rank) {
-    return fmt::format("{}-D {}, of more than {} dimensions", tensor.shape.size(), type, max_rank);
+    return formatted("{}-D {}, of more than {} dimensions", tensor.shape.size(), type, max_rank);
   }
   if (!has_values(tensor)) {
-    return fmt::format("{}-D {}, values in a form that is not read", tensor.shape.size(), type);
+    return formatted("{}-D {}, values in a form that is not read", tensor.shape.size(), type);
   }
   const bool matrix_of_floats = tensor.shape.size() >= 2 && float_type(tensor.dtype);
-  return fmt::format("{}-D {}{}", tensor.shape.size(), type, matrix_of_floats ? ", not quantized" : "");
+  return formatted("{}-D {}{}", tensor.shape.size(), type, matrix_of_floats ? ", not quantized" : "");
 }
 
 StoredTensor stored(const Tensor& tensor) {

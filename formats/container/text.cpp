@@ -59,7 +59,7 @@ std::string shown(std::string_view text, std::size_t limit) {
     if (is_printable(c)) {
       line += text.substr(0, c.bytes);
     } else {
-      line += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[0]));
+      line += formatted("\\x{:02x}", static_cast<unsigned char>(text[0]));
     }
     text.remove_prefix(is_printable(c) ? c.bytes : 1);
   }
@@ -69,9 +69,11 @@ std::string shown(std::string_view text, std::size_t limit) {
 std::string shown_path(std::string_view path) { return shown(path, max_path_bytes); }
 
 std::string shown(const std::vector<std::uint64_t>& shape) {
-  const std::size_t count = std::min<std::size_t>(shape.size(), 8);
-  return fmt::format("[{}{}]", fmt::join(shape.begin(), shape.begin() + static_cast<std::ptrdiff_t>(count), ", "),
-                     count < shape.size() ? ", ..." : "");
+  std::string line = "[";
+  for (std::size_t i = 0; i < std::min<std::size_t>(shape.size(), 8); ++i) {
+    line += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
+  }
+  return line + (shape.size() > 8 ? ", ...]" : "]");
 }
 
 void check_name(std::string_view name, const std::string& where) {

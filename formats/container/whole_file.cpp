@@ -69,7 +69,7 @@ fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.
 std::string random_name() {
   std::uint64_t bits = 0;
   if (getrandom(&bits, sizeof bits, 0) != sizeof bits) bits = static_cast<std::uint64_t>(getpid());
-  return fmt::format(".zenwoq-{:016x}.part", bits);
+  return formatted(".zenwoq-{:016x}.part", bits);
 }
 
 void keep_attributes(int fd, const struct stat& old) {

@@ -249,7 +249,7 @@ ZwqEntry read_record(ByteView rest, const std::string& where, std::uint64_t* byt
   entry.name = rest.sub(sizeof record, record.name_bytes).text();
   entry.type = rest.sub(sizeof record + record.name_bytes, record.type_bytes).text();
   check_texts(entry, where);
-  const std::string tensor = fmt::format("{}: {}", where, entry.name);
+  const std::string tensor = formatted("{}: {}", where, entry.name);
   if (record.rank > zwq_max_rank) fail("{}: {} dimensions, {} are possible", tensor, record.rank, zwq_max_rank);
   entry.shape.assign(record.shape, record.shape + record.rank);
   entry.values = extent_of(record.values);
@@ -286,7 +286,7 @@ Places place(const ZwqEntry& entry, Placement& placement, const std::string& whe
 
 // Throws ReadError unless the entry's bytes are where they should be.
 void check_places(const ZwqEntry& entry, std::uint64_t file_bytes, Placement& placement, const std::string& where) {
-  const std::string tensor = fmt::format("{}: {}", where, entry.name);
+  const std::string tensor = formatted("{}: {}", where, entry.name);
   const Places right = place(entry, placement, tensor);
   const auto check = [&](const char* what, std::uint64_t offset, std::uint64_t place) {
     if (offset != place) fail("{}: its {} is at {}, it should be at {}", tensor, what, offset, place);

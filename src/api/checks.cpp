@@ -12,14 +12,14 @@ Status matrix_bytes(const char* name, std::size_t rows, std::size_t columns, std
   if (ld < columns) return invalid("ld{} is {}, a row has {} elements", name, ld, columns);
   const bool overflow = __builtin_mul_overflow(rows - 1, ld, bytes) || __builtin_add_overflow(*bytes, columns, bytes) ||
                         __builtin_mul_overflow(*bytes, element_bytes, bytes) || *bytes > PTRDIFF_MAX;
-  if (overflow) return {ZENWOQ_ERROR_OVERFLOW, fmt::format("{}: {} rows of ld{} = {} overflow", name, rows, name, ld)};
+  if (overflow) return {ZENWOQ_ERROR_OVERFLOW, formatted("{}: {} rows of ld{} = {} overflow", name, rows, name, ld)};
   return {};
 }
 
 Status check_buffer(const char* name, const void* data, std::size_t bytes, std::size_t needed) {
   if (data == nullptr) return invalid("{} is NULL, {} bytes are needed", name, needed);
   if (bytes < needed) {
-    return {ZENWOQ_ERROR_BUFFER_TOO_SMALL, fmt::format("{}_bytes is {}, {} are needed", name, bytes, needed)};
+    return {ZENWOQ_ERROR_BUFFER_TOO_SMALL, formatted("{}_bytes is {}, {} are needed", name, bytes, needed)};
   }
   return {};
 }
@@ -27,7 +27,7 @@ Status check_buffer(const char* name, const void* data, std::size_t bytes, std::
 Status check_packed_output(const void* packed, std::size_t bytes, const PackedHeader& header) {
   if (packed == nullptr) return invalid("packed is NULL");
   if (reinterpret_cast<std::uintptr_t>(packed) % ZENWOQ_PACKED_ALIGNMENT != 0) {
-    return invalid("packed at {}: must be 64-byte aligned", fmt::ptr(packed));
+    return invalid("packed at {}: must be 64-byte aligned", packed);
   }
   return check_buffer("packed", packed, bytes, header.total_bytes);
 }
@@ -40,7 +40,7 @@ bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size_t b_by
 
 Status check_y_apart(const void* y, std::size_t y_bytes, const char* name, const void* data, std::size_t bytes) {
   if (data == nullptr || !overlap(y, y_bytes, data, bytes)) return {};
-  return invalid("y at {} overlaps {} at {}", fmt::ptr(y), name, fmt::ptr(data));
+  return invalid("y at {} overlaps {} at {}", y, name, data);
 }
 
 Status check_float_type(const char* what, zenwoq_dtype type) {
@@ -53,7 +53,7 @@ Status check_bias(const char* name, const void* bias, std::size_t bytes, zenwoq_
   if (Status status = check_float_type("bias_type", type); !status.ok()) return status;
   std::size_t needed = 0;
   if (__builtin_mul_overflow(count, dtype_bytes(type), &needed)) {
-    return {ZENWOQ_ERROR_OVERFLOW, fmt::format("{} of {} values overflows", name, count)};
+    return {ZENWOQ_ERROR_OVERFLOW, formatted("{} of {} values overflows", name, count)};
   }
   return check_buffer(name, bias, bytes, needed);
 }

@@ -22,7 +22,7 @@ Status check_biases(const ExpertsBlock& block) {
     std::size_t count = 0;
     if (bias.data != nullptr && __builtin_mul_overflow(block.experts, columns, &count)) {
       return {ZENWOQ_ERROR_OVERFLOW,
-              fmt::format("{} of {} experts of {} values overflows", name, block.experts, columns)};
+              formatted("{} of {} experts of {} values overflows", name, block.experts, columns)};
     }
     return check_bias(name, bias.data, bias.bytes, block.bias_type, count);
   };
@@ -49,7 +49,7 @@ ExpertBiases::ExpertBiases(const ExpertsBlock& block, std::size_t expert)
 Status check_block(const ExpertsBlock& block) {
   if (Status status = check_size("experts", block.experts); !status.ok()) return status;
   if (block.experts > kMaxExperts) {
-    return {ZENWOQ_ERROR_OVERFLOW, fmt::format("experts is {}: at most {} are possible", block.experts, kMaxExperts)};
+    return {ZENWOQ_ERROR_OVERFLOW, formatted("experts is {}: at most {} are possible", block.experts, kMaxExperts)};
   }
   if (Status status = check_size("hidden", block.hidden); !status.ok()) return status;
   if (Status status = check_size("intermediate", block.intermediate); !status.ok()) return status;
@@ -57,7 +57,7 @@ Status check_block(const ExpertsBlock& block) {
   constexpr std::size_t kMost = std::size_t{PTRDIFF_MAX} / 64;
   if (block.hidden > kMost || block.intermediate > kMost) {
     return {ZENWOQ_ERROR_OVERFLOW,
-            fmt::format("hidden is {}, intermediate {}: rows of them overflow", block.hidden, block.intermediate)};
+            formatted("hidden is {}, intermediate {}: rows of them overflow", block.hidden, block.intermediate)};
   }
   if (block.halves && block.intermediate % kPanelColumns != 0) {
     return invalid("intermediate is {} and up is NULL: must be a multiple of {}", block.intermediate, kPanelColumns);
@@ -73,7 +73,7 @@ Status check_block(const ExpertsBlock& block) {
 }
 
 Status of_expert(std::size_t expert, const Status& status) {
-  return {status.code(), fmt::format("expert {}: {}", expert, status.text())};
+  return {status.code(), formatted("expert {}: {}", expert, status.text())};
 }
 
 Status check_expert(const ExpertsBlock& block, const ExpertViews& views) {
@@ -115,7 +115,7 @@ Status check_experts_args(const Context& context, const Experts& experts, const 
   }
   if (args.slots > UINT32_MAX / 2 || __builtin_mul_overflow(args.tokens, args.slots, &entries) ||
       __builtin_mul_overflow(entries, args.id_bytes, &ids_bytes)) {
-    return {ZENWOQ_ERROR_OVERFLOW, fmt::format("{} tokens of {} slots overflow", args.tokens, args.slots)};
+    return {ZENWOQ_ERROR_OVERFLOW, formatted("{} tokens of {} slots overflow", args.tokens, args.slots)};
   }
   const std::size_t router_bytes = entries * dtype_bytes(args.router_type);
   if (Status status = check_buffer("x", args.x, args.x_bytes, x_bytes); !status.ok()) return status;
@@ -150,7 +150,7 @@ Status check_experts_args(const Context& context, const Experts& experts, const 
 Status run_experts(Context& context, const Experts& experts, const ExpertsArguments& args) {
   const auto bytes = scratch_bytes(context, experts, args);
   if (!bytes) {
-    return {ZENWOQ_ERROR_OVERFLOW, fmt::format("scratch of {} tokens of {} slots overflows", args.tokens, args.slots)};
+    return {ZENWOQ_ERROR_OVERFLOW, formatted("scratch of {} tokens of {} slots overflows", args.tokens, args.slots)};
   }
   with_workspace<kStackArrays>(context, *bytes, nullptr,
                                [&](std::uint8_t* memory) { run(context, experts, args, memory); });

@@ -101,7 +101,8 @@ zenwoq_status zenwoq_linear_create(zenwoq_context* context, zenwoq_weight* weigh
     if (Status status = read_linear_desc(desc, &d); !status.ok()) return status;
     const PackedView& view = weight->owned->view;
     if (Status status = check_biases(d, view.header); !status.ok()) return status;
-    if (d.up_packed != nullptr) return invalid("up_packed at {}: linears take up", fmt::ptr(d.up_packed));
+    if (d.up_packed != nullptr)
+      return invalid("up_packed at {}: linears take up", static_cast<const void*>(d.up_packed));
     if (d.up != nullptr) {
       if (Status status = check_pair(view, d.up->owned->view); !status.ok()) return status;
     }
@@ -205,7 +206,7 @@ zenwoq_status zenwoq_kernel_emit(const char* name, void* code, size_t code_capac
     if (code == nullptr && code_capacity != 0) return invalid("code is NULL with a capacity of {}", code_capacity);
     if (code != nullptr && code_capacity < bytes.size()) {
       return {ZENWOQ_ERROR_BUFFER_TOO_SMALL,
-              fmt::format("code_capacity is {}, {} are needed", code_capacity, bytes.size())};
+              formatted("code_capacity is {}, {} are needed", code_capacity, bytes.size())};
     }
     if (code != nullptr) std::memcpy(code, bytes.data(), bytes.size());
     *code_bytes = bytes.size();

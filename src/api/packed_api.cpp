@@ -71,7 +71,8 @@ Status open_operands(const zenwoq_packed& packed, const zenwoq_linear_desc& desc
   if (Status status = open_view(packed, &view); !status.ok()) return status;
   if (Status status = check_shape(packed, view); !status.ok()) return status;
   if (Status status = check_biases(desc, view.header); !status.ok()) return status;
-  if (desc.up != nullptr) return invalid("up at {}: runs of packed bytes take up_packed", fmt::ptr(desc.up));
+  if (desc.up != nullptr)
+    return invalid("up at {}: runs of packed bytes take up_packed", static_cast<const void*>(desc.up));
   PackedOperands& made = operands->emplace(view, desc);
   set_epilogue(desc, &made.layer);
   if (desc.halves != 0) {

@@ -20,18 +20,18 @@ struct Tensor {
     if (Status status = check_pointer(name, data); !status.ok()) return status;
     std::size_t last = 0;
     if (__builtin_mul_overflow(experts - 1, stride, &last)) {
-      return {ZENWOQ_ERROR_OVERFLOW, fmt::format("{}: {} experts of {} bytes overflow", name, experts, stride)};
+      return {ZENWOQ_ERROR_OVERFLOW, formatted("{}: {} experts of {} bytes overflow", name, experts, stride)};
     }
     if (last < bytes) return {};
     return {ZENWOQ_ERROR_BUFFER_TOO_SMALL,
-            fmt::format("{0}_bytes is {1}, the last of {2} experts begins at {3} bytes", name, bytes, experts, last)};
+            formatted("{0}_bytes is {1}, the last of {2} experts begins at {3} bytes", name, bytes, experts, last)};
   }
   Status open(std::size_t expert, std::size_t experts, PackedView* view) const {
     const std::size_t left = bytes - expert * stride;
     const Status status = open_packed(static_cast<const std::uint8_t*>(data) + expert * stride,
                                       expert + 1 == experts ? left : std::min(left, stride), view);
     if (status.ok()) return {};
-    return {status.code(), fmt::format("{}: {}", name, status.text())};
+    return {status.code(), formatted("{}: {}", name, status.text())};
   }
 };
 

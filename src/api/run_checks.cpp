@@ -45,7 +45,7 @@ struct Output {
 Status check_operand(const char* name, const zenwoq_matrix& matrix, bool wanted, const Output& y, Operand* operand) {
   if (!wanted) {
     if (matrix.data == nullptr && matrix.bytes == 0) return {};
-    return invalid("{} at {} with {} bytes: the linear was made without it", name, fmt::ptr(matrix.data), matrix.bytes);
+    return invalid("{} at {} with {} bytes: the linear was made without it", name, matrix.data, matrix.bytes);
   }
   const std::size_t ld = matrix.ld == 0 ? y.layer.n : matrix.ld;
   const std::size_t element = dtype_bytes(y.layer.output_type);
@@ -54,11 +54,10 @@ Status check_operand(const char* name, const zenwoq_matrix& matrix, bool wanted,
   if (Status status = check_buffer(name, matrix.data, matrix.bytes, bytes); !status.ok()) return status;
   const bool is_y = matrix.data == y.data && (ld == y.ld || y.m == 1);
   if (!is_y && overlap(matrix.data, bytes, y.data, y.bytes)) {
-    return invalid("{} at {} overlaps y at {}: may only be y itself, with y's ld", name, fmt::ptr(matrix.data),
-                   fmt::ptr(y.data));
+    return invalid("{} at {} overlaps y at {}: may only be y itself, with y's ld", name, matrix.data, y.data);
   }
   if (overlap(matrix.data, bytes, y.workspace, y.workspace_bytes)) {
-    return invalid("{} at {} and workspace at {} overlap", name, fmt::ptr(matrix.data), fmt::ptr(y.workspace));
+    return invalid("{} at {} and workspace at {} overlap", name, matrix.data, y.workspace);
   }
   *operand = {static_cast<const std::uint8_t*>(matrix.data), ld * element};
   return {};
@@ -94,14 +93,14 @@ Status needed_workspace(const Context& context, const Quantization& weight, std:
                         std::size_t* bytes) {
   if (Status status = check_float_type("x_type", x_type); !status.ok()) return status;
   const auto needed = activation_bytes(weight, m, x_type, context.x_type());
-  if (!needed) return {ZENWOQ_ERROR_OVERFLOW, fmt::format("workspace of m = {} rows overflows", m)};
+  if (!needed) return {ZENWOQ_ERROR_OVERFLOW, formatted("workspace of m = {} rows overflows", m)};
   *bytes = *needed <= kStackWorkspace ? 0 : *needed;
   return {};
 }
 
 Status check_no_workspace(const char* what, const zenwoq_run_args& args) {
   if (args.workspace == nullptr && args.workspace_bytes == 0) return {};
-  return invalid("workspace at {} with {} bytes: {} take none", fmt::ptr(args.workspace), args.workspace_bytes, what);
+  return invalid("workspace at {} with {} bytes: {} take none", args.workspace, args.workspace_bytes, what);
 }
 
 Status check_threads(std::uint32_t threads, std::uint32_t reserved, zenwoq_parallel_for_fn parallel_for) {
@@ -138,13 +137,12 @@ Status check_run(const Context& context, const Layer& layer, const zenwoq_run_ar
   if (Status status = check_buffer("y", args.y, args.y_bytes, y_bytes); !status.ok()) return status;
   if (args.workspace != nullptr && args.workspace_bytes < *workspace) {
     return {ZENWOQ_ERROR_BUFFER_TOO_SMALL,
-            fmt::format("workspace_bytes is {}, {} are needed (or NULL)", args.workspace_bytes, *workspace)};
+            formatted("workspace_bytes is {}, {} are needed (or NULL)", args.workspace_bytes, *workspace)};
   }
   const std::size_t used = args.workspace == nullptr ? 0 : *workspace;
   if (overlap(args.x, x_bytes, args.y, y_bytes) || overlap(args.y, y_bytes, args.workspace, used) ||
       overlap(args.x, x_bytes, args.workspace, used)) {
-    return invalid("x at {}, y at {} and workspace at {} overlap", fmt::ptr(args.x), fmt::ptr(args.y),
-                   fmt::ptr(args.workspace));
+    return invalid("x at {}, y at {} and workspace at {} overlap", args.x, args.y, args.workspace);
   }
   run->x = {args.m, args.x_type, args.x, ldx * x_size};
   run->y = args.y;
@@ -169,7 +167,7 @@ Status run_batch(Context& context, std::span<const Job> jobs, Batch::Entry* entr
 }
 
 Status of_run(std::size_t run, const Status& status) {
-  return {status.code(), fmt::format("run {}: {}", run, status.text())};
+  return {status.code(), formatted("run {}: {}", run, status.text())};
 }
 
 Status check_alike(const zenwoq_run_args& first, const zenwoq_run_args& args) {
@@ -203,8 +201,8 @@ void Reaches::add(std::size_t run, const Layer& layer, const RunArguments& args)
 }
 
 Status Reaches::overlapping(const Reach& output, const Reach& other) {
-  return of_run(output.run, invalid("y at {} overlaps {} of run {} at {}", fmt::ptr(output.data()), other.name,
-                                    other.run, fmt::ptr(other.data())));
+  return of_run(output.run,
+                invalid("y at {} overlaps {} of run {} at {}", output.data(), other.name, other.run, other.data()));
 }
 
 // No y overlaps anything of its own run, so whatever one reaches into is another run's.

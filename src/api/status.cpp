@@ -10,7 +10,7 @@ thread_local char last_error[768];
 
 void print_error(zenwoq_status code) noexcept {
   try {
-    zenwoq::print_line(zenwoq::LogLevel::error, fmt::format("{}: {}", zenwoq_status_name(code), last_error));
+    zenwoq::print_line(zenwoq::LogLevel::error, zenwoq::formatted("{}: {}", zenwoq_status_name(code), last_error));
   } catch (...) {
     // No memory for a line: the caller has the text.
   }

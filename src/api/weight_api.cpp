@@ -12,7 +12,7 @@ using namespace zenwoq;
 namespace {
 
 Status too_small(const char* name, std::size_t bytes, std::size_t needed) {
-  return {ZENWOQ_ERROR_BUFFER_TOO_SMALL, fmt::format("{} is {}, {} are needed", name, bytes, needed)};
+  return {ZENWOQ_ERROR_BUFFER_TOO_SMALL, formatted("{} is {}, {} are needed", name, bytes, needed)};
 }
 
 Status read_description(const zenwoq_weight_desc* desc, PackedHeader* header) {
@@ -29,14 +29,14 @@ Status read_source(const zenwoq_weight_source* source, const PackedHeader& heade
 // A buffer that a caller may leave out. `needed` cannot have overflowed: make_header has limited all sizes.
 Status check_output(const char* name, const void* buffer, std::size_t bytes, std::size_t needed) {
   if (buffer == nullptr && bytes != 0) return invalid("{} is NULL with {} bytes", name, bytes);
-  if (buffer != nullptr && bytes < needed) return too_small(fmt::format("{}_bytes", name).c_str(), bytes, needed);
+  if (buffer != nullptr && bytes < needed) return too_small(formatted("{}_bytes", name).c_str(), bytes, needed);
   return {};
 }
 
 Status borrow(const void* packed, std::size_t bytes, PackedView* view) {
   if (Status status = check_pointer("packed", packed); !status.ok()) return status;
   if (reinterpret_cast<std::uintptr_t>(packed) % ZENWOQ_PACKED_ALIGNMENT != 0) {
-    return invalid("packed at {}: borrowed bytes must be 64-byte aligned (or ask for a copy)", fmt::ptr(packed));
+    return invalid("packed at {}: borrowed bytes must be 64-byte aligned (or ask for a copy)", packed);
   }
   return open_packed(packed, bytes, view);
 }
@@ -148,7 +148,7 @@ zenwoq_status zenwoq_weight_create(zenwoq_context* context, const zenwoq_weight_
     if (Status status = read_source(source, header, &s); !status.ok()) return status;
     PackedBuffer packed = allocate_packed(header.total_bytes);
     if (packed == nullptr) {
-      return {ZENWOQ_ERROR_OUT_OF_MEMORY, fmt::format("no memory for {} bytes of packed weight", header.total_bytes)};
+      return {ZENWOQ_ERROR_OUT_OF_MEMORY, formatted("no memory for {} bytes of packed weight", header.total_bytes)};
     }
     if (Status status = pack_parallel(*context->context, header, s, packed.get()); !status.ok()) return status;
     const PackedView view{header, packed.get()};
@@ -175,7 +175,7 @@ zenwoq_status zenwoq_weight_open(const void* packed, size_t packed_bytes, zenwoq
       owned = allocate_packed(view.header.total_bytes);
       if (owned == nullptr) {
         return {ZENWOQ_ERROR_OUT_OF_MEMORY,
-                fmt::format("no memory to copy {} bytes of packed weight", view.header.total_bytes)};
+                formatted("no memory to copy {} bytes of packed weight", view.header.total_bytes)};
       }
       std::memcpy(owned.get(), packed, view.header.total_bytes);
       view.base = owned.get();
@@ -283,7 +283,7 @@ zenwoq_status zenwoq_weight_dequantize(const zenwoq_weight* weight, size_t n_beg
     if (n_begin >= n_end || n_end > header.n) return invalid("rows [{}, {}) of n = {}", n_begin, n_end, header.n);
     std::size_t needed;
     if (__builtin_mul_overflow((n_end - n_begin) * 4, header.k, &needed)) {
-      return {ZENWOQ_ERROR_OVERFLOW, fmt::format("{} rows of {} f32 values overflow", n_end - n_begin, header.k)};
+      return {ZENWOQ_ERROR_OVERFLOW, formatted("{} rows of {} f32 values overflow", n_end - n_begin, header.k)};
     }
     if (values_bytes < needed) return too_small("values_bytes", values_bytes, needed);
     const MxcsrScope ieee(MxcsrScope::kIeee);

@@ -16,7 +16,7 @@ Status check_part(const zenwoq_weight* weight, const WeightRange& range, PackedH
 // `packed` against the bytes that it is made from.
 Status check_apart(const void* packed, const PackedHeader& header, const PackedView& source, const std::string& name) {
   if (!overlap(packed, header.total_bytes, source.base, source.header.total_bytes)) return {};
-  return invalid("packed at {} overlaps {} at {}", fmt::ptr(packed), name, fmt::ptr(source.base));
+  return invalid("packed at {} overlaps {} at {}", packed, name, static_cast<const void*>(source.base));
 }
 
 using Views = std::vector<const PackedView*>;
@@ -77,7 +77,7 @@ zenwoq_status zenwoq_weights_join(const zenwoq_weight* const* weights, size_t co
     if (Status status = check_weights(weights, count, &views, &joined); !status.ok()) return status;
     if (Status status = check_packed_output(packed, packed_bytes, joined); !status.ok()) return status;
     for (std::size_t i = 0; i < count; ++i) {
-      const std::string name = fmt::format("weights[{}]", i);
+      const std::string name = formatted("weights[{}]", i);
       if (Status status = check_apart(packed, joined, *views[i], name); !status.ok()) return status;
     }
     join(views, joined, static_cast<std::uint8_t*>(packed));

@@ -4,12 +4,11 @@
 // Turns raw CPU facts into the report: a pure function, so that tests describe machines they do not have.
 #include "src/cpu/cpu.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cstring>
 
 #include "src/cpu/zen_models.h"
+#include "src/text/formatted.h"
 
 namespace zenwoq {
 namespace {
@@ -102,13 +101,13 @@ std::string why_not(const RawCpu& raw, const CpuReport& report, const TierInfo& 
   for (const CpuFeature feature : tier.features) {
     const CpuidBit bit = cpuid_bit(feature);
     if (has(raw, bit)) continue;
-    const std::string who = report.uarch == "unknown" ? report.vendor : fmt::format("Zen {}", report.uarch.back());
-    return fmt::format("the CPU has no {} ({}, family {:02X}h model {:02X}h)", bit.name, who, report.family,
-                       report.model);
+    const std::string who = report.uarch == "unknown" ? report.vendor : formatted("Zen {}", report.uarch.back());
+    return formatted("the CPU has no {} ({}, family {:02X}h model {:02X}h)", bit.name, who, report.family,
+                     report.model);
   }
   if (!has(raw, kOsxsave)) return "the operating system does not enable XSAVE (CR4.OSXSAVE = 0)";
   if ((raw.xcr0 & tier.xcr0) != tier.xcr0) {
-    return fmt::format("the operating system does not enable {} state (XCR0 = {:#x})", tier.state, raw.xcr0);
+    return formatted("the operating system does not enable {} state (XCR0 = {:#x})", tier.state, raw.xcr0);
   }
   return {};
 }

@@ -81,7 +81,7 @@ CodeMemory::CodeMemory(size_t bytes_max, const SystemCalls& calls, const CodeMem
       mode_text_ = mode == Mode::memfd ? "memfd" : "mprotect";
       return;
     }
-    refusals += fmt::format("{}{}", refusals.empty() ? "" : "; ", refusal);
+    refusals += formatted("{}{}", refusals.empty() ? "" : "; ", refusal);
   }
   mode_text_ = "none: " + refusals;
 }
@@ -117,23 +117,23 @@ void CodeMemory::register_unwind_table(std::span<const uint8_t> code, Block* blo
 // Why this mode does not work here; empty if it does.
 std::string CodeMemory::probe(Mode mode) {
   const Placed placed = place(mode, kStub, kPage);
-  if (placed.address == nullptr) return fmt::format("{}: {}", placed.failed, errno_text(errno));
+  if (placed.address == nullptr) return formatted("{}: {}", placed.failed, errno_text(errno));
   const int answer = reinterpret_cast<int (*)()>(placed.address)();
   calls_.munmap(placed.address, kPage);
   return answer == 42 ? "" : "the probe function returned a wrong value";
 }
 
 Status CodeMemory::add(std::span<const uint8_t> code, const void** address) {
-  if (!executable()) return {ZENWOQ_ERROR_UNSUPPORTED, fmt::format("no executable memory ({})", mode_text_)};
+  if (!executable()) return {ZENWOQ_ERROR_UNSUPPORTED, formatted("no executable memory ({})", mode_text_)};
   if (code.empty()) return invalid("no code");
   auto out_of_memory = [&](const std::string& why) {
-    return Status(ZENWOQ_ERROR_OUT_OF_MEMORY, fmt::format("no memory for {} bytes of code: {}", code.size(), why));
+    return Status(ZENWOQ_ERROR_OUT_OF_MEMORY, formatted("no memory for {} bytes of code: {}", code.size(), why));
   };
   if (code.size() > bytes_max_ || !reserve(whole_pages(code.size()))) {
     // Nothing is ever given back, so this answer is final: UNSUPPORTED, which the registry remembers.
     return {ZENWOQ_ERROR_UNSUPPORTED,
-            fmt::format("no room for {} bytes of code: {} of the code budget of {} bytes are in use", code.size(),
-                        bytes_used(), bytes_max_)};
+            formatted("no room for {} bytes of code: {} of the code budget of {} bytes are in use", code.size(),
+                      bytes_used(), bytes_max_)};
   }
   const size_t bytes = whole_pages(code.size());
   std::unique_ptr<Block> block(new (std::nothrow) Block{nullptr, bytes, nullptr, {}});
@@ -141,7 +141,7 @@ Status CodeMemory::add(std::span<const uint8_t> code, const void** address) {
   if (placed.address == nullptr) {
     const int error = errno;
     bytes_used_ -= bytes;
-    return out_of_memory(fmt::format("{}: {}", placed.failed, errno_text(error)));
+    return out_of_memory(formatted("{}: {}", placed.failed, errno_text(error)));
   }
   *address = block->address = placed.address;
   register_unwind_table(code, block.get());

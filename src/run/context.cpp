@@ -28,8 +28,7 @@ Context::Context(const ContextSettings& settings, const ContextSeams& seams)
   if (settings_.loop.parallel_for == nullptr) {
     pool_ = std::make_unique<ThreadPool>(settings_.threads, cpu_.usable_cpus);
     if (pool_->threads() < settings_.threads) {
-      log(LogLevel::warn,
-          fmt::format("{} of {} threads: the system refuses more", pool_->threads(), settings_.threads));
+      log(LogLevel::warn, formatted("{} of {} threads: the system refuses more", pool_->threads(), settings_.threads));
     }
     settings_.threads = pool_->threads();
   }
@@ -39,8 +38,8 @@ Context::Context(const ContextSettings& settings, const ContextSeams& seams)
   tuning_ = &find_tuning(settings_.tuning.empty() ? cpu_.tuning : settings_.tuning, tier_);
   const zenwoq_tier wanted = settings_.max_tier == ZENWOQ_TIER_BEST ? tiers().front().tier : settings_.max_tier;
   log(tier_ == wanted ? LogLevel::info : LogLevel::warn,
-      fmt::format("tier {}, tuning {}, {} threads, code memory {}{}{}", find_tier(tier_)->name, tuning_->name,
-                  threads(), code_memory_mode_, tier_reason_.empty() ? "" : ": ", tier_reason_));
+      formatted("tier {}, tuning {}, {} threads, code memory {}{}{}", find_tier(tier_)->name, tuning_->name, threads(),
+                code_memory_mode_, tier_reason_.empty() ? "" : ": ", tier_reason_));
 }
 
 // The best tier that nothing speaks against. emulated: code goes to a test's emulator, so the CPU does not matter.
@@ -57,12 +56,12 @@ void Context::choose_tier(bool emulated) {
 std::string Context::why_not(const TierInfo& tier, const std::string& machine, bool emulated) const {
   if (tier.tier == ZENWOQ_TIER_REFERENCE) return {};
   if (settings_.max_tier != ZENWOQ_TIER_BEST && tier.tier > settings_.max_tier) {
-    return fmt::format("capped to {} by {}", find_tier(settings_.max_tier)->name, settings_.max_tier_source);
+    return formatted("capped to {} by {}", find_tier(settings_.max_tier)->name, settings_.max_tier_source);
   }
-  if (!has_kernels(tier.tier)) return fmt::format("this version has no kernels of the tier {}", tier.name);
+  if (!has_kernels(tier.tier)) return formatted("this version has no kernels of the tier {}", tier.name);
   if (emulated) return {};
   if (!machine.empty()) return machine;
-  return code_memory_.executable() ? "" : fmt::format("no executable memory: {}", code_memory_mode_);
+  return code_memory_.executable() ? "" : formatted("no executable memory: {}", code_memory_mode_);
 }
 
 const std::string* Context::why_not(zenwoq_tier tier) const {
@@ -82,10 +81,10 @@ void Context::log(LogLevel level, const std::string& line) const {
 
 void Context::log_kernel(const Kernel& kernel) const {
   if (!kernel.status.ok()) {
-    return log(LogLevel::warn, fmt::format("cannot generate {}: {}", kernel.key.name(), kernel.status.text()));
+    return log(LogLevel::warn, formatted("cannot generate {}: {}", kernel.key.name(), kernel.status.text()));
   }
-  log(LogLevel::info, fmt::format("generated {}: {} bytes in {} us", kernel.key.name(), kernel.code_bytes,
-                                  kernel.generation_ns / 1000));
+  log(LogLevel::info,
+      formatted("generated {}: {} bytes in {} us", kernel.key.name(), kernel.code_bytes, kernel.generation_ns / 1000));
   const std::span code(std::bit_cast<const std::uint8_t*>(kernel.run), kernel.code_bytes);
   if (Status status = settings_.profile.add(kernel.key.name(), code); !status.ok()) log(LogLevel::warn, status.text());
 }

@@ -75,10 +75,10 @@ void Product::log() const noexcept {
   try {
     std::string names = complete_ ? "" : "reference";
     for (std::size_t i = 0; complete_ && i < plan_.tiles().size(); ++i) {
-      names += fmt::format("{}{}", i == 0 ? "" : ",", kernels_[i]->key.name());
+      names += formatted("{}{}", i == 0 ? "" : ",", kernels_[i]->key.name());
     }
-    context_.log(LogLevel::dispatch, fmt::format("run m={} n={} k={} threads={} kernels={}", args_.x.m, layer_.n,
-                                                 layer_.weight.header.k, args_.threads, names));
+    context_.log(LogLevel::dispatch, formatted("run m={} n={} k={} threads={} kernels={}", args_.x.m, layer_.n,
+                                               layer_.weight.header.k, args_.threads, names));
   } catch (...) {
     // No memory for a line, or the caller's log function throws: the run goes on.
   }

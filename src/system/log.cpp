@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
 #include <iterator>
 
@@ -44,9 +45,10 @@ void print_errors(LogLevel level) noexcept { level_of_errors.store(level, std::m
 
 void print_line(LogLevel level, std::string_view text) noexcept {
   char line[kLongestLine];
-  const auto prefix =
-      fmt::format_to_n(line, sizeof line - 1, "zenwoq: {}: {}", kNames[static_cast<std::size_t>(level)], text);
-  char* end = prefix.out;
+  const int shown = static_cast<int>(std::min(text.size(), kLongestLine));
+  const int whole =
+      std::snprintf(line, sizeof line, "zenwoq: %s: %.*s", kNames[static_cast<std::size_t>(level)], shown, text.data());
+  char* end = line + std::clamp(whole, 0, static_cast<int>(sizeof line) - 1);
   std::replace(line, end, '\n', ' ');
   *end++ = '\n';
   // Nobody can be told where this fails.

@@ -29,7 +29,7 @@ namespace {
 constexpr mode_t kOwnersOnly = 0600;
 
 Status cannot_write(const std::string& path, std::string_view why) {
-  return {ZENWOQ_ERROR_UNSUPPORTED, fmt::format("cannot write {}: {}", path, why)};
+  return {ZENWOQ_ERROR_UNSUPPORTED, formatted("cannot write {}: {}", path, why)};
 }
 
 std::string errno_text() { return std::generic_category().message(errno); }
@@ -62,11 +62,11 @@ int open_own(const std::string& path) {
 }
 
 Status add_to_map(const std::string& name, std::span<const std::uint8_t> code) {
-  const std::string path = fmt::format("/tmp/perf-{}.map", getpid());
+  const std::string path = formatted("/tmp/perf-{}.map", getpid());
   const int file = open_own(path);
   if (file < 0) return cannot_write(path, errno_text());
   const bool written =
-      write_all(file, fmt::format("{:x} {:x} {}\n", reinterpret_cast<std::uintptr_t>(code.data()), code.size(), name));
+      write_all(file, formatted("{:x} {:x} {}\n", reinterpret_cast<std::uintptr_t>(code.data()), code.size(), name));
   const Status status = written ? Status() : cannot_write(path, errno_text());
   close(file);
   return status;
@@ -102,7 +102,7 @@ class Jitdump {
   Status add(const std::string& folder, const std::string& name, std::span<const std::uint8_t> code) {
     const std::lock_guard lock(mutex_);
     leave_those_of_the_parent();
-    const std::string path = fmt::format("{}/jit-{}.dump", folder, getpid());
+    const std::string path = formatted("{}/jit-{}.dump", folder, getpid());
     const auto [found, is_new] = dumps_.try_emplace(path);
     Dump& dump = found->second;
     if (is_new && !begin(path, &dump)) return give_up(path, &dump);

@@ -46,7 +46,7 @@ Status check_array(const char* name, const void* data, std::size_t bytes, std::s
   }
   if (data == nullptr) return invalid("{} is NULL, {} bytes are needed", name, needed);
   if (bytes < needed)
-    return {ZENWOQ_ERROR_BUFFER_TOO_SMALL, fmt::format("{}_bytes is {}, {} are needed", name, bytes, needed)};
+    return {ZENWOQ_ERROR_BUFFER_TOO_SMALL, formatted("{}_bytes is {}, {} are needed", name, bytes, needed)};
   return {};
 }
 
@@ -59,7 +59,7 @@ Status check_codes(const PackedHeader& header, const zenwoq_weight_source& sourc
   if (no_stride && stride != row) return invalid("codes_row_bytes is {}: must be 0 for blocks of ATen's", stride);
   std::size_t needed = 0;
   if (__builtin_mul_overflow(stride, array.rows - 1, &needed) || __builtin_add_overflow(needed, row, &needed)) {
-    return {ZENWOQ_ERROR_OVERFLOW, fmt::format("{} rows of codes_row_bytes {} overflow", array.rows, stride)};
+    return {ZENWOQ_ERROR_OVERFLOW, formatted("{} rows of codes_row_bytes {} overflow", array.rows, stride)};
   }
   return check_array("codes", source.codes, source.codes_bytes, needed);
 }
@@ -78,8 +78,8 @@ Status check_columns(const PackedHeader& header, const zenwoq_weight_source& sou
   }
   if (header.permuted && !can_be_permuted(source.code_layout)) {
     return {ZENWOQ_ERROR_UNSUPPORTED,
-            fmt::format("code_layout {} with a permutation: must be nibbles (0), u8 (1), s8 (2) or GPTQ (9)",
-                        static_cast<int>(source.code_layout))};
+            formatted("code_layout {} with a permutation: must be nibbles (0), u8 (1), s8 (2) or GPTQ (9)",
+                      static_cast<int>(source.code_layout))};
   }
   std::vector<bool> seen(header.permuted ? header.k : 0);
   for (std::size_t j = 0; j < seen.size(); ++j) {

@@ -116,8 +116,8 @@ CodeArray code_array(zenwoq_code_layout layout, std::size_t n, std::size_t k) {
 std::string why_not_layout(zenwoq_code_layout layout, std::size_t n, std::size_t k) {
   const auto multiples = [&](std::size_t of_n, std::size_t of_k) -> std::string {
     if (n % of_n == 0 && k % of_k == 0) return {};
-    return fmt::format("n = {}, k = {}: this code_layout ({}) has n a multiple of {}, k of {}", n, k,
-                       static_cast<int>(layout), of_n, of_k);
+    return formatted("n = {}, k = {}: this code_layout ({}) has n a multiple of {}, k of {}", n, k,
+                     static_cast<int>(layout), of_n, of_k);
   };
   switch (layout) {
     case ZENWOQ_CODES_NIBBLES_HIGH: return multiples(1, 2);

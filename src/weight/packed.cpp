@@ -108,7 +108,7 @@ Status check_permutation(const PackedView& view) {
     std::memcpy(&column, permutation + j * sizeof column, sizeof column);
     if (column >= view.header.k) {
       return {ZENWOQ_ERROR_BAD_PACKED,
-              fmt::format("packed weight: permutation[{}] is {}, k is {}: damaged", j, column, view.header.k)};
+              formatted("packed weight: permutation[{}] is {}, k is {}: damaged", j, column, view.header.k)};
     }
   }
   return {};
@@ -121,7 +121,7 @@ Status make_header(const zenwoq_weight_desc& desc, PackedHeader* header) {
   const Quantization q = quantization_of(desc);
   const auto too_large = [&] {
     return Status(ZENWOQ_ERROR_OVERFLOW,
-                  fmt::format("weight of n = {}, k = {}: its packed bytes exceed {}", q.n, q.k, kMaxBytes));
+                  formatted("weight of n = {}, k = {}: its packed bytes exceed {}", q.n, q.k, kMaxBytes));
   };
   if (q.n > kMaxBytes / 2 || q.k > kMaxBytes / 2) return too_large();  // the roundings up below cannot wrap
   const CheckedSize parameters = CheckedSize(q.groups()).times(kPanelColumns * (q.scale_bytes() + q.zero_bytes()));
@@ -165,30 +165,30 @@ Status open_packed(const void* packed, std::size_t bytes, PackedView* view) {
   const auto bad = [](std::string text) {
     return Status(ZENWOQ_ERROR_BAD_PACKED, "packed weight: " + std::move(text));
   };
-  if (bytes < kHeaderBytes) return bad(fmt::format("{} bytes, the header alone has {}", bytes, kHeaderBytes));
+  if (bytes < kHeaderBytes) return bad(formatted("{} bytes, the header alone has {}", bytes, kHeaderBytes));
   HeaderBytes header;
   std::memcpy(&header, packed, sizeof header);
   if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0) return bad("wrong magic, these are not packed weights");
   if (header.format_version < kOldestVersion || header.format_version > ZENWOQ_PACKED_VERSION) {
-    return bad(fmt::format("format version {}, this library reads {} to {}", header.format_version, kOldestVersion,
-                           ZENWOQ_PACKED_VERSION));
+    return bad(formatted("format version {}, this library reads {} to {}", header.format_version, kOldestVersion,
+                         ZENWOQ_PACKED_VERSION));
   }
   if (header.arithmetic_version != ZENWOQ_ARITHMETIC_VERSION) {
-    return bad(fmt::format("arithmetic version {}, this library computes {}", header.arithmetic_version,
-                           ZENWOQ_ARITHMETIC_VERSION));
+    return bad(formatted("arithmetic version {}, this library computes {}", header.arithmetic_version,
+                         ZENWOQ_ARITHMETIC_VERSION));
   }
   const std::uint64_t checksum = fnv1a(&header, offsetof(HeaderBytes, checksum));
   if (header.checksum != checksum) {
-    return bad(fmt::format("header checksum {:016x}, computed {:016x}: damaged", header.checksum, checksum));
+    return bad(formatted("header checksum {:016x}, computed {:016x}: damaged", header.checksum, checksum));
   }
   PackedHeader expected;
   if (Status status = make_header(description(header), &expected); !status.ok()) return bad(status.text());
   std::uint8_t expected_bytes[kHeaderBytes];
   write_header(expected, expected_bytes);
   if (std::memcmp(&header, expected_bytes, sizeof header) != 0) {
-    return bad(fmt::format("offsets do not belong to n = {}, k = {}, {}", header.n, header.k, expected.text()));
+    return bad(formatted("offsets do not belong to n = {}, k = {}, {}", header.n, header.k, expected.text()));
   }
-  if (bytes < header.total_bytes) return bad(fmt::format("{} bytes of {}: cut short", bytes, header.total_bytes));
+  if (bytes < header.total_bytes) return bad(formatted("{} bytes of {}: cut short", bytes, header.total_bytes));
   *view = {expected, static_cast<const std::uint8_t*>(packed)};
   return check_permutation(*view);
 }

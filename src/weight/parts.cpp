@@ -138,7 +138,7 @@ Status join_header(std::span<const PackedView* const> views, PackedHeader* joine
                      kPanelColumns);
     }
     if (__builtin_add_overflow(desc.n, header.n, &desc.n)) {
-      return {ZENWOQ_ERROR_OVERFLOW, fmt::format("the rows of {} weights overflow", views.size())};
+      return {ZENWOQ_ERROR_OVERFLOW, formatted("the rows of {} weights overflow", views.size())};
     }
   }
   return make_header(desc, joined);

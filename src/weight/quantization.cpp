@@ -68,10 +68,10 @@ std::string Quantization::text() const {
   constexpr const char* kKinds[] = {"sym", "asym", "offset", "asym"};
   const std::string codes = codes_name(*this);
   const bool symmetric_by_name = codes != "int4" && !format().has_zeros();
-  std::string text = codes + (symmetric_by_name ? "" : fmt::format(" {}", kKinds[zero_kind]));
-  text += group_size == 0 ? " per-channel" : fmt::format(" per-group {}", group_size);
-  text += fmt::format(", scale {}", dtype_name(scale_type));
-  if (format().has_float_zeros()) text += fmt::format(", zero {}", dtype_name(zero_type));
+  std::string text = codes + (symmetric_by_name ? "" : formatted(" {}", kKinds[zero_kind]));
+  text += group_size == 0 ? " per-channel" : formatted(" per-group {}", group_size);
+  text += formatted(", scale {}", dtype_name(scale_type));
+  if (format().has_float_zeros()) text += formatted(", zero {}", dtype_name(zero_type));
   if (tensor_scale_kind != ZENWOQ_TENSOR_SCALE_NONE) text += ", tensor scale";
   if (permuted) text += ", act-order";
   if (x_scaled) text += ", x scaled";
