@@ -4,6 +4,7 @@
 // Every layout of codes is packed to the bytes that the same codes give as nibbles. Where a layout has a code is
 // written down once more in code_places.h, code by code. All operands end at pages without
 // access.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>

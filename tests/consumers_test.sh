@@ -53,8 +53,14 @@ with_pkg_config() {
     c++ -std=c++17 $strict -DZENWOQ_STATIC -static -x c++ "$hello" -o cpp_static $static
     cc -std=c99 $strict "$checkpoint" -o checkpoint_shared $(pkg-config --cflags --libs zenwoq-formats)
     cc -std=c99 $strict -DZENWOQ_STATIC -static "$checkpoint" -o checkpoint_static $(pkg-config --static --cflags --libs zenwoq-formats)
+    # The library of formats in the program and libzenwoq beside it; all of both in the program.
+    local flags=$(pkg-config --cflags zenwoq-formats) formats=$library_folder/libzenwoq-formats.a
+    cc -std=c99 $strict $flags "$checkpoint" -o checkpoint_mixed "$formats" $shared -lstdc++ -lm
+    cc -std=c99 $strict $flags "$checkpoint" -o checkpoint_whole -DZENWOQ_STATIC -Wl,--whole-archive "$formats" "$library_folder/libzenwoq.a" \
+      -Wl,--no-whole-archive -lstdc++ -lm -lpthread -ldl
   }
   for kind in shared static; do reads checkpoint_$kind $kind; done
+  for kind in mixed whole; do reads checkpoint_$kind static; done
   for language in c cpp; do runs ${language}_shared shared; runs ${language}_static static; done
   [ "$(pkg-config --modversion zenwoq)" = "$("$root/tools/version.sh")" ] || fail "another version"
 }

@@ -3,6 +3,7 @@
 //
 // What the worst files cost: memory of at most three times their size and 16 MiB, and time in proportion to their size.
 // Memory is what operator new gave; files are mapped.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <ctime>

@@ -3,6 +3,7 @@
 //
 // Random kernels of every tile that the grammar knows give the same bits as the reference, access nothing but their
 // operands, change nothing of the caller's, and are the same code wherever they are emitted.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <bit>

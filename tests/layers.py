@@ -33,7 +33,7 @@ FLOORS = [
     ["tests/support"],
     ["tests"],
 ]
-# Rooms that know the library by its header alone, and words.
+# Rooms that know the library by its header alone; src/text has nothing of the library.
 ON_THE_HEADER = ["formats/container", "formats"]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

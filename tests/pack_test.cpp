@@ -4,6 +4,7 @@
 // Packing and unpacking by every variant of the kernels. The bytes are those of the definition in packed.h, written
 // down again here, whatever the source's layout, the ranges packed and the threads; everything comes back exactly; an
 // impossible value is named. All operands end at pages without access.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

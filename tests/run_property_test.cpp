@@ -4,6 +4,7 @@
 // Random runs through the C API: generated kernels of each tier and the reference give the same bits, those of the
 // contract, for any shape, M, thread count, alignment, leading dimension, activation type, workspace and MXCSR of the
 // caller.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -4,6 +4,7 @@
 // .zwq files: what comes back of every fixture, the bytes of goldens, damage, versions, and files that appear whole or
 // not at all.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/resource.h>

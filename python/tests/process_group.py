@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-# What a test's worker takes seconds to import, once for all processes.
+# What takes seconds to import: once, for all processes.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     [
@@ -26,7 +26,7 @@ PROCESSES.set_forkserver_preload(
         "transformers.models.llama.modeling_llama",
     ]
 )
-TIMEOUT = 60
+TIMEOUT = 120  # seconds, of every wait for another process
 
 
 def _run_worker(work: Callable, rank: int, size: int, port: int, arguments: tuple, pipe: Any) -> None:
@@ -44,7 +44,7 @@ def _run_worker(work: Callable, rank: int, size: int, port: int, arguments: tupl
 
 @contextlib.contextmanager
 def started(work: Callable, size: int, *arguments: object) -> Iterator[list]:
-    """The processes of a group, each with the pipe that work(rank, size, *arguments) or its traceback comes from."""
+    """The processes of a group, each with the pipe that brings what work(rank, size, *arguments) returns."""
     # The group's store is here and not in the first process, which may end while others still read from it.
     store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     group = []
@@ -55,9 +55,15 @@ def started(work: Callable, size: int, *arguments: object) -> Iterator[list]:
         process.start()
         theirs.close()
         group.append((process, ours))
-    yield group
-    for process, _ in group:
-        process.join()
+    try:
+        yield group
+    except BaseException:
+        for process, _ in group:
+            process.kill()
+        raise
+    finally:
+        for process, _ in group:
+            process.join()
 
 
 def result_of(pipe: Any) -> Any:

@@ -13,7 +13,7 @@ namespace zenwoq {
 
 std::string formatted_of(fmt::string_view pattern, fmt::format_args args);
 
-// As fmt::format. Pointers are const void*.
+// As fmt::format. A pointer is given as const void*: fmt's core has no fmt::ptr.
 template <typename... Args>
 std::string formatted(fmt::format_string<Args...> pattern, Args&&... args) {
   return formatted_of(pattern, fmt::make_format_args(args...));

@@ -82,6 +82,9 @@ class Server:
         parent = psutil.Process(self.process.pid)
         return [parent, *parent.children(recursive=True)]
 
+    def workers(self) -> list[psutil.Process]:
+        return [process for process in self.family() if "Worker" in " ".join(process.cmdline()) + process.name()]
+
     def kill(self) -> None:
         """Ends whatever of it is there still."""
         if self.process.poll() is None:
