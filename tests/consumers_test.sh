@@ -93,4 +93,4 @@ with_meson() {
 }
 
 "with_${kind/-/_}"
-echo "ok: $kind"
+echo "ok: $1"
