@@ -37,6 +37,7 @@ def _run_worker(work: Callable, rank: int, size: int, port: int, arguments: tupl
         store = torch.distributed.TCPStore("127.0.0.1", port, timeout=timeout)
         torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timeout)
         pipe.send_bytes(pickle.dumps((True, work(rank, size, *arguments))))
+        store.wait(["finished"])
         torch.distributed.destroy_process_group()
     except BaseException:
         pipe.send_bytes(pickle.dumps((False, traceback.format_exc())))
@@ -45,7 +46,7 @@ def _run_worker(work: Callable, rank: int, size: int, port: int, arguments: tupl
 @contextlib.contextmanager
 def started(work: Callable, size: int, *arguments: object) -> Iterator[list]:
     """The processes of a group, each with the pipe that brings what work(rank, size, *arguments) returns."""
-    # The group's store is here and not in the first process, which may end while others still read from it.
+    # None of them ends while others may still need it, and the group's store is here, not in the first of them.
     store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     group = []
     for rank in range(size):
@@ -57,6 +58,7 @@ def started(work: Callable, size: int, *arguments: object) -> Iterator[list]:
         group.append((process, ours))
     try:
         yield group
+        store.set("finished", "")
     except BaseException:
         for process, _ in group:
             process.kill()
